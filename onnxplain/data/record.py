@@ -1,0 +1,52 @@
+"""One labelled image of a data set: what every reader yields and every evaluation takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.image import load_image
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """An image, one class that it shows, and where.
+
+    `image`: a path, or the pixels themselves, uint8 (H, W, 3) RGB. `label`: the class's name. `boxes_xyxy`:
+    float32 (M, 4), pixels of the image, one row per object *of that class*; M may be 0 where a data set gives
+    labels only. An image that shows several classes gives several records. `name`: what reports call the image;
+    by default the path's stem. Raises OnnxplainError for anything else.
+    """
+
+    image: Path | npt.NDArray[np.uint8]
+    label: str
+    boxes_xyxy: npt.NDArray[np.float32]
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.image, np.ndarray):
+            if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+                raise OnnxplainError(
+                    f"record {self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3) RGB"
+                )
+        elif not self.name:
+            object.__setattr__(self, "name", Path(self.image).stem)
+        boxes = np.asarray(self.boxes_xyxy, np.float32)
+        if boxes.size == 0:
+            boxes = boxes.reshape(0, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise OnnxplainError(f"record {self.name}: boxes_xyxy has shape {boxes.shape}, expected (M, 4)")
+        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
+            raise OnnxplainError(
+                f"record {self.name}: boxes_xyxy {boxes.tolist()}, expected finite rows (x1, y1, x2, y2) "
+                "with x1 < x2 and y1 < y2"
+            )
+        object.__setattr__(self, "boxes_xyxy", boxes)
+
+    def load(self) -> npt.NDArray[np.uint8]:
+        """The pixels, uint8 (H, W, 3) RGB; raises ImageError for a file that cannot be read."""
+        return self.image if isinstance(self.image, np.ndarray) else load_image(self.image)

@@ -1,0 +1,56 @@
+"""Natural backgrounds for generated data sets: photographs that scikit-image's wheel carries.
+
+Only photographs that their owners gave away (CC0 or public domain; NOTICE has the credits), so pictures made
+with them may be shared. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+
+Split = Literal["train", "validation", "test"]
+
+TEXTURES = ("brick", "chelsea", "coffee", "grass", "gravel", "rocket")
+
+# The gap keeps a train and a test crop from showing the two halves of one stone or brick.
+TRAIN_SHARE = 0.66
+TEST_START = 0.70
+
+
+def test_columns(width: int) -> tuple[int, int]:
+    """First and one-past-last column that only the test split may show, in a photograph `width` pixels wide."""
+    return round(TEST_START * width), width
+
+
+def train_columns(width: int) -> tuple[int, int]:
+    """First and one-past-last column that the train and validation splits may show."""
+    return 0, round(TRAIN_SHARE * width)
+
+
+@lru_cache(maxsize=None)
+def texture_region(name: str, split: Split) -> npt.NDArray[np.uint8]:
+    """The part of photograph `name` that belongs to `split`: uint8 (H, W, 3) RGB, read-only.
+
+    The test region shares no pixel with the other two. Raises OnnxplainError where scikit-image is missing.
+    """
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise OnnxplainError(
+            'textures: scikit-image is not installed, generated data sets need it: pip install "onnxplain[train]"'
+        ) from error
+    if name not in TEXTURES:
+        raise OnnxplainError(f"textures: found {name!r}, expected one of {', '.join(TEXTURES)}")
+    photo = getattr(skimage.data, name)()
+    if photo.ndim == 2:
+        photo = np.repeat(photo[:, :, None], 3, axis=2)
+    first, stop = (test_columns if split == "test" else train_columns)(photo.shape[1])
+    region = np.ascontiguousarray(photo[:, first:stop], dtype=np.uint8)
+    region.flags.writeable = False
+    return region

@@ -1,0 +1,56 @@
+"""The whole path in one call: a model, an image and a method's name in, an explanation out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from onnxplain.explainers.registry import build
+from onnxplain.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    from onnxplain.explainers.explanation import Explanation
+    from onnxplain.runtime.image import ImageLike
+    from onnxplain.runtime.target import Target
+
+
+# A path that is a string is a sequence of strings too; the first signature wins, as it should.
+@overload
+def explain(
+    model: Engine | str | os.PathLike[str],
+    image: ImageLike,
+    method: str = ...,
+    target: Target = ...,
+    **options: Any,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: Engine | str | os.PathLike[str],
+    image: Sequence[ImageLike],
+    method: str = ...,
+    target: Target | Sequence[Target] = ...,
+    **options: Any,
+) -> list[Explanation]: ...
+
+
+def explain(
+    model: Engine | str | os.PathLike[str],
+    image: ImageLike | Sequence[ImageLike],
+    method: str = "grad-cam",
+    target: Target | Sequence[Target] = None,
+    **options: Any,
+) -> Explanation | list[Explanation]:
+    """Why the model says what it says of an image: ``explain("model.onnx", "cat.jpg").heatmap``.
+
+    `model`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a
+    path, a PIL image or a uint8 RGB array (H, W, 3), or a list of them for a list of explanations. `method`:
+    a name of
+    `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
+    Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError where the file
+    lacks what the method needs, ModelError for a file that cannot be loaded.
+    """
+    engine = model if isinstance(model, Engine) else Engine(model)
+    return build(method, engine, **options)(image, target)  # type: ignore[arg-type]

@@ -1,0 +1,96 @@
+"""What every method answers with: a heatmap over the image, and what it is the heatmap of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.heatmap import FloatArray, Status, visible_window
+from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, find_regions
+from onnxplain.runtime.geometry import Frame
+
+if TYPE_CHECKING:
+    from onnxplain.runtime.image import ImageLike
+    from onnxplain.runtime.results import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why the model says `target_name`: where in the image the evidence lies.
+
+    `heatmap`: float32 (H, W) in [0, 1], size of the original image; its maximum is exactly 1 where `status`
+    is "ok", and it is all 0 where it is not. 0 outside the part of the image that the model saw.
+    `raw`: float32 (h, w), what the method computed before normalisation, signed where the method is, spread
+    over the whole input of the model: the layer's grid for the CAM family, the input's size for RISE.
+    `status`: "ok"; "no_positive_evidence": nothing visible speaks for the target; "constant": the map is the
+    same everywhere; "non_finite": the model gave NaN or infinity.
+    `method`, `layer`: the method's name and the layer it looked at (None for black-box methods).
+    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate; `target_name` its label.
+    `score`: the softmax score of the target class, `label` its label; for a box coordinate, those of the
+    predicted class.
+    `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
+    `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
+    known.
+    `default_threshold`: where `boxes()` cuts, a share of the maximum.
+    Raises OnnxplainError where these disagree.
+    """
+
+    heatmap: FloatArray = field(repr=False)
+    raw: FloatArray = field(repr=False)
+    status: Status
+    method: str
+    target: int
+    target_name: str
+    score: float
+    label: str
+    layer: str | None
+    frame: Frame
+    evaluations: int
+    prediction: Prediction | None = field(default=None, repr=False)
+    default_threshold: float = CAM_THRESHOLD
+
+    def __post_init__(self) -> None:
+        if self.heatmap.dtype != np.float32 or self.heatmap.shape != self.frame.image_size_hw:
+            raise OnnxplainError(
+                f"explanation: found heatmap {self.heatmap.dtype} {self.heatmap.shape}, "
+                f"expected float32 {self.frame.image_size_hw}"
+            )
+        if self.raw.dtype != np.float32 or self.raw.ndim != 2:
+            raise OnnxplainError(f"explanation: found raw {self.raw.dtype} {self.raw.shape}, expected float32 (h, w)")
+        if self.status not in get_args(Status):
+            raise OnnxplainError(
+                f"explanation: found status {self.status!r}, expected one of {', '.join(get_args(Status))}"
+            )
+        peak = 1.0 if self.status == "ok" else 0.0
+        # A comparison with NaN is false, so this also refuses a heatmap that is not finite.
+        if not (self.heatmap.min() >= 0 and self.heatmap.max() == peak):
+            raise OnnxplainError(
+                f"explanation: found heat from {self.heatmap.min()} to {self.heatmap.max()}, "
+                f"expected from 0 up to {peak} where the status is {self.status}"
+            )
+
+    def boxes(self, threshold: float | None = None) -> Regions:
+        """Connected regions of the heatmap, largest first; boxes xyxy in pixels of the original image.
+
+        `threshold` is a share of the maximum; None: 0.15 for the CAM family, 0.5 for RISE.
+        """
+        return find_regions(self.heatmap, self.default_threshold if threshold is None else threshold)
+
+    def overlay(self, image: ImageLike, colormap: str = "turbo", alpha: float = 0.5) -> npt.NDArray[np.uint8]:
+        """The heatmap blended over its photo: uint8 (H, W, 3) RGB.
+
+        ``(1 − alpha) · photo + alpha · colour(heat)`` inside the part that the model saw, with no gamma in
+        between; the rest, and the whole photo where `status` is not "ok", stays as it is. Raises
+        OnnxplainError for a photo of another size, an unknown colormap (all are listed) or an alpha outside
+        [0, 1].
+        """
+        from onnxplain.explainers.render import blend
+        from onnxplain.runtime.image import as_image
+
+        image_hwc = as_image(image)
+        window = visible_window(self.frame) if self.status == "ok" else (slice(0), slice(0))
+        return blend(image_hwc, self.heatmap, colormap, alpha, window)

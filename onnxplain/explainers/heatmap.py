@@ -1,0 +1,69 @@
+"""A raw map in the frame of the model's input → a heatmap in [0, 1] over the original image.
+
+Two normalisations, one per family. Both place the map first and normalise the part of the image that the
+model saw, so the hottest visible pixel is exactly 1, and both answer with a status instead of dividing by
+zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.runtime.geometry import Frame
+
+FloatArray = npt.NDArray[np.float32]
+Status = Literal["ok", "no_positive_evidence", "constant", "non_finite"]
+
+
+def relu_over_max(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
+    """The CAM family: ReLU(raw), laid over the image, divided by its maximum there (Selvaraju 2017, eq. 2).
+
+    `raw_hw`: float32 (h, w), signed, over the model's whole input. Returns float32 (H, W) in [0, 1] at the
+    size of the original image, 0 outside the part that the model saw, and a status. Unless the status is "ok"
+    the heatmap is all 0: "non_finite" where raw holds NaN or infinity, "no_positive_evidence" where nothing
+    visible is positive, "constant" where every cell has the same positive value (a 1 × 1 grid always does),
+    because such a map says nothing about *where*.
+    """
+    status: Status = "ok"
+    heatmap = np.zeros(frame.image_size_hw, np.float32)
+    if not np.isfinite(raw_hw).all():
+        return heatmap, "non_finite"
+    placed = frame.map_to_image(np.maximum(raw_hw, 0))
+    largest = placed.max()
+    if largest <= 0:
+        status = "no_positive_evidence"
+    elif raw_hw.min() == raw_hw.max():
+        status = "constant"
+    else:
+        heatmap = placed / largest
+    return heatmap, status
+
+
+def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
+    """RISE: (raw − min) / (max − min), minimum and maximum taken over the visible part of the image.
+
+    Shapes as in `relu_over_max`. A map without a range gives "constant" and zeros, NaN or infinity
+    "non_finite" and zeros.
+    """
+    heatmap = np.zeros(frame.image_size_hw, np.float32)
+    if not np.isfinite(raw_hw).all():
+        return heatmap, "non_finite"
+    window = visible_window(frame)
+    if raw_hw.min() == raw_hw.max():
+        return heatmap, "constant"
+    # Centred first: placing a large constant in float32 would leave rounding noise in a nearly flat map.
+    visible = frame.map_to_image(raw_hw.astype(np.float64) - raw_hw.mean(dtype=np.float64))[window]
+    smallest, largest = np.float64(visible.min()), np.float64(visible.max())
+    if largest <= smallest:
+        return heatmap, "constant"
+    heatmap[window] = (visible - smallest) / (largest - smallest)
+    return heatmap, "ok"
+
+
+def visible_window(frame: Frame) -> tuple[slice, slice]:
+    """Rows and columns of the original image that the model saw, at least in part; elsewhere heat is 0."""
+    x1, y1, x2, y2 = frame.visible_xyxy
+    return slice(int(np.floor(y1)), int(np.ceil(y2))), slice(int(np.floor(x1)), int(np.ceil(x2)))

@@ -1,0 +1,88 @@
+"""A heatmap becomes boxes: connected regions above a level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+
+if TYPE_CHECKING:
+    import supervision
+
+CAM_THRESHOLD = 0.15
+RISE_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The connected regions of a heatmap at or above `level`, largest first (equal areas: hotter first).
+
+    `xyxy`: float32 (M, 4), x1, y1, x2, y2 in pixels of the heatmap, so x2 − x1 is the width in pixels.
+    `score`: float32 (M,), the largest heat inside the region.
+    `area`: int64 (M,), the pixels of the region (not of its box).
+    `level`: the heat at which the map was cut.
+    Raises OnnxplainError where the arrays disagree in length.
+    """
+
+    xyxy: npt.NDArray[np.float32]
+    score: npt.NDArray[np.float32]
+    area: npt.NDArray[np.int64]
+    level: float
+
+    def __post_init__(self) -> None:
+        count = len(self.xyxy)
+        if self.xyxy.shape != (count, 4) or self.score.shape != (count,) or self.area.shape != (count,):
+            raise OnnxplainError(
+                f"regions: found xyxy {self.xyxy.shape}, score {self.score.shape}, area {self.area.shape}, "
+                "expected (M, 4), (M,) and (M,)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def to_supervision(self) -> supervision.Detections:
+        """The same as `supervision.Detections`: xyxy, confidence = score, and `area` among its data.
+
+        Raises OnnxplainError where the package is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise OnnxplainError(
+                "supervision: not installed, needed for to_supervision(): run `pip install supervision`"
+            ) from error
+        return supervision.Detections(xyxy=self.xyxy, confidence=self.score, data={"area": self.area})
+
+
+def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: float) -> Regions:
+    """Cut a heatmap (H, W) at `threshold` times its maximum; one box per 8-connected region.
+
+    Zhou et al. 2016, section 3.2, with every region instead of only the largest. `threshold` lies in (0, 1];
+    the Grad-CAM paper takes 0.15. A map whose maximum is 0 has no regions. Raises OnnxplainError for another
+    threshold, a shape that is not (H, W), NaN, or negative heat.
+    """
+    if not 0 < threshold <= 1:
+        raise OnnxplainError(
+            f"threshold: found {threshold}, expected a share of the heatmap's maximum, above 0 and at most 1"
+        )
+    if heatmap_hw.ndim != 2 or heatmap_hw.size == 0:
+        raise OnnxplainError(f"heatmap: found shape {heatmap_hw.shape}, expected (H, W)")
+    peak = float(heatmap_hw.max())
+    if not (np.isfinite(peak) and heatmap_hw.min() >= 0):
+        raise OnnxplainError("heatmap: found NaN, infinite or negative heat, expected finite values from 0 up")
+    level = threshold * peak
+    hot = (heatmap_hw >= level) & (heatmap_hw > 0)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
+    score = np.zeros(count, np.float32)
+    np.maximum.at(score, labels[hot].astype(np.intp), heatmap_hw[hot].astype(np.float32))
+    # Row 0 of OpenCV's statistics is the background.
+    score = score[1:]
+    x, y, width, height, area = stats[1:].astype(np.int64).T
+    order = np.lexsort((-score, -area))
+    xyxy = np.stack([x, y, x + width, y + height], axis=1)[order].astype(np.float32)
+    return Regions(xyxy, score[order], area[order], level)

@@ -1,0 +1,24 @@
+"""PyTorch modules and ONNX files become explainable graphs.
+
+`instrument` needs the extra ``export``, `export` also ``torch``; torch is imported on its first use only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.exporters.instrument import instrument
+from onnxplain.exporters.report import Checks, ExportReport, LayerCheck
+
+if TYPE_CHECKING:
+    from onnxplain.exporters.torch_export import export
+
+__all__ = ["Checks", "ExportReport", "LayerCheck", "export", "instrument"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "export":
+        from onnxplain.exporters.torch_export import export
+
+        return export
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,135 @@
+"""Emitting the nodes of one gated branch.
+
+A branch refers to values of the main graph as outer values, computes in float32, and makes inside itself
+whatever only it needs: casts of float16 activations, dequantized weights, constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.exporters.values import FLOATS, RESHAPING, TRANSPARENT, is_constant, producer_of
+
+Operand = ir.Value | np.ndarray | float | int | Sequence[int] | None
+
+
+class Branch:
+    """Records forward operators; ``branch.Mul(a, 2.0)`` appends a Mul node and returns its output.
+
+    Plain numbers become float32 scalars (int: int64), sequences of integers int64 vectors, arrays themselves.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._nodes: list[ir.Node] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._inside: dict[ir.Value, ir.Value] = {}
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        """The nodes recorded so far, in the order of execution."""
+        return tuple(self._nodes)
+
+    def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
+        if not op_type[0].isupper():
+            raise AttributeError(op_type)
+
+        def emit(*operands: Operand, **attributes: Any) -> ir.Value:
+            (output,) = self.emit(op_type, operands, attributes)
+            return output
+
+        return emit
+
+    def emit(
+        self, op_type: str, operands: Sequence[Operand], attributes: Mapping[str, Any], outputs: int = 1
+    ) -> Sequence[ir.Value]:
+        """Append one node of the default domain and return its outputs."""
+        node = ir.Node(
+            "",
+            op_type,
+            [self._operand(operand) for operand in operands],
+            attributes=ir.convenience.convert_attributes(attributes),
+            num_outputs=outputs,
+            name=f"{self._prefix}/{op_type}_{len(self._nodes)}",
+        )
+        for output in node.outputs:
+            output.name = f"{node.name}_{output.index()}"
+        self._nodes.append(node)
+        return node.outputs
+
+    def repeat(self, node: ir.Node, operands: Sequence[Operand]) -> Sequence[ir.Value]:
+        """Append a node like one of the main graph, on other operands."""
+        attributes = {name: attr.value for name, attr in node.attributes.items()}
+        return self.emit(node.op_type, operands, attributes, len(node.outputs))
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """A constant of the branch; equal ones are stored once."""
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.Constant(value=ir.tensor(array))
+        return self._constants[key]
+
+    def forward(self, value: ir.Value) -> ir.Value:
+        """A value of the main graph as the branch sees it.
+
+        Floats arrive as float32. What depends on initializers only and is computed (a dequantized or reshaped
+        weight) is computed again inside, so that the main graph's own integer kernels survive.
+        """
+        if value not in self._inside:
+            self._inside[value] = self._bring_inside(value)
+        return self._inside[value]
+
+    def _bring_inside(self, value: ir.Value) -> ir.Value:
+        node = producer_of(value)
+        inner = value
+        if node is not None and is_constant(value):
+            operands = [None if source is None else self._raw(source) for source in node.inputs]
+            inner = self.repeat(node, operands)[value.index() or 0]
+        if value.dtype in FLOATS and value.dtype != ir.DataType.FLOAT:
+            inner = self.Cast(inner, to=ir.DataType.FLOAT)
+        return inner
+
+    def _raw(self, value: ir.Value) -> ir.Value:
+        return value if producer_of(value) is None else self.forward(value)
+
+    def _operand(self, operand: Operand) -> ir.Value | None:
+        if operand is None or isinstance(operand, ir.Value):
+            return operand
+        if isinstance(operand, np.ndarray):
+            return self.constant(operand)
+        if isinstance(operand, float):
+            return self.constant(np.array(operand, dtype=np.float32))
+        return self.constant(np.asarray(operand, dtype=np.int64))
+
+
+HANDING_ON = RESHAPING | TRANSPARENT | {"Add"}
+REDUCING = frozenset({"AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean"})
+
+
+def unrounded(branch: Branch, value: ir.Value) -> ir.Value:
+    """The value in float32; a float16 one is computed again from the operands of its last sum.
+
+    ONNX Runtime's CPU provider computes float16 files in float32 throughout. To read the logits themselves would
+    round them to float16 on the way, and change the model's own softmax by up to half a percent.
+    """
+    node = producer_of(value)
+    if node is None or value.dtype == ir.DataType.FLOAT or is_constant(value):
+        return branch.forward(value)
+    if node.op_type not in HANDING_ON | REDUCING:
+        return branch.forward(value)
+    bring = unrounded if node.op_type in HANDING_ON else Branch.forward
+    first, *others = node.inputs
+    assert first is not None
+    inner = bring(branch, first)
+    if node.op_type in TRANSPARENT:
+        return inner
+    operands = [None if other is None else _operand(branch, bring, other) for other in others]
+    return branch.repeat(node, [inner, *operands])[value.index() or 0]
+
+
+def _operand(branch: Branch, bring: Callable[[Branch, ir.Value], ir.Value], value: ir.Value) -> ir.Value:
+    return bring(branch, value) if value.dtype in FLOATS else value

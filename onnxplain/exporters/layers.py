@@ -1,0 +1,143 @@
+"""Which feature maps a graph has, and which of them the user means.
+
+A layer is a float map [N, K, h, w] with more than one position, on the way from the image to the logits. Values
+that only hand a map on (Identity, Dropout, Cast, dequantization) count as the map they hand on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxplain.errors import ModelError
+from onnxplain.exporters.head import PooledHead, tap_point
+from onnxplain.exporters.values import (
+    TRANSPARENT,
+    int_attribute,
+    is_constant,
+    maybe_dims,
+    name_of,
+    spatial_map,
+    upstream,
+)
+
+AUTO = "auto"
+MAX_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A map that can be instrumented.
+
+    `tap` is the value that the gradient is taken at: the map itself, or the integers it is dequantized from.
+    `macs_before` counts the multiply-adds from the image up to and including the map.
+    """
+
+    name: str
+    tap: ir.Value
+    channels: int
+    size_hw: tuple[int, int]
+    macs_before: int
+
+
+def find_layers(graph: ir.Graph, targets: Sequence[ir.Value]) -> list[Layer]:
+    """All maps that every target depends on, in the graph's order."""
+    needed = set.intersection(*(set(upstream(target)) for target in targets))
+    layers: list[Layer] = []
+    tapped: set[ir.Value] = set()
+    macs = 0
+    for node in graph:
+        macs += multiply_adds(node)
+        if node not in needed or (node.op_type in TRANSPARENT and _hands_on_a_map(node)):
+            continue
+        for value in node.outputs:
+            shape = spatial_map(value)
+            tap = tap_point(value)
+            if shape is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
+                continue
+            tapped.add(tap)
+            layers.append(Layer(name_of(value), tap, shape[0], shape[1:], macs))
+    return layers
+
+
+def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | str) -> list[Layer]:
+    """The layers that the user asked for, in the graph's order, each once.
+
+    Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
+    """
+    if not layers:
+        raise ModelError("no feature map leads to the logits: rise works on this file, gradients do not apply")
+    chosen = {_choose(layers, name, head).name for name in wanted}
+    if not chosen:
+        raise ModelError("no layer was asked for: give at least one, or auto")
+    return [layer for layer in layers if layer.name in chosen]
+
+
+def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | str) -> Layer:
+    if wanted == AUTO:
+        if isinstance(head, PooledHead):
+            for layer in layers:
+                if layer.tap is head.layer:
+                    return layer
+        return layers[-1]
+    if wanted.endswith("%"):
+        return _at_share(layers, wanted)
+    exact = [layer for layer in layers if layer.name == wanted]
+    found = exact or [layer for layer in layers if wanted.lower() in layer.name.lower()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(f"layer {wanted!r} is ambiguous, it matches {_listed(found)}: give a whole name")
+    raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
+
+
+def _at_share(layers: Sequence[Layer], wanted: str) -> Layer:
+    try:
+        share = float(wanted[:-1]) / 100
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ModelError(f"layer {wanted!r}: expected a share from 0% to 100%, a name, or auto")
+    total = max(layer.macs_before for layer in layers)
+    return min(layers, key=lambda layer: abs(layer.macs_before - share * total))
+
+
+def _listed(layers: Sequence[Layer]) -> str:
+    names = [layer.name for layer in layers]
+    if len(names) > MAX_LISTED:
+        names = [*names[: MAX_LISTED // 2], f"… {len(names) - MAX_LISTED} more …", *names[-MAX_LISTED // 2 :]]
+    return ", ".join(names)
+
+
+def _hands_on_a_map(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    return source is not None and spatial_map(source) is not None
+
+
+def _is_quantized_later(value: ir.Value) -> bool:
+    """Whether the value is the inside of a quantized operator, used by nothing but its QuantizeLinear."""
+    consumers = list(value.consumers())
+    return bool(consumers) and all(node.op_type == "QuantizeLinear" for node in consumers)
+
+
+def multiply_adds(node: ir.Node) -> int:
+    """Multiply-adds of one image through a Conv, ConvTranspose, Gemm or MatMul; 0 for everything else."""
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or is_constant(node.outputs[0]):
+        return 0
+    out = maybe_dims(node.outputs[0])
+    weight = None if node.inputs[1] is None else maybe_dims(node.inputs[1])
+    if out is None or weight is None or not all(isinstance(size, int) for size in (*out[1:], *weight)):
+        return 0
+    out_sizes = [size for size in out[1:] if isinstance(size, int)]
+    weight_sizes = [size for size in weight if isinstance(size, int)]
+    if node.op_type == "Conv":
+        return math.prod(out_sizes) * math.prod(weight_sizes[1:])
+    if node.op_type == "ConvTranspose":
+        source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])
+        sizes = [size for size in (source or ())[1:] if isinstance(size, int)]
+        return math.prod(sizes) * math.prod(weight_sizes[1:])
+    inner = weight_sizes[-1] if node.op_type == "Gemm" and int_attribute(node, "transB", 0) else weight_sizes[-2]
+    return math.prod(out_sizes) * inner

@@ -1,0 +1,127 @@
+"""Reading an ONNX file into the form that the rest works on, and writing one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from google.protobuf.message import DecodeError
+
+from onnxplain.contract import METADATA_KEY
+from onnxplain.errors import ModelError
+
+LOWEST_OPSET = 18
+LOWEST_IR_VERSION = 10
+PROTOBUF_LIMIT = 2**31 - 2**20
+
+
+def load_proto(path: Path) -> onnx.ModelProto:
+    """Load a file with its external data; raises ModelError for anything that is not a whole ONNX model."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise ModelError(f"{path}: found {found}, expected an ONNX model file")
+    try:
+        proto = onnx.load(path)
+    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{path}: not a whole ONNX model ({_first_line(error)}): export or copy it again") from error
+    if not proto.graph.node or not proto.graph.output:
+        raise ModelError(f"{path}: found no ONNX graph in it, expected a model: export or copy it again")
+    return proto
+
+
+def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
+    """Raise the opset, make listed initializers plain, inline functions, infer shapes.
+
+    `size_hw` closes the open spatial dimensions of the image input.
+    """
+    if any(entry.key == METADATA_KEY for entry in proto.metadata_props):
+        raise ModelError("the file is explainable already: instrument the original file")
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    if opset is None:
+        raise ModelError("the file imports no version of the standard ONNX operators")
+    if opset < LOWEST_OPSET:
+        proto = _raise_opset(proto, opset)
+    model = ir.from_proto(_copy(proto))
+    ir.passes.Sequential(
+        passes.RemoveInitializersFromInputsPass(),
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.TopologicalSortPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    )(model)
+    model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
+    if size_hw is not None:
+        _close_size(model.graph, size_hw)
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    return model
+
+
+def finish(model: ir.Model) -> onnx.ModelProto:
+    """Drop what nothing needs, in subgraphs too, and serialise."""
+    passes.RemoveUnusedNodesPass()(model)
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > PROTOBUF_LIMIT:
+        raise ModelError("the explainable graph is over 2 GB, the largest that one ONNX file may be")
+    return proto
+
+
+def write_proto(proto: onnx.ModelProto, path: Path) -> None:
+    """Write the whole file or none of it."""
+    if not path.parent.is_dir():
+        raise ModelError(f"{path}: its folder does not exist: create it, or choose another")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot write there ({error.strerror}): choose a folder you may write to") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(proto.SerializeToString())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """onnx-ir keeps hold of the proto's tensors and renames them with its values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _raise_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    try:
+        return onnx.version_converter.convert_version(proto, LOWEST_OPSET)
+    except (RuntimeError, onnx.checker.ValidationError, onnx.version_converter.ConvertError) as error:
+        raise ModelError(
+            f"cannot raise the file from opset {opset} to {LOWEST_OPSET} ({_first_line(error)}): "
+            f"export it again with opset {LOWEST_OPSET} or newer"
+        ) from error
+
+
+def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:
+    for value in graph.inputs:
+        if value.shape is None or len(value.shape) != 4:
+            continue
+        sizes: list[int | ir.SymbolicDim] = list(value.shape)
+        nhwc = value.shape[3] in (1, 3) and value.shape[1] not in (1, 3)
+        for axis, size in zip((1, 2) if nhwc else (2, 3), size_hw, strict=True):
+            found = value.shape[axis]
+            if isinstance(found, int) and found != size:
+                raise ModelError(
+                    f"--size {size_hw[0]}x{size_hw[1]}: input {value.name!r} has the fixed shape "
+                    f"{[str(dim) for dim in value.shape]}: leave --size out"
+                )
+            sizes[axis] = size
+        value.shape = ir.Shape(sizes)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

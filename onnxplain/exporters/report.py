@@ -1,0 +1,40 @@
+"""What an export did and how well it agrees with what it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.contract import ModelSpec
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """How one layer's gradient was checked.
+
+    `relative_error` is ‖found − reference‖ / ‖reference‖ over random directions and targets. `reference` says
+    what it was compared with, `operators` what was differentiated.
+    """
+
+    layer: str
+    relative_error: float
+    reference: str
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """All that was verified; `output_error` is the largest difference relative to the largest value."""
+
+    output_error: float
+    layers: tuple[LayerCheck, ...]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The file that was written, what it contains, whether CAM applies (and why not), and its checks."""
+
+    path: Path
+    spec: ModelSpec
+    cam: str
+    checks: Checks

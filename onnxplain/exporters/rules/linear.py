@@ -1,0 +1,98 @@
+"""Products with weights: Conv, Gemm, MatMul."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxplain.exporters.rules.site import Gradients, Site
+from onnxplain.exporters.rules.window import Window, read_window, transposed_padding
+from onnxplain.exporters.values import static_dims
+
+
+def conv(at: Site, g: ir.Value) -> Gradients:
+    """Y = X ⋆ W, so dX is the full correlation of dY with W flipped in space, its channel axes swapped.
+
+    Stride 1 is written as a Conv (one to one in cost with the forward one), larger strides as ConvTranspose.
+    """
+    if at.needs(1) or at.needs(2):
+        raise at.refuse("its weight or bias depends on the layer")
+    weight_dims = static_dims(at.value(1), tuple(range(len(at.input_dims(1)))))
+    window = read_window(at, weight_dims[2:])
+    fits = all(e > b and e > f for e, b, f in zip(window.extent, window.pads_begin, window.pads_end, strict=True))
+    if set(window.strides) == {1} and fits:
+        return [_conv_of_flipped(at, g, window, weight_dims), None, None]
+    return [_conv_transpose(at, g, window), None, None]
+
+
+def _conv_of_flipped(at: Site, g: ir.Value, window: Window, weight_dims: tuple[int, ...]) -> ir.Value:
+    op, group = at.branch, at.attribute("group", 1)
+    maps_out, channels_per_group = weight_dims[:2]
+    weight = at.input(1)
+    flipped = [axis for axis, size in enumerate(window.kernel, start=2) if size > 1]
+    if flipped:
+        minus_one, lowest = [-1] * len(flipped), [-(2**31)] * len(flipped)
+        weight = op.Slice(weight, minus_one, lowest, flipped, minus_one)
+    if group == 1:
+        weight = op.Transpose(weight, perm=[1, 0, *range(2, len(weight_dims))])
+    else:
+        # [M, C/g, …] → [g, M/g, C/g, …] → [g, C/g, M/g, …] → [C, M/g, …]
+        weight = op.Reshape(weight, [group, maps_out // group, channels_per_group, *window.kernel])
+        weight = op.Transpose(weight, perm=[0, 2, 1, *range(3, len(weight_dims) + 1)])
+        weight = op.Reshape(weight, [group * channels_per_group, maps_out // group, *window.kernel])
+    pads = [
+        *(e - 1 - p for e, p in zip(window.extent, window.pads_begin, strict=True)),
+        *(e - 1 - p for e, p in zip(window.extent, window.pads_end, strict=True)),
+    ]
+    return op.Conv(g, weight, group=group, pads=pads, dilations=list(window.dilations))
+
+
+def _conv_transpose(at: Site, g: ir.Value, window: Window) -> ir.Value:
+    size_in, size_out = at.spatial(at.value(0)), at.spatial(at.node.outputs[0])
+    pads, output_padding = transposed_padding(window, size_in, size_out)
+    return at.branch.ConvTranspose(
+        g,
+        at.input(1),
+        group=at.attribute("group", 1),
+        strides=list(window.strides),
+        dilations=list(window.dilations),
+        pads=pads,
+        output_padding=output_padding,
+    )
+
+
+def gemm(at: Site, g: ir.Value) -> Gradients:
+    """Y = α A′B′ + β C with A′ = A or Aᵀ: dA′ = α dY B′ᵀ, dB′ = α A′ᵀ dY, dC = β dY."""
+    op = at.branch
+    alpha, beta = at.attribute("alpha", 1.0), at.attribute("beta", 1.0)
+    trans_a, trans_b = at.attribute("transA", 0), at.attribute("transB", 0)
+    da = db = dc = None
+    if at.needs(0):
+        b = at.input(1)
+        if trans_a:
+            da = op.Gemm(b, g, alpha=alpha, transA=trans_b, transB=1)
+        else:
+            da = op.Gemm(g, b, alpha=alpha, transB=1 - trans_b)
+    if at.needs(1):
+        a = at.input(0)
+        if trans_b:
+            db = op.Gemm(g, a, alpha=alpha, transA=1, transB=trans_a)
+        else:
+            db = op.Gemm(a, g, alpha=alpha, transA=1 - trans_a)
+    if at.needs(2):
+        dc = g if beta == 1.0 else op.Mul(g, float(beta))
+    return [da, db, dc]
+
+
+def matmul(at: Site, g: ir.Value) -> Gradients:
+    """Y = A B over the last two axes, the leading ones broadcast: dA = dY Bᵀ, dB = Aᵀ dY."""
+    rank_a, rank_b = len(at.input_dims(0)), len(at.input_dims(1))
+    if rank_a < 2 or rank_b < 2:
+        raise at.refuse("a one-dimensional operand")
+    op = at.branch
+    da = op.MatMul(g, _swap_last_axes(at, 1, rank_b)) if at.needs(0) else None
+    db = op.MatMul(_swap_last_axes(at, 0, rank_a), g) if at.needs(1) else None
+    return [da, db]
+
+
+def _swap_last_axes(at: Site, index: int, rank: int) -> ir.Value:
+    return at.branch.Transpose(at.input(index), perm=[*range(rank - 2), rank - 1, rank - 2])

@@ -1,0 +1,77 @@
+"""The sliding window of convolutions and pools, padding made explicit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxplain.exporters.rules.site import Site
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window over the spatial axes of input 0; every field has one entry per spatial axis.
+
+    `size_in` and `size_out` are the spatial sizes before and after the operator; they are read only where the
+    stride or the padding mode needs them, so a stride-1 convolution works on open sizes.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Input positions that one window spans, dilation included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+
+def read_window(at: Site, kernel: tuple[int, ...]) -> Window:
+    """The window of a Conv or a pool, from its attributes (ONNX Operators.md: auto_pad, pads, strides, dilations)."""
+    rank = len(kernel)
+    strides = tuple(at.attribute("strides") or (1,) * rank)
+    dilations = tuple(at.attribute("dilations") or (1,) * rank)
+    pads = tuple(at.attribute("pads") or (0,) * 2 * rank)
+    begin, end = pads[:rank], pads[rank:]
+    mode = at.attribute("auto_pad", "NOTSET")
+    if mode == "VALID":
+        begin = end = (0,) * rank
+    elif mode in ("SAME_UPPER", "SAME_LOWER"):
+        begin, end = _same_pads(at, kernel, strides, dilations, upper=mode == "SAME_UPPER")
+    return Window(kernel, strides, dilations, begin, end)
+
+
+def _same_pads(
+    at: Site, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], upper: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    begin, end = [], []
+    for size, k, stride, dilation in zip(at.spatial(at.value(0)), kernel, strides, dilations, strict=True):
+        size_out = -(-size // stride)
+        total = max((size_out - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        small, large = total // 2, total - total // 2
+        begin.append(small if upper else large)
+        end.append(large if upper else small)
+    return tuple(begin), tuple(end)
+
+
+def transposed_padding(
+    window: Window, size_in: tuple[int, ...], size_out: tuple[int, ...]
+) -> tuple[list[int], list[int]]:
+    """(pads, output_padding) with which ConvTranspose maps `size_out` back to exactly `size_in`.
+
+    ConvTranspose makes (size_out − 1) · stride + extent + output_padding − pads. What a forward window left
+    unread at the end is output_padding; what it read beyond the end (ceil_mode) is cut off as more padding.
+    """
+    pads_end, output_padding = [], []
+    for axis in range(window.rank):
+        reach = (size_out[axis] - 1) * window.strides[axis] + window.extent[axis]
+        surplus = reach - window.pads_begin[axis] - size_in[axis]
+        pads_end.append(max(surplus, 0))
+        output_padding.append(max(-surplus, 0))
+    return [*window.pads_begin, *pads_end], output_padding

@@ -1,0 +1,45 @@
+"""Running ONNX graphs while they are verified: the only file of the exporters that calls ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from onnxplain.errors import OnnxplainError, VerificationError
+
+ERRORS_ONLY = 3
+
+
+class GraphSession:
+    """One CPU session on a graph in memory, plain and quiet."""
+
+    def __init__(self, proto: onnx.ModelProto, what: str) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise OnnxplainError(
+                'onnxruntime is not installed, expected it to verify the graph: pip install "onnxplain[cpu]" or "[gpu]"'
+            ) from error
+        options = ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._what = what
+        try:
+            self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise VerificationError(f"ONNX Runtime cannot load the {what}: {_first_line(error)}") from error
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Outputs by name; all of them where none are named."""
+        names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:
+            raise VerificationError(f"ONNX Runtime cannot run the {self._what}: {_first_line(error)}") from error
+        return dict(zip(names, map(np.asarray, values), strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

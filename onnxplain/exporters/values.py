@@ -1,0 +1,186 @@
+"""Reading what is known of a graph value: its dimensions, its constant content, its producer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnx_ir as ir
+
+from onnxplain.errors import ModelError
+
+Dims = tuple[int | str, ...]
+
+# Operators that hand their first input on, at most in another shape or type.
+TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
+RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16})
+
+
+def name_of(value: ir.Value) -> str:
+    """The value's name; every value of a loaded file has one."""
+    if value.name is None:
+        raise ModelError("a value without a name: the file is malformed")
+    return value.name
+
+
+def producer_of(value: ir.Value) -> ir.Node | None:
+    """The node that computes the value; None for graph inputs and initializers."""
+    return value.producer()
+
+
+def describe(node: ir.Node) -> str:
+    """How messages name a node: operator, then the node's name or its first output's."""
+    return f"{node.op_type} {node.name or node.outputs[0].name!r}"
+
+
+def maybe_dims(value: ir.Value) -> Dims | None:
+    """The value's dimensions, symbols as text (``?`` where unnamed); None where even the rank is unknown."""
+    if value.shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else (dim.value or "?") for dim in value.shape)
+
+
+def dims(value: ir.Value) -> Dims:
+    """As `maybe_dims`, but an unknown rank is an error that names the value."""
+    found = maybe_dims(value)
+    if found is None:
+        raise ModelError(
+            f"the shape of value {value.name!r} is unknown after shape inference: fix the input size with --size HxW"
+        )
+    return found
+
+
+def static_dims(value: ir.Value, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The given dimensions as numbers; an error that names the value where one is symbolic."""
+    shape = dims(value)
+    sizes = []
+    for axis in axes:
+        size = shape[axis]
+        if not isinstance(size, int):
+            raise ModelError(
+                f"dimension {axis} of value {value.name!r} is symbolic ({size}): fix the input size with --size HxW"
+            )
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def spatial_map(value: ir.Value) -> tuple[int, int, int] | None:
+    """(K, h, w) where the value is a float map [N, K, h, w] with more than one position, else None."""
+    shape = maybe_dims(value)
+    if shape is None or len(shape) != 4 or value.dtype not in FLOATS:
+        return None
+    channels, height, width = shape[1:]
+    if isinstance(channels, int) and isinstance(height, int) and isinstance(width, int) and height * width > 1:
+        return channels, height, width
+    return None
+
+
+def attribute(node: ir.Node, name: str, default: object = None) -> object:
+    """The attribute's plain value, or the default that the operator's specification states."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute, or the default that the operator's specification states."""
+    found = node.attributes.get(name)
+    return default if found is None else found.as_int()
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether the value depends on initializers only."""
+    pending = [value]
+    seen: set[ir.Value] = set()
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        node = producer_of(current)
+        if node is not None:
+            pending.extend(source for source in node.inputs if source is not None)
+        elif current.const_value is None or current.is_graph_input():
+            return False
+    return True
+
+
+def constant_of(value: ir.Value | None) -> np.ndarray | None:
+    """The content of a value that depends on initializers only, else None."""
+    if value is None or not is_constant(value):
+        return None
+    node = producer_of(value)
+    if node is None:
+        return None if value.const_value is None else value.const_value.numpy()
+    operands = [constant_of(source) for source in node.inputs]
+    if node.op_type == "DequantizeLinear":
+        return _dequantize(node, operands)
+    return _evaluate(node, operands)[value.index() or 0]
+
+
+def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:
+    """A scale or zero point of a quantizing node, shaped to broadcast along its axis."""
+    if array.size == 1:
+        return array.reshape(())
+    shape = [1] * rank
+    shape[int_attribute(node, "axis", 1)] = -1
+    return array.reshape(shape)
+
+
+def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
+    """(q − z) · s; onnx's reference evaluator knows DequantizeLinear only from opset 19 on."""
+    quantized, scale, zero = (*operands, None)[:3]
+    assert quantized is not None and scale is not None
+    factor = per_axis(node, scale, quantized.ndim)
+    centred = quantized.astype(np.float32)
+    if zero is not None:
+        centred = centred - per_axis(node, zero, quantized.ndim).astype(np.float32)
+    return np.asarray(centred * factor, dtype=scale.dtype)
+
+
+def _evaluate(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
+    proto = ir.to_proto(node)
+    feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
+    opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18
+    graph = onnx.helper.make_graph(
+        [proto],
+        "constant",
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in feeds.items()
+        ],
+        [onnx.ValueInfoProto(name=name) for name in proto.output if name],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    return [np.asarray(array) for array in onnx.reference.ReferenceEvaluator(model).run(None, feeds)]
+
+
+def upstream(value: ir.Value) -> Iterator[ir.Node]:
+    """Every node that the value depends on, each once."""
+    seen: set[ir.Node] = set()
+    pending = [producer_of(value)]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending.extend(producer_of(source) for source in node.inputs if source is not None)
+
+
+def downstream(value: ir.Value) -> Iterator[ir.Node]:
+    """Every node that depends on the value, each once."""
+    seen: set[ir.Node] = set()
+    pending = list(value.consumers())
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        for output in node.outputs:
+            pending.extend(output.consumers())

@@ -1,0 +1,20 @@
+"""The engine: one ONNX file and a photo in; classes, boxes, feature maps and gradients out."""
+
+from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.geometry import Frame, bilinear_matrix, make_frame
+from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image, load_image
+from onnxplain.runtime.results import Activations, Batch, Prediction
+
+__all__ = [
+    "DEFAULT_MAX_MEGAPIXELS",
+    "Activations",
+    "Batch",
+    "Engine",
+    "Frame",
+    "ImageLike",
+    "Prediction",
+    "as_image",
+    "bilinear_matrix",
+    "load_image",
+    "make_frame",
+]

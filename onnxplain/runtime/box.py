@@ -1,0 +1,44 @@
+"""The box head's four numbers, whatever their format, as corners in the frame of the model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.contract import BoxSpec
+from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.geometry import FloatArray, Frame
+
+Corners = tuple[float, float, float, float]
+
+
+def decode_boxes(
+    raw_boxes: npt.NDArray[np.generic], spec: BoxSpec, input_size_hw: tuple[int, int]
+) -> FloatArray:
+    """Boxes (N, 4) as the model gives them → float32 (N, 4) x1, y1, x2, y2 in pixels of its input.
+
+    ``cxcywh`` is the centre and the size, ``xywh`` the upper left corner and the size; ``normalized`` counts
+    in shares of the input's width and height. A negative width or height (a regression may give one) spans
+    the same box from its other corner, so x1 ≤ x2 and y1 ≤ y2 always. Boxes are not clipped.
+    """
+    boxes = raw_boxes.reshape(len(raw_boxes), -1).astype(np.float64)
+    if boxes.shape[1] != 4:
+        raise OnnxplainError(f"box output: found shape {raw_boxes.shape}, expected (N, 4)")
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if spec.format == "cxcywh":
+        first, second = first - second / 2, first + second / 2
+    elif spec.format == "xywh":
+        first, second = first, first + second
+    corners = np.hstack([np.minimum(first, second), np.maximum(first, second)])
+    if spec.units == "normalized":
+        height, width = input_size_hw
+        corners *= [width, height, width, height]
+    return corners.astype(np.float32)
+
+
+def place_boxes(boxes_xyxy: FloatArray, frames: Sequence[Frame]) -> list[Corners]:
+    """Boxes (N, 4) in pixels of the input, one per frame → corners in pixels of each original image."""
+    placed = [frame.boxes_to_image(box[None])[0] for frame, box in zip(frames, boxes_xyxy, strict=True)]
+    return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in placed]

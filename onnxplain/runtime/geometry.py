@@ -1,0 +1,151 @@
+"""Where the model's input lies in the original image, and the exact way back.
+
+Coordinates are continuous: pixel i covers [i, i + 1), its centre is i + 0.5, and an image H × W covers
+[0, W] × [0, H]. Boxes are (x1, y1, x2, y2). Everything that moves a pixel, a box or a heatmap between the two
+frames goes through one `Frame`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.contract import CROP_SHARE, Resize
+from onnxplain.errors import OnnxplainError
+
+FloatArray = npt.NDArray[np.float32]
+
+# Coordinates are rounded here: far below any pixel, far above float64's error at 10^5 pixels.
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The map from an original image to the model's input: ``x_input = scale · x_image + offset`` per axis.
+
+    `image_size_hw` and `input_size_hw` are in pixels; `scale_xy` and `offset_xy` hold the x axis first.
+    Raises OnnxplainError for sizes or scales that are not positive.
+    """
+
+    image_size_hw: tuple[int, int]
+    input_size_hw: tuple[int, int]
+    scale_xy: tuple[float, float]
+    offset_xy: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if min(*self.image_size_hw, *self.input_size_hw) < 1:
+            raise OnnxplainError(
+                f"frame: found image {self.image_size_hw}, input {self.input_size_hw}, expected sizes > 0"
+            )
+        if not all(math.isfinite(scale) and scale > 0 for scale in self.scale_xy):
+            raise OnnxplainError(f"frame: found scale {self.scale_xy}, expected two positive numbers")
+
+    @property
+    def visible_xyxy(self) -> tuple[float, float, float, float]:
+        """The part of the original image that the model sees, in pixels of the image.
+
+        The whole image for stretch and letterbox, the cut for crop.
+        """
+        (x1, x2), (y1, y2) = (self._visible_span(axis) for axis in (0, 1))
+        return x1, y1, x2, y2
+
+    def boxes_to_image(self, boxes_xyxy: npt.ArrayLike) -> FloatArray:
+        """Boxes (M, 4) in pixels of the input → float32 (M, 4) in pixels of the image, clipped to it."""
+        boxes = (self._boxes(boxes_xyxy) - self._tiled(self.offset_xy)) / self._tiled(self.scale_xy)
+        height, width = self.image_size_hw
+        clipped: FloatArray = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        return clipped
+
+    def boxes_to_input(self, boxes_xyxy: npt.ArrayLike) -> FloatArray:
+        """Boxes (M, 4) in pixels of the image → float32 (M, 4) in pixels of the input, not clipped."""
+        boxes = self._boxes(boxes_xyxy) * self._tiled(self.scale_xy) + self._tiled(self.offset_xy)
+        return boxes.astype(np.float32)
+
+    def map_to_image(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
+        """A map (h, w) spread over the whole input → float32 (H, W) at the size of the original image.
+
+        Bilinear between the centres of the map's cells, edge cells replicated; 0 on pixels that lie wholly
+        outside `visible_xyxy`. Separable, so it costs two small matrix products.
+        """
+        if map_hw.ndim != 2 or map_hw.size == 0:
+            raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
+        (height, width), (input_height, input_width) = self.image_size_hw, self.input_size_hw
+        cells_y, cells_x = map_hw.shape[0] / input_height, map_hw.shape[1] / input_width
+        rows = bilinear_matrix(
+            height, map_hw.shape[0], self.scale_xy[1] * cells_y, self.offset_xy[1] * cells_y
+        )
+        columns = bilinear_matrix(
+            width, map_hw.shape[1], self.scale_xy[0] * cells_x, self.offset_xy[0] * cells_x
+        )
+        # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
+        for matrix, axis in ((columns, 0), (rows, 1)):
+            start, stop = self._visible_span(axis)
+            matrix[: math.floor(start)] = 0
+            matrix[math.ceil(stop) :] = 0
+        image_map: FloatArray = rows @ map_hw.astype(np.float32) @ columns.T
+        return image_map
+
+    def _visible_span(self, axis: int) -> tuple[float, float]:
+        side, input_side = self.image_size_hw[1 - axis], self.input_size_hw[1 - axis]
+        start = (0.0 - self.offset_xy[axis]) / self.scale_xy[axis]
+        stop = (input_side - self.offset_xy[axis]) / self.scale_xy[axis]
+        return round(min(max(start, 0.0), side), _DECIMALS), round(min(max(stop, 0.0), side), _DECIMALS)
+
+    @staticmethod
+    def _tiled(pair_xy: tuple[float, float]) -> npt.NDArray[np.float64]:
+        return np.asarray([*pair_xy, *pair_xy], np.float64)
+
+    @staticmethod
+    def _boxes(boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        boxes = np.asarray(boxes_xyxy, np.float64)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise OnnxplainError(f"boxes: found shape {boxes.shape}, expected (M, 4) as x1, y1, x2, y2")
+        return boxes
+
+
+def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) -> FloatArray:
+    """Matrix (out_size, in_size) that resamples a signal along one axis by bilinear interpolation.
+
+    Row i holds the weights of the input cells at the continuous coordinate ``scale · (i + 0.5) + offset``:
+    from the output's coordinate to the input's, both counted in their own pixels. Every row sums to 1;
+    coordinates outside take the edge cell. ``bilinear_matrix(W, w, w / W, 0) @ signal`` is what PyTorch calls
+    ``interpolate(mode="linear", align_corners=False)``. An image takes one matrix per axis:
+    ``R @ image @ C.T``.
+    """
+    position = np.clip(scale * (np.arange(out_size) + 0.5) + offset - 0.5, 0, in_size - 1)
+    left = np.minimum(position.astype(np.int64), max(in_size - 2, 0))
+    right = np.minimum(left + 1, in_size - 1)
+    share = position - left
+    matrix = np.zeros((out_size, in_size), np.float32)
+    rows = np.arange(out_size)
+    matrix[rows, left] = 1 - share
+    matrix[rows, right] += share
+    return matrix
+
+
+def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize) -> Frame:
+    """The frame of an image for one of the contract's resize modes.
+
+    ``crop``: the smallest scale at which both sides reach input / 0.875 (for a square input the short side
+    does), then the centre; ``stretch``: each axis on its own; ``letterbox``: the largest scale at which the
+    whole image fits, centred. The scaled image has a whole number of pixels and sits on the input's pixel
+    grid, as in torchvision's ``Resize`` and ``CenterCrop``, so one resize without a second interpolation
+    makes the input; the frame holds the scale after this rounding, per axis, and is exact.
+    """
+    sides_xy, inputs_xy = image_size_hw[::-1], input_size_hw[::-1]
+    ratios_xy = [input_side / side for input_side, side in zip(inputs_xy, sides_xy, strict=True)]
+    if resize == "crop":
+        scales_xy = [max(ratios_xy) / CROP_SHARE] * 2
+    elif resize == "letterbox":
+        scales_xy = [min(ratios_xy)] * 2
+    else:
+        scales_xy = ratios_xy
+    resized_xy = [max(1, round(scale * side)) for scale, side in zip(scales_xy, sides_xy, strict=True)]
+    offset_x, offset_y = (
+        float((input_side - resized) // 2) for input_side, resized in zip(inputs_xy, resized_xy, strict=True)
+    )
+    scale_x, scale_y = (resized / side for resized, side in zip(resized_xy, sides_xy, strict=True))
+    return Frame(image_size_hw, input_size_hw, (scale_x, scale_y), (offset_x, offset_y))

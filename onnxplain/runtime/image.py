@@ -1,0 +1,201 @@
+"""Reading photos: every kind of image file as the same uint8 (H, W, 3) RGB array, or one clear error."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, UnidentifiedImageError
+
+from onnxplain.errors import ImageError
+from onnxplain.runtime.preprocess import ByteArray
+
+ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+
+DEFAULT_MAX_MEGAPIXELS = 178.0
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow's size limit and Python's warning filters belong to the whole process: one reader at a time sets
+# them, or two could restore each other's values.
+_PILLOW_SETTINGS = threading.Lock()
+
+
+def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
+    """Read an image file as uint8 (H, W, 3) RGB.
+
+    EXIF orientation is applied; greyscale, 1-bit, palette and CMYK images become RGB; transparency is laid
+    over white; 16-bit pixels are scaled to 8 bits. Of several frames the first is read. The size is checked
+    in the header, before anything is decoded. Raises ImageError for a file that is missing, empty, truncated,
+    no image, or larger than `max_megapixels`.
+    """
+    path = Path(path)
+    _check_file(path)
+    with _pillow_settings():
+        try:
+            with Image.open(path) as image:
+                return _to_rgb(image, str(path), max_megapixels)
+        except UnidentifiedImageError:
+            raise ImageError(
+                f"{path}: found no image ({describe_start(path)}), expected JPEG, PNG or another format "
+                "that Pillow reads: check the file"
+            ) from None
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be opened ({one_line(error)}): check the file") from error
+
+
+def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
+    """A path, a PIL image or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
+
+    PIL images are treated as files are, EXIF orientation included. Raises ImageError for anything else:
+    arrays of another type or shape are refused rather than guessed at. (A BGR array cannot be told from RGB.)
+    """
+    if isinstance(image, np.ndarray):
+        return _check_array(image)
+    if isinstance(image, Image.Image):
+        with _pillow_settings():
+            return _to_rgb(image, getattr(image, "filename", "") or "PIL image", max_megapixels)
+    if isinstance(image, str | os.PathLike):
+        return load_image(image, max_megapixels)
+    raise ImageError(
+        f"image: found {type(image).__name__}, expected a path, a PIL image or a uint8 RGB array (H, W, 3)"
+    )
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ImageError(f"{path}: found no such file, expected an image: check the path")
+    if path.is_dir():
+        raise ImageError(f"{path}: found a folder, expected an image file: name a file in it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ImageError(f"{path}: found an empty file (0 bytes), expected an image: fetch it again")
+
+
+def _check_array(array: npt.NDArray[np.generic]) -> ByteArray:
+    expected = "expected a uint8 RGB array (H, W, 3)"
+    if array.ndim == 2:
+        raise ImageError(
+            f"image: found a greyscale array {array.shape}, {expected}: use np.dstack([image] * 3)"
+        )
+    if array.ndim == 4:
+        raise ImageError(
+            f"image: found a batch {array.shape}, {expected}: give a list of images, list(batch)"
+        )
+    if array.ndim != 3:
+        raise ImageError(f"image: found an array of shape {array.shape}, {expected}")
+    if array.shape[2] == 4:
+        raise ImageError(
+            f"image: found four channels {array.shape}, {expected}: use PIL.Image.fromarray(image)"
+        )
+    if array.shape[2] != 3:
+        advice = ": use image.transpose(1, 2, 0)" if array.shape[0] == 3 else ""
+        raise ImageError(f"image: found an array of shape {array.shape}, {expected}{advice}")
+    if array.dtype != np.uint8:
+        advice = (
+            "scale floats in [0, 1] by (image * 255).round().astype(np.uint8)"
+            if np.issubdtype(array.dtype, np.floating)
+            else "scale it to 0–255 and use .astype(np.uint8)"
+        )
+        raise ImageError(f"image: found a {array.dtype} array, {expected}: {advice}")
+    if array.size == 0:
+        raise ImageError(f"image: found an empty array {array.shape}, {expected}")
+    return np.ascontiguousarray(array, np.uint8)
+
+
+@contextmanager
+def _pillow_settings() -> Iterator[None]:
+    """Pillow without its own size limit (ours is checked instead) and without warnings."""
+    with _PILLOW_SETTINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
+    width, height = image.size
+    if width * height > max_megapixels * 1e6:
+        raise ImageError(
+            f"{name}: found {width} × {height} pixels ({width * height / 1e6:.0f} megapixels), expected at "
+            f"most {max_megapixels:g} megapixels: shrink the image, or raise the limit"
+        )
+    if image.mode == "F":
+        raise ImageError(
+            f"{name}: found floating-point pixels of unstated range, expected 8 or 16 bits: convert it"
+        )
+    try:
+        image.load()
+        orientation = _orientation(image)
+        rgb = _deep_grey(image, name) if image.mode.startswith("I") else _over_white(image)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        raise ImageError(
+            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a whole one: "
+            "fetch it again"
+        ) from error
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    return np.asarray(rgb, np.uint8)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # damaged EXIF: the pixels are whole, only their orientation is unknown
+        return None
+    return orientation if isinstance(orientation, int) else None
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG for one of Adobe's, which are inverted; the others are not.
+        image = ImageChops.invert(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _deep_grey(image: Image.Image, name: str) -> Image.Image:
+    """Greyscale of 16 bits (Pillow's modes I;16…, and I for some formats), scaled to 8: 65535 is white."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError(
+            f"{name}: found pixels from {values.min()} to {values.max()}, expected 8 or 16 bits: convert it"
+        )
+    grey = (values + 128) // 257
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def describe_start(path: Path) -> str:
+    """How a file begins, for the message that it is not what it should be."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    return f"{path.stat().st_size} bytes, starting with {start!r}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error from a library, on one line."""
+    return " ".join(f"{error}".split()) or type(error).__name__

@@ -1,0 +1,102 @@
+"""What the engine returns: frozen values, their shapes checked once, on construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.contract import LayerSpec
+from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.geometry import FloatArray, Frame
+from onnxplain.runtime.preprocess import ByteArray
+
+BoxSource = Literal["head", "cam", "grad-cam"]
+
+
+def _check_shape(name: str, array: npt.NDArray[np.generic], expected: tuple[int | None, ...]) -> None:
+    matches = array.ndim == len(expected) and all(
+        wanted is None or found == wanted for found, wanted in zip(array.shape, expected, strict=True)
+    )
+    if not matches:
+        wanted_text = ", ".join("any" if side is None else str(side) for side in expected)
+        raise OnnxplainError(f"{name}: found shape {array.shape}, expected ({wanted_text})")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says about one image.
+
+    `score` is the softmax score of class `class_id`, `scores` float32 (C,) that of every class. `box_xyxy` is
+    x1, y1, x2, y2 in pixels of the original image, None without a box; `box_source` says where it came from.
+    `labels` names the classes, empty where the file does not.
+    """
+
+    label: str
+    class_id: int
+    score: float
+    box_xyxy: tuple[float, float, float, float] | None
+    box_source: BoxSource | None
+    scores: FloatArray
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_shape("prediction scores", self.scores, (len(self.labels) or None,))
+        if (self.box_xyxy is None) != (self.box_source is None):
+            raise OnnxplainError("prediction: a box needs its source, and a source its box")
+
+    def top(self, k: int) -> list[tuple[int, str, float]]:
+        """The k best classes as (class_id, label, score), best first; equal scores by class index."""
+        order = np.argsort(-self.scores, kind="stable")[:k]
+        return [
+            (int(index), self.labels[index] if self.labels else str(index), float(self.scores[index]))
+            for index in order
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Feature maps of one layer, and the gradients of one scalar per image with respect to them.
+
+    `features` float32 (N, K, h, w); `gradients` the same shape, None where they were not asked for; `logits`
+    float32 (N, C), None where the file has none; `scores` float32 (N, C), their softmax; `target` int64 (N,),
+    the scalar that was differentiated: a class, or C…C+3 for a box coordinate; `frames` one per image.
+    """
+
+    layer: LayerSpec
+    features: FloatArray
+    gradients: FloatArray | None
+    logits: FloatArray | None
+    scores: FloatArray
+    target: npt.NDArray[np.int64]
+    frames: tuple[Frame, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.frames)
+        name = f"layer {self.layer.name}"
+        _check_shape(f"{name} features", self.features, (count, self.layer.channels, None, None))
+        if self.gradients is not None:
+            _check_shape(f"{name} gradients", self.gradients, self.features.shape)
+        _check_shape("scores", self.scores, (count, None))
+        if self.logits is not None:
+            _check_shape("logits", self.logits, self.scores.shape)
+        _check_shape("target", self.target, (count,))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images ready for the model: `pixels` float32 (N, C, H, W) normalised, one frame and one original each.
+
+    `images` are the originals, uint8 (H, W, 3) RGB, each of its own size.
+    """
+
+    pixels: FloatArray
+    frames: tuple[Frame, ...]
+    images: tuple[ByteArray, ...]
+
+    def __post_init__(self) -> None:
+        _check_shape("batch pixels", self.pixels, (len(self.frames), None, None, None))
+        if len(self.images) != len(self.frames):
+            raise OnnxplainError(f"batch: found {len(self.images)} images and {len(self.frames)} frames")

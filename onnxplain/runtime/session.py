@@ -1,0 +1,141 @@
+"""An ONNX Runtime session on a file, or one line that says why there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.runtime.image import describe_start, one_line
+
+_SUFFIX = "ExecutionProvider"
+_LOG_ERRORS_ONLY = 3
+
+
+class Session(Protocol):
+    """The part of ``onnxruntime.InferenceSession`` that the engine uses."""
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
+        """Compute the named outputs, all of them for None."""
+
+    def get_inputs(self) -> list[Any]:
+        """Inputs that must be fed: name, type, shape."""
+
+    def get_overridable_initializers(self) -> list[Any]:
+        """Inputs that have a default."""
+
+    def get_outputs(self) -> list[Any]:
+        """Outputs: name, type, shape."""
+
+    def get_providers(self) -> list[str]:
+        """The execution providers in use, the preferred one first."""
+
+    def get_modelmeta(self) -> Any:
+        """The file's metadata."""
+
+
+def open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Session:
+    """Load a model; `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``.
+
+    None takes CUDA where ONNX Runtime has it, then the CPU. Raises OnnxplainError for a provider that is not
+    there or that ONNX Runtime replaced, and for a missing ONNX Runtime; ModelError for an unusable file.
+    """
+    _check_file(path)
+    if threads is not None and threads < 1:
+        raise OnnxplainError(f"threads: found {threads}, expected a positive number, or none for all cores")
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise OnnxplainError(
+            'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_ERRORS_ONLY  # a default that may be overridden logs a warning
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    names = choose_providers(providers, onnxruntime.get_available_providers())
+    try:
+        session: Session = onnxruntime.InferenceSession(str(path), options, providers=names)
+    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+        raise ModelError(_explain_failure(path, error)) from error
+    if providers is not None:
+        check_providers(names, session.get_providers())
+    return session
+
+
+def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    """ONNX Runtime's names of the providers asked for, in order. Raises OnnxplainError for an unknown one."""
+    if asked is None:
+        return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    by_name = {name.removesuffix(_SUFFIX).lower(): name for name in available}
+    chosen = []
+    for name in [asked] if isinstance(asked, str) else asked:
+        short = name.removesuffix(_SUFFIX).lower()
+        if short not in by_name:
+            hint = ': run pip install "onnxplain[gpu]" in place of [cpu]' if short == "cuda" else ""
+            raise OnnxplainError(
+                f"provider: found {name!r}, expected one that this ONNX Runtime has "
+                f"({', '.join(sorted(by_name))}){hint}"
+            )
+        chosen.append(by_name[short])
+    if not chosen:
+        raise OnnxplainError(f"providers: found none, expected at least one of {', '.join(sorted(by_name))}")
+    return chosen
+
+
+def check_providers(asked: Sequence[str], running: Sequence[str]) -> None:
+    """Raise OnnxplainError where ONNX Runtime dropped a provider: it does where its libraries are missing."""
+    dropped = [name for name in asked if name not in running]
+    if dropped:
+        raise OnnxplainError(
+            f"provider: asked for {', '.join(dropped)}, but ONNX Runtime could not start it and fell back to "
+            f"{', '.join(running)}: install the libraries it needs (see the log above), or ask for `cpu`"
+        )
+
+
+def run_session(
+    session: Session, path: Path, output_names: Sequence[str], feed: Mapping[str, npt.NDArray[np.generic]]
+) -> list[Any]:
+    """``session.run`` whose failure is a ModelError of one line."""
+    try:
+        return session.run(list(output_names), dict(feed))
+    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+        raise ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"{path}: found no such file, expected an ONNX model: check the path")
+    if path.is_dir():
+        raise ModelError(f"{path}: found a folder, expected an ONNX file: name the .onnx file in it")
+    if not os.access(path, os.R_OK):
+        raise ModelError(
+            f"{path}: found a file that may not be read, expected an ONNX model: check its rights"
+        )
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: fetch it again")
+
+
+def _explain_failure(path: Path, error: Exception) -> str:
+    message = _message(error)
+    if "Protobuf parsing failed" in message or "No graph was found" in message:
+        return (
+            f"{path}: found no whole ONNX model ({describe_start(path)}), expected one: the file is "
+            "truncated or of another format, fetch or export it again"
+        )
+    if "xternal data" in message or "External initializer" in message:
+        return (
+            f"{path}: found weights in an external file that cannot be used ({message}), expected them in "
+            "the folder of the model: put that file there, or save the model in one file"
+        )
+    return f"{path}: found a model that ONNX Runtime cannot load ({message}), expected a valid one: check it"
+
+
+def _message(error: Exception) -> str:
+    """ONNX Runtime's message without its code, ``[ONNXRuntimeError] : 1 : FAIL :``."""
+    return one_line(error).rsplit("[ONNXRuntimeError] : ", 1)[-1].split(" : ", 2)[-1]

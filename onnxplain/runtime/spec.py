@@ -1,0 +1,149 @@
+"""What a file says about itself; where it says nothing, what its graph and one probe run tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.contract import (
+    EXPLAIN_INPUT,
+    METADATA_KEY,
+    TARGET_INPUT,
+    InputSpec,
+    Layout,
+    ModelSpec,
+    OutputRoles,
+    Preprocessing,
+)
+from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.runtime.image_input import (
+    ImageInput,
+    assumed_preprocessing,
+    check_channels,
+    find_image_input,
+    find_layout,
+    find_size_hw,
+)
+from onnxplain.runtime.preprocess import normalise, to_model
+from onnxplain.runtime.scores import (
+    as_rows,
+    looks_like_classes,
+    looks_like_softmax,
+    probabilities,
+    softmax,
+)
+from onnxplain.runtime.session import Session, run_session
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the user states about a file; None leaves it to the file."""
+
+    preprocessing: Preprocessing | None = None
+    input_size_hw: tuple[int, int] | None = None
+    layout: Layout | None = None
+    labels: Sequence[str] | None = None
+
+
+def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
+    """The file's spec and its image input. Raises ModelError where it is no image classifier or localizer."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        if text is None:
+            return _spec_of_plain_file(session, path, stated)
+        return _spec_of_explainable_file(session, path, stated, text)
+    except ModelError as error:
+        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise ModelError(f"{prefix}{error}") from error
+    except OnnxplainError as error:
+        raise OnnxplainError(f"{path}: {error}") from error
+
+
+def _spec_of_explainable_file(
+    session: Session, path: Path, stated: Stated, text: str
+) -> tuple[ModelSpec, ImageInput]:
+    spec = ModelSpec.from_json(text)
+    image_input = find_image_input(session, path, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
+    roles = spec.outputs
+    named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
+    named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
+    missing = {name for name in named if name is not None} - {tensor.name for tensor in session.get_outputs()}
+    if image_input.name != spec.input.name:
+        missing.add(spec.input.name)
+    if missing:
+        raise ModelError(
+            f"metadata names {', '.join(sorted(missing))}, which the graph does not have: the file was "
+            "changed after it was instrumented, instrument the original again"
+        )
+    if stated.layout not in (None, spec.input.layout):
+        raise ModelError(f"the file says layout {spec.input.layout}, found {stated.layout}: leave it out")
+    if stated.input_size_hw is not None and tuple(stated.input_size_hw) != spec.input.size_hw:
+        height, width = spec.input.size_hw
+        raise ModelError(f"the file was instrumented for {height}x{width}: instrument it again with --size")
+    if stated.preprocessing is not None:
+        spec = spec.with_preprocessing(stated.preprocessing)
+    if stated.labels is not None:
+        spec = replace(spec, labels=tuple(stated.labels))
+    check_channels(image_input, path, spec.input.layout, spec.input.preprocessing)
+    return spec, image_input
+
+
+def _spec_of_plain_file(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
+    image_input = find_image_input(session, path)
+    layout = find_layout(image_input, path, stated.layout)
+    size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw)
+    preprocessing = stated.preprocessing or assumed_preprocessing(image_input, layout)
+    check_channels(image_input, path, layout, preprocessing)
+    input_spec = InputSpec(image_input.name, layout, size_hw, preprocessing, stated.preprocessing is None)
+    outputs = _probe(session, path, image_input, input_spec)
+    roles, classes = _find_roles(outputs)
+    labels = tuple(stated.labels or ())
+    return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input
+
+
+def _probe(
+    session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
+) -> dict[str, npt.NDArray[np.generic]]:
+    """All outputs for images of noise; noise, so that a constant output is not taken for a distribution."""
+    shape = (image_input.batch or 1, *input_spec.size_hw, 3)
+    noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    batch_nchw = normalise(noise_nhwc, input_spec.preprocessing)
+    names = [tensor.name for tensor in session.get_outputs()]
+    feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
+    return dict(zip(names, run_session(session, path, names, feed), strict=True))
+
+
+def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:
+    """Which output holds the scores and which the logits, from one run. Raises ModelError where unclear."""
+    candidates = {name: output for name, output in outputs.items() if looks_like_classes(output)}
+    scores = [name for name, output in candidates.items() if looks_like_softmax(output)]
+    logits = [
+        name
+        for name, output in candidates.items()
+        if name not in scores and np.issubdtype(output.dtype, np.floating)
+    ]
+    shapes = ", ".join(f"{name} {list(np.shape(output))}" for name, output in outputs.items())
+    if not scores and not logits:
+        raise ModelError(
+            f"found the outputs {shapes}, expected classes, one row (N, C) per image: this is no classifier, "
+            "or name its logits with `onnxplain instrument --logits NAME`"
+        )
+    if len(scores) > 1 or (not scores and len(logits) > 1):
+        raise ModelError(
+            f"found several outputs that may be classes ({', '.join(scores or logits)}), expected one: name "
+            "it with `onnxplain instrument --logits NAME` (and --box NAME)"
+        )
+    if not scores:
+        return OutputRoles(logits=logits[0]), as_rows(outputs[logits[0]]).shape[1]
+    distribution = probabilities(outputs[scores[0]])
+    matching = [name for name in logits if _is_softmax_of(outputs[name], distribution)]
+    return OutputRoles(matching[0] if matching else None, scores[0]), distribution.shape[1]
+
+
+def _is_softmax_of(logits: npt.NDArray[np.generic], distribution: npt.NDArray[np.float32]) -> bool:
+    rows = as_rows(logits)
+    return rows.shape == distribution.shape and bool(np.allclose(softmax(rows), distribution, atol=1e-2))

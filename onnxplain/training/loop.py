@@ -1,0 +1,132 @@
+"""The training loop: epochs over batches, a cosine schedule, the best weights kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from onnxplain.data.boxes import cxcywh_to_xyxy, paired_iou
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.localizer import Localizer
+from onnxplain.training.loss import localization_loss
+from onnxplain.training.score import LocalizationScore
+
+
+class TrainBatch(NamedTuple):
+    """`images` float32 (N, 3, H, W), `classes` int64 (N,), `boxes` float32 (N, 4) cxcywh, shares of the input."""
+
+    images: torch.Tensor
+    classes: torch.Tensor
+    boxes: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """`epochs` of `steps` batches each. `learning_rate` is the peak of one warm-up and cosine decay over them all;
+    `box_weight` scales the box term of the loss."""
+
+    epochs: int
+    steps: int
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    box_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.steps < 1:
+            raise OnnxplainError(f"training: found {self.epochs} epochs of {self.steps} steps, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After a step: `epoch` and `step` count from 1; the rest are means over the epoch so far."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    mean_iou: float
+    validation: LocalizationScore | None = None
+    """Present after the last step of an epoch."""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def fit(
+    module: Localizer,
+    batches: Callable[[int], Iterable[TrainBatch]],
+    validate: Callable[[Localizer], LocalizationScore],
+    config: LoopConfig,
+    *,
+    on_best: Callable[[LocalizationScore], None],
+    progress: ProgressCallback | None = None,
+) -> LocalizationScore:
+    """Train `module` in place; returns the best validation score, by `quality`.
+
+    ``batches(epoch)`` gives the `config.steps` batches of an epoch, counted from 0. `validate` is called after
+    each epoch, and `on_best` whenever its score is the best so far, while `module` holds those weights. The random
+    state of torch is neither read nor changed. Raises OnnxplainError where the loss becomes NaN or infinite.
+    """
+    module.train().to(memory_format=torch.channels_last)  # a third faster on a CPU
+    optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.1, cycle_momentum=False
+    )
+    best: LocalizationScore | None = None
+    for epoch in range(config.epochs):
+        running = _Running()
+        for step, batch in enumerate(batches(epoch), start=1):
+            running.add(*_step(module, batch, optimizer, config))
+            schedule.step()
+            if step < config.steps and progress:
+                progress(running.progress(epoch, step, config))
+        score = validate(module)
+        if best is None or score.quality > best.quality:
+            best = score
+            on_best(score)
+        if progress:
+            progress(running.progress(epoch, config.steps, config, score))
+    if best is None:
+        raise OnnxplainError("training: no epoch was run")
+    return best
+
+
+class _Running:
+    """Means over the images of an epoch so far."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.sums = np.zeros(3)
+
+    def add(self, loss: float, hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32]) -> None:
+        self.images += len(hits)
+        self.sums += (loss * len(hits), hits.sum(), overlaps.sum())
+
+    def progress(self, epoch: int, step: int, config: LoopConfig, score: LocalizationScore | None = None) -> Progress:
+        loss, accuracy, mean_iou = (float(value) for value in self.sums / max(self.images, 1))
+        return Progress(epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score)
+
+
+def _step(
+    module: Localizer, batch: TrainBatch, optimizer: torch.optim.Optimizer, config: LoopConfig
+) -> tuple[float, npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """One update; the batch's loss, right labels and overlaps, before it."""
+    optimizer.zero_grad()
+    logits, boxes = module(batch.images.contiguous(memory_format=torch.channels_last))
+    loss = localization_loss(logits, boxes, batch.classes, batch.boxes, config.box_weight)
+    value = loss.total.item()
+    if not math.isfinite(value):
+        raise OnnxplainError(f"training: the loss became {value}: lower the learning rate ({config.learning_rate:g})")
+    loss.total.backward()
+    optimizer.step()
+    hits = (logits.argmax(dim=1) == batch.classes).numpy()
+    overlaps = paired_iou(cxcywh_to_xyxy(boxes.detach().numpy()), cxcywh_to_xyxy(batch.boxes.numpy()))
+    return value, hits, overlaps

@@ -1,0 +1,112 @@
+"""What every method promises, for every row of the table of methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import LABELS, LAYER, MakeModel
+
+from onnxplain.contract import Preprocessing
+from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers import METHODS, Explanation, build, explain, supported
+
+OPTIONS = {"rise": {"masks": 24}}
+SHAPES = [(24, 32), (61, 35), (1, 50), (50, 1), (300, 200)]
+
+
+def photo(size_hw: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(size_hw[0]).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("size_hw", SHAPES, ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_heatmap_is_float32_in_the_unit_interval_and_as_large_as_its_image(
+    make_model: MakeModel, name: str, size_hw: tuple[int, int], resize
+) -> None:
+    engine = make_model(preprocessing=Preprocessing(mean=(128,) * 3, std=(64,) * 3, resize=resize)).engine
+    explainer = build(name, engine, **OPTIONS.get(name, {}))
+    image = photo(size_hw)
+    explanation = explainer(image, "cat")
+    assert explanation.heatmap.dtype == np.float32
+    assert explanation.heatmap.shape == size_hw
+    assert np.isfinite(explanation.heatmap).all()
+    assert explanation.heatmap.min() >= 0
+    assert explanation.heatmap.max() == (1 if explanation.status == "ok" else 0)
+    assert explanation.raw.dtype == np.float32
+    assert explanation.raw.ndim == 2
+    assert (explanation.method, explanation.target, explanation.target_name) == (name, 2, "cat")
+    assert explanation.frame.image_size_hw == size_hw
+    assert explanation.evaluations == 1 + OPTIONS.get(name, {}).get("masks", 0)
+    overlay = explanation.overlay(image)
+    assert (overlay.dtype, overlay.shape) == (np.uint8, image.shape)
+    again = build(name, engine, **OPTIONS.get(name, {}))(image, "cat")
+    np.testing.assert_array_equal(again.heatmap, explanation.heatmap)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_image_gives_one_explanation_and_a_list_a_list(make_model: MakeModel, name: str) -> None:
+    explainer = build(name, make_model().engine, **OPTIONS.get(name, {}))
+    assert isinstance(explainer(photo((9, 9))), Explanation)
+    explanations = explainer((photo((9, 9)), photo((30, 20))))
+    assert [explanation.heatmap.shape for explanation in explanations] == [(9, 9), (30, 20)]
+    with pytest.raises(OnnxplainError, match="images: found an empty list"):
+        explainer([])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_row_names_its_class_its_need_and_its_options(name: str) -> None:
+    method = METHODS[name]
+    assert method.explainer.name == name
+    assert method.needs.what
+    assert method.summary
+    assert "engine" not in method.options
+    assert "score_function" not in method.options
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ({}, ("cam", "grad-cam", "rise")),
+        ({"power": 2}, ("grad-cam", "rise")),
+        ({"instrumented": False}, ("rise",)),
+    ],
+)
+def test_supported_methods_can_be_built_and_others_name_those(make_model: MakeModel, model: dict, names) -> None:
+    engine = make_model(**model).engine
+    assert supported(engine) == names
+    for name in METHODS:
+        if name in names:
+            build(name, engine)
+        else:
+            with pytest.raises(UnsupportedError, match=f"^{name}: needs .*: {', '.join(names)}$"):
+                build(name, engine)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "gradcam",
+            {},
+            r"^method: found 'gradcam' \(did you mean grad-cam\?\), expected one of cam, grad-cam, rise",
+        ),
+        ("saliency", {}, "^method: found 'saliency', expected one of cam"),
+        ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer$"),
+        ("rise", {"layer": "x", "steps": 3}, "^rise: found option layer, steps, expected one of .*masks"),
+    ],
+)
+def test_unknown_methods_and_options_are_refused_by_name(
+    make_model: MakeModel, name: str, options: dict, message: str
+) -> None:
+    with pytest.raises(OnnxplainError, match=message):
+        build(name, make_model().engine, **options)
+
+
+def test_explain_takes_an_engine_or_the_path_of_a_file(make_model: MakeModel) -> None:
+    engine = make_model().engine
+    image = photo((30, 20))
+    for model in (engine, engine.path, str(engine.path)):
+        explanation = explain(model, image, target="dog")
+        assert (explanation.method, explanation.label, explanation.layer) == ("grad-cam", LABELS[3], LAYER)
+    assert explain(engine, [image, image], "rise", masks=3)[1].evaluations == 4

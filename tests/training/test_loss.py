@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from onnxplain.training.loss import localization_loss  # noqa: E402
+
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]])
+CLASSES = np.array([0, 2])
+BOXES = np.array([[0.5, 0.5, 0.4, 0.2], [0.1, 0.2, 0.3, 0.4]])
+TARGETS = np.array([[0.2, 0.9, 0.4, 0.2], [0.1, 0.2, 0.3, 0.6]])
+WEIGHT = 2.5
+
+
+def by_hand() -> tuple[float, float, np.ndarray, np.ndarray]:
+    """Label term, box term, and the gradients of their weighted sum by the closed forms."""
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    label = float(-np.log(probabilities[[0, 1], CLASSES]).mean())
+    distances = np.sqrt(((BOXES - TARGETS) ** 2).sum(axis=1))
+    logits_gradient = (probabilities - np.eye(3)[CLASSES]) / len(LOGITS)
+    boxes_gradient = WEIGHT * (BOXES - TARGETS) / distances[:, None] / len(BOXES)
+    return label, float(distances.mean()), logits_gradient, boxes_gradient
+
+
+def test_loss_and_gradients_equal_the_closed_forms() -> None:
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    boxes = torch.tensor(BOXES, requires_grad=True)
+    loss = localization_loss(logits, boxes, torch.tensor(CLASSES), torch.tensor(TARGETS), WEIGHT)
+    loss.total.backward()
+
+    label, box, logits_gradient, boxes_gradient = by_hand()
+    assert box == pytest.approx((0.5 + 0.2) / 2)  # a 3-4-5 triangle, and one coordinate off by 0.2
+    assert loss.label.item() == pytest.approx(label, rel=1e-12)
+    assert loss.box.item() == pytest.approx(box, rel=1e-12)
+    assert loss.total.item() == pytest.approx(label + WEIGHT * box, rel=1e-12)
+    np.testing.assert_allclose(logits.grad.numpy(), logits_gradient, rtol=1e-12)
+    np.testing.assert_allclose(boxes.grad.numpy(), boxes_gradient, rtol=1e-12)
+
+
+def test_the_distance_is_not_squared() -> None:
+    logits, classes = torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64)
+    near, far = (
+        localization_loss(logits, torch.full((1, 4), shift), classes, torch.zeros(1, 4)).box.item()
+        for shift in (0.1, 0.2)
+    )
+    assert far == pytest.approx(2 * near)
+
+
+def test_the_gradient_is_zero_and_finite_where_a_box_is_exact() -> None:
+    boxes = torch.tensor(TARGETS, requires_grad=True)
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    localization_loss(logits, boxes, torch.tensor(CLASSES), torch.tensor(TARGETS)).total.backward()
+
+    assert (boxes.grad == 0).all()
+    assert torch.isfinite(logits.grad).all()
