@@ -226,9 +226,7 @@ class ExplainableModel:
     def jacobian(self, layer: str) -> Array:
         """d (logits, box) / d features of a layer, (C + 4, K, h, w), whatever the image."""
         rows, columns = self.coarse_hw
-        logits = np.broadcast_to(WEIGHTS[:, :, None, None], (CLASSES, CHANNELS, rows, columns)) / (
-            rows * columns
-        )
+        logits = np.broadcast_to(WEIGHTS[:, :, None, None], (CLASSES, CHANNELS, rows, columns)) / (rows * columns)
         coarse = np.concatenate([logits, self.box_weights.reshape(4, CHANNELS, rows, columns)])
         # Each pixel of the image is a quarter of its 2 × 2 cell.
         full = coarse if layer == "coarse" else coarse.repeat(2, axis=2).repeat(2, axis=3) / 4
@@ -275,9 +273,7 @@ class ExplainableModel:
             helper.make_node("Size", [EXPLAIN_INPUT], [f"gates/{layer}"]),
             helper.make_node("Mod", [f"index/{layer}", f"gates/{layer}"], [f"gate_index/{layer}"]),
             helper.make_node("Gather", [EXPLAIN_INPUT, f"gate_index/{layer}"], [f"gate/{layer}"]),
-            helper.make_node(
-                "If", [f"gate/{layer}"], [name], then_branch=then_branch, else_branch=else_branch
-            ),
+            helper.make_node("If", [f"gate/{layer}"], [name], then_branch=then_branch, else_branch=else_branch),
         ]
 
 

@@ -57,10 +57,10 @@ class DigitScenes(Sequence[Record]):
             raise OnnxplainError(
                 f"digits: found count {count}, start {start}, seed {seed}: expected numbers of at least 0"
             )
-        self.split, self.count, self.seed, self.size_hw, self.start = split, count, seed, size_hw, start
+        self.split, self.length, self.seed, self.size_hw, self.start = split, count, seed, size_hw, start
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -68,18 +68,18 @@ class DigitScenes(Sequence[Record]):
     def __getitem__(self, index: slice) -> DigitScenes: ...
     def __getitem__(self, index: int | slice) -> Record | DigitScenes:
         if isinstance(index, slice):
-            first, stop, step = index.indices(self.count)
+            first, stop, step = index.indices(self.length)
             if step != 1:
                 raise OnnxplainError(f"digits: found a slice of step {step}, expected step 1")
             return DigitScenes(
                 self.split, max(0, stop - first), seed=self.seed, size_hw=self.size_hw, start=self.start + first
             )
-        if not -self.count <= index < self.count:
-            raise IndexError(f"scene {index} of {self.count}")
-        return draw_scene(self.split, self.start + index % self.count, seed=self.seed, size_hw=self.size_hw).record
+        if not -self.length <= index < self.length:
+            raise IndexError(f"scene {index} of {self.length}")
+        return draw_scene(self.split, self.start + index % self.length, seed=self.seed, size_hw=self.size_hw).record
 
     def __iter__(self) -> Iterator[Record]:
-        return (self[index] for index in range(self.count))
+        return (self[index] for index in range(self.length))
 
 
 def draw_scene(
@@ -137,11 +137,12 @@ def _background(
     left = int(rng.integers(region.shape[1] - crop_w + 1))
     crop = region[top : top + crop_h, left : left + crop_w]
     if rng.random() < 0.5:
-        crop = cv2.flip(crop, 1)
+        crop = np.ascontiguousarray(crop[:, ::-1])
     image = cv2.resize(crop, size_hw[::-1], interpolation=cv2.INTER_LINEAR if zoom >= 1 else cv2.INTER_AREA)
     gain = rng.uniform(0.7, 1.1) * rng.uniform(0.88, 1.12, size=3)
     tones = np.arange(256)[:, None, None] * gain + rng.uniform(-20, 30)
-    return cv2.LUT(image, np.clip(np.rint(tones), 0, 255).astype(np.uint8))
+    toned: npt.NDArray[np.uint8] = cv2.LUT(image, np.clip(np.rint(tones), 0, 255).astype(np.uint8)).astype(np.uint8)
+    return toned
 
 
 def _warp_glyph(
@@ -163,7 +164,7 @@ def _warp_glyph(
         glyphs.ink[glyph], np.column_stack([linear, shift]), canvas_wh.tolist(), flags=cv2.INTER_LINEAR
     )
     pen = rng.uniform(0.26, 0.44)
-    coverage = np.clip((warped.astype(np.float32) / 255 - pen) / 0.3, 0, 1)
+    coverage = np.clip((warped.astype(np.float32) / 255 - pen) / 0.3, 0, 1).astype(np.float32, copy=False)
     inked = coverage > 0
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     return coverage[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -181,4 +182,5 @@ def _paint(
     tint = rng.uniform(-35, 35, size=3)
     colour = level + (contrast if lighter else -contrast) + tint - tint.mean()
     alpha = (coverage * rng.uniform(0.85, 1.0))[:, :, None]
-    return np.rint(under + alpha * (np.clip(colour, 0, 255).astype(np.float32) - under)).astype(np.uint8)
+    painted: npt.NDArray[np.uint8] = np.rint(under + alpha * (np.clip(colour, 0, 255) - under)).astype(np.uint8)
+    return painted

@@ -7,7 +7,7 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -43,10 +43,11 @@ def samples_of(split: Split, count: int) -> npt.NDArray[np.int64]:
     samples = np.arange(count, dtype=np.int64)
     place = samples % 10
     chosen = {"train": place < 7, "validation": place == 7, "test": place > 7}
-    return samples[chosen[split]]
+    members: npt.NDArray[np.int64] = samples[chosen[split]]
+    return members
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_glyphs(split: Split) -> Glyphs:
     """The glyphs of `split`; its arrays are read-only. Raises OnnxplainError where scikit-learn is missing."""
     try:

@@ -6,7 +6,7 @@ with them may be shared. Nothing is downloaded.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ def train_columns(width: int) -> tuple[int, int]:
     return 0, round(TRAIN_SHARE * width)
 
 
-@lru_cache(maxsize=None)
+@cache
 def texture_region(name: str, split: Split) -> npt.NDArray[np.uint8]:
     """The part of photograph `name` that belongs to `split`: uint8 (H, W, 3) RGB, read-only.
 

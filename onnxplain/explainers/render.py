@@ -105,6 +105,11 @@ def annotate(image_hwc: ByteArray, marks: Sequence[Mark], minimum_side: int = MI
     return np.array(canvas, np.uint8)
 
 
+def caption(label: str, score: float) -> str:
+    """A mark's text: the label and its score with two decimals; a score that rounds to nothing says so."""
+    return f"{label} {score:.2f}" if score >= 0.005 else f"{label} <0.01"
+
+
 def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int | None = None) -> ByteArray:
     """Pictures side by side on white, each under its title: uint8 (H, W, 3) RGB.
 
@@ -185,9 +190,8 @@ def _draw_chip(draw: ImageDraw.ImageDraw, corner_xy: tuple[float, float], text: 
     chip_width = round(font.getlength(text)) + 2 * pad
     chip_height = round(font.size * 1.55)
     left = min(max(round(corner_xy[0]), 0), width - chip_width)
-    # Above the box where there is room, else inside it.
-    top = round(corner_xy[1]) - chip_height
-    top = min(max(top if top >= 0 else round(corner_xy[1]), 0), max(0, height - chip_height))
+    # Above the box; where there is no room, over its upper edge.
+    top = min(max(round(corner_xy[1]) - chip_height, 0), max(0, height - chip_height))
     right, bottom = left + chip_width - 1, top + chip_height - 1
     draw.rectangle((left, top, right, bottom), fill=colour, outline=_contrast(colour), width=max(1, line // 2))
     middle = (left + chip_width / 2, top + chip_height / 2)

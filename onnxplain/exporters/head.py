@@ -23,6 +23,7 @@ from onnxplain.exporters.values import (
     is_constant,
     maybe_dims,
     producer_of,
+    reduced_axes,
     spatial_map,
 )
 
@@ -147,7 +148,4 @@ def _is_full_pool(node: ir.Node) -> bool:
         kernel = tuple(int(size) for size in node.attributes["kernel_shape"].as_ints())
         out = maybe_dims(node.outputs[0])
         return kernel == shape[2:] and out is not None and out[2:] == (1, 1)
-    if node.op_type == "ReduceMean" and len(node.inputs) > 1:
-        axes = constant_of(node.inputs[1])
-        return axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
-    return False
+    return node.op_type == "ReduceMean" and reduced_axes(node, 4) == (2, 3)

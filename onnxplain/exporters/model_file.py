@@ -16,6 +16,9 @@ from onnxplain.contract import METADATA_KEY
 from onnxplain.errors import ModelError
 
 LOWEST_OPSET = 18
+# From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
+# for them, then inlines the bodies instead of computing in float32, and a float16 network takes twice the time.
+LOWEST_OPSET_FLOAT16 = 17
 LOWEST_IR_VERSION = 10
 PROTOBUF_LIMIT = 2**31 - 2**20
 
@@ -44,8 +47,9 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     if opset is None:
         raise ModelError("the file imports no version of the standard ONNX operators")
-    if opset < LOWEST_OPSET:
-        proto = _raise_opset(proto, opset)
+    lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
+    if opset < lowest:
+        proto = _raise_opset(proto, opset, lowest)
     model = ir.from_proto(_copy(proto))
     ir.passes.Sequential(
         passes.RemoveInitializersFromInputsPass(),
@@ -96,13 +100,17 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _raise_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+def _is_float16(proto: onnx.ModelProto) -> bool:
+    return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+
+
+def _raise_opset(proto: onnx.ModelProto, opset: int, lowest: int) -> onnx.ModelProto:
     try:
-        return onnx.version_converter.convert_version(proto, LOWEST_OPSET)
+        return onnx.version_converter.convert_version(proto, lowest)
     except (RuntimeError, onnx.checker.ValidationError, onnx.version_converter.ConvertError) as error:
         raise ModelError(
-            f"cannot raise the file from opset {opset} to {LOWEST_OPSET} ({_first_line(error)}): "
-            f"export it again with opset {LOWEST_OPSET} or newer"
+            f"cannot raise the file from opset {opset} to {lowest} ({_first_line(error)}): "
+            f"export it again with opset {lowest} or newer"
         ) from error
 
 

@@ -16,7 +16,7 @@ import torch
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import ModelError, VerificationError
-from onnxplain.exporters.instrument import Explainable, Request, build
+from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import prepare, write_proto
 from onnxplain.exporters.report import Checks, ExportReport, LayerCheck

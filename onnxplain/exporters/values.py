@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -90,6 +90,18 @@ def int_attribute(node: ir.Node, name: str, default: int) -> int:
     """An integer attribute, or the default that the operator's specification states."""
     found = node.attributes.get(name)
     return default if found is None else found.as_int()
+
+
+def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
+    """The axes that a Reduce operator reduces, an attribute up to opset 17 and an input since; None if not known."""
+    axes: Sequence[int] | np.ndarray | None = node.attributes.get_ints("axes")
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        axes = constant_of(node.inputs[1])
+        if axes is None:
+            return None
+    if axes is None or len(axes) == 0:
+        return () if int_attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(int(axis) % rank for axis in axes))
 
 
 def is_constant(value: ir.Value) -> bool:

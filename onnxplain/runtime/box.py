@@ -14,9 +14,7 @@ from onnxplain.runtime.geometry import FloatArray, Frame
 Corners = tuple[float, float, float, float]
 
 
-def decode_boxes(
-    raw_boxes: npt.NDArray[np.generic], spec: BoxSpec, input_size_hw: tuple[int, int]
-) -> FloatArray:
+def decode_boxes(raw_boxes: npt.NDArray[np.generic], spec: BoxSpec, input_size_hw: tuple[int, int]) -> FloatArray:
     """Boxes (N, 4) as the model gives them → float32 (N, 4) x1, y1, x2, y2 in pixels of its input.
 
     ``cxcywh`` is the centre and the size, ``xywh`` the upper left corner and the size; ``normalized`` counts

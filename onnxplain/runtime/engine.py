@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, Layout, ModelSpec, Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.geometry import FloatArray, make_frame
-from onnxplain.runtime.image import ImageLike, as_image
+from onnxplain.runtime.image import ImageLike, as_image, as_list
 from onnxplain.runtime.preprocess import normalise, to_model, warp_image
 from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
@@ -84,7 +83,7 @@ class Engine:
 
     def prepare(self, images: ImageLike | Sequence[ImageLike]) -> Batch:
         """Images read, warped to the model's input and normalised, with the way back to each original."""
-        originals = tuple(as_image(image) for image in _as_list(images))
+        originals = tuple(as_image(image) for image in as_list(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
             make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize) for image in originals
@@ -142,17 +141,17 @@ class Engine:
         """What each image shows, and where: the box is the box head's, None where there is no such head."""
         predictions = []
         box_output = self.spec.outputs.box
-        for chunk in _chunked(_as_list(images), self.fixed_batch or MAX_BATCH):
+        for chunk in _chunked(as_list(images), self.fixed_batch or MAX_BATCH):
             batch = self.prepare(chunk)
             names = [self._class_output, *([box_output] if box_output else [])]
             outputs = self.run(batch.pixels, names)
             boxes: list[Corners] | list[None] = [None] * len(chunk)
             if self.spec.box is not None:
-                boxes = place_boxes(
-                    decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames
-                )
+                boxes = place_boxes(decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames)
             for scores, box in zip(self._class_scores(outputs[0]), boxes, strict=True):
-                predictions.append(self._prediction(scores, box))
+                predictions.append(
+                    Prediction.from_scores(scores, self.spec.labels, box, None if box is None else "head")
+                )
         return predictions
 
     def activations(
@@ -210,9 +209,7 @@ class Engine:
     @cached_property
     def _cam_weights(self) -> FloatArray:
         size = self.fixed_batch or 1
-        blank = np.zeros(
-            (size, self.spec.input.preprocessing.channel_count, *self.spec.input.size_hw), np.float32
-        )
+        blank = np.zeros((size, self.spec.input.preprocessing.channel_count, *self.spec.input.size_hw), np.float32)
         targets = np.full(size, PREDICTED_CLASS, np.int64)
         names = [str(self.spec.outputs.cam_weights)]
         weights: FloatArray = self._run_once(blank, names, targets, self._open_gate(None))[0]
@@ -233,9 +230,7 @@ class Engine:
         targets: npt.NDArray[np.int64],
         gates: npt.NDArray[np.bool_],
     ) -> list[AnyArray]:
-        feed: dict[str, AnyArray] = {
-            self._input.name: to_model(batch_nchw, self.spec.input.layout, self._input.dtype)
-        }
+        feed: dict[str, AnyArray] = {self._input.name: to_model(batch_nchw, self.spec.input.layout, self._input.dtype)}
         if TARGET_INPUT in self._controls:
             feed[TARGET_INPUT] = targets
         if EXPLAIN_INPUT in self._controls:
@@ -247,27 +242,6 @@ class Engine:
         if layer is not None:
             gates[self.spec.layers.index(self.resolve_layer(layer))] = True
         return gates
-
-    def _prediction(self, scores: FloatArray, box: Corners | None) -> Prediction:
-        class_id = int(scores.argmax())
-        return Prediction(
-            label=self.spec.label(class_id),
-            class_id=class_id,
-            score=float(scores[class_id]),
-            box_xyxy=box,
-            box_source=None if box is None else "head",
-            scores=scores,
-            labels=self.spec.labels,
-        )
-
-
-def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
-        return [images]
-    listed = list(images)
-    if not listed:
-        raise OnnxplainError("images: found an empty list, expected at least one image")
-    return listed
 
 
 def _chunked(images: list[ImageLike], size: int) -> Iterator[list[ImageLike]]:

@@ -74,12 +74,8 @@ class Frame:
             raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
         (height, width), (input_height, input_width) = self.image_size_hw, self.input_size_hw
         cells_y, cells_x = map_hw.shape[0] / input_height, map_hw.shape[1] / input_width
-        rows = bilinear_matrix(
-            height, map_hw.shape[0], self.scale_xy[1] * cells_y, self.offset_xy[1] * cells_y
-        )
-        columns = bilinear_matrix(
-            width, map_hw.shape[1], self.scale_xy[0] * cells_x, self.offset_xy[0] * cells_x
-        )
+        rows = bilinear_matrix(height, map_hw.shape[0], self.scale_xy[1] * cells_y, self.offset_xy[1] * cells_y)
+        columns = bilinear_matrix(width, map_hw.shape[1], self.scale_xy[0] * cells_x, self.offset_xy[0] * cells_x)
         # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
         for matrix, axis in ((columns, 0), (rows, 1)):
             start, stop = self._visible_span(axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +77,22 @@ def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     )
 
 
+def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """One image or several as a list. Raises ImageError for none at all."""
+    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
+        return [images]
+    try:
+        listed = list(images)
+    except TypeError:
+        raise ImageError(
+            f"images: found {type(images).__name__}, expected an image or a list of images: paths, PIL images or uint8 "
+            "RGB arrays (H, W, 3)"
+        ) from None
+    if not listed:
+        raise ImageError("images: found an empty list, expected at least one image")
+    return listed
+
+
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: found no such file, expected an image: check the path")
@@ -89,19 +105,13 @@ def _check_file(path: Path) -> None:
 def _check_array(array: npt.NDArray[np.generic]) -> ByteArray:
     expected = "expected a uint8 RGB array (H, W, 3)"
     if array.ndim == 2:
-        raise ImageError(
-            f"image: found a greyscale array {array.shape}, {expected}: use np.dstack([image] * 3)"
-        )
+        raise ImageError(f"image: found a greyscale array {array.shape}, {expected}: use np.dstack([image] * 3)")
     if array.ndim == 4:
-        raise ImageError(
-            f"image: found a batch {array.shape}, {expected}: give a list of images, list(batch)"
-        )
+        raise ImageError(f"image: found a batch {array.shape}, {expected}: give a list of images, list(batch)")
     if array.ndim != 3:
         raise ImageError(f"image: found an array of shape {array.shape}, {expected}")
     if array.shape[2] == 4:
-        raise ImageError(
-            f"image: found four channels {array.shape}, {expected}: use PIL.Image.fromarray(image)"
-        )
+        raise ImageError(f"image: found four channels {array.shape}, {expected}: use PIL.Image.fromarray(image)")
     if array.shape[2] != 3:
         advice = ": use image.transpose(1, 2, 0)" if array.shape[0] == 3 else ""
         raise ImageError(f"image: found an array of shape {array.shape}, {expected}{advice}")
@@ -138,9 +148,7 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
             f"most {max_megapixels:g} megapixels: shrink the image, or raise the limit"
         )
     if image.mode == "F":
-        raise ImageError(
-            f"{name}: found floating-point pixels of unstated range, expected 8 or 16 bits: convert it"
-        )
+        raise ImageError(f"{name}: found floating-point pixels of unstated range, expected 8 or 16 bits: convert it")
     try:
         image.load()
         orientation = _orientation(image)
@@ -149,8 +157,7 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise ImageError(
-            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a whole one: "
-            "fetch it again"
+            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a whole one: fetch it again"
         ) from error
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])

@@ -59,9 +59,7 @@ def find_image_input(session: Session, path: Path, not_images: Collection[str] =
             f"{path}: found the input {found}, expected images, float or uint8 [N, C, H, W] or [N, H, W, C]: "
             "this is not an image model"
         )
-    batch, first, second, third = (
-        side if isinstance(side, int) and side > 0 else None for side in tensor.shape
-    )
+    batch, first, second, third = (side if isinstance(side, int) and side > 0 else None for side in tensor.shape)
     return ImageInput(tensor.name, _DTYPES[tensor.type], (batch, first, second, third))
 
 
@@ -77,21 +75,15 @@ def find_layout(image_input: ImageInput, path: Path, asked: Layout | None) -> La
             )
         return asked
     if len(possible) == 2:
-        raise ModelError(
-            f"{path}: found an input {shown}, which may be either layout: give --layout (layout=…)"
-        )
+        raise ModelError(f"{path}: found an input {shown}, which may be either layout: give --layout (layout=…)")
     if not possible:
         if None in (image_input.channels("nchw"), image_input.channels("nhwc")):
             raise ModelError(f"{path}: found an input {shown} with open channels: give --layout (layout=…)")
-        raise ModelError(
-            f"{path}: found an input {shown}, expected 1 or 3 channels: this is not an image model"
-        )
+        raise ModelError(f"{path}: found an input {shown}, expected 1 or 3 channels: this is not an image model")
     return possible[0]
 
 
-def find_size_hw(
-    image_input: ImageInput, path: Path, layout: Layout, asked: tuple[int, int] | None
-) -> tuple[int, int]:
+def find_size_hw(image_input: ImageInput, path: Path, layout: Layout, asked: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width that the graph fixes, else those asked for. Raises ModelError where they disagree."""
     declared = image_input.size_hw(layout)
     if asked is not None:

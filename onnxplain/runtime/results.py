@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import FloatArray, Frame
 from onnxplain.runtime.preprocess import ByteArray
 
@@ -37,7 +38,7 @@ class Prediction:
     label: str
     class_id: int
     score: float
-    box_xyxy: tuple[float, float, float, float] | None
+    box_xyxy: Corners | None
     box_source: BoxSource | None
     scores: FloatArray
     labels: tuple[str, ...] = ()
@@ -46,6 +47,19 @@ class Prediction:
         _check_shape("prediction scores", self.scores, (len(self.labels) or None,))
         if (self.box_xyxy is None) != (self.box_source is None):
             raise OnnxplainError("prediction: a box needs its source, and a source its box")
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: FloatArray,
+        labels: tuple[str, ...] = (),
+        box_xyxy: Corners | None = None,
+        box_source: BoxSource | None = None,
+    ) -> Prediction:
+        """The prediction of the best class of float32 (C,); its label is its index where there are no labels."""
+        best = int(scores.argmax())
+        label = labels[best] if labels else str(best)
+        return cls(label, best, float(scores[best]), box_xyxy, box_source, scores, labels)
 
     def top(self, k: int) -> list[tuple[int, str, float]]:
         """The k best classes as (class_id, label, score), best first; equal scores by class index."""

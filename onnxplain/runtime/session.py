@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.image import describe_start, one_line
 
 _SUFFIX = "ExecutionProvider"
-_LOG_ERRORS_ONLY = 3
+_LOG_FATAL_ONLY = 4
 
 
 class Session(Protocol):
@@ -49,18 +50,20 @@ def open_session(path: Path, providers: Sequence[str] | None, threads: int | Non
     if threads is not None and threads < 1:
         raise OnnxplainError(f"threads: found {threads}, expected a positive number, or none for all cores")
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError as error:
         raise OnnxplainError(
             'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
         ) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS_ONLY  # a default that may be overridden logs a warning
+    # A default that may be overridden logs a warning, a failure what our error then says again.
+    options.log_severity_level = _LOG_FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     names = choose_providers(providers, onnxruntime.get_available_providers())
     try:
-        session: Session = onnxruntime.InferenceSession(str(path), options, providers=names)
+        # Without this, ONNX Runtime's Python layer answers a failing provider by printing and using the CPU.
+        session: Session = onnxruntime.InferenceSession(str(path), options, providers=names, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
@@ -114,9 +117,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ModelError(f"{path}: found a folder, expected an ONNX file: name the .onnx file in it")
     if not os.access(path, os.R_OK):
-        raise ModelError(
-            f"{path}: found a file that may not be read, expected an ONNX model: check its rights"
-        )
+        raise ModelError(f"{path}: found a file that may not be read, expected an ONNX model: check its rights")
     if path.stat().st_size == 0:
         raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: fetch it again")
 
@@ -138,4 +139,4 @@ def _explain_failure(path: Path, error: Exception) -> str:
 
 def _message(error: Exception) -> str:
     """ONNX Runtime's message without its code, ``[ONNXRuntimeError] : 1 : FAIL :``."""
-    return one_line(error).rsplit("[ONNXRuntimeError] : ", 1)[-1].split(" : ", 2)[-1]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))

@@ -63,9 +63,7 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
         raise OnnxplainError(f"{path}: {error}") from error
 
 
-def _spec_of_explainable_file(
-    session: Session, path: Path, stated: Stated, text: str
-) -> tuple[ModelSpec, ImageInput]:
+def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
     spec = ModelSpec.from_json(text)
     image_input = find_image_input(session, path, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
     roles = spec.outputs
@@ -122,9 +120,7 @@ def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRole
     candidates = {name: output for name, output in outputs.items() if looks_like_classes(output)}
     scores = [name for name, output in candidates.items() if looks_like_softmax(output)]
     logits = [
-        name
-        for name, output in candidates.items()
-        if name not in scores and np.issubdtype(output.dtype, np.floating)
+        name for name, output in candidates.items() if name not in scores and np.issubdtype(output.dtype, np.floating)
     ]
     shapes = ", ".join(f"{name} {list(np.shape(output))}" for name, output in outputs.items())
     if not scores and not logits:

@@ -43,15 +43,12 @@ def resolve_targets(spec: ModelSpec, target: Target | Sequence[Target], count: i
     indices = [resolve_target(spec, entry) for entry in target]
     if len(indices) != count:
         raise OnnxplainError(
-            f"target: found a list of {len(indices)} for {count} images, expected one per image, or one "
-            "target for all"
+            f"target: found a list of {len(indices)} for {count} images, expected one per image, or one target for all"
         )
     return np.asarray(indices, np.int64)
 
 
-def check_targets(
-    spec: ModelSpec, targets: npt.NDArray[np.integer] | None, count: int
-) -> npt.NDArray[np.int64]:
+def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, count: int) -> npt.NDArray[np.int64]:
     """Indices int64 (count,) that exist in the model; None: the predicted class of each image."""
     if targets is None:
         return np.full(count, PREDICTED_CLASS, np.int64)
@@ -83,9 +80,7 @@ def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
     Raises UnsupportedError where the file has no layers, OnnxplainError for an unknown or ambiguous name.
     """
     if not spec.layers:
-        raise UnsupportedError(
-            "the file has no instrumented layers: run `onnxplain instrument` first, or use rise"
-        )
+        raise UnsupportedError("the file has no instrumented layers: run `onnxplain instrument` first, or use rise")
     if layer is None or layer == "auto":
         return spec.layers[-1]
     names = [entry.name for entry in spec.layers]
@@ -102,9 +97,7 @@ def _resolve_text(spec: ModelSpec, text: str) -> int:
         return same[0]
     if same:
         indices = ", ".join(str(index) for index in same)
-        raise OnnxplainError(
-            f"target: found {text!r}, the label of classes {indices}: give one of these indices"
-        )
+        raise OnnxplainError(f"target: found {text!r}, the label of classes {indices}: give one of these indices")
     if text.startswith(_BOX_PREFIX):
         coordinate = text.removeprefix(_BOX_PREFIX)
         if spec.outputs.box is None:

@@ -123,7 +123,9 @@ def localizer_predict(module: Localizer, preprocessing: Preprocessing = DIGITS_P
     return predict
 
 
-def digit_batches(first: int, count: int, *, seed: int = 0, size_hw: tuple[int, int] = (64, 64)) -> Iterator[TrainBatch]:
+def digit_batches(
+    first: int, count: int, *, seed: int = 0, size_hw: tuple[int, int] = (64, 64)
+) -> Iterator[TrainBatch]:
     """Training batches number `first` to `first` + `count`, each of BATCH_SIZE scenes."""
     for number in range(first, first + count):
         scenes = DigitScenes("train", BATCH_SIZE, seed=seed, start=number * BATCH_SIZE)

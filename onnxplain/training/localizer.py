@@ -37,14 +37,14 @@ class LocalizerConfig:
 
     @property
     def stride(self) -> int:
-        return 2 ** len(self.widths)
+        """Pixels of the input per cell of the last feature map, along each axis."""
+        return 1 << len(self.widths)
 
 
 class Localizer(nn.Module):
     """Label and box of the one object in an image.
 
-    ``forward``: float32 (N, 3, H, W) → logits (N, C) and box (N, 4), cx, cy, w, h as shares of the input's width
-    and height. `features` is the last spatial map. The label head is global average pooling + linear, so the class
+    `features` is the last spatial map. The label head is global average pooling + linear, so the class
     activation map is exact (Zhou et al. 2016, equation 2). The box head flattens its maps instead: where an object
     lies is just what pooling forgets.
     """
@@ -67,6 +67,7 @@ class Localizer(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images float32 (N, 3, H, W) → logits (N, C) and box (N, 4): cx, cy, w, h as shares of width and height."""
         features = self.features(images)
         return self.classifier(features.mean(dim=(2, 3))), self.box(features)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import Preprocessing
 from onnxplain.data.boxes import paired_iou
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError

@@ -36,6 +36,8 @@ def test_a_heatmap_is_float32_in_the_unit_interval_and_as_large_as_its_image(
     assert explanation.raw.dtype == np.float32
     assert explanation.raw.ndim == 2
     assert (explanation.method, explanation.target, explanation.target_name) == (name, 2, "cat")
+    assert explanation.label == "cat"
+    assert explanation.score == pytest.approx(explanation.prediction.scores[2])
     assert explanation.frame.image_size_hw == size_hw
     assert explanation.evaluations == 1 + OPTIONS.get(name, {}).get("masks", 0)
     overlay = explanation.overlay(image)

@@ -15,6 +15,7 @@ from onnxplain.explainers.render import (
     Mark,
     annotate,
     blend,
+    caption,
     colourise,
     make_sheet,
     save_png,
@@ -126,6 +127,13 @@ def test_text_is_whole_and_inside_the_picture(box, text: str) -> None:
     assert not (inside == background).all(axis=-1).any()
 
 
+@pytest.mark.parametrize(
+    ("score", "text"), [(0.934, "cat 0.93"), (1.0, "cat 1.00"), (0.005, "cat 0.01"), (0.0002, "cat <0.01")]
+)
+def test_caption(score: float, text: str) -> None:
+    assert caption("cat", score) == text
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 900), (900, 1), (2, 3), (3000, 4)])
 def test_slivers_can_be_drawn(size_hw: tuple[int, int]) -> None:
     marks = [Mark((0, 0, size_hw[1], size_hw[0]), "thin 0.10"), Mark(None, "second")]
@@ -192,6 +200,15 @@ def test_a_write_that_fails_keeps_the_old_file_and_no_half_one(tmp_path: Path, m
         write_atomically(target, b"new and longer")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["out.bin"]
+
+
+def test_who_reads_while_it_is_written_sees_the_old_file_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    write_atomically(target, b"old")
+    with target.open("rb") as reader:
+        write_atomically(target, b"new and longer")
+        assert reader.read() == b"old"
+    assert target.read_bytes() == b"new and longer"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

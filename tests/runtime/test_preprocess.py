@@ -85,10 +85,20 @@ def test_an_elongated_image_shows_its_middle():
 
 
 def test_shrinking_averages_areas():
-    noise = np.random.default_rng(0).integers(0, 256, (640, 480, 3), np.uint8)
-    warped = warp_image(noise, make_frame((640, 480), (64, 48), "stretch"))
-    means = noise.reshape(64, 10, 48, 10, 3).mean(axis=(1, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (192, 144, 3), np.uint8)
+    warped = warp_image(noise, make_frame((192, 144), (64, 48), "stretch"))
+    means = noise.reshape(64, 3, 48, 3, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(warped, means, atol=1)
+
+
+def test_shrinking_by_a_large_factor_averages_areas_too():
+    ys, xs = np.mgrid[:640, :480]
+    waves = np.dstack([np.sin(xs / 40), np.cos(ys / 60), np.sin((xs + ys) / 50)])
+    image = np.rint(127.5 + 127 * waves).astype(np.uint8)
+    image[::2, ::2] ^= 1  # and a pattern that point sampling would see
+    warped = warp_image(image, make_frame((640, 480), (64, 48), "stretch"))
+    means = image.reshape(64, 10, 48, 10, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(warped, means, atol=2)
 
 
 def test_shrinking_one_axis_while_the_other_grows_still_averages():

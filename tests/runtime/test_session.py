@@ -58,14 +58,26 @@ def test_an_engine_notices_that_its_provider_was_replaced(tmp_path, monkeypatch)
     path = write_classifier(tmp_path / "model.onnx")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     session_class = onnxruntime.InferenceSession
-    monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda model, options, providers: session_class(model, options, providers=[CPU]),
-    )
+
+    def open_on_cpu(model, options, **_):
+        return session_class(model, options, providers=[CPU])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_cpu)
     with pytest.raises(OnnxplainError, match="asked for CUDAExecutionProvider"):
         Engine(path, providers=["cuda"])
     assert Engine(path).providers == (CPU,)
+
+
+def test_a_provider_that_fails_while_starting_is_an_error_not_a_fallback(tmp_path, monkeypatch, capfd):
+    path = write_classifier(tmp_path / "model.onnx")
+
+    def fail(*_, **__):
+        raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail)
+    with pytest.raises(ModelError, match="CUDA failure 100"):
+        Engine(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_engine_without_onnxruntime_says_what_to_install(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.exporters.rules.site import Gradients, Site
-from onnxplain.exporters.rules.window import Window, read_window, transposed_padding
-from onnxplain.exporters.values import static_dims
+from onnxplain.exporters.rules.window import Window, pooled_size, read_window, transposed_padding
+from onnxplain.exporters.values import reduced_axes, static_dims
 
 
 def global_average_pool(at: Site, g: ir.Value) -> Gradients:
@@ -25,19 +25,14 @@ def _spread(at: Site, g: ir.Value, size: tuple[int, ...]) -> ir.Value:
 
 def reduce_mean(at: Site, g: ir.Value) -> Gradients:
     """Y = mean over `axes`: dX = dY / count, repeated along the axes."""
-    op, shape = at.branch, at.input_dims()
-    axes = at.constant(1)
-    if at.has_input(1) and axes is None:
+    op, rank = at.branch, len(at.input_dims())
+    reduced = reduced_axes(at.node, rank)
+    if reduced is None:
         raise at.refuse("its axes are computed at run time")
-    if axes is None or axes.size == 0:
-        if at.attribute("noop_with_empty_axes", 0):
-            return [g, None]
-        axes = np.arange(len(shape))
-    reduced = sorted(int(axis) % len(shape) for axis in axes)
-    sizes = static_dims(at.value(0), tuple(reduced))
+    sizes = static_dims(at.value(0), reduced)
     if not at.attribute("keepdims", 1):
-        g = op.Unsqueeze(g, reduced)
-    repeats = [1] * len(shape)
+        g = op.Unsqueeze(g, list(reduced))
+    repeats = [1] * rank
     for axis, size in zip(reduced, sizes, strict=True):
         repeats[axis] = size
     return [op.Expand(op.Mul(g, 1.0 / math.prod(sizes)), repeats), None]
@@ -50,7 +45,8 @@ def average_pool(at: Site, g: ir.Value) -> Gradients:
     """
     op = at.branch
     window = read_window(at, tuple(at.attribute("kernel_shape")))
-    size_in, size_out = at.spatial(at.value(0)), at.spatial(at.node.outputs[0])
+    size_in = at.spatial(at.value(0))
+    size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
     if size_out == (1,) * window.rank and window.kernel == size_in and not any(window.pads_begin):
         return [_spread(at, g, size_in)]
     pads, output_padding = transposed_padding(window, size_in, size_out)

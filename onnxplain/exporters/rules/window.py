@@ -9,11 +9,7 @@ from onnxplain.exporters.rules.site import Site
 
 @dataclass(frozen=True)
 class Window:
-    """A window over the spatial axes of input 0; every field has one entry per spatial axis.
-
-    `size_in` and `size_out` are the spatial sizes before and after the operator; they are read only where the
-    stride or the padding mode needs them, so a stride-1 convolution works on open sizes.
-    """
+    """A window over the spatial axes of input 0; every field has one entry per spatial axis."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -58,6 +54,23 @@ def _same_pads(
         begin.append(small if upper else large)
         end.append(large if upper else small)
     return tuple(begin), tuple(end)
+
+
+def pooled_size(window: Window, size_in: tuple[int, ...], ceil_mode: bool) -> tuple[int, ...]:
+    """Spatial size behind a pool as ONNX Runtime and torch compute it.
+
+    With `ceil_mode` a last window that would start beyond the input and its leading pad is left out; onnx's shape
+    inference counts it, so the inferred shape can be one larger.
+    """
+    sizes = []
+    for axis in range(window.rank):
+        stride, begin = window.strides[axis], window.pads_begin[axis]
+        room = size_in[axis] + begin + window.pads_end[axis] - window.extent[axis]
+        steps = -(-room // stride) if ceil_mode else room // stride
+        if ceil_mode and steps * stride >= size_in[axis] + begin:
+            steps -= 1
+        sizes.append(steps + 1)
+    return tuple(sizes)
 
 
 def transposed_padding(

@@ -1,0 +1,62 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both build .venv themselves, and need the
+# network only the first time.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+OUT ?= onnxplain-demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check format bench clean
+
+help:
+	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
+	@echo "make test     install everything the tests need and run them all"
+	@echo "make check    lint, formatting, types, import direction"
+	@echo "make format   rewrite the code in the project's format"
+	@echo "make bench    measure what the gradient branches cost (minutes)"
+	@echo "make clean    remove .venv and everything generated"
+
+demo: $(VENV)/.core
+	@$(BIN)/onnxplain demo -o "$(OUT)"
+
+install: $(VENV)/.dev
+
+test: install
+	@$(BIN)/python -m pytest
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: install
+	@$(BIN)/python -m benchmarks.overhead
+
+clean:
+	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+		"found Python %d.%d, expected 3.11 to 3.13: run make PYTHON=python3.12" % v)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --upgrade pip
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing the core and ONNX Runtime into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu]"
+	@touch $@
+
+# torch comes first and pinned: a range, or plain torch, would bring gigabytes of CUDA packages.
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing what tests and development need into $(VENV)"
+	@$(PIP) install --constraint constraints.txt torch==2.13.0
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train]" --group dev
+	@touch $@

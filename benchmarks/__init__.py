@@ -1,0 +1,1 @@
+"""What onnxplain costs, measured; nothing here is part of the package or of its tests."""

@@ -1,0 +1,33 @@
+"""Optional packages: one line that says what to install, instead of an ImportError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from onnxplain.errors import OnnxplainError
+
+_PACKAGES: dict[str, str] = {
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "torch": "torch",
+    "sklearn": "train",
+    "skimage": "train",
+}
+_ORDER = ("export", "torch", "train")
+
+
+@contextmanager
+def needs_extra(extra: Literal["export", "torch", "train"]) -> Iterator[None]:
+    """Around imports: where a package of the extra, or of one inside it, is missing, OnnxplainError names it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if _ORDER.index(_PACKAGES.get(package, "export")) > _ORDER.index(extra) or package not in _PACKAGES:
+            raise
+        raise OnnxplainError(
+            f'{package}: not installed, this command needs it: run pip install "onnxplain[{extra}]"'
+        ) from error

@@ -1,0 +1,45 @@
+"""The IMAGE arguments: files, folders and patterns, and their pixels."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxplain.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def expand_images(arguments: Sequence[str]) -> list[Path]:
+    """The files that the arguments name, each once: a folder gives the images directly in it, by name.
+
+    An argument that names nothing stays as it is, so that reading it says what is wrong with it.
+    """
+    paths: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        elif path.exists() or not glob.has_magic(argument):
+            found = [path]
+        else:
+            found = sorted(Path(name) for name in glob.glob(argument, recursive=True) if Path(name).is_file())  # noqa: PTH207
+        paths.extend(found or [path])
+    return list(dict.fromkeys(paths))
+
+
+def read_image(path: Path, max_megapixels: float | None) -> npt.NDArray[np.uint8]:
+    """The pixels, uint8 (H, W, 3) RGB; raises ImageError, also for a folder or pattern without images."""
+    from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS, load_image
+
+    if path.is_dir():
+        raise ImageError(f"{path}: found no image in this folder, expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    if glob.has_magic(str(path)) and not path.exists():
+        raise ImageError(f"{path}: found no file that matches, expected at least one image: check the pattern")
+    return load_image(path, DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels)

@@ -1,0 +1,93 @@
+"""The entry point: which command lives where, and how every failure ends."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.version import __version__
+
+COMMANDS: dict[str, str] = {
+    "demo": "onnxplain.cli.demo:demo",
+    "export": "onnxplain.cli.export:export",
+    "instrument": "onnxplain.cli.instrument:instrument",
+    "inspect": "onnxplain.cli.inspect:inspect",
+    "predict": "onnxplain.cli.predict:predict",
+    "explain": "onnxplain.cli.explain:explain",
+    "train": "onnxplain.cli.train:train",
+    "methods": "onnxplain.cli.methods:methods",
+}
+
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+
+class CommandLine(click.Group):
+    """A group that imports a command when it is asked for, and ends every failure with one line.
+
+    Exit statuses: 0 done; 1 done, but some image could not be read (or a training missed its goal); 2 wrong
+    usage or an unusable model; 130 interrupted.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None where there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; in standalone mode, leave the process with the exit status."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except OnnxplainError as error:
+            status = _fail(str(error))
+        except click.UsageError as error:
+            status = _fail(_usage_message(error))
+        except click.ClickException as error:
+            status = _fail(error.format_message())
+        except click.Abort:
+            status = INTERRUPTED
+        sys.exit(status)
+
+
+def _fail(message: str) -> int:
+    click.echo(f"onnxplain: {' '.join(message.split())}", err=True)
+    return WRONG_USAGE
+
+
+def _usage_message(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "onnxplain"
+    return f"{error.format_message().rstrip('.')}: see {path} --help"
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="onnxplain")
+def cli() -> None:
+    """What is it, where, and why does the model say so: boxes and heatmaps for images from ONNX models.
+
+    \b
+    A first look:           onnxplain demo
+    Your own model:         onnxplain instrument model.onnx -o explainable.onnx
+    Why it says so:         onnxplain explain explainable.onnx photo.jpg
+    """
+
+
+def main() -> None:
+    """Run the command line of this process; the console script `onnxplain` is this function."""
+    cli(prog_name="onnxplain")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`onnxplain methods`: what can be asked for with `explain -m`."""
+
+from __future__ import annotations
+
+import click
+
+from onnxplain.cli.tables import print_json, print_table
+
+
+@click.command(short_help="List the methods of explanation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def methods(as_json: bool) -> None:
+    """List the methods of explanation: name, what the model file must have, what it computes."""
+    from onnxplain.explainers import METHODS
+
+    if as_json:
+        print_json(
+            [
+                {"name": name, "needs": method.needs.what, "summary": method.summary, "options": method.options}
+                for name, method in METHODS.items()
+            ]
+        )
+        return
+    print_table(
+        ("method", "needs", "what it computes"),
+        [(name, method.needs.what, method.summary) for name, method in METHODS.items()],
+    )

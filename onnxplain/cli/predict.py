@@ -1,0 +1,89 @@
+"""`onnxplain predict`: class and box of each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxplain.cli.image_arguments import expand_images, read_image
+from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
+from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.cli.tables import box_text, print_json, print_table
+from onnxplain.errors import ImageError
+
+if TYPE_CHECKING:
+    from onnxplain.runtime import Engine, Prediction
+
+
+@click.command(short_help="Class and bounding box of each image.")
+@click.argument("model", metavar="MODEL.onnx")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True, help="Classes to list per image.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
+@labels_option
+@provider_option
+@megapixels_option
+@preprocessing_options
+def predict(
+    model: str,
+    images: tuple[str, ...],
+    top_k: int,
+    as_json: bool,
+    labels_file: Path | None,
+    providers: tuple[str, ...],
+    max_megapixels: float | None,
+    stated: StatedInput,
+) -> None:
+    """Say what each IMAGE (a file, a folder or a pattern) shows, and where.
+
+    The box is the model's own where it has a box head. Otherwise it is the weakly supervised one: the largest
+    region of the class activation map (source cam) or, where the head is not linear, of Grad-CAM (source
+    grad-cam). A file without instrumented layers gives no box. Boxes are x1,y1,x2,y2 in pixels of the image.
+
+    An image that cannot be read gets an error line; the exit status is then 1.
+    """
+    engine = open_engine(model, stated, labels_file, providers)
+    entries = [_predict_one(engine, path, max_megapixels, top_k) for path in expand_images(images)]
+    if as_json:
+        print_json(entries)
+    else:
+        _print_rows([entry for entry in entries if "error" not in entry])
+    if any("error" in entry for entry in entries):
+        raise click.exceptions.Exit(1)
+
+
+def _predict_one(engine: Engine, path: Path, max_megapixels: float | None, top_k: int) -> dict[str, Any]:
+    from onnxplain.explainers import localize
+
+    try:
+        image = read_image(path, max_megapixels)
+    except ImageError as error:
+        click.echo(f"onnxplain: {error}", err=True)
+        return {"image": str(path), "error": str(error)}
+    return _entry(path, localize(engine, image)[0], top_k)
+
+
+def _entry(path: Path, prediction: Prediction, top_k: int) -> dict[str, Any]:
+    return {
+        "image": str(path),
+        "label": prediction.label,
+        "class_id": prediction.class_id,
+        "score": prediction.score,
+        "box_xyxy": prediction.box_xyxy,
+        "box_source": prediction.box_source,
+        "top": [
+            {"class_id": index, "label": label, "score": score} for index, label, score in prediction.top(top_k)
+        ],
+    }
+
+
+def _print_rows(entries: list[dict[str, Any]]) -> None:
+    rows = []
+    for entry in entries:
+        for rank, best in enumerate(entry["top"]):
+            where = (box_text(entry["box_xyxy"]), entry["box_source"] or "–") if rank == 0 else ("", "")
+            rows.append((entry["image"] if rank == 0 else "", best["label"], f"{best['score']:.3f}", *where))
+    if rows:
+        print_table(("image", "label", "score", "box x1,y1,x2,y2", "source"), rows, numbers=("score",))

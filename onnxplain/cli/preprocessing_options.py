@@ -1,0 +1,146 @@
+"""The flags that state how pixels become the model's input; every command that takes a model shares them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any, TypeVar, get_args
+
+import click
+
+from onnxplain.contract import GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing, Resize
+from onnxplain.errors import OnnxplainError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class StatedInput:
+    """What the flags state of the model's input; None leaves it to the file, or to what is assumed of it."""
+
+    preset: str | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    scale: float | None = None
+    channels: Channels | None = None
+    layout: Layout | None = None
+    resize: Resize | None = None
+
+    @property
+    def preprocesses(self) -> bool:
+        """Whether any flag concerns the preprocessing; size and layout do not."""
+        return any(getattr(self, name) is not None for name in ("preset", *_PARTS))
+
+    def apply(self, base: Preprocessing) -> Preprocessing:
+        """`base` with every stated part replaced: first the preset's numbers, then each flag's.
+
+        A preset says nothing about resizing. Raises OnnxplainError where the parts do not fit each other.
+        """
+        gray = (self.channels or base.channels) == "gray"
+        presets = GRAY_PRESETS if gray else PRESETS
+        numbers = base
+        if self.preset is not None:
+            if self.preset not in presets:
+                raise OnnxplainError(
+                    f"preset: found {self.preset!r}, expected one that has a form for one channel "
+                    f"({', '.join(presets)}): give --mean, --std and --scale instead"
+                )
+            numbers = replace(presets[self.preset], resize=base.resize)
+        elif gray != (base.channels == "gray"):
+            numbers = replace(presets["imagenet"], resize=base.resize)
+        stated = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
+        return replace(numbers, **stated)
+
+
+_PARTS = ("channels", "scale", "mean", "std", "resize")
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    """``HxW`` → (H, W)."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        height, _, width = str(value).lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
+            self.fail(f"found {value!r}, expected height x width in pixels, such as 224x224", param, ctx)
+        return int(height), int(width)
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """``0.485,0.456,0.406`` → floats; each may be a fraction such as 1/255."""
+
+    name = "A,B,C"
+
+    def __init__(self, count: Sequence[int]) -> None:
+        self.count = count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(Fraction(part.strip())) for part in str(value).split(","))
+        except (ValueError, ZeroDivisionError):
+            numbers = ()
+        if len(numbers) not in self.count:
+            expected = " or ".join(str(count) for count in self.count)
+            self.fail(f"found {value!r}, expected {expected} numbers, such as {_EXAMPLE[max(self.count)]}", param, ctx)
+        return numbers
+
+
+_EXAMPLE = {1: "1/255", 3: "0.5,0.5,0.5"}
+
+
+def _only(_ctx: click.Context, _param: click.Parameter, value: tuple[float, ...] | None) -> float | None:
+    return None if value is None else value[0]
+
+
+_OPTIONS = (
+    click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        help="Numbers that many models share. imagenet: RGB, scale 1/255, mean 0.485,0.456,0.406, "
+        "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, to -1…1. raw: RGB, 0–255 "
+        "untouched. The flags below override its parts.",
+    ),
+    click.option("--size", type=_Size(), help="Height and width of the model's input where the file leaves them open."),
+    click.option("--mean", type=_Numbers((1, 3)), help="Subtracted after scaling; one number, or one per channel."),
+    click.option("--std", type=_Numbers((1, 3)), help="Divided by after that; one number, or one per channel."),
+    click.option(
+        "--scale",
+        type=_Numbers((1,)),
+        metavar="NUMBER",
+        callback=_only,
+        help="The pixels 0–255 are multiplied by this first; a fraction such as 1/255 will do.",
+    ),
+    click.option(
+        "--channels", type=click.Choice(get_args(Channels)), help="Channel order; --mean and --std are in this order."
+    ),
+    click.option("--layout", type=click.Choice(get_args(Layout)), help="Where the shape of the input does not tell."),
+    click.option(
+        "--resize",
+        type=click.Choice(get_args(Resize)),
+        help="crop: short side to size / 0.875, then the centre. stretch: the whole image, its proportions given up. "
+        "letterbox: the whole image, grey borders.",
+    ),
+)
+
+
+def preprocessing_options(command: Command) -> Command:
+    """Give a command the preprocessing flags; it receives them as one `StatedInput` called `stated`."""
+
+    @functools.wraps(command)
+    def gather(*args: Any, **given: Any) -> Any:
+        stated = StatedInput(**{field.name: given.pop(field.name) for field in fields(StatedInput)})
+        return command(*args, stated=stated, **given)
+
+    decorated: Any = gather
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    result: Command = decorated
+    return result

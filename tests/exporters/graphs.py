@@ -1,0 +1,160 @@
+"""One-node graphs: the operator as ONNX specifies it, and the gradient that its rule emits beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx.reference
+import onnx_ir as ir
+import onnxruntime as ort
+
+from onnxplain.exporters.branch import Branch
+from onnxplain.exporters.differentiate import differentiate
+from onnxplain.exporters.model_file import prepare
+
+# The reference evaluator's and ONNX Runtime's windows differ in corners (ceil_mode, groups); what a user runs is
+# ONNX Runtime. It has these in float32 only, so they are given integers, for which float32 is exact.
+ON_ONNXRUNTIME = frozenset({"AveragePool", "Conv", "MaxPool"})
+COTANGENT, GRADIENT = "cotangent", "gradient"
+
+
+@dataclass(frozen=True)
+class OperatorCase:
+    """An operator with attributes and inputs; None stands for an input that is left out.
+
+    `wrt` are the inputs that are differentiated; the others are constants. `step`: half width of the central
+    difference. `open_batch` is false where the first axis of the differentiated inputs cannot be symbolic.
+    """
+
+    operator: str
+    inputs: tuple[np.ndarray | None, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    wrt: tuple[int, ...] = (0,)
+    note: str = ""
+    opset: int = 18
+    step: float = 1e-5
+    outputs: tuple[str, ...] = ("y",)
+    open_batch: bool = True
+
+    @property
+    def id(self) -> str:
+        """The name under which pytest lists the case."""
+        text = ",".join(f"{key}={value}" for key, value in self.attributes.items()).replace(" ", "")
+        return "-".join(part for part in (self.operator, text, self.note) if part)
+
+    def array(self, index: int) -> np.ndarray:
+        """Input `index`, which is given."""
+        array = self.inputs[index]
+        assert array is not None
+        return array
+
+    def forward(self, replaced: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The operator's first output with some inputs replaced, on an evaluator that is not the project's."""
+        feeds = {f"x{index}": replaced.get(index, self.array(index)) for index in self.wrt}
+        return np.asarray(self._evaluator.run(["y"], feeds)[0])
+
+    @cached_property
+    def _evaluator(self) -> Any:
+        if self.operator in ON_ONNXRUNTIME:
+            return session(self.model(np.float32, open_batch=False))
+        return onnx.reference.ReferenceEvaluator(self.model(np.float64, open_batch=False))
+
+    def model(self, dtype: type[np.floating], open_batch: bool) -> onnx.ModelProto:
+        """The operator alone in a graph, its floats in `dtype`; the first axis of what varies may be symbolic."""
+        names = [f"x{index}" if array is not None else "" for index, array in enumerate(self.inputs)]
+        inputs, constants = [], []
+        for index, array in enumerate(self.inputs):
+            if array is None:
+                continue
+            stored = array.astype(dtype) if array.dtype.kind == "f" else array
+            if index in self.wrt:
+                shape: list[int | str] = list(array.shape)
+                if open_batch and shape:
+                    shape[0] = "N" if shape[0] != 1 else 1
+                elem = onnx.helper.np_dtype_to_tensor_dtype(stored.dtype)
+                inputs.append(onnx.helper.make_tensor_value_info(names[index], elem, shape))
+            else:
+                constants.append(onnx.numpy_helper.from_array(stored, names[index]))
+        node = onnx.helper.make_node(self.operator, names, list(self.outputs), name="node", **self.attributes)
+        output = onnx.ValueInfoProto(name="y")
+        graph = onnx.helper.make_graph([node], "one_node", inputs, [output], constants)
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self.opset)], ir_version=10)
+
+    def emitted_gradient(self, wrt: int, cotangent: np.ndarray, *, open_batch: bool) -> np.ndarray:
+        """What the rule's nodes compute on ONNX Runtime in float32."""
+        model = prepare(self.model(np.float32, open_batch))
+        feeds = {f"x{index}": np.asarray(self.array(index), np.float32) for index in self.wrt}
+        return run_gradient(model, f"x{wrt}", {"y": cotangent}, feeds)
+
+    def numerical_gradient(self, wrt: int, cotangent: np.ndarray) -> np.ndarray:
+        """⟨cotangent, ∂y/∂x⟩ by central differences, one entry of input `wrt` at a time."""
+        x = self.array(wrt).astype(np.float64)
+        gradient = np.zeros_like(x)
+        for position in np.ndindex(x.shape):
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = x.copy()
+                moved[position] += sign * self.step
+                side = self.forward({wrt: moved.astype(self._dtype)})
+                sides.append((side.astype(np.float64) * cotangent).sum())
+            gradient[position] = (sides[0] - sides[1]) / (2 * self.step)
+        return gradient
+
+    @property
+    def _dtype(self) -> type[np.floating]:
+        return np.float32 if self.operator in ON_ONNXRUNTIME else np.float64
+
+
+def run_gradient(
+    model: ir.Model, layer: str, cotangents: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Append the gradient of Σ cotangent · value with respect to the value named `layer`, and run it."""
+    graph = model.graph
+    values = {value.name: value for value in graph.inputs}
+    values |= {output.name: output for node in graph for output in node.outputs}
+    branch = Branch("gradient_of")
+    seeds, fed = {}, dict(feeds)
+    for index, (name, cotangent) in enumerate(cotangents.items()):
+        seed = ir.Value(
+            name=f"{COTANGENT}_{index}",
+            shape=ir.Shape(cotangent.shape),
+            type=ir.TensorType(ir.DataType.FLOAT),
+        )
+        graph.inputs.append(seed)
+        seeds[values[name]] = seed
+        fed[f"{COTANGENT}_{index}"] = np.asarray(cotangent, np.float32)
+    gradient = branch.Identity(differentiate(branch, seeds, values[layer]))
+    gradient.name = GRADIENT
+    graph.extend(branch.nodes)
+    graph.outputs.append(gradient)
+    gradient.type = ir.TensorType(ir.DataType.FLOAT)
+    return np.asarray(session(ir.to_proto(model)).run([GRADIENT], fed)[0])
+
+
+def session(proto: onnx.ModelProto) -> ort.InferenceSession:
+    """A quiet CPU session on a graph in memory."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def relative_error(found: np.ndarray, reference: np.ndarray) -> float:
+    """Largest difference over the largest value of the reference; shapes must be equal."""
+    assert found.shape == reference.shape, f"found shape {found.shape}, expected {reference.shape}"
+    if reference.size == 0:
+        return 0.0
+    return float(np.abs(found - reference).max() / max(np.abs(reference).max(), 1e-12))
+
+
+def integers(rng: np.random.Generator, shape: Sequence[int], low: int = -4, high: int = 5) -> np.ndarray:
+    """Small whole numbers, with which products and sums are exact in float32."""
+    return rng.integers(low, high, tuple(shape)).astype(np.float32)

@@ -1,0 +1,92 @@
+"""Real files and photos: what the preprocessing must be for a right answer, end to end."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from onnxplain.contract import PRESETS, Preprocessing
+from onnxplain.errors import ModelError
+from onnxplain.runtime import Engine, load_image
+
+
+@cache
+def imagenet_names(assets: Path) -> tuple[str, ...]:
+    entries = json.loads((assets / "images" / "imagenet_classes.json").read_text())
+    return tuple(entry["name"] for entry in entries)
+
+
+SQUEEZENET = ("squeezenet_fp16_winml.onnx", {"preprocessing": PRESETS["caffe"]}, ())
+MOBILENET_FLOAT = ("mobilenet_v1_0.25_128_float.onnx", {}, ("background",))
+MOBILENET_QDQ = ("mobilenet_v1_0.5_160_qdq.onnx", {}, ("background",))
+
+
+@pytest.mark.parametrize("model", [SQUEEZENET, MOBILENET_FLOAT, MOBILENET_QDQ], ids=lambda model: model[0])
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("winml_kitten.png", ("tabby", "tiger cat", "Egyptian cat")),
+        ("coral_parrot.jpg", ("macaw",)),
+        ("ort_goldfish.jpg", ("goldfish",)),
+        ("ort_daisy.jpg", ("fly", "bee", "daisy")),
+    ],
+)
+def test_imagenet_top_1(assets, model, image, words):
+    name, options, before = model
+    engine = Engine(assets / "models" / name, labels=[*before, *imagenet_names(assets)], threads=2, **options)
+    (prediction,) = engine.predict(assets / "images" / image)
+    assert prediction.label.startswith(words), prediction.top(3)
+    assert prediction.score > 0.25
+    assert prediction.scores.sum() == pytest.approx(1, abs=2e-2)
+
+
+def test_both_animals_of_one_photo(assets):
+    name, options, _ = SQUEEZENET
+    stretched = Preprocessing(**{**vars(options["preprocessing"]), "resize": "stretch"})
+    engine = Engine(assets / "models" / name, preprocessing=stretched)
+    (prediction,) = engine.predict(assets / "images" / "both_dogcat.png")
+    assert {243, 242, 282, 281, 285} & {class_id for class_id, _, _ in prediction.top(2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "layout", "size_hw", "classes", "role"),
+    [
+        ("vww_96_float.onnx", {}, "nhwc", (96, 96), 2, "scores"),
+        ("cifar10_resnet20_ts_op11.onnx", {}, "nchw", (32, 32), 10, "logits"),
+        ("cifar10_resnet20_dynamo_op18.onnx", {}, "nchw", (32, 32), 10, "logits"),
+        ("cifar10_pytorch_winml.onnx", {}, "nchw", (32, 32), 10, "logits"),
+        ("mnist_cntk.onnx", {}, "nchw", (28, 28), 10, "logits"),
+        ("paddle_ppocr_cls.onnx", {"input_size_hw": (48, 192)}, "nchw", (48, 192), 2, "scores"),
+        ("squeezenet_fp16_winml.onnx", {}, "nchw", (224, 224), 1000, "scores"),
+        ("mobilenet_v1_0.25_128_float.onnx", {}, "nhwc", (128, 128), 1001, "scores"),
+        ("mobilenet_v1_0.5_160_qdq.onnx", {}, "nhwc", (160, 160), 1001, "scores"),
+    ],
+)
+def test_what_real_files_tell_about_themselves(assets, name, options, layout, size_hw, classes, role):
+    spec = Engine(assets / "models" / name, **options).spec
+    assert (spec.input.layout, spec.input.size_hw, spec.classes) == (layout, size_hw, classes)
+    assert getattr(spec.outputs, role) is not None
+    assert spec.input.assumed
+
+
+@pytest.mark.parametrize("name", ["FastestDet.onnx", "ultraface_RFB-320.onnx"])
+def test_detectors_are_refused(assets, name):
+    with pytest.raises(ModelError, match="expected classes"):
+        Engine(assets / "models" / name)
+
+
+def test_an_open_size_is_asked_for(assets):
+    with pytest.raises(ModelError, match="without a fixed size"):
+        Engine(assets / "models" / "paddle_ppocr_cls.onnx")
+
+
+def test_every_photo_can_be_read(assets):
+    photos = [path for path in (assets / "images").iterdir() if path.suffix != ".json"]
+    assert len(photos) == 18
+    for path in photos:
+        image = load_image(path)
+        assert image.ndim == 3
+        assert image.std() > 10
