@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -45,36 +46,46 @@ class CommandLine(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run the command line; in standalone mode, leave the process with the exit status."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
         try:
-            status = super().main(*args, standalone_mode=False, **extra)
-        except OnnxplainError as error:
-            status = _fail(str(error))
-        except click.UsageError as error:
-            status = _fail(_usage_message(error))
-        except click.ClickException as error:
-            status = _fail(error.format_message())
-        except click.Abort:
-            status = INTERRUPTED
+            status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except (OnnxplainError, click.ClickException, click.Abort) as error:
+            if not standalone_mode:
+                raise
+            status = _report(error)
+        if not standalone_mode:
+            return status
         sys.exit(status)
 
 
-def _fail(message: str) -> int:
+def _report(error: Exception) -> int:
+    """Say on one line of standard error what went wrong; returns the exit status."""
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    message = str(error)
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "onnxplain"
+        message = f"{error.format_message().rstrip('.')}: see {path} --help"
+    elif isinstance(error, click.ClickException):
+        message = error.format_message()
     click.echo(f"onnxplain: {' '.join(message.split())}", err=True)
     return WRONG_USAGE
 
 
-def _usage_message(error: click.UsageError) -> str:
-    path = error.ctx.command_path if error.ctx is not None else "onnxplain"
-    return f"{error.format_message().rstrip('.')}: see {path} --help"
-
-
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandLine, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="onnxplain")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """What is it, where, and why does the model say so: boxes and heatmaps for images from ONNX models.
 
     \b
@@ -82,6 +93,8 @@ def cli() -> None:
     Your own model:         onnxplain instrument model.onnx -o explainable.onnx
     Why it says so:         onnxplain explain explainable.onnx photo.jpg
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:

@@ -73,9 +73,7 @@ def _entry(path: Path, prediction: Prediction, top_k: int) -> dict[str, Any]:
         "score": prediction.score,
         "box_xyxy": prediction.box_xyxy,
         "box_source": prediction.box_source,
-        "top": [
-            {"class_id": index, "label": label, "score": score} for index, label, score in prediction.top(top_k)
-        ],
+        "top": [{"class_id": index, "label": label, "score": score} for index, label, score in prediction.top(top_k)],
     }
 
 

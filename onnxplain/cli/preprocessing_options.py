@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, TypeVar, get_args
@@ -58,46 +58,38 @@ class StatedInput:
 _PARTS = ("channels", "scale", "mean", "std", "resize")
 
 
-class _Size(click.ParamType[tuple[int, int]]):
+def _read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """``HxW`` → (H, W)."""
-
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value[0], value[1]
-        height, _, width = str(value).lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
-            self.fail(f"found {value!r}, expected height x width in pixels, such as 224x224", param, ctx)
-        return int(height), int(width)
+    if value is None:
+        return None
+    height, _, width = value.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
+        raise click.BadParameter(f"found {value!r}, expected height x width in pixels, such as 224x224")
+    return int(height), int(width)
 
 
-class _Numbers(click.ParamType[tuple[float, ...]]):
-    """``0.485,0.456,0.406`` → floats; each may be a fraction such as 1/255."""
-
-    name = "A,B,C"
-
-    def __init__(self, count: Sequence[int]) -> None:
-        self.count = count
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(float(Fraction(part.strip())) for part in str(value).split(","))
-        except (ValueError, ZeroDivisionError):
-            numbers = ()
-        if len(numbers) not in self.count:
-            expected = " or ".join(str(count) for count in self.count)
-            self.fail(f"found {value!r}, expected {expected} numbers, such as {_EXAMPLE[max(self.count)]}", param, ctx)
-        return numbers
+def _read_channel_numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """``0.485,0.456,0.406`` or one number for all channels → floats."""
+    if value is None:
+        return None
+    numbers = tuple(_read_number(part) for part in value.split(","))
+    if len(numbers) not in (1, 3):
+        raise click.BadParameter(f"found {len(numbers)} numbers, expected one, or one per channel: 0.485,0.456,0.406")
+    return numbers
 
 
-_EXAMPLE = {1: "1/255", 3: "0.5,0.5,0.5"}
+def _read_scale(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else _read_number(value)
 
 
-def _only(_ctx: click.Context, _param: click.Parameter, value: tuple[float, ...] | None) -> float | None:
-    return None if value is None else value[0]
+def _read_number(text: str) -> float:
+    """A number, or a fraction such as ``1/255``."""
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(
+            f"found {text!r}, expected a number such as 0.5, or a fraction such as 1/255"
+        ) from None
 
 
 _OPTIONS = (
@@ -108,14 +100,28 @@ _OPTIONS = (
         "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, to -1…1. raw: RGB, 0–255 "
         "untouched. The flags below override its parts.",
     ),
-    click.option("--size", type=_Size(), help="Height and width of the model's input where the file leaves them open."),
-    click.option("--mean", type=_Numbers((1, 3)), help="Subtracted after scaling; one number, or one per channel."),
-    click.option("--std", type=_Numbers((1, 3)), help="Divided by after that; one number, or one per channel."),
+    click.option(
+        "--size",
+        metavar="HxW",
+        callback=_read_size,
+        help="Height and width of the model's input where the file leaves them open.",
+    ),
+    click.option(
+        "--mean",
+        metavar="A,B,C",
+        callback=_read_channel_numbers,
+        help="Subtracted after scaling; one number, or one per channel.",
+    ),
+    click.option(
+        "--std",
+        metavar="A,B,C",
+        callback=_read_channel_numbers,
+        help="Divided by after that; one number, or one per channel.",
+    ),
     click.option(
         "--scale",
-        type=_Numbers((1,)),
         metavar="NUMBER",
-        callback=_only,
+        callback=_read_scale,
         help="The pixels 0–255 are multiplied by this first; a fraction such as 1/255 will do.",
     ),
     click.option(

@@ -53,10 +53,8 @@ class DigitScenes(Sequence[Record]):
     def __init__(
         self, split: Split, count: int, *, seed: int = 0, size_hw: tuple[int, int] | None = None, start: int = 0
     ) -> None:
-        if count < 0 or start < 0 or seed < 0:
-            raise OnnxplainError(
-                f"digits: found count {count}, start {start}, seed {seed}: expected numbers of at least 0"
-            )
+        if count < 0:
+            raise OnnxplainError(f"digits: found {count} scenes, expected at least 0")
         self.split, self.length, self.seed, self.size_hw, self.start = split, count, seed, size_hw, start
 
     def __len__(self) -> int:
@@ -88,12 +86,14 @@ def draw_scene(
     """Draw scene `index` of `split`.
 
     `size_hw` and `texture` replace what would be drawn at random. Raises OnnxplainError for an unknown split or
-    texture, for a size under 32 pixels, and where the `train` extra is missing.
+    texture, a negative number, a size under 32 pixels, and where the `train` extra is missing.
     """
     if split not in _SPLIT_NUMBER:
         raise OnnxplainError(f"digits: split {split!r}, expected one of {', '.join(_SPLIT_NUMBER)}")
     if size_hw is not None and min(size_hw) < 32:
         raise OnnxplainError(f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least 32 pixels")
+    if seed < 0 or index < 0:
+        raise OnnxplainError(f"digits: found seed {seed}, scene {index}, expected numbers of at least 0")
     rng = np.random.default_rng([seed, _SPLIT_NUMBER[split], index])
     height, width = (int(side) for side in rng.integers(SIDE_RANGE[0], SIDE_RANGE[1] + 1, size=2))
     height, width = size_hw or (height, width)

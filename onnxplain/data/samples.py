@@ -24,14 +24,15 @@ class Sample:
 
 
 SAMPLES = (
-    Sample(0, "brick", (120, 160)),
-    Sample(1, "chelsea", (144, 120)),
-    Sample(2, "coffee", (120, 160)),
-    Sample(3, "grass", (144, 120)),
-    Sample(4, "gravel", (120, 160)),
-    Sample(5, "rocket", (144, 120)),
+    Sample(1010, "brick", (120, 160)),
+    Sample(1014, "chelsea", (144, 120)),
+    Sample(1018, "coffee", (120, 160)),
+    Sample(1006, "grass", (144, 120)),
+    Sample(1003, "gravel", (120, 160)),
+    Sample(1017, "rocket", (144, 120)),
 )
-"""Chosen by eye for a legible digit; all sizes differ from the square that the model takes."""
+"""Chosen by eye for a legible digit, none among the first thousand scenes, which the model is scored on; no image
+is square, though the model's input is."""
 
 
 def write_samples(folder: Path) -> list[Path]:
@@ -44,7 +45,8 @@ def write_samples(folder: Path) -> list[Path]:
         Image.fromarray(record.load()).save(path, optimize=True)
         annotations.append({"file": path.name, "label": record.label, "box_xyxy": record.boxes_xyxy[0].tolist()})
         paths.append(path)
-    (folder / ANNOTATIONS).write_text(json.dumps(annotations, indent=2) + "\n", encoding="utf-8")
+    rows = ",\n  ".join(json.dumps(annotation) for annotation in annotations)
+    (folder / ANNOTATIONS).write_text(f"[\n  {rows}\n]\n", encoding="utf-8")
     return paths
 
 

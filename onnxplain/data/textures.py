@@ -23,14 +23,9 @@ TRAIN_SHARE = 0.66
 TEST_START = 0.70
 
 
-def test_columns(width: int) -> tuple[int, int]:
-    """First and one-past-last column that only the test split may show, in a photograph `width` pixels wide."""
-    return round(TEST_START * width), width
-
-
-def train_columns(width: int) -> tuple[int, int]:
-    """First and one-past-last column that the train and validation splits may show."""
-    return 0, round(TRAIN_SHARE * width)
+def columns_of(split: Split, width: int) -> tuple[int, int]:
+    """First and one-past-last column that `split` may show of a photograph `width` pixels wide."""
+    return (round(TEST_START * width), width) if split == "test" else (0, round(TRAIN_SHARE * width))
 
 
 @cache
@@ -50,7 +45,7 @@ def texture_region(name: str, split: Split) -> npt.NDArray[np.uint8]:
     photo = getattr(skimage.data, name)()
     if photo.ndim == 2:
         photo = np.repeat(photo[:, :, None], 3, axis=2)
-    first, stop = (test_columns if split == "test" else train_columns)(photo.shape[1])
+    first, stop = columns_of(split, photo.shape[1])
     region = np.ascontiguousarray(photo[:, first:stop], dtype=np.uint8)
     region.flags.writeable = False
     return region

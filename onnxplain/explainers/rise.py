@@ -33,26 +33,24 @@ class RISE(Explainer):
 
     `score_function`: an `Engine`, of which only `scores` is used, or any callable that takes float32
     (N, 3, H, W), RGB, 0–255, the image stretched to `input_size_hw`, and returns scores (N, C).
-    `masks`: how many masked copies of an image are scored, beside the unmasked one. `grid`, `keep`, `seed`:
-    see
-    `RandomMasks`; mask i depends on the seed and i only, so a result does not depend on `batch_size`
-    (None: 8). Memory does not depend on `masks`.
-    `fill`: what a masked pixel shows. "mean": zero of the normalised input, the mean colour of the training
-    images; where the file's mean is 0, and for callables, the image's own mean colour. Or an (r, g, b),
-    0–255.
+    `masks`: how many masked copies of an image are scored, beside the unmasked one; memory does not depend on it.
+    `grid`, `keep`, `seed`: see `RandomMasks`. Mask i depends on the seed and i only, so the result is that of any
+    other `batch_size` (None: 8), up to the model's own rounding.
+    `fill`: what a masked pixel shows. "mean": zero of the normalised input, the mean colour of the training images;
+    where the file's mean is 0, and for callables, the image's own mean colour. Or an (r, g, b), 0–255.
     `estimator`, with scores s, masks M, N of them, keep p and mean score s̄:
 
     - "paper": ``1 / (p·N) Σ s_i M_i``, the paper's equation 6;
-    - "default": ``1 / (p·N) Σ (s_i − s̄) M_i``, the mean score as a control variate. In expectation, since
-      E[M] = p at every pixel, it is (1 − 1/N) times the paper's map minus a constant, which the heatmap
-      does not show, and its variance is free of the part that comes from the mean score. Negative: showing
-      that pixel lowers the score. One mask alone says nothing here.
+    - "default": ``1 / (p·N) Σ (s_i − s̄) M_i``, the paper's with a control variate. Since E[M] = p at every pixel,
+      its expectation is (1 − 1/N) times the paper's minus one constant, which the heatmap does not show; gone is
+      the noise that the mean score adds where the N masks happen to show a pixel more or less often than p.
+      Negative: showing that pixel lowers the score. One mask alone says nothing here ("constant").
 
     `progress(done, total)`: called after each batch with masked forward passes over all images of the call.
 
-    The raw map is float32 (H, W), the model's input size. Status "constant": no mask changed the score. Box
-    coordinates are refused: RISE sees only scores. Raises OnnxplainError for parameters out of range and for
-    a callable that fails or returns anything but finite scores of the right shape.
+    `raw` is float32 (H, W), the model's input size. Status "constant": no mask changed the score. Box coordinates
+    are refused: RISE sees only scores. Raises OnnxplainError for parameters out of range, and for a callable that
+    fails or returns anything but finite scores of the right shape.
     """
 
     score_function: Engine | ScoreFunction

@@ -25,8 +25,10 @@ GRADIENT_TOLERANCE = 5e-2
 SMOOTH_GRADIENT_TOLERANCE = 2e-3
 GATED_OPERATORS = frozenset({"Relu", "Clip", "MaxPool", "QuantizeLinear"})
 DIRECTIONS = 6
-STEP_FLOAT64 = 1e-8
-TIE_BREAK = 1e-6
+# A step of float64 moves a value by a few times its size, so neighbours that were equal have to lie further apart.
+STEP_FLOAT64 = 1e-9
+TIE_BREAK = 2e-8
+WIDEST_WINDOW = 16
 STEPS_FLOAT32 = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 AFFINE_TOLERANCE = 1e-6
 SEED = 20
@@ -230,10 +232,12 @@ def _off_the_ties(features: np.ndarray, amount: float) -> np.ndarray:
 
     Where features are exactly equal (0 behind a ReLU, 6 behind a ReLU6, integers of a quantized file) a pool or
     a bound behind them has no derivative. Moved so, the first of the equals wins and what lies on a bound lies
-    beyond it, which is what the rules say there.
+    beyond it, which is what the rules say there. `amount` is the distance of two neighbours; a row lies below the
+    one before it by more than a window is wide, so that the order of a window is that of its rows.
     """
-    ramp = np.linspace(1.0, 2.0, features.size).reshape(features.shape)
-    return features + amount * np.where(features == features.max(), 3.0 - ramp, -ramp)
+    rows, columns = features.shape[-2:]
+    depth = 1.0 + WIDEST_WINDOW * np.arange(rows)[:, None] + np.arange(columns)
+    return features + amount * np.where(features == features.max(), 1.0 + depth.max() - depth, -depth)
 
 
 def _error_at_step(

@@ -81,6 +81,11 @@ class Engine:
         """The batch size that the graph fixes; None where it takes any."""
         return self._input.batch
 
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """The type in which the graph takes images: float32, float16, float64 or uint8."""
+        return np.dtype(self._input.dtype)
+
     def prepare(self, images: ImageLike | Sequence[ImageLike]) -> Batch:
         """Images read, warped to the model's input and normalised, with the way back to each original."""
         originals = tuple(as_image(image) for image in as_list(images))

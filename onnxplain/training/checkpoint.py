@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,20 +57,34 @@ def save_checkpoint(
         "state": {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()},
     }
     destination = Path(path)
+    temporary = _beside(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, because a rename is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(tree, stream)
-            Path(temporary).replace(destination)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        with temporary.open("wb") as stream:
+            torch.save(tree, stream)
+        temporary.replace(destination)
     except OSError as error:
-        raise OnnxplainError(f"{path}: cannot write the checkpoint ({error.strerror}): choose another path") from error
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OnnxplainError where a checkpoint cannot be written to `path`; call it before a long training.
+
+    A checkpoint that is already there stays.
+    """
+    destination = Path(path)
+    try:
+        if destination.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(destination)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> LocalizerCheckpoint:
@@ -99,6 +113,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> LocalizerCheckpoint:
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _foreign(path, "a checkpoint whose parts do not fit each other") from error
     return checkpoint
+
+
+def _beside(destination: Path) -> Path:
+    """A temporary name in the folder of `destination`: a rename is atomic only within one file system."""
+    return destination.with_name(f".{destination.name}.{os.getpid()}.part")
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> OnnxplainError:
+    return OnnxplainError(f"{path}: cannot write the checkpoint ({error.strerror}): choose another path")
 
 
 def _foreign(path: str | os.PathLike[str], found: str) -> OnnxplainError:

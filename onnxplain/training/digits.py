@@ -17,7 +17,7 @@ from onnxplain.data.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from onnxplain.data.digits import DIGIT_LABELS, DigitScenes
 from onnxplain.data.inputs import model_inputs
 from onnxplain.data.record import Record
-from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
+from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from onnxplain.training.localizer import Localizer, LocalizerConfig
 from onnxplain.training.loop import LoopConfig, ProgressCallback, TrainBatch, fit
 from onnxplain.training.score import LocalizationScore, Predict, score_predictions, true_boxes
@@ -60,7 +60,7 @@ def train_digits(
     config = LoopConfig(epochs, images_per_epoch // BATCH_SIZE)
     started = time.perf_counter()
     module = build_digits_localizer(seed)
-    save_checkpoint(checkpoint_path, module, DIGIT_LABELS, DIGITS_PREPROCESSING)
+    require_writable(checkpoint_path)
     validation = fit(
         module,
         lambda epoch: digit_batches(epoch * config.steps, config.steps, seed=seed),

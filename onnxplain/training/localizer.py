@@ -20,8 +20,8 @@ class LocalizerConfig:
 
     classes: int
     size_hw: tuple[int, int] = (64, 64)
-    widths: tuple[int, ...] = (32, 64, 80)
-    box_channels: int = 8
+    widths: tuple[int, ...] = (16, 48, 96)
+    box_channels: int = 16
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_hw", tuple(int(side) for side in self.size_hw))

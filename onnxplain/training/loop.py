@@ -81,7 +81,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.1, cycle_momentum=False
     )
-    best: LocalizationScore | None = None
+    scores: list[LocalizationScore] = []
     for epoch in range(config.epochs):
         running = _Running()
         for step, batch in enumerate(batches(epoch), start=1):
@@ -90,14 +90,12 @@ def fit(
             if step < config.steps and progress:
                 progress(running.progress(epoch, step, config))
         score = validate(module)
-        if best is None or score.quality > best.quality:
-            best = score
+        if all(score.quality > earlier.quality for earlier in scores):
             on_best(score)
+        scores.append(score)
         if progress:
             progress(running.progress(epoch, config.steps, config, score))
-    if best is None:
-        raise OnnxplainError("training: no epoch was run")
-    return best
+    return max(scores, key=lambda score: score.quality)
 
 
 class _Running:

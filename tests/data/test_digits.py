@@ -148,7 +148,9 @@ def test_slices_and_negative_indices_follow_sequences() -> None:
         (lambda: draw_scene("dev", 0), "'dev', expected one of train"),
         (lambda: draw_scene("train", 0, size_hw=(31, 64)), "31x64"),
         (lambda: draw_scene("train", 0, texture="sand"), "'sand', expected one of brick"),
-        (lambda: DigitScenes("train", -1), "count -1"),
+        (lambda: DigitScenes("train", -1), "-1 scenes"),
+        (lambda: DigitScenes("train", 1, seed=-2)[0], "seed -2"),
+        (lambda: draw_scene("train", -3), "scene -3"),
         (lambda: DigitScenes("train", 4)[::2], "step 2"),
     ],
 )

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import CHANNELS, CLASSES, GRID_HW, LABELS, LAYER, MakeModel
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import CAM, GradCAM
+from tests.explainers.tiny_model import CHANNELS, CLASSES, GRID_HW, LABELS, LAYER, MakeModel
 
 CELLS = GRID_HW[0] * GRID_HW[1]
 
@@ -145,7 +145,6 @@ def test_an_unknown_layer_is_an_error_before_any_image_is_read(make_model: MakeM
 
 
 ONES = np.ones((2, 3, 4, 4))
-MEAN_ZERO = {"kernel": ONES, "preprocessing": None}
 
 
 @pytest.mark.parametrize("explainer", [CAM, GradCAM])

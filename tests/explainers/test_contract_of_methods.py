@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import LABELS, LAYER, MakeModel
 
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build, explain, supported
+from tests.explainers.tiny_model import LABELS, LAYER, MakeModel
 
 OPTIONS = {"rise": {"masks": 24}}
 SHAPES = [(24, 32), (61, 35), (1, 50), (50, 1), (300, 200)]

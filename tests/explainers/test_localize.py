@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CHANNELS, CLASSES, MakeModel
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import CAM, GradCAM, localize
+from tests.explainers.tiny_model import CHANNELS, CLASSES, MakeModel
 
 BRIGHT = np.zeros((2, 3, 4, 4))
 BRIGHT[0] = 1

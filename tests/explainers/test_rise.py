@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import CLASSES, INPUT_SIZE_HW, MakeModel
 
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import RISE
 from onnxplain.explainers.masks import RandomMasks
 from onnxplain.runtime import Engine
+from tests.explainers.tiny_model import CLASSES, INPUT_SIZE_HW, MakeModel
 
 SIZE_HW = (20, 33)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class OperatorCase:
     def id(self) -> str:
         """The name under which pytest lists the case."""
         text = ",".join(f"{key}={value}" for key, value in self.attributes.items()).replace(" ", "")
-        return "-".join(part for part in (self.operator, text, self.note) if part)
+        shapes = ",".join("x".join(map(str, array.shape)) or "scalar" for array in self.inputs if array is not None)
+        return "-".join(part for part in (self.operator, shapes, text, self.note) if part)
 
     def array(self, index: int) -> np.ndarray:
         """Input `index`, which is given."""
@@ -57,7 +59,7 @@ class OperatorCase:
 
     def forward(self, replaced: Mapping[int, np.ndarray]) -> np.ndarray:
         """The operator's first output with some inputs replaced, on an evaluator that is not the project's."""
-        feeds = {f"x{index}": replaced.get(index, self.array(index)) for index in self.wrt}
+        feeds = {f"x{index}": replaced.get(index, self.array(index)).astype(self._dtype) for index in self.wrt}
         return np.asarray(self._evaluator.run(["y"], feeds)[0])
 
     @cached_property
@@ -102,7 +104,7 @@ class OperatorCase:
             for sign in (1.0, -1.0):
                 moved = x.copy()
                 moved[position] += sign * self.step
-                side = self.forward({wrt: moved.astype(self._dtype)})
+                side = self.forward({wrt: moved})
                 sides.append((side.astype(np.float64) * cotangent).sum())
             gradient[position] = (sides[0] - sides[1]) / (2 * self.step)
         return gradient
@@ -158,3 +160,8 @@ def relative_error(found: np.ndarray, reference: np.ndarray) -> float:
 def integers(rng: np.random.Generator, shape: Sequence[int], low: int = -4, high: int = 5) -> np.ndarray:
     """Small whole numbers, with which products and sums are exact in float32."""
     return rng.integers(low, high, tuple(shape)).astype(np.float32)
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """A quiet CPU session on a file."""
+    return session(onnx.load(path))

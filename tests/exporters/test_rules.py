@@ -40,7 +40,6 @@ def test_rule_agrees_with_central_differences(case: OperatorCase, batch: str) ->
 def test_the_tables_cover_every_rule() -> None:
     covered = {case.operator for case in OPERATOR_CASES} | {"QuantizeLinear", "DequantizeLinear"}
     assert covered == set(RULES)
-    assert len({case.id for case in OPERATOR_CASES}) == len(OPERATOR_CASES)
 
 
 @pytest.mark.parametrize("operator", sorted({case.operator for case in OPERATOR_CASES}))

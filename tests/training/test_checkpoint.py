@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from onnxplain.contract import Preprocessing  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint  # noqa: E402
 from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
 
 LABELS = ("cat", "dog", "naïve 東")
@@ -76,10 +76,24 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file/cats.pt", "folder"])
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OnnxplainError, match="cannot write the checkpoint"):
-        save_checkpoint(tmp_path / "file" / "cats.pt", small_localizer(), LABELS, PREPROCESSING)
+    (tmp_path / "folder").mkdir()
+    for attempt in (
+        lambda: require_writable(tmp_path / place),
+        lambda: save_checkpoint(tmp_path / place, small_localizer(), LABELS, PREPROCESSING),
+    ):
+        with pytest.raises(OnnxplainError, match="cannot write the checkpoint"):
+            attempt()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_asking_whether_a_path_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "cats.pt").write_text("an older checkpoint")
+    require_writable(tmp_path / "cats.pt")
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["an older checkpoint"]
 
 
 class Malicious:

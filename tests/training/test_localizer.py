@@ -15,7 +15,7 @@ def test_shapes_of_the_shipped_network() -> None:
         logits, box = module(torch.zeros(2, 3, 64, 64))
         features = module.features(torch.zeros(2, 3, 64, 64))
 
-    assert (logits.shape, box.shape, features.shape) == ((2, 10), (2, 4), (2, 80, 8, 8))
+    assert (logits.shape, box.shape, features.shape) == ((2, 10), (2, 4), (2, 96, 8, 8))
     assert (features >= 0).all()
     assert sum(parameter.numel() for parameter in module.parameters()) < 200_000
 

@@ -1,0 +1,87 @@
+"""`onnxplain demo`: what it looks like, with nothing but the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxplain.cli.explain_images import ExplainedImage, explain_images
+from onnxplain.cli.explanation_folder import ExplanationFolder, PictureStyle
+from onnxplain.cli.progress import progress_bar
+from onnxplain.cli.questions import Question, plan_questions
+from onnxplain.cli.tables import print_table
+from onnxplain.demo import MODEL, read_samples
+
+if TYPE_CHECKING:
+    from onnxplain.data.record import Record
+
+_TRUTH_COLOUR = (64, 220, 120)
+
+
+@click.command(short_help="Try it: boxes and heatmaps for six sample images.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("onnxplain-demo"),
+    metavar="DIR",
+    help="Folder to write to, made where it is missing. Default: ./onnxplain-demo.",
+)
+def demo(output: Path) -> None:
+    """Explain six sample images with every method.
+
+    The model is a small localizer of handwritten digits, which comes with the package. DIR receives a picture per
+    image and method, explanations.jsonl, and demo.png, everything side by side. The terminal shows for each image
+    the true label, the predicted one with its score, and how well the predicted box overlaps the true one (IoU).
+    """
+    from onnxplain.explainers import supported
+    from onnxplain.runtime import Engine
+
+    engine = Engine(MODEL)
+    samples = read_samples()
+    with progress_bar() as bar, ExplanationFolder(output, PictureStyle()) as folder:
+        questions = plan_questions(engine, supported(engine), (), {"progress": bar.within})
+        sources = [Path(sample.image) for sample in samples if isinstance(sample.image, Path)]
+        explained = list(explain_images(engine, sources, questions, folder, bar))
+        contact_sheet = _add_contact_sheet(folder, samples, explained, questions)
+    print_table(
+        ("image", "true label", "predicted", "score", "box IoU"),
+        [_row(sample, image) for sample, image in zip(samples, explained, strict=True)],
+        numbers=("score", "box IoU"),
+    )
+    click.echo(f"\nPictures: {output}, all of them side by side: {contact_sheet}")
+
+
+def _row(sample: Record, explained: ExplainedImage) -> tuple[str, ...]:
+    import numpy as np
+
+    from onnxplain.data.boxes import paired_iou
+
+    prediction = explained.prediction
+    if prediction is None or prediction.box_xyxy is None:
+        return sample.name, sample.label, explained.error, "–", "–"
+    overlap = paired_iou(np.array([prediction.box_xyxy]), sample.boxes_xyxy)[0]
+    return sample.name, sample.label, prediction.label, f"{prediction.score:.3f}", f"{overlap:.2f}"
+
+
+def _add_contact_sheet(
+    folder: ExplanationFolder,
+    samples: Sequence[Record],
+    explained: Sequence[ExplainedImage],
+    questions: Sequence[Question],
+) -> Path:
+    """One row per image: the photo with its true box, then a picture per method."""
+    from onnxplain.explainers.render import Mark, annotate
+
+    pictures, titles = [], []
+    for sample, image in zip(samples, explained, strict=True):
+        if image.image_hwc is None:
+            continue
+        x1, y1, x2, y2 = (float(side) for side in sample.boxes_xyxy[0])
+        truth = Mark((x1, y1, x2, y2), f"true: {sample.label}", _TRUTH_COLOUR)
+        pictures += [annotate(image.image_hwc, [truth]), *(answer.picture for answer in image.answers)]
+        titles += [sample.name, *(question.title for question in questions)]
+    return folder.add_sheet("demo", pictures, titles, columns=len(questions) + 1)

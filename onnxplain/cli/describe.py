@@ -1,0 +1,70 @@
+"""What a model file says about itself, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from onnxplain.contract import ModelSpec, OutputRoles, Preprocessing
+
+_LABELS_SHOWN = 5
+
+
+def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Titles and texts, in reading order."""
+    height, width = spec.input.size_hw
+    stated = "assumed: state it with --preset or its parts" if spec.input.assumed else "stated"
+    lines = [
+        ("task", f"{spec.task}, {spec.classes} classes"),
+        ("labels", _describe_labels(spec.labels)),
+        ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
+        ("preprocessing", f"{describe_preprocessing(spec.input.preprocessing)} ({stated})"),
+        ("outputs", _describe_outputs(spec.outputs)),
+    ]
+    if spec.box is not None:
+        lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
+    return lines
+
+
+def describe_preprocessing(preprocessing: Preprocessing) -> str:
+    """The formula with its numbers, the channel order and the way of resizing."""
+    formula = "pixel" if preprocessing.scale == 1 else f"pixel · {_scale_text(preprocessing.scale)}"
+    if any(preprocessing.mean):
+        formula = f"{formula} − {_numbers_text(preprocessing.mean)}"
+    if any(value != 1 for value in preprocessing.std):
+        formula = f"({formula}) / {_numbers_text(preprocessing.std)}"
+    return f"{preprocessing.channels}, {formula}, {preprocessing.resize}"
+
+
+def print_description(lines: Sequence[tuple[str, str]]) -> None:
+    """Print titles and texts in two columns."""
+    width = max(len(title) for title, _ in lines)
+    for title, text in lines:
+        click.echo(f"  {title:<{width}}  {text}")
+
+
+def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:
+    """Name, channels and size of each instrumented layer."""
+    return [(layer.name, str(layer.channels), f"{layer.size_hw[0]}x{layer.size_hw[1]}") for layer in spec.layers]
+
+
+def _describe_labels(labels: Sequence[str]) -> str:
+    if not labels:
+        return "none in the file: classes are shown by index, --labels FILE names them"
+    shown = "; ".join(labels[:_LABELS_SHOWN])
+    return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
+
+
+def _describe_outputs(outputs: OutputRoles) -> str:
+    roles = {"logits": outputs.logits, "scores": outputs.scores, "box": outputs.box, "CAM weights": outputs.cam_weights}
+    return ", ".join(f"{role} {name}" for role, name in roles.items() if name is not None)
+
+
+def _scale_text(scale: float) -> str:
+    inverse = round(1 / scale, 9) if scale > 0 else 0.0
+    return f"1/{inverse:g}" if 1 < inverse < 1e6 and 1 / float(f"{inverse:g}") == scale else f"{scale:g}"
+
+
+def _numbers_text(numbers: Sequence[float]) -> str:
+    return f"{numbers[0]:g}" if len(set(numbers)) == 1 else f"({', '.join(f'{value:g}' for value in numbers)})"

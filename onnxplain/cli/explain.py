@@ -1,0 +1,156 @@
+"""`onnxplain explain`: heatmaps, pictures and boxes for images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxplain.cli.explain_images import check_no_overwrite, explain_images
+from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureStyle
+from onnxplain.cli.image_arguments import expand_images
+from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
+from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.cli.progress import progress_bar
+from onnxplain.cli.questions import Question, plan_questions
+from onnxplain.cli.tables import box_text
+
+
+@click.command(short_help="Heatmaps that say why: a picture per image and method.")
+@click.argument("model", metavar="MODEL.onnx")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    default=("grad-cam",),
+    metavar="METHOD",
+    help="A method of `onnxplain methods`; may be given several times. Default: grad-cam.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="LABEL|INDEX|box:0…box:3",
+    help="What to explain: a class by its label (an exact match wins) or index, or a coordinate of the box head; "
+    "may be given several times. Default: the class that the model predicts.",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="An instrumented layer, or a part of its name that no other shares. Default: the last one.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("explanations"),
+    metavar="DIR",
+    help="Folder to write to, made where it is missing. Default: ./explanations.",
+)
+@click.option("--masks", type=click.IntRange(min=1), metavar="N", help="rise: masked copies per image. Default: 800.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="rise: seed of the random masks. Default: 0.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="rise: copies that the model sees at once. Default: 8.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    metavar="T",
+    help="Share of a heatmap's maximum at which it is cut into boxes. Default: 0.15 for the CAM family, 0.5 for rise.",
+)
+@click.option(
+    "--colormap", default="turbo", show_default=True, metavar="NAME", help="One of OpenCV's: turbo, viridis, jet, …"
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(min=0, max=1),
+    default=0.5,
+    show_default=True,
+    metavar="A",
+    help="Share of the heat in the picture: 0 is the photo alone.",
+)
+@click.option("--quiet", is_flag=True, help="No lines and no progress bar; errors are still reported.")
+@labels_option
+@provider_option
+@megapixels_option
+@preprocessing_options
+def explain(
+    model: str,
+    images: tuple[str, ...],
+    methods: tuple[str, ...],
+    targets: tuple[str, ...],
+    layer: str | None,
+    output: Path,
+    masks: int | None,
+    seed: int | None,
+    batch_size: int | None,
+    threshold: float | None,
+    colormap: str,
+    alpha: float,
+    quiet: bool,
+    labels_file: Path | None,
+    providers: tuple[str, ...],
+    max_megapixels: float | None,
+    stated: StatedInput,
+) -> None:
+    """Say why MODEL sees in each IMAGE (a file, a folder or a pattern) what it sees there.
+
+    For each image and method DIR receives STEM.METHOD.png, the heatmap over the photo with its box, and
+    STEM.METHOD.npy, the heatmap alone, float32 (H, W) in [0, 1], in the size of the image; with several targets
+    STEM.METHOD.TARGET.png and .npy; where an image has several pictures also STEM.sheet.png, all side by side. Equal
+    stems are told apart by -2, -3 … The box is the model's own where it has a box head, else the largest region of
+    the heatmap.
+
+    explanations.jsonl in DIR is replaced by each run and holds a line per heatmap: image, method, target, label,
+    score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), evaluations
+    (forward passes), seconds, layer, heatmap and overlay (files in DIR).
+
+    An image that cannot be read gets an error line there and on standard error; the rest goes on, and the exit
+    status is 1. Wrong usage and an unusable model are found before the first image and end with exit status 2.
+    """
+    style = PictureStyle(colormap, alpha, threshold)
+    engine = open_engine(model, stated, labels_file, providers)
+    sources = expand_images(images)
+    failed = False
+    with progress_bar(quiet=quiet) as bar:
+        options = {
+            "layer": layer,
+            "masks": masks,
+            "seed": seed,
+            "batch_size": batch_size,
+            "progress": bar.within,
+        }
+        questions = plan_questions(engine, methods, targets, options)
+        check_no_overwrite(output, sources, questions)
+        with ExplanationFolder(output, style) as folder:
+            for explained in explain_images(
+                engine,
+                sources,
+                questions,
+                folder,
+                bar,
+                max_megapixels=max_megapixels,
+                on_answer=None if quiet else _print_answer,
+            ):
+                if explained.error:
+                    failed = True
+                    click.echo(f"onnxplain: {explained.error}", err=True)
+                elif explained.sheet is not None and not quiet:
+                    click.echo(f"{explained.source}  all side by side  {explained.sheet}")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print_answer(source: Path, question: Question, answer: Answer) -> None:
+    explanation = answer.explanation
+    target = f" of {explanation.target_name}" if explanation.target_name != explanation.label else ""
+    status = "" if explanation.status == "ok" else f"  {explanation.status.replace('_', ' ')}"
+    click.echo(
+        f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
+        f"box {box_text(answer.box_xyxy)}{status}  {answer.path}"
+    )

@@ -1,0 +1,160 @@
+"""`onnxplain export`: from PyTorch to an explainable ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from onnxplain.cli.export_report import print_report
+from onnxplain.cli.extras import needs_extra
+from onnxplain.cli.labels import read_labels
+from onnxplain.cli.model_options import labels_option
+from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxFormat, BoxUnits, Preprocessing
+from onnxplain.errors import OnnxplainError
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxplain.exporters import ExportReport
+
+# The map in front of both heads of a localizer that `train` writes.
+CHECKPOINT_LAYERS = ("features",)
+
+
+@click.command(short_help="Export a PyTorch model as an explainable ONNX file.")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.onnx", help="The file to write."
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME|auto|50%",
+    help="Feature maps to give gradients for: the path of a part of the module such as layer4, the map nearest to a "
+    "share of the multiply-adds, or auto, the last one; may be given several times. Default: auto; for a checkpoint "
+    "of `train` its part features.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With a factory: a state dict to load into its module, read without running pickled code.",
+)
+@click.option(
+    "--box-format",
+    type=click.Choice(get_args(BoxFormat)),
+    default="cxcywh",
+    show_default=True,
+    help="With a factory: the order of the box head's four numbers.",
+)
+@click.option(
+    "--box-units",
+    type=click.Choice(get_args(BoxUnits)),
+    default="normalized",
+    show_default=True,
+    help="With a factory: shares of the input, or pixels of it.",
+)
+@click.option(
+    "--required-inputs",
+    is_flag=True,
+    help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+@labels_option
+@preprocessing_options
+def export(
+    source: str,
+    output: Path,
+    layers: tuple[str, ...],
+    weights: Path | None,
+    box_format: BoxFormat,
+    box_units: BoxUnits,
+    required_inputs: bool,
+    as_json: bool,
+    labels_file: Path | None,
+    stated: StatedInput,
+) -> None:
+    """Write SOURCE as an explainable ONNX file with a dynamic batch.
+
+    SOURCE is a checkpoint that `onnxplain train` wrote, or package.module:factory, a function without arguments
+    (looked for in the current folder too) that returns the PyTorch module; the module returns logits, or
+    (logits, box). A factory needs --size; without preprocessing flags the imagenet preset is assumed, with
+    --resize crop (stretch where there is a box head), and the file says so. A checkpoint knows its own.
+
+    Nothing is written unless outputs and gradients agree with PyTorch. Needs the extra `torch`.
+    """
+    with needs_extra("torch"):
+        import onnxplain.exporters.torch_export
+        import onnxplain.training.checkpoint  # noqa: F401
+
+    labels = () if labels_file is None else read_labels(labels_file)
+    if stated.layout == "nhwc":
+        raise OnnxplainError("layout: found nhwc, expected nchw: PyTorch modules take [N, C, H, W]")
+    if Path(source).exists() or ":" not in source:
+        if weights is not None:
+            raise OnnxplainError(f"--weights: {source} is a checkpoint and has its own weights: leave it out")
+        report = export_checkpoint(Path(source), output, layers, labels, stated, required_inputs=required_inputs)
+    else:
+        from onnxplain.exporters import export as export_module
+        from onnxplain.training.factory import build_module
+
+        if stated.size is None:
+            raise OnnxplainError("size: missing, expected the module's input size: give --size HxW")
+        module = build_module(source, weights)
+        report = export_module(
+            module,
+            output,
+            input_size_hw=stated.size,
+            layers=layers or ("auto",),
+            labels=labels,
+            preprocessing=_preprocessing(module, stated) if stated.preprocesses else None,
+            box_format=box_format,
+            box_units=box_units,
+            required_inputs=required_inputs,
+        )
+    print_report(report, as_json=as_json)
+
+
+def export_checkpoint(
+    source: Path,
+    output: Path,
+    layers: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    stated: StatedInput | None = None,
+    *,
+    required_inputs: bool = False,
+) -> ExportReport:
+    """Export a checkpoint of `train`; its own labels, size and preprocessing hold where nothing else is stated."""
+    from onnxplain.exporters import export as export_module
+    from onnxplain.training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(source)
+    stated = stated or StatedInput()
+    if stated.size not in (None, checkpoint.size_hw):
+        height, width = checkpoint.size_hw
+        raise OnnxplainError(f"{source}: was trained for {height}x{width}: leave --size out")
+    return export_module(
+        checkpoint.module,
+        output,
+        input_size_hw=checkpoint.size_hw,
+        layers=layers or CHECKPOINT_LAYERS,
+        labels=labels or checkpoint.labels,
+        preprocessing=stated.apply(checkpoint.preprocessing),
+        required_inputs=required_inputs,
+    )
+
+
+def _preprocessing(module: torch.nn.Module, stated: StatedInput) -> Preprocessing:
+    """What is stated, on top of what `export` assumes."""
+    from onnxplain.training.factory import has_box_head
+
+    assumed = (GRAY_PRESETS if stated.channels == "gray" else PRESETS)["imagenet"]
+    if has_box_head(module, assumed.channel_count, stated.size or (1, 1)):
+        assumed = replace(assumed, resize="stretch")
+    return stated.apply(assumed)

@@ -1,0 +1,45 @@
+"""Printing what an export did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxplain.cli.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from onnxplain.exporters import ExportReport
+
+
+def print_report(report: ExportReport, *, as_json: bool) -> None:
+    """What was written and how it was checked, for people or as JSON."""
+    if as_json:
+        print_json(
+            {
+                "path": str(report.path),
+                "spec": json.loads(report.spec.to_json()),
+                "cam": report.cam,
+                "checks": asdict(report.checks),
+            }
+        )
+        return
+    click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
+    lines = describe_spec(report.spec)
+    lines.append(("cam", report.cam))
+    lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
+    print_description(lines)
+    click.echo()
+    checks = {check.layer: check for check in report.checks.layers}
+    print_table(
+        ("layer", "channels", "size", "gradient error", "compared with", "operators"),
+        [
+            (*columns, f"{check.relative_error:.1e}", check.reference, ", ".join(check.operators))
+            for columns in layer_columns(report.spec)
+            for check in [checks[columns[0]]]
+        ],
+        numbers=("channels", "gradient error"),
+    )

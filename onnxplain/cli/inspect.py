@@ -1,0 +1,101 @@
+"""`onnxplain inspect`: what a model file says about itself, and which preprocessing fits it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxplain.cli.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.image_arguments import read_image
+from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine
+from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.cli.tables import print_json, print_table
+from onnxplain.cli.try_presets import Trial, try_presets
+from onnxplain.errors import ImageError
+
+if TYPE_CHECKING:
+    from onnxplain.runtime import Engine
+
+
+@click.command(short_help="What a model file says about itself.")
+@click.argument("model", metavar="MODEL.onnx")
+@click.option("--json", "as_json", is_flag=True, help="Print the file's metadata as JSON and nothing else.")
+@click.option(
+    "--try",
+    "image",
+    type=click.Path(path_type=Path),
+    metavar="IMAGE",
+    help="Also print the top 5 of this image under each preset, channel order and layout that fits the file, most "
+    "confident first: where one of them names what the image shows, it is probably the file's preprocessing.",
+)
+@labels_option
+@megapixels_option
+@preprocessing_options
+def inspect(
+    model: str,
+    as_json: bool,
+    image: Path | None,
+    labels_file: Path | None,
+    max_megapixels: float | None,
+    stated: StatedInput,
+) -> None:
+    """Print what MODEL is: task, labels, input, preprocessing, outputs, layers, and the methods that work with it.
+
+    It reads any ONNX classifier; for a file that is not instrumented, roles and preprocessing are found by a
+    trial run or assumed. --json prints the metadata of the file as it stands in it, with the names of the methods
+    added: the sidecar file for languages that cannot read it from the model.
+    """
+    from onnxplain.explainers import supported
+
+    if image is not None:
+        try:
+            image_hwc = read_image(image, max_megapixels)
+        except ImageError as error:
+            click.echo(f"onnxplain: {error}", err=True)
+            raise click.exceptions.Exit(1) from error
+        trials = try_presets(model, image_hwc, stated, labels_file)
+        engine = trials[0].engine
+    else:
+        trials = []
+        engine = open_engine(model, stated, labels_file)
+    if as_json:
+        tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
+        if image is not None:
+            tree["trials"] = [_trial_tree(trial) for trial in trials]
+        print_json(tree)
+        return
+    _print_engine(engine)
+    if trials:
+        click.echo(f"\n{image} under each preprocessing that fits, the most confident first:\n")
+        print_table(
+            ("preset", "channels", "layout", "top 5"),
+            [(trial.preset, trial.channels, trial.layout, _top_text(trial)) for trial in trials],
+        )
+
+
+def _print_engine(engine: Engine) -> None:
+    from onnxplain.explainers import METHODS, supported
+
+    spec = engine.spec
+    kind = "explainable" if spec.layers else "not instrumented"
+    batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
+    click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
+    working = supported(engine)
+    lines = [*describe_spec(spec), ("methods", ", ".join(working))]
+    lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
+    print_description(lines)
+    if spec.layers:
+        click.echo()
+        print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
+
+
+def _top_text(trial: Trial) -> str:
+    return ", ".join(f"{label} {score:.2f}" for _, label, score in trial.top)
+
+
+def _trial_tree(trial: Trial) -> dict[str, Any]:
+    top = [{"class_id": index, "label": label, "score": score} for index, label, score in trial.top]
+    return {"preset": trial.preset, "channels": trial.channels, "layout": trial.layout, "top": top}

@@ -1,0 +1,97 @@
+"""`onnxplain instrument`: any ONNX classifier or localizer becomes explainable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from onnxplain.cli.export_report import print_report
+from onnxplain.cli.extras import needs_extra
+from onnxplain.cli.labels import read_labels
+from onnxplain.cli.model_options import labels_option
+from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.contract import BoxFormat, BoxUnits, Preprocessing
+
+
+@click.command(short_help="Make an ONNX file explainable: add its gradients to the graph.")
+@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.onnx", help="The file to write."
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME|auto|50%",
+    help="Feature maps to give gradients for: a value's name or a part of it, the map nearest to a share of the "
+    "multiply-adds, or auto, the last one; may be given several times. Default: auto.",
+)
+@click.option("--logits", metavar="NAME", help="The value that holds the class logits, where it cannot be found.")
+@click.option("--box", metavar="NAME", help="The output of the box head, where the model has one.")
+@click.option(
+    "--box-format", type=click.Choice(get_args(BoxFormat)), default="cxcywh", show_default=True, help="With --box."
+)
+@click.option(
+    "--box-units", type=click.Choice(get_args(BoxUnits)), default="normalized", show_default=True, help="With --box."
+)
+@click.option(
+    "--required-inputs",
+    is_flag=True,
+    help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+@labels_option
+@preprocessing_options
+def instrument(
+    model: Path,
+    output: Path,
+    layers: tuple[str, ...],
+    logits: str | None,
+    box: str | None,
+    box_format: BoxFormat,
+    box_units: BoxUnits,
+    required_inputs: bool,
+    as_json: bool,
+    labels_file: Path | None,
+    stated: StatedInput,
+) -> None:
+    """Write MODEL again so that it can also output its feature maps and their gradients.
+
+    OUT.onnx replaces MODEL anywhere: same inputs, same outputs. Its preprocessing, labels and layers are kept in
+    the file. Without preprocessing flags the imagenet preset is assumed for float inputs and raw for uint8, with
+    --resize crop (stretch where there is a box head), and the file says so. Nothing is written unless the
+    original outputs are unchanged and the gradients agree with finite differences.
+
+    Needs the extra `export`.
+    """
+    with needs_extra("export"):
+        from onnxplain.exporters import instrument as instrument_file
+
+    report = instrument_file(
+        model,
+        output,
+        layers=layers or ("auto",),
+        logits=logits,
+        box=box,
+        box_format=box_format,
+        box_units=box_units,
+        labels=() if labels_file is None else read_labels(labels_file),
+        preprocessing=_preprocessing(model, box, stated) if stated.preprocesses else None,
+        input_size_hw=stated.size,
+        layout=stated.layout,
+        required_inputs=required_inputs,
+    )
+    print_report(report, as_json=as_json)
+
+
+def _preprocessing(model: Path, box: str | None, stated: StatedInput) -> Preprocessing:
+    """What is stated, on top of what is assumed for an input such as this file's."""
+    from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
+    from onnxplain.runtime.session import open_session
+
+    image_input = find_image_input(open_session(model, ["cpu"], None), model)
+    assumed = assumed_preprocessing(image_input, find_layout(image_input, model, stated.layout))
+    return stated.apply(assumed if box is None else replace(assumed, resize="stretch"))

@@ -1,0 +1,65 @@
+"""A progress bar on standard error, on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """Steps that are done, and the share of the current one; without a display it does nothing."""
+
+    def __init__(self, display: Progress | None = None, task: TaskID | None = None) -> None:
+        self._display, self._task, self._done = display, task, 0
+
+    def expect(self, steps: int) -> None:
+        """How many steps there will be."""
+        if self._display is not None and self._task is not None:
+            self._display.update(self._task, total=steps)
+
+    def step(self) -> None:
+        """One more step is done."""
+        self._done += 1
+        self._show(0.0, None)
+
+    def within(self, done: int, total: int) -> None:
+        """`done` of `total` parts of the current step are done."""
+        self._show(done / total, None)
+
+    def say(self, text: str) -> None:
+        """Show what the current step is about."""
+        self._show(0.0, text)
+
+    def _show(self, share: float, text: str | None) -> None:
+        if self._display is None or self._task is None:
+            return
+        self._display.update(self._task, completed=self._done + share)
+        if text is not None:
+            self._display.update(self._task, description=text)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
+    """A bar while the context lasts; it disappears at the end."""
+    if quiet or not sys.stderr.isatty():
+        yield Bar()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    # Standard output goes through the display only where both are the same terminal; a pipe stays a pipe.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    ) as display:
+        yield Bar(display, display.add_task("", total=None))

@@ -1,0 +1,22 @@
+"""Names that would collide, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names; one that was there before gets ``-2``, ``-3`` … at its end.
+
+    Upper and lower case count as equal, since many file systems do not tell them apart.
+    """
+    taken: set[str] = set()
+    unique = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate.casefold())
+        unique.append(candidate)
+    return unique

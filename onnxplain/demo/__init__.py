@@ -1,0 +1,26 @@
+"""The demo that ships with the package: a trained digits localizer and sample images with their true boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxplain.data.record import Record
+
+MODEL = Path(__file__).with_name("digits.onnx")
+IMAGES = Path(__file__).with_name("images")
+
+
+def read_samples(folder: Path = IMAGES) -> list[Record]:
+    """The sample images: records with a path, a label and one box, xyxy in pixels."""
+    import numpy as np
+
+    from onnxplain.data.record import Record
+
+    annotations = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    return [
+        Record(folder / entry["file"], entry["label"], np.array([entry["box_xyxy"]], np.float32))
+        for entry in annotations
+    ]

@@ -1,0 +1,198 @@
+"""`explain`: the files it writes, what stands in them, and the lines it prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxplain import Engine, load_image
+from onnxplain.contract import PRESETS
+from onnxplain.explainers import CAM, RISE, GradCAM
+from tests.cli.conftest import write_photo
+
+NAMES = [
+    # arguments behind model and image folder, files beside explanations.jsonl
+    ([], ["a.grad-cam", "b.grad-cam", "c.grad-cam"]),
+    (["-m", "cam"], ["a.cam", "b.cam", "c.cam"]),
+    (["--target", "one"], ["a.grad-cam", "b.grad-cam", "c.grad-cam"]),
+    (["-m", "cam", "-m", "cam", "--target", "1", "--target", "one"], ["a.cam", "b.cam", "c.cam"]),
+]
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def read_lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "explanations.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(("arguments", "stems"), NAMES)
+def test_names(arguments, stems, run, models, images, tmp_path):
+    out = tmp_path / "out" / "deep"
+    assert run("explain", models / "explainable.onnx", images, "-o", out, *arguments).exit_code == 0
+    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy")} | {
+        "explanations.jsonl"
+    }
+
+
+def test_several_methods_and_targets(run, models, images, tmp_path):
+    out = tmp_path / "out"
+    run(
+        *("explain", models / "explainable.onnx", images / "a.png", "-o", out),
+        *("-m", "cam", "-m", "rise", "--masks", 20, "--target", "one", "--target", "3"),
+    )
+    stems = [f"a.{method}.{target}" for target in ("one", "3") for method in ("cam", "rise")]
+    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy")} | {
+        "explanations.jsonl",
+        "a.sheet.png",
+    }
+    entries = read_lines(out)
+    assert [(entry["method"], entry["target"], entry["label"]) for entry in entries] == [
+        ("cam", 1, "one"),
+        ("rise", 1, "one"),
+        ("cam", 4, "3"),
+        ("rise", 4, "3"),
+    ]
+    # A photo and two pictures per row, two rows: wider than high, at the 3 × 2 tiles of a 4 : 3 photo.
+    height, width = load_image(out / "a.sheet.png").shape[:2]
+    assert 1.6 < width / height < 2.1
+
+
+def test_default_method_and_folder(run, models, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("explain", models / "explainable.onnx", "images/a.png")
+    assert files_in(tmp_path / "explanations") == {"a.grad-cam.png", "a.grad-cam.npy", "explanations.jsonl"}
+    assert result.stdout.startswith("images/a.png  grad-cam  ")
+    assert result.stdout.rstrip().endswith("a.grad-cam.png")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "explainer"),
+    [
+        ("cam", [], lambda engine: CAM(engine)),
+        ("grad-cam", ["--layer", "conv"], lambda engine: GradCAM(engine, layer="convolved")),
+        (
+            "rise",
+            ["--masks", "30", "--seed", "5", "--batch-size", "4"],
+            lambda engine: RISE(engine, masks=30, seed=5),
+        ),
+    ],
+)
+def test_results_are_those_of_the_library(method, options, explainer, run, models, images, tmp_path):
+    out, source = tmp_path / "out", images / "b.jpg"
+    run("explain", models / "instrumented.onnx", source, "-o", out, "-m", method, "--target", "w", *options)
+    engine = Engine(models / "instrumented.onnx")
+    expected = explainer(engine)(source, "w")
+    heatmap = np.load(out / f"b.{method}.npy")
+    assert heatmap.dtype == np.float32
+    np.testing.assert_array_equal(heatmap, expected.heatmap)
+    (entry,) = read_lines(out)
+    boxes = entry.pop("boxes")
+    assert entry.pop("seconds") > 0
+    assert entry == {
+        "image": str(source),
+        "method": method,
+        "target": 1,
+        "label": "w",
+        "score": pytest.approx(expected.score),
+        "status": "ok",
+        "evaluations": expected.evaluations,
+        "layer": expected.layer,
+        "heatmap": f"b.{method}.npy",
+        "overlay": f"b.{method}.png",
+    }
+    regions = expected.boxes()
+    np.testing.assert_array_equal([box["xyxy"] for box in boxes], regions.xyxy)
+    assert [box["area"] for box in boxes] == regions.area.tolist()
+
+
+def test_box_target(run, models, images, tmp_path):
+    out = tmp_path / "out"
+    result = run("explain", models / "explainable.onnx", images / "a.png", "-o", out, "--target", "box:2")
+    assert result.exit_code == 0, result.stderr
+    (entry,) = read_lines(out)
+    assert entry["target"] == "box:2"
+    assert entry["label"] == Engine(models / "explainable.onnx").predict(images / "a.png")[0].label
+
+
+def test_threshold_cuts_the_boxes(run, models, images, tmp_path):
+    areas = []
+    for threshold in (0.1, 0.9):
+        out = tmp_path / str(threshold)
+        run("explain", models / "explainable.onnx", images / "a.png", "-o", out, "--threshold", threshold)
+        areas.append(sum(box["area"] for box in read_lines(out)[0]["boxes"]))
+    assert areas[0] > areas[1] > 0
+
+
+def test_equal_stems_are_told_apart(run, models, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+    sources = [write_photo(tmp_path / name) for name in ("x/p.png", "y/p.png", "x/P.jpg", "x/p-2.png")]
+    out = tmp_path / "out"
+    run("explain", models / "explainable.onnx", *sources, "-o", out)
+    stems = [Path(entry["heatmap"]).name.removesuffix(".grad-cam.npy") for entry in read_lines(out)]
+    assert stems == ["p", "p-2", "P-3", "p-2-2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["images"], ["a.png", "b.jpg", "c.PNG"]),
+        (["images/*.jpg"], ["b.jpg"]),
+        (["images/[ab].*"], ["a.png", "b.jpg"]),
+        (["**/c.PNG"], ["c.PNG"]),
+        (["images/b.jpg", "images", "images/a.png"], ["b.jpg", "a.png", "c.PNG"]),
+    ],
+)
+def test_files_folders_and_patterns(arguments, names, run, models, images, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    run("explain", models / "explainable.onnx", *arguments, "-o", "out")
+    assert [Path(entry["image"]).name for entry in read_lines(Path("out"))] == names
+
+
+def test_results_are_replaced_by_each_run(run, models, images, tmp_path):
+    out = tmp_path / "out"
+    run("explain", models / "explainable.onnx", images, "-o", out)
+    run("explain", models / "explainable.onnx", images / "a.png", "-o", out)
+    assert len(read_lines(out)) == 1
+
+
+def test_an_input_is_never_overwritten(run, models, tmp_path):
+    write_photo(tmp_path / "a.png")
+    clash = write_photo(tmp_path / "a.grad-cam.png", seed=1)
+    before = clash.read_bytes()
+    result = run("explain", models / "explainable.onnx", tmp_path, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "would be overwritten" in result.stderr
+    assert clash.read_bytes() == before
+
+
+def test_quiet(run, models, images, tmp_path):
+    result = run("explain", models / "explainable.onnx", images, "-o", tmp_path / "out", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert len(read_lines(tmp_path / "out")) == 3
+
+
+def test_a_plain_file_with_stated_preprocessing(run, models, images, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["-m", "rise", "--masks", 40, "--preset", "inception", "--resize", "stretch"]
+    run("explain", models / "plain.onnx", images / "a.png", "-o", out, *arguments)
+    preprocessing = replace(PRESETS["inception"], resize="stretch")
+    engine = Engine(models / "plain.onnx", preprocessing=preprocessing)
+    np.testing.assert_array_equal(np.load(out / "a.rise.npy"), RISE(engine, masks=40)(images / "a.png").heatmap)
+
+
+def test_the_picture_is_the_overlay_at_its_size(run, models, tmp_path):
+    """Away from the box and its label the picture is the library's overlay."""
+    source, out = write_photo(tmp_path / "big.png", (500, 600)), tmp_path / "out"
+    run("explain", models / "explainable.onnx", source, "-o", out, "--colormap", "viridis", "--alpha", "0.3")
+    engine = Engine(models / "explainable.onnx")
+    expected = GradCAM(engine)(source).overlay(source, "viridis", 0.3)
+    found = load_image(out / "big.grad-cam.png")
+    assert found.shape == expected.shape
+    assert (found == expected).all(axis=2).mean() > 0.8
