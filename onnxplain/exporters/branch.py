@@ -14,6 +14,8 @@ import onnx_ir as ir
 
 from onnxplain.exporters.values import FLOATS, RESHAPING, TRANSPARENT, is_constant, producer_of
 
+NARROW = FLOATS - {ir.DataType.FLOAT}
+
 Operand = ir.Value | np.ndarray | float | int | Sequence[int] | None
 
 
@@ -28,6 +30,7 @@ class Branch:
         self._nodes: list[ir.Node] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._inside: dict[ir.Value, ir.Value] = {}
+        self._made: set[ir.Value] = set()
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
@@ -59,6 +62,7 @@ class Branch:
         for output in node.outputs:
             output.name = f"{node.name}_{output.index()}"
         self._nodes.append(node)
+        self._made.update(node.outputs)
         return node.outputs
 
     def repeat(self, node: ir.Node, operands: Sequence[Operand]) -> Sequence[ir.Value]:
@@ -73,28 +77,39 @@ class Branch:
             self._constants[key] = self.Constant(value=ir.tensor(array))
         return self._constants[key]
 
+    def constant_scalar(self, number: float) -> ir.Value:
+        """A float32 scalar."""
+        return self.constant(np.array(number, dtype=np.float32))
+
     def forward(self, value: ir.Value) -> ir.Value:
-        """A value of the main graph as the branch sees it.
-
-        Floats arrive as float32. What depends on initializers only and is computed (a dequantized or reshaped
-        weight) is computed again inside, so that the main graph's own integer kernels survive.
-        """
-        if value not in self._inside:
-            self._inside[value] = self._bring_inside(value)
-        return self._inside[value]
-
-    def _bring_inside(self, value: ir.Value) -> ir.Value:
-        node = producer_of(value)
-        inner = value
-        if node is not None and is_constant(value):
-            operands = [None if source is None else self._raw(source) for source in node.inputs]
-            inner = self.repeat(node, operands)[value.index() or 0]
-        if value.dtype in FLOATS and value.dtype != ir.DataType.FLOAT:
+        """A value of the main graph as the branch computes with it: as `raw`, floats as float32."""
+        inner = self.raw(value)
+        if value.dtype in NARROW and value not in self._made:
             inner = self.Cast(inner, to=ir.DataType.FLOAT)
         return inner
 
-    def _raw(self, value: ir.Value) -> ir.Value:
-        return value if producer_of(value) is None else self.forward(value)
+    def raw(self, value: ir.Value) -> ir.Value:
+        """A value of the main graph in its own type.
+
+        A value of an operator's expansion, which no graph computes, is computed here. So is what depends on
+        initializers only and is computed (a dequantized or reshaped weight), so that the main graph's own integer
+        kernels survive.
+        """
+        node = producer_of(value)
+        if value in self._made or node is None or not (node.graph is None or is_constant(value)):
+            return self._inside.get(value, value)
+        if value not in self._inside:
+            operands = [None if source is None else self._raw_operand(source) for source in node.inputs]
+            self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
+        return self._inside[value]
+
+    def _raw_operand(self, value: ir.Value) -> ir.Value:
+        """Expansions compute in float32; constant subgraphs in the types they have."""
+        return self.raw(value) if is_constant(value) else self.forward(value)
+
+    def stand_in(self, value: ir.Value, original: ir.Value) -> None:
+        """Let an output of an expansion be read from the main graph, which computes it anyway."""
+        self._inside[value] = self.forward(original)
 
     def _operand(self, operand: Operand) -> ir.Value | None:
         if operand is None or isinstance(operand, ir.Value):
@@ -102,7 +117,7 @@ class Branch:
         if isinstance(operand, np.ndarray):
             return self.constant(operand)
         if isinstance(operand, float):
-            return self.constant(np.array(operand, dtype=np.float32))
+            return self.constant_scalar(operand)
         return self.constant(np.asarray(operand, dtype=np.int64))
 
 

@@ -7,13 +7,14 @@ inputs. The walk owns what is general: reachability, adding, broadcasting, the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
-from onnxplain.exporters.rules import BROADCASTING, RULES, Site
+from onnxplain.exporters.expansion import expand_node
+from onnxplain.exporters.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
 from onnxplain.exporters.values import describe, dims, downstream, upstream
 
 
@@ -32,41 +33,88 @@ def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]
 def differentiate(branch: Branch, seeds: Mapping[ir.Value, ir.Value], layer: ir.Value) -> ir.Value:
     """Emit the gradient of Σ seed · value with respect to `layer` into the branch.
 
-    `seeds` maps a value of the main graph to its cotangent, same shape, float32. Returns the gradient, float32,
-    of the layer's shape. Raises UnsupportedError for an operator without a rule, naming the node, and where no
-    gradient arrives at the layer.
+    `seeds` maps a value of the main graph to its cotangent, same shape, float32. Returns the gradient, float32, of the
+    layer's shape. Raises UnsupportedError for an operator without a rule, naming the node, and where no gradient
+    arrives at the layer.
     """
     path = path_between(layer, list(seeds))
-    on_path = {output for node in path for output in node.outputs} | {layer}
     cotangents: dict[ir.Value, ir.Value] = dict(seeds)
+    opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
+    _walk_back(branch, path, {layer}, cotangents, opset)
+    if layer not in cotangents:
+        raise UnsupportedError(
+            f"the gradient of the outputs with respect to layer {layer.name!r} is identically zero: every path passes "
+            "an operator without a derivative; choose a later layer"
+        )
+    return cotangents[layer]
+
+
+def _walk_back(
+    branch: Branch,
+    path: Sequence[ir.Node],
+    roots: Set[ir.Value],
+    cotangents: dict[ir.Value, ir.Value],
+    opset: int,
+) -> None:
+    """Carry `cotangents` over the path's nodes, last to first; `roots` are the values whose gradient is wanted."""
+    active_values = set(roots)
+    for node in path:
+        if any(source in active_values for source in node.inputs):
+            active_values.update(node.outputs)
     for node in reversed(path):
         arriving = tuple(cotangents.get(output) for output in node.outputs)
-        if arriving[0] is None:
+        if all(cotangent is None for cotangent in arriving) or node.op_type in ZERO:
+            continue
+        active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
+        if not active:
             continue
         rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None:
-            raise UnsupportedError(
-                f"no gradient rule for operator {node.op_type} at node {describe(node)}, between layer "
-                f"{layer.name!r} and the outputs: choose a later layer, or explain the file with rise, which needs "
-                "no gradients"
-            )
-        active = frozenset(index for index, source in enumerate(node.inputs) if source in on_path)
-        gradients = rule(Site(node, branch, active, arriving), arriving[0])
+            _walk_through_expansion(branch, node, active, cotangents, opset)
+            continue
+        if arriving[0] is None and node.op_type not in MANY_OUTPUTS:
+            raise UnsupportedError(f"no gradient for {describe(node)}: only its output {_used(arriving)} is used")
+        first = next(cotangent for cotangent in arriving if cotangent is not None)
+        gradients = rule(Site(node, branch, active, arriving), first)
         for index in sorted(active):
-            source = node.inputs[index]
-            gradient = gradients[index]
+            source, gradient = node.inputs[index], gradients[index]
             if gradient is None or source is None:
                 continue
             if node.op_type in BROADCASTING:
                 gradient = _sum_to(branch, gradient, dims(node.outputs[0]), source)
-            known = cotangents.get(source)
-            cotangents[source] = gradient if known is None else branch.Add(known, gradient)
-    if layer not in cotangents:
+            _accumulate(branch, cotangents, source, gradient)
+
+
+def _walk_through_expansion(
+    branch: Branch, node: ir.Node, active: frozenset[int], cotangents: dict[ir.Value, ir.Value], opset: int
+) -> None:
+    """Differentiate an operator without a rule through the standard nodes that it is made of."""
+    if node.op_type in CONTROL_FLOW:
+        raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
+    expansion = expand_node(node, opset)
+    if expansion is None:
+        domain = f"{node.domain}." if node.domain else ""
         raise UnsupportedError(
-            f"the gradient of the outputs with respect to layer {layer.name!r} is identically zero: every path "
-            "passes an operator without a derivative; choose a later layer"
+            f"no gradient rule for operator {domain}{node.op_type} at node {describe(node)}: choose a later layer, or "
+            "explain the file with rise, which needs no gradients"
         )
-    return cotangents[layer]
+    for output, made in zip(node.outputs, expansion.outputs, strict=False):
+        if made is not None and output in cotangents:
+            _accumulate(branch, cotangents, made, cotangents[output])
+            branch.stand_in(made, output)
+    roots = {source for index, source in enumerate(node.inputs) if index in active and source is not None}
+    _walk_back(branch, expansion.nodes, roots, cotangents, opset)
+
+
+def _accumulate(
+    branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.Value, gradient: ir.Value
+) -> None:
+    known = cotangents.get(value)
+    cotangents[value] = gradient if known is None else branch.Add(known, gradient)
+
+
+def _used(arriving: Sequence[ir.Value | None]) -> int:
+    return next(index for index, cotangent in enumerate(arriving) if cotangent is not None)
 
 
 def _sum_to(branch: Branch, gradient: ir.Value, from_dims: Sequence[int | str], source: ir.Value) -> ir.Value:

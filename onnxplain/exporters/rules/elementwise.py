@@ -42,12 +42,6 @@ def relu(at: Site, g: ir.Value) -> Gradients:
     return [op.Where(op.Greater(at.output(), 0.0), g, 0.0)]
 
 
-def sigmoid(at: Site, g: ir.Value) -> Gradients:
-    """Y = 1 / (1 + e^−X): dX = dY · Y (1 − Y)."""
-    op, y = at.branch, at.output()
-    return [op.Mul(g, op.Mul(y, op.Sub(1.0, y)))]
-
-
 def clip(at: Site, g: ir.Value) -> Gradients:
     """Y = min(max(X, low), high): dX = dY strictly between the bounds (PyTorch's hardtanh and relu6)."""
     op, y = at.branch, at.output()
@@ -73,6 +67,13 @@ def softmax(at: Site, g: ir.Value) -> Gradients:
     return [op.Mul(y, op.Sub(g, inner))]
 
 
+def log_softmax(at: Site, g: ir.Value) -> Gradients:
+    """Y = log softmax(X) along `axis`: dX = dY − e^Y Σ dY."""
+    op = at.branch
+    total = op.ReduceSum(g, [at.attribute("axis", -1)], keepdims=1)
+    return [op.Sub(g, op.Mul(op.Exp(at.output()), total))]
+
+
 def identity(at: Site, g: ir.Value) -> Gradients:
     """Y = X."""
     return [g]
@@ -87,6 +88,9 @@ def dropout(at: Site, g: ir.Value) -> Gradients:
 
 
 def cast(at: Site, g: ir.Value) -> Gradients:
-    """Between floats Y = X up to rounding; to or from an integer the gradient is zero."""
-    between_floats = at.value(0).dtype in FLOATS and at.node.outputs[0].dtype in FLOATS
-    return [g if between_floats else None]
+    """Y = X up to rounding: the gradient passes, but not into an integer, which is a step.
+
+    From an integer it passes on: what made that integer decides (a quantized product has a gradient, a shape none).
+    """
+    rounds = at.value(0).dtype in FLOATS and at.node.outputs[0].dtype not in FLOATS
+    return [None if rounds else g]

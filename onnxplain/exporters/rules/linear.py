@@ -5,8 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxplain.exporters.rules.site import Gradients, Site
-from onnxplain.exporters.rules.window import Window, read_window, transposed_padding
-from onnxplain.exporters.values import static_dims
+from onnxplain.exporters.rules.window import (
+    Window,
+    read_transposed_window,
+    read_window,
+    transposed_padding,
+)
+from onnxplain.exporters.values import dims, static_dims
 
 
 def conv(at: Site, g: ir.Value) -> Gradients:
@@ -16,18 +21,24 @@ def conv(at: Site, g: ir.Value) -> Gradients:
     """
     if at.needs(1) or at.needs(2):
         raise at.refuse("its weight or bias depends on the layer")
-    weight_dims = static_dims(at.value(1), tuple(range(len(at.input_dims(1)))))
+    return [conv_by_input(at, g, at.value(1), at.input(1)), None, None]
+
+
+def conv_by_input(at: Site, g: ir.Value, weight: ir.Value, inside: ir.Value) -> ir.Value:
+    """dX of a Conv-like node; `weight` tells the shape, `inside` is its content as float32 in the branch."""
+    weight_dims = static_dims(weight, tuple(range(len(dims(weight)))))
     window = read_window(at, weight_dims[2:])
     fits = all(e > b and e > f for e, b, f in zip(window.extent, window.pads_begin, window.pads_end, strict=True))
     if set(window.strides) == {1} and fits:
-        return [_conv_of_flipped(at, g, window, weight_dims), None, None]
-    return [_conv_transpose(at, g, window), None, None]
+        return _conv_of_flipped(at, g, window, weight_dims, inside)
+    return _conv_transpose(at, g, window, inside)
 
 
-def _conv_of_flipped(at: Site, g: ir.Value, window: Window, weight_dims: tuple[int, ...]) -> ir.Value:
+def _conv_of_flipped(
+    at: Site, g: ir.Value, window: Window, weight_dims: tuple[int, ...], weight: ir.Value
+) -> ir.Value:
     op, group = at.branch, at.attribute("group", 1)
     maps_out, channels_per_group = weight_dims[:2]
-    weight = at.input(1)
     flipped = [axis for axis, size in enumerate(window.kernel, start=2) if size > 1]
     if flipped:
         minus_one, lowest = [-1] * len(flipped), [-(2**31)] * len(flipped)
@@ -46,12 +57,12 @@ def _conv_of_flipped(at: Site, g: ir.Value, window: Window, weight_dims: tuple[i
     return op.Conv(g, weight, group=group, pads=pads, dilations=list(window.dilations))
 
 
-def _conv_transpose(at: Site, g: ir.Value, window: Window) -> ir.Value:
+def _conv_transpose(at: Site, g: ir.Value, window: Window, weight: ir.Value) -> ir.Value:
     size_in, size_out = at.spatial(at.value(0)), at.spatial(at.node.outputs[0])
     pads, output_padding = transposed_padding(window, size_in, size_out)
     return at.branch.ConvTranspose(
         g,
-        at.input(1),
+        weight,
         group=at.attribute("group", 1),
         strides=list(window.strides),
         dilations=list(window.dilations),
@@ -83,16 +94,74 @@ def gemm(at: Site, g: ir.Value) -> Gradients:
     return [da, db, dc]
 
 
+def conv_transpose(at: Site, g: ir.Value) -> Gradients:
+    """Y = the transpose of a convolution applied to X: dX is that convolution of dY, with the same weight."""
+    if at.needs(1) or at.needs(2):
+        raise at.refuse("its weight or bias depends on the layer")
+    weight_dims = static_dims(at.value(1), tuple(range(len(at.input_dims(1)))))
+    window = read_transposed_window(at, weight_dims[2:])
+    dx = at.branch.Conv(
+        g,
+        at.input(1),
+        group=at.attribute("group", 1),
+        strides=list(window.strides),
+        dilations=list(window.dilations),
+        pads=[*window.pads_begin, *window.pads_end],
+    )
+    return [dx, None, None]
+
+
 def matmul(at: Site, g: ir.Value) -> Gradients:
-    """Y = A B over the last two axes, the leading ones broadcast: dA = dY Bᵀ, dB = Aᵀ dY."""
+    """Y = A B over the last two axes, the leading ones broadcast: dA = dY Bᵀ, dB = Aᵀ dY.
+
+    A vector counts as a matrix of one row (A) or one column (B), as in numpy.
+    """
     rank_a, rank_b = len(at.input_dims(0)), len(at.input_dims(1))
-    if rank_a < 2 or rank_b < 2:
-        raise at.refuse("a one-dimensional operand")
     op = at.branch
-    da = op.MatMul(g, _swap_last_axes(at, 1, rank_b)) if at.needs(0) else None
-    db = op.MatMul(_swap_last_axes(at, 0, rank_a), g) if at.needs(1) else None
+    if rank_a == 1:
+        g = op.Unsqueeze(g, [-2] if rank_b > 1 else [0])
+    if rank_b == 1:
+        g = op.Unsqueeze(g, [-1])
+    da = db = None
+    if at.needs(0):
+        b = op.Unsqueeze(at.input(1), [-1]) if rank_b == 1 else at.input(1)
+        da = op.MatMul(g, _transposed(at, b, max(rank_b, 2)))
+        if rank_a == 1:
+            da = op.Squeeze(da, [-2])
+    if at.needs(1):
+        a = op.Unsqueeze(at.input(0), [0]) if rank_a == 1 else at.input(0)
+        db = op.MatMul(_transposed(at, a, max(rank_a, 2)), g)
+        if rank_b == 1:
+            db = op.Squeeze(db, [-1])
     return [da, db]
 
 
-def _swap_last_axes(at: Site, index: int, rank: int) -> ir.Value:
-    return at.branch.Transpose(at.input(index), perm=[*range(rank - 2), rank - 1, rank - 2])
+def _transposed(at: Site, value: ir.Value, rank: int) -> ir.Value:
+    return at.branch.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+def einsum(at: Site, g: ir.Value) -> Gradients:
+    """Y = Σ Π of operands: the gradient of one is the einsum of dY with the others, its letters as output."""
+    op = at.branch
+    equation = at.attribute("equation").replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    letters = terms.split(",")
+    if not arrow or "." in equation or any(len(set(term)) != len(term) for term in letters):
+        raise at.refuse(f"the equation {equation!r}: only explicit ones without dots and repeated letters are covered")
+    gradients: list[ir.Value | None] = []
+    for index, term in enumerate(letters):
+        if not at.needs(index):
+            gradients.append(None)
+            continue
+        others = [other for other in range(len(letters)) if other != index]
+        known = set(result).union(*(letters[other] for other in others))
+        reachable = "".join(letter for letter in term if letter in known)
+        operands = [g, *(at.input(other) for other in others)]
+        left = ",".join([result, *(letters[other] for other in others)])
+        gradient = op.Einsum(*operands, equation=f"{left}->{reachable}")
+        lost = [axis for axis, letter in enumerate(term) if letter not in known]
+        if lost:
+            # A letter that only this operand has was summed over: every position gets the same.
+            gradient = at.expand_to_input(op.Unsqueeze(gradient, lost), index)
+        gradients.append(gradient)
+    return gradients

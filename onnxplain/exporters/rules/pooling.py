@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from onnxplain.exporters.rules.site import Gradients, Site
 from onnxplain.exporters.rules.window import Window, pooled_size, read_window, transposed_padding
-from onnxplain.exporters.values import reduced_axes, static_dims
 
 
 def global_average_pool(at: Site, g: ir.Value) -> Gradients:
@@ -23,35 +22,23 @@ def _spread(at: Site, g: ir.Value, size: tuple[int, ...]) -> ir.Value:
     return at.branch.Expand(share, [1, 1, *size])
 
 
-def reduce_mean(at: Site, g: ir.Value) -> Gradients:
-    """Y = mean over `axes`: dX = dY / count, repeated along the axes."""
-    op, rank = at.branch, len(at.input_dims())
-    reduced = reduced_axes(at.node, rank)
-    if reduced is None:
-        raise at.refuse("its axes are computed at run time")
-    sizes = static_dims(at.value(0), reduced)
-    if not at.attribute("keepdims", 1):
-        g = op.Unsqueeze(g, list(reduced))
-    repeats = [1] * rank
-    for axis, size in zip(reduced, sizes, strict=True):
-        repeats[axis] = size
-    return [op.Expand(op.Mul(g, 1.0 / math.prod(sizes)), repeats), None]
-
-
 def average_pool(at: Site, g: ir.Value) -> Gradients:
-    """Y = window mean: dY over the count of each window, added back where the window lay.
-
-    The adding back is a ConvTranspose with a kernel of ones on one channel at a time.
-    """
-    op = at.branch
+    """Y = window mean: dY over the count of each window, added back where the window lay."""
     window = read_window(at, tuple(at.attribute("kernel_shape")))
     size_in = at.spatial(at.value(0))
     size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
     if size_out == (1,) * window.rank and window.kernel == size_in and not any(window.pads_begin):
         return [_spread(at, g, size_in)]
-    pads, output_padding = transposed_padding(window, size_in, size_out)
     counts = _window_counts(window, size_in, size_out, bool(at.attribute("count_include_pad", 0)))
-    share = op.Mul(g, (1.0 / counts).astype(np.float32))
+    return [_add_back(at, at.branch.Mul(g, (1.0 / counts).astype(np.float32)), window, size_in, size_out)]
+
+
+def _add_back(
+    at: Site, share: ir.Value, window: Window, size_in: tuple[int, ...], size_out: tuple[int, ...]
+) -> ir.Value:
+    """Each window's share at every position that the window read: a ConvTranspose with ones, channel by channel."""
+    op = at.branch
+    pads, output_padding = transposed_padding(window, size_in, size_out)
     spread = op.ConvTranspose(
         op.Reshape(share, [-1, 1, *size_out]),
         np.ones((1, 1, *window.kernel), np.float32),
@@ -60,7 +47,7 @@ def average_pool(at: Site, g: ir.Value) -> Gradients:
         pads=pads,
         output_padding=output_padding,
     )
-    return [at.reshape_like_input(spread)]
+    return at.reshape_like_input(spread)
 
 
 def _window_counts(
@@ -92,3 +79,42 @@ def max_pool(at: Site, g: ir.Value) -> Gradients:
     zeros = op.ConstantOfShape(op.Reshape(op.Size(x), [1]), value=ir.tensor(np.zeros(1, np.float32)))
     flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(g, [-1]), reduction="add")
     return [at.reshape_like_input(flat)]
+
+
+def global_max_pool(at: Site, g: ir.Value) -> Gradients:
+    """Y = maximum over space: dY goes to the first position that has it."""
+    op, size = at.branch, at.spatial(at.value(0))
+    channels = at.input_dims()[1]
+    flat = op.Reshape(at.input(0), [-1, channels, math.prod(size)])
+    best = op.ArgMax(flat, axis=2, keepdims=1)
+    zeros = op.ConstantOfShape(op.Shape(flat), value=ir.tensor(np.zeros(1, np.float32)))
+    placed = op.ScatterElements(zeros, best, op.Reshape(g, [-1, channels, 1]), axis=2)
+    return [at.reshape_like_input(placed)]
+
+
+def lp_pool(at: Site, g: ir.Value) -> Gradients:
+    """Y = (Σ |X|^p)^(1/p) over windows: dX = sign(X) |X|^(p−1) · Σ dY · Y^(1−p) of the windows over it."""
+    window = read_window(at, tuple(at.attribute("kernel_shape")))
+    size_in = at.spatial(at.value(0))
+    size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
+    shares = _add_back(at, _over_norm(at, g), window, size_in, size_out)
+    return [at.branch.Mul(shares, _power_of_input(at))]
+
+
+def global_lp_pool(at: Site, g: ir.Value) -> Gradients:
+    """As LpPool with one window over all positions."""
+    return [at.branch.Mul(_over_norm(at, g), _power_of_input(at))]
+
+
+def _over_norm(at: Site, g: ir.Value) -> ir.Value:
+    """dY · Y^(1−p), 0 where the norm is 0."""
+    op, y = at.branch, at.output()
+    positive = op.Greater(y, 0.0)
+    norm = op.Where(positive, y, 1.0)
+    return op.Where(positive, op.Mul(g, op.Pow(norm, 1.0 - at.attribute("p", 2))), 0.0)
+
+
+def _power_of_input(at: Site) -> ir.Value:
+    """sign(X) |X|^(p−1)."""
+    op, x, p = at.branch, at.input(0), at.attribute("p", 2)
+    return op.Mul(op.Sign(x), op.Pow(op.Abs(x), float(p - 1)))

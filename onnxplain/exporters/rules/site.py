@@ -34,6 +34,10 @@ class Site:
         """Forward input `index` as float32 inside the branch; reading it keeps it alive, so prefer `output`."""
         return self.branch.forward(self.value(index))
 
+    def raw(self, index: int) -> ir.Value:
+        """Forward input `index` in its own type: indices, conditions, integers."""
+        return self.branch.raw(self.value(index))
+
     def output(self, index: int = 0) -> ir.Value:
         """Forward output `index` as float32 inside the branch."""
         return self.branch.forward(self.node.outputs[index])
@@ -74,8 +78,16 @@ class Site:
         shape = self.input_dims(index)
         open_dims = sum(isinstance(size, str) for size in shape)
         if open_dims > 1:
-            return self.branch.Reshape(cotangent, self.branch.Shape(self.value(index)))
+            return self.branch.Reshape(cotangent, self.branch.Shape(self.raw(index)))
         return self.branch.Reshape(cotangent, [-1 if isinstance(size, str) else size for size in shape])
+
+    def expand_to_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
+        """A cotangent with axes of size 1, repeated to the shape of input `index`."""
+        shape = self.input_dims(index)
+        # Expand broadcasts both ways: a 1 keeps the cotangent's own size, which is right for all but reduced axes.
+        if all(isinstance(size, int) for size in shape[1:]):
+            return self.branch.Expand(cotangent, [1 if isinstance(size, str) else size for size in shape])
+        return self.branch.Expand(cotangent, self.branch.Shape(self.raw(index)))
 
     def refuse(self, why: str) -> UnsupportedError:
         """The error for a form of the operator that the rule does not cover."""

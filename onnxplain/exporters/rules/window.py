@@ -88,3 +88,26 @@ def transposed_padding(
         pads_end.append(max(surplus, 0))
         output_padding.append(max(-surplus, 0))
     return [*window.pads_begin, *pads_end], output_padding
+
+
+def read_transposed_window(at: Site, kernel: tuple[int, ...]) -> Window:
+    """The window of a ConvTranspose, its padding read off the sizes that it makes.
+
+    Operators.md: total padding = stride · (in − 1) + output_padding + extent − out, split by `auto_pad`.
+    """
+    rank = len(kernel)
+    strides = tuple(at.attribute("strides") or (1,) * rank)
+    dilations = tuple(at.attribute("dilations") or (1,) * rank)
+    pads = tuple(at.attribute("pads") or (0,) * 2 * rank)
+    mode = at.attribute("auto_pad", "NOTSET")
+    begin, end = pads[:rank], pads[rank:]
+    if at.attribute("output_shape") or mode in ("SAME_UPPER", "SAME_LOWER"):
+        output_padding = tuple(at.attribute("output_padding") or (0,) * rank)
+        size_in, size_out = at.spatial(at.value(0)), at.spatial(at.node.outputs[0])
+        totals = [
+            max(strides[a] * (size_in[a] - 1) + output_padding[a] + (kernel[a] - 1) * dilations[a] + 1 - size_out[a], 0)
+            for a in range(rank)
+        ]
+        small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
+        begin, end = (small, large) if mode == "SAME_UPPER" else (large, small)
+    return Window(kernel, strides, dilations, begin, end)

@@ -1,0 +1,168 @@
+"""Operators that pick, place, repeat and order values."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.exporters.rules.resampling import along_axis
+from onnxplain.exporters.rules.site import Gradients, Site
+from onnxplain.exporters.values import static_dims
+
+
+def gather(at: Site, g: ir.Value) -> Gradients:
+    """Y = the slices of X that constant indices name: each goes back to its place, repeated ones are added.
+
+    A single index (the class token of a transformer) is padded back; several are a product with a matrix of zeros
+    and ones.
+    """
+    indices = at.constant(1)
+    if indices is None:
+        raise at.refuse("its indices are computed at run time")
+    rank = len(at.input_dims())
+    axis = at.attribute("axis", 0) % rank
+    (size,) = static_dims(at.value(0), (axis,))
+    flat = indices.reshape(-1) % size
+    op = at.branch
+    if indices.ndim == 0:
+        g = op.Unsqueeze(g, [axis])
+    elif indices.ndim > 1:
+        shape = [0] * axis + [flat.size] + [-1 if isinstance(d, str) else d for d in at.input_dims()[axis + 1 :]]
+        g = op.Reshape(g, shape)
+    if flat.size == 1:
+        return [_pad_axis(at, g, axis, int(flat[0]), size - 1 - int(flat[0])), None]
+    one_hot = np.zeros((flat.size, size), np.float32)
+    one_hot[np.arange(flat.size), flat] = 1.0
+    return [along_axis(at, g, one_hot, axis, rank), None]
+
+
+def _pad_axis(at: Site, g: ir.Value, axis: int, before: int, after: int) -> ir.Value:
+    return at.branch.Pad(g, [before, after], 0.0, [axis]) if before or after else g
+
+
+def slice_(at: Site, g: ir.Value) -> Gradients:
+    """Y = X[start:end:step] along axes: dY goes back to its place, zeros elsewhere."""
+    starts, ends = at.constant(1), at.constant(2)
+    if starts is None or ends is None:
+        raise at.refuse("its bounds are computed at run time")
+    rank = len(at.input_dims())
+    axes = at.constant(3) if at.has_input(3) else np.arange(len(starts))
+    steps = at.constant(4) if at.has_input(4) else np.ones(len(starts), np.int64)
+    assert axes is not None and steps is not None
+    for start, end, axis, step in zip(starts, ends, axes % rank, steps, strict=True):
+        (size,) = static_dims(at.value(0), (int(axis),))
+        picked = np.arange(size)[_python_slice(int(start), int(end), int(step), size)]
+        if step == 1 and picked.size:
+            g = _pad_axis(at, g, int(axis), int(picked[0]), size - 1 - int(picked[-1]))
+        else:
+            g = along_axis(at, g, np.eye(size, dtype=np.float32)[picked], int(axis), rank)
+    return [g, *[None] * (len(at.node.inputs) - 1)]
+
+
+def _python_slice(start: int, end: int, step: int, size: int) -> slice:
+    """ONNX clamps where Python wraps: an end below −size means "past the first" for negative steps."""
+    if step < 0:
+        return slice(start, None if end < -size else end, step)
+    return slice(start, end, step)
+
+
+def gather_elements(at: Site, g: ir.Value) -> Gradients:
+    """Y = X at an index per position along `axis`: added back there."""
+    axis = at.attribute("axis", 0)
+    return [at.branch.ScatterElements(_zeros_like(at, 0), at.raw(1), g, axis=axis, reduction="add"), None]
+
+
+def gather_nd(at: Site, g: ir.Value) -> Gradients:
+    """Y = X at index tuples: added back there."""
+    if at.attribute("batch_dims", 0):
+        raise at.refuse("batch_dims")
+    return [at.branch.ScatterND(_zeros_like(at, 0), at.raw(1), g, reduction="add"), None]
+
+
+def scatter_nd(at: Site, g: ir.Value) -> Gradients:
+    """Y = X with updates placed at index tuples: dX is dY without those places, the updates get what lies there."""
+    if at.attribute("reduction", "none") != "none":
+        raise at.refuse("a reduction: only placing is covered")
+    op, indices = at.branch, at.raw(1)
+    dx = op.ScatterND(g, indices, _zeros_like(at, 2)) if at.needs(0) else None
+    return [dx, None, op.GatherND(g, indices) if at.needs(2) else None]
+
+
+def scatter_elements(at: Site, g: ir.Value) -> Gradients:
+    """As ScatterND, one index per position along `axis`."""
+    if at.attribute("reduction", "none") != "none":
+        raise at.refuse("a reduction: only placing is covered")
+    op, indices, axis = at.branch, at.value(1), at.attribute("axis", 0)
+    dx = op.ScatterElements(g, indices, _zeros_like(at, 2), axis=axis) if at.needs(0) else None
+    return [dx, None, op.GatherElements(g, indices, axis=axis) if at.needs(2) else None]
+
+
+def _zeros_like(at: Site, index: int) -> ir.Value:
+    op = at.branch
+    return op.ConstantOfShape(op.Shape(at.raw(index)), value=ir.tensor(np.zeros(1, np.float32)))
+
+
+def split(at: Site, g: ir.Value) -> Gradients:
+    """Y_i = parts of X along `axis`: their cotangents side by side, zeros for a part that nothing reads."""
+    op = at.branch
+    parts = []
+    for cotangent, output in zip(at.cotangents, at.node.outputs, strict=True):
+        if cotangent is None:
+            shape = op.Shape(op.raw(output))
+            cotangent = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
+        parts.append(cotangent)
+    return [op.Concat(*parts, axis=at.attribute("axis", 0)), None]
+
+
+def expand(at: Site, g: ir.Value) -> Gradients:
+    """Y = X broadcast: the walk sums it back."""
+    return [g, None]
+
+
+def tile(at: Site, g: ir.Value) -> Gradients:
+    """Y = X repeated along each axis: the repeats are added."""
+    repeats = at.constant(1)
+    if repeats is None:
+        raise at.refuse("its repeats are computed at run time")
+    op, rank = at.branch, len(repeats)
+    for axis in range(rank - 1, -1, -1):
+        count = int(repeats[axis])
+        if count > 1:
+            # [.., count · d, ..] → [.., count, d, ..] → sum over count
+            shape: list[int] = [0] * axis + [count, *(_size(at, later) for later in range(axis, rank))]
+            g = op.ReduceSum(op.Reshape(g, shape), [axis], keepdims=0)
+    return [g, None]
+
+
+def _size(at: Site, axis: int) -> int:
+    size = at.input_dims()[axis]
+    return -1 if isinstance(size, str) else size
+
+
+def cum_sum(at: Site, g: ir.Value) -> Gradients:
+    """Y = running sum along an axis: the running sum of dY from the other end."""
+    reverse, exclusive = at.attribute("reverse", 0), at.attribute("exclusive", 0)
+    return [at.branch.CumSum(g, at.raw(1), reverse=1 - reverse, exclusive=exclusive), None]
+
+
+def trilu(at: Site, g: ir.Value) -> Gradients:
+    """Y = a triangle of X: the same triangle of dY."""
+    operands = [g, *([at.raw(1)] if at.has_input(1) else [])]
+    return [at.branch.Trilu(*operands, upper=at.attribute("upper", 1)), None]
+
+
+def depth_to_space(at: Site, g: ir.Value) -> Gradients:
+    """Y = channels laid out in space: laid back."""
+    op, block = at.branch, at.attribute("blocksize")
+    if at.attribute("mode", "DCR") == "DCR":
+        return [op.SpaceToDepth(g, blocksize=block)]
+    channels, height, width = cast("tuple[int, int, int]", static_dims(at.value(0), (1, 2, 3)))
+    parts = op.Reshape(g, [-1, channels // block**2, height, block, width, block])
+    return [op.Reshape(op.Transpose(parts, perm=[0, 1, 3, 5, 2, 4]), [-1, channels, height, width])]
+
+
+def space_to_depth(at: Site, g: ir.Value) -> Gradients:
+    """Y = space laid out in channels: laid back."""
+    return [at.branch.DepthToSpace(g, blocksize=at.attribute("blocksize"), mode="DCR")]

@@ -1,0 +1,56 @@
+"""Reductions along axes. L1, L2, LogSum, LogSumExp and SumSquare have function bodies and need no rule."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from onnxplain.exporters.rules.site import Gradients, Site
+from onnxplain.exporters.values import reduced_axes, static_dims
+
+
+def _axes(at: Site) -> tuple[int, ...]:
+    axes = reduced_axes(at.node, len(at.input_dims()))
+    if axes is None:
+        raise at.refuse("its axes are computed at run time")
+    return axes
+
+
+def _kept(at: Site, value: ir.Value) -> ir.Value:
+    """A value of the output's shape with the reduced axes back, size 1."""
+    return value if at.attribute("keepdims", 1) else at.branch.Unsqueeze(value, list(_axes(at)))
+
+
+def reduce_sum(at: Site, g: ir.Value) -> Gradients:
+    """Y = Σ X: dY repeated along the axes."""
+    return [at.expand_to_input(_kept(at, g)), None]
+
+
+def reduce_mean(at: Site, g: ir.Value) -> Gradients:
+    """Y = mean of X: dY / count, repeated along the axes."""
+    count = math.prod(static_dims(at.value(0), _axes(at)))
+    return [at.expand_to_input(_kept(at, at.branch.Mul(g, 1.0 / count))), None]
+
+
+def reduce_extreme(at: Site, g: ir.Value) -> Gradients:
+    """Y = max or min of X: dY to the position that won, in equal parts where several did."""
+    op = at.branch
+    won = op.Cast(op.Equal(at.input(0), _kept(at, at.output())), to=ir.DataType.FLOAT)
+    winners = op.ReduceSum(won, list(_axes(at)), keepdims=1)
+    return [op.Mul(won, op.Div(_kept(at, g), winners)), None]
+
+
+def reduce_prod(at: Site, g: ir.Value) -> Gradients:
+    """Y = Π X: dX_i = dY · Π of the others, also where one of them is zero."""
+    op, x, axes = at.branch, at.input(0), list(_axes(at))
+    is_zero = op.Equal(x, 0.0)
+    zeros = op.ReduceSum(op.Cast(is_zero, to=ir.DataType.FLOAT), axes, keepdims=1)
+    nonzero = op.Where(is_zero, 1.0, x)
+    product = op.ReduceProd(nonzero, axes, keepdims=1)
+    of_others = op.Where(
+        is_zero,
+        op.Where(op.Equal(zeros, 1.0), product, 0.0),
+        op.Where(op.Equal(zeros, 0.0), op.Div(product, nonzero), 0.0),
+    )
+    return [op.Mul(_kept(at, g), of_others), None]
