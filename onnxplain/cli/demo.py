@@ -14,11 +14,13 @@ from onnxplain.cli.progress import progress_bar
 from onnxplain.cli.questions import Question, plan_questions
 from onnxplain.cli.tables import print_table
 from onnxplain.demo import MODEL, read_samples
+from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
     from onnxplain.data.record import Record
 
 _TRUTH_COLOUR = (64, 220, 120)
+_SHEET_WIDTH = 1920
 
 
 @click.command(short_help="Try it: boxes and heatmaps for six sample images.")
@@ -46,12 +48,9 @@ def demo(output: Path) -> None:
         questions = plan_questions(engine, supported(engine), (), {"progress": bar.within})
         sources = [Path(sample.image) for sample in samples if isinstance(sample.image, Path)]
         explained = list(explain_images(engine, sources, questions, folder, bar))
+        rows = [_row(sample, image) for sample, image in zip(samples, explained, strict=True)]
         contact_sheet = _add_contact_sheet(folder, samples, explained, questions)
-    print_table(
-        ("image", "true label", "predicted", "score", "box IoU"),
-        [_row(sample, image) for sample, image in zip(samples, explained, strict=True)],
-        numbers=("score", "box IoU"),
-    )
+    print_table(("image", "true label", "predicted", "score", "box IoU"), rows, numbers=("score", "box IoU"))
     click.echo(f"\nPictures: {output}, all of them side by side: {contact_sheet}")
 
 
@@ -62,7 +61,7 @@ def _row(sample: Record, explained: ExplainedImage) -> tuple[str, ...]:
 
     prediction = explained.prediction
     if prediction is None or prediction.box_xyxy is None:
-        return sample.name, sample.label, explained.error, "–", "–"
+        raise OnnxplainError(f"{explained.source}: {explained.error or 'found no box'}: install onnxplain again")
     overlap = paired_iou(np.array([prediction.box_xyxy]), sample.boxes_xyxy)[0]
     return sample.name, sample.label, prediction.label, f"{prediction.score:.3f}", f"{overlap:.2f}"
 
@@ -73,15 +72,16 @@ def _add_contact_sheet(
     explained: Sequence[ExplainedImage],
     questions: Sequence[Question],
 ) -> Path:
-    """One row per image: the photo with its true box, then a picture per method."""
+    """One column per image: the photo with its true box, below it a picture per method."""
     from onnxplain.explainers.render import Mark, annotate
 
     pictures, titles = [], []
     for sample, image in zip(samples, explained, strict=True):
-        if image.image_hwc is None:
-            continue
         x1, y1, x2, y2 = (float(side) for side in sample.boxes_xyxy[0])
         truth = Mark((x1, y1, x2, y2), f"true: {sample.label}", _TRUTH_COLOUR)
-        pictures += [annotate(image.image_hwc, [truth]), *(answer.picture for answer in image.answers)]
-        titles += [sample.name, *(question.title for question in questions)]
-    return folder.add_sheet("demo", pictures, titles, columns=len(questions) + 1)
+        pictures.append(annotate(sample.load(), [truth]))
+        titles.append(image.source.name)
+    for position, question in enumerate(questions):
+        pictures += [image.answers[position].picture for image in explained]
+        titles += [question.title] * len(explained)
+    return folder.add_sheet("demo", pictures, titles, columns=len(explained), largest_width=_SHEET_WIDTH)

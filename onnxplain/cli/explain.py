@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureS
 from onnxplain.cli.image_arguments import expand_images
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.progress import progress_bar
+from onnxplain.cli.progress import Bar, progress_bar
 from onnxplain.cli.questions import Question, plan_questions
 from onnxplain.cli.tables import box_text
 
@@ -135,22 +136,22 @@ def explain(
                 folder,
                 bar,
                 max_megapixels=max_megapixels,
-                on_answer=None if quiet else _print_answer,
+                on_answer=None if quiet else functools.partial(_print_answer, bar),
             ):
                 if explained.error:
                     failed = True
-                    click.echo(f"onnxplain: {explained.error}", err=True)
+                    bar.echo(f"onnxplain: {explained.error}", err=True)
                 elif explained.sheet is not None and not quiet:
-                    click.echo(f"{explained.source}  all side by side  {explained.sheet}")
+                    bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _print_answer(source: Path, question: Question, answer: Answer) -> None:
+def _print_answer(bar: Bar, source: Path, question: Question, answer: Answer) -> None:
     explanation = answer.explanation
     target = f" of {explanation.target_name}" if explanation.target_name != explanation.label else ""
     status = "" if explanation.status == "ok" else f"  {explanation.status.replace('_', ' ')}"
-    click.echo(
+    bar.echo(
         f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
         f"box {box_text(answer.box_xyxy)}{status}  {answer.path}"
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from onnxplain.runtime import Engine, Prediction
 
+_SHEET = ".sheet"
+
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
@@ -90,9 +92,6 @@ def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequenc
             f"{min(clashes)}: is an image to explain and would be overwritten: give another folder with -o, or "
             "leave the image out"
         )
-
-
-_SHEET = ".sheet"
 
 
 def _suffixes(questions: Sequence[Question]) -> list[str]:

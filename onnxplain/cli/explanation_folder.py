@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.cli.tables import json_number
 from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ExplanationFolder:
                 "method": explanation.method,
                 "target": explanation.target_name if _is_box_target(explanation) else explanation.target,
                 "label": explanation.label,
-                "score": explanation.score,
+                "score": json_number(explanation.score),
                 "status": explanation.status,
                 "boxes": [
                     {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}
@@ -127,17 +128,32 @@ class ExplanationFolder:
         """Write the line of an image that could not be read."""
         self._write_line({"image": str(source), "error": message})
 
-    def add_sheet(self, name: str, pictures: Sequence[ByteArray], titles: Sequence[str], columns: int) -> Path:
-        """Write pictures side by side as ``<name>.png``."""
+    def add_sheet(
+        self,
+        name: str,
+        pictures: Sequence[ByteArray],
+        titles: Sequence[str],
+        columns: int,
+        largest_width: int | None = None,
+    ) -> Path:
+        """Write pictures side by side as ``<name>.png``; a sheet wider than `largest_width` pixels is shrunk to it."""
+        import cv2
+        import numpy as np
+
         from onnxplain.explainers.render import make_sheet, save_png
 
+        sheet = make_sheet(pictures, titles, columns)
+        height, width = sheet.shape[:2]
+        if largest_width is not None and width > largest_width:
+            size_xy = (largest_width, round(height * largest_width / width))
+            sheet = cv2.resize(sheet, size_xy, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         path = self.path / f"{name}.png"
-        save_png(path, make_sheet(pictures, titles, columns))
+        save_png(path, sheet)
         return path
 
     def _write_line(self, entry: dict[str, Any]) -> None:
         try:
-            self._results.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._results.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
             self._results.flush()
         except OSError as error:
             raise OnnxplainError(f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror})") from error
@@ -156,7 +172,7 @@ def _is_box_target(explanation: Explanation) -> bool:
 
 
 def _caption(explanation: Explanation) -> str:
-    what = f"{explanation.label} {explanation.score:.2f}"
+    what = f"{explanation.label} · {explanation.score:.2f}"
     if _is_box_target(explanation):
         what = f"{explanation.target_name} of {what}"
     return what if explanation.status == "ok" else f"{what}, {explanation.status.replace('_', ' ')}"

@@ -16,6 +16,7 @@ _PACKAGES: dict[str, str] = {
     "sklearn": "train",
     "skimage": "train",
 }
+# Each contains those before it.
 _ORDER = ("export", "torch", "train")
 
 
@@ -26,7 +27,7 @@ def needs_extra(extra: Literal["export", "torch", "train"]) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if _ORDER.index(_PACKAGES.get(package, "export")) > _ORDER.index(extra) or package not in _PACKAGES:
+        if package not in _PACKAGES or _ORDER.index(_PACKAGES[package]) > _ORDER.index(extra):
             raise
         raise OnnxplainError(
             f'{package}: not installed, this command needs it: run pip install "onnxplain[{extra}]"'

@@ -12,11 +12,11 @@ from onnxplain.cli.describe import describe_spec, layer_columns, print_descripti
 from onnxplain.cli.image_arguments import read_image
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.tables import print_json, print_table
-from onnxplain.cli.try_presets import Trial, try_presets
+from onnxplain.cli.tables import json_number, print_json, print_table
 from onnxplain.errors import ImageError
 
 if TYPE_CHECKING:
+    from onnxplain.cli.try_presets import Trial
     from onnxplain.runtime import Engine
 
 
@@ -50,17 +50,12 @@ def inspect(
     """
     from onnxplain.explainers import supported
 
-    if image is not None:
-        try:
-            image_hwc = read_image(image, max_megapixels)
-        except ImageError as error:
-            click.echo(f"onnxplain: {error}", err=True)
-            raise click.exceptions.Exit(1) from error
-        trials = try_presets(model, image_hwc, stated, labels_file)
-        engine = trials[0].engine
-    else:
-        trials = []
+    trials: list[Trial] = []
+    if image is None:
         engine = open_engine(model, stated, labels_file)
+    else:
+        trials = _try(model, image, max_megapixels, stated, labels_file)
+        engine = trials[0].engine
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
         if image is not None:
@@ -74,6 +69,19 @@ def inspect(
             ("preset", "channels", "layout", "top 5"),
             [(trial.preset, trial.channels, trial.layout, _top_text(trial)) for trial in trials],
         )
+
+
+def _try(
+    model: str, image: Path, max_megapixels: float | None, stated: StatedInput, labels_file: Path | None
+) -> list[Trial]:
+    from onnxplain.cli.try_presets import try_presets
+
+    try:
+        image_hwc = read_image(image, max_megapixels)
+    except ImageError as error:
+        click.echo(f"onnxplain: {error}", err=True)
+        raise click.exceptions.Exit(1) from error
+    return try_presets(model, image_hwc, stated, labels_file)
 
 
 def _print_engine(engine: Engine) -> None:
@@ -97,5 +105,5 @@ def _top_text(trial: Trial) -> str:
 
 
 def _trial_tree(trial: Trial) -> dict[str, Any]:
-    top = [{"class_id": index, "label": label, "score": score} for index, label, score in trial.top]
+    top = [{"class_id": index, "label": label, "score": json_number(score)} for index, label, score in trial.top]
     return {"preset": trial.preset, "channels": trial.channels, "layout": trial.layout, "top": top}

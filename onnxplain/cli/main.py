@@ -80,9 +80,7 @@ def _report(error: Exception) -> int:
     return WRONG_USAGE
 
 
-@click.group(
-    cls=CommandLine, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=CommandLine, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onnxplain")
 @click.pass_context
 def cli(ctx: click.Context) -> None:

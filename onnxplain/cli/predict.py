@@ -10,7 +10,7 @@ import click
 from onnxplain.cli.image_arguments import expand_images, read_image
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.tables import box_text, print_json, print_table
+from onnxplain.cli.tables import box_text, json_number, print_json, print_table
 from onnxplain.errors import ImageError
 
 if TYPE_CHECKING:
@@ -70,10 +70,13 @@ def _entry(path: Path, prediction: Prediction, top_k: int) -> dict[str, Any]:
         "image": str(path),
         "label": prediction.label,
         "class_id": prediction.class_id,
-        "score": prediction.score,
+        "score": json_number(prediction.score),
         "box_xyxy": prediction.box_xyxy,
         "box_source": prediction.box_source,
-        "top": [{"class_id": index, "label": label, "score": score} for index, label, score in prediction.top(top_k)],
+        "top": [
+            {"class_id": index, "label": label, "score": json_number(score)}
+            for index, label, score in prediction.top(top_k)
+        ],
     }
 
 
@@ -82,6 +85,10 @@ def _print_rows(entries: list[dict[str, Any]]) -> None:
     for entry in entries:
         for rank, best in enumerate(entry["top"]):
             where = (box_text(entry["box_xyxy"]), entry["box_source"] or "–") if rank == 0 else ("", "")
-            rows.append((entry["image"] if rank == 0 else "", best["label"], f"{best['score']:.3f}", *where))
+            rows.append((entry["image"] if rank == 0 else "", best["label"], _score_text(best["score"]), *where))
     if rows:
         print_table(("image", "label", "score", "box x1,y1,x2,y2", "source"), rows, numbers=("score",))
+
+
+def _score_text(score: float | None) -> str:
+    return "not finite" if score is None else f"{score:.3f}"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -35,6 +37,14 @@ class Bar:
         """Show what the current step is about."""
         self._show(0.0, text)
 
+    def echo(self, line: str, *, err: bool = False) -> None:
+        """A line on standard output, or on standard error, that does not run into the bar."""
+        if self._display is not None and (err or sys.stdout.isatty()):
+            # Both are the terminal that the bar is on: only its own console knows how to write above it.
+            self._display.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        else:
+            click.echo(line, err=err)
+
     def _show(self, share: float, text: str | None) -> None:
         if self._display is None or self._task is None:
             return
@@ -58,8 +68,5 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    # Standard output goes through the display only where both are the same terminal; a pipe stays a pipe.
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-    ) as display:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as display:
         yield Bar(display, display.add_task("", total=None))

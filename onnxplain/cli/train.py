@@ -83,7 +83,7 @@ def _show(bar: Bar, progress: Progress) -> None:
     bar.say(running)
     if progress.validation is not None:
         score = progress.validation
-        click.echo(
+        bar.echo(
             f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}  {running}  "
             f"validation: accuracy {score.accuracy:.1%}  IoU {score.mean_iou:.3f}"
         )

@@ -169,7 +169,7 @@ def _check_layer(
         )
     evaluations, tail = _working(tail, layer, runs)
     _check_input_dependence(layer, tail, runs, targets)
-    error = max(_direction_error(layer, tail, evaluations, runs[0], target) for target in targets)
+    error = _direction_error(layer, tail, evaluations, runs[0], targets)
     allowed = GRADIENT_TOLERANCE if GATED_OPERATORS & set(tail.operators) else SMOOTH_GRADIENT_TOLERANCE
     if not error <= allowed:
         raise VerificationError(
@@ -215,16 +215,18 @@ def _check_input_dependence(
 
 
 def _direction_error(
-    layer: LayerSpec, tail: Tail, steps: Sequence[float], runs: Mapping[int, _Run], target: int
+    layer: LayerSpec, tail: Tail, steps: Sequence[float], runs: Mapping[int, _Run], targets: Sequence[int]
 ) -> float:
-    """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε."""
-    run = runs[target]
+    """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst target."""
+    # Features and captured values are those of the forward pass, whatever the target.
+    run = runs[targets[0]]
     features = run.values[layer.features].astype(np.float64)
-    gradient = run.values[layer.gradients].astype(np.float64)
+    gradients = np.stack([runs[target].values[layer.gradients].astype(np.float64) for target in targets])
     scale = float(np.sqrt(np.mean(features**2))) or 1.0
     if tail.dtype is np.float64:
         features = _off_the_ties(features, TIE_BREAK * scale)
-    return min(_error_at_step(tail, run, features, gradient, target, step * scale) for step in steps)
+    errors = [_errors_at_step(tail, run, features, gradients, targets, step * scale) for step in steps]
+    return float(np.min(errors, axis=0).max())
 
 
 def _off_the_ties(features: np.ndarray, amount: float) -> np.ndarray:
@@ -240,19 +242,19 @@ def _off_the_ties(features: np.ndarray, amount: float) -> np.ndarray:
     return features + amount * np.where(features == features.max(), 1.0 + depth.max() - depth, -depth)
 
 
-def _error_at_step(
-    tail: Tail, run: _Run, features: np.ndarray, gradient: np.ndarray, target: int, step: float
-) -> float:
+def _errors_at_step(
+    tail: Tail, run: _Run, features: np.ndarray, gradients: np.ndarray, targets: Sequence[int], step: float
+) -> np.ndarray:
+    """The error of each target, float64 (T,)."""
     found, reference = [], []
     for direction in _directions(features.shape):
-        forward = tail.evaluate(features + step * direction, run.captured)[0, target]
-        backward = tail.evaluate(features - step * direction, run.captured)[0, target]
-        reference.append((float(forward) - float(backward)) / (2 * step))
-        found.append(float((gradient * direction).sum()))
-    scale = float(np.linalg.norm(reference))
-    if scale == 0.0:
-        return 0.0 if not np.any(found) else float("inf")
-    return float(np.linalg.norm(np.subtract(found, reference)) / scale)
+        forward = tail.evaluate(features + step * direction, run.captured)[0, targets]
+        backward = tail.evaluate(features - step * direction, run.captured)[0, targets]
+        reference.append((forward.astype(np.float64) - backward) / (2 * step))
+        found.append((gradients * direction).reshape(len(targets), -1).sum(1))
+    distance = np.linalg.norm(np.subtract(found, reference), axis=0)
+    scale = np.linalg.norm(reference, axis=0)
+    return np.asarray(distance / np.maximum(scale, np.finfo(np.float64).tiny))
 
 
 def _directions(shape: tuple[int, ...]) -> Iterator[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def _load_weights(module: torch.nn.Module, path: Path) -> None:
         tree = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise OnnxplainError(f"{path}: cannot read the weights ({error.strerror or error}): check the path") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # files of the old format raise whatever the unpickler stumbles over
         raise OnnxplainError(
             f"{path}: found no plain PyTorch state dict, or a damaged one, expected what torch.save wrote of "
             "module.state_dict()"

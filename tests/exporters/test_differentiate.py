@@ -165,3 +165,30 @@ def test_a_gradient_that_is_zero_everywhere_is_refused(nodes: Sequence[onnx.Node
     model = graph_of(nodes, ["y"], row=ROW)
     with pytest.raises(UnsupportedError, match=r"identically zero|no gradient rule"):
         run_gradient(model, "x", {"y": np.ones_like(X)}, {"x": X})
+
+
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_shapes_behind_ceil_mode_are_those_of_the_run(operator: str) -> None:
+    # Of a 5 × 5 map the third window would start beyond the map: onnx's inference counts it, ONNX Runtime does not.
+    attributes = {"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}
+    graph = onnx.helper.make_graph(
+        [
+            node(operator, ["x"], ["pooled"], **attributes),
+            node("Relu", ["pooled"], ["a"]),
+            node("Flatten", ["a"], ["y"]),
+        ],
+        "ceil_mode",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2, 5, 5])],
+        [onnx.ValueInfoProto(name="y")],
+    )
+    opset = onnx.helper.make_opsetid("", 18)
+    model = prepare(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10))
+    x = RNG.permutation(100).reshape(2, 2, 5, 5).astype(np.float32)
+    cotangent = RNG.normal(size=(2, 8))
+    image = torch.tensor(x, requires_grad=True)
+    if operator == "MaxPool":
+        y = torch.nn.functional.max_pool2d(image, 3, 3, 1, ceil_mode=True)
+    else:
+        y = torch.nn.functional.avg_pool2d(image, 3, 3, 1, ceil_mode=True, count_include_pad=False)
+    (reference,) = torch.autograd.grad(y.relu().flatten(1), image, torch.tensor(cotangent, dtype=torch.float32))
+    assert relative_error(run_gradient(model, "x", {"y": cotangent}, {"x": x}), reference.numpy()) < 1e-6

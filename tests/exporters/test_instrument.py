@@ -267,17 +267,24 @@ class TestFile:
         assert written.ir_version >= 10
         assert [value.name for value in written.graph.input] == ["image", "target", "explain"]
 
-    def test_no_local_paths_and_doc_strings(self, tmp_path: Path) -> None:
+    def test_no_traces_of_whoever_exported_the_model(self, tmp_path: Path) -> None:
         plain, secret = plain_model(), "/home/someone/secret/train.py"
-        plain.doc_string = plain.graph.doc_string = secret
+        plain.graph.doc_string = secret
         for step in plain.graph.node:
             step.doc_string = secret
             step.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=secret)
-        plain.metadata_props.add(key="path", value=secret)
         plain.graph.metadata_props.add(key="path", value=secret)
         instrument(save(plain, tmp_path / "plain.onnx"), tmp_path / "out.onnx")
         assert b"secret" not in (tmp_path / "out.onnx").read_bytes()
         assert str(tmp_path).encode() not in (tmp_path / "out.onnx").read_bytes()
+
+    def test_metadata_that_a_program_may_read_are_kept(self, tmp_path: Path) -> None:
+        plain = plain_model()
+        plain.metadata_props.add(key="names", value="cat,dog")
+        instrument(save(plain, tmp_path / "plain.onnx"), tmp_path / "out.onnx")
+        metadata = open_session(tmp_path / "out.onnx").get_modelmeta().custom_metadata_map
+        assert metadata["names"] == "cat,dog"
+        assert set(metadata) == {"names", METADATA_KEY}
 
     def test_it_is_readable_by_all_and_alone_in_its_folder(self, source: Path, tmp_path: Path) -> None:
         report = instrument(source, tmp_path / "out.onnx")
@@ -337,7 +344,7 @@ class TestNothingIsWrittenWhenACheckFails:
         if existing is not None:
             (tmp_path / "out.onnx").write_bytes(existing)
         monkeypatch.setattr(differentiate, "RULES", doubled(operator))
-        with pytest.raises(VerificationError, match="gradient agrees with finite differences.* 'early'"):
+        with pytest.raises(VerificationError, match=r"gradient agrees with finite differences.* 'early'"):
             instrument(source, tmp_path / "out.onnx", layers=["early"])
         left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert left == ({} if existing is None else {"out.onnx": existing})

@@ -115,13 +115,14 @@ def test_cam_weights_are_grad_cams_up_to_the_number_of_positions(
     np.testing.assert_allclose(gradients * positions, everywhere, rtol=1e-4)
 
 
-def test_export_leaves_the_training_mode_as_found(tmp_path: Path) -> None:
+def test_export_leaves_the_module_as_found_and_names_no_source_file(tmp_path: Path) -> None:
     network = tiny_net().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     export(network, tmp_path / "model.onnx", input_size_hw=(8, 8))
     assert all(module.training for module in network.modules())
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+    assert b"stack_trace" not in (tmp_path / "model.onnx").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""`inspect`: the metadata of a file, and the preprocessing that fits it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from onnxplain import Engine
+from onnxplain.contract import PRESETS, ModelSpec
+from onnxplain.explainers import supported
+from tests.models import write_uint8_classifier
+
+
+@pytest.mark.parametrize("model", ["explainable", "instrumented", "plain"])
+def test_json_is_the_metadata(model, run, models):
+    path = models / f"{model}.onnx"
+    result = run("inspect", path, "--json")
+    engine = Engine(path)
+    assert ModelSpec.from_json(result.stdout) == engine.spec
+    assert json.loads(result.stdout)["methods"] == list(supported(engine))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            "explainable",
+            ["explainable", "localization, 5 classes", "zero; one", "fine", "coarse", "cam, grad-cam, rise"],
+        ),
+        ("instrumented", ["classification", "v; w; x; y; z", "map", "12x16", "(0.485, 0.456, 0.406)", "assumed"]),
+        ("plain", ["not instrumented", "none in the file", "1/255", "assumed", "not grad-cam", "onnxplain instrument"]),
+    ],
+)
+def test_text(model, words, run, models):
+    result = run("inspect", models / f"{model}.onnx")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for word in words:
+        assert word in result.stdout
+
+
+def test_stated_preprocessing_is_not_called_assumed(run, models):
+    text = run("inspect", models / "plain.onnx", "--preset", "caffe").stdout
+    assert "bgr, pixel − (104, 117, 123), crop (stated)" in text
+
+
+def test_try_lists_every_preset_and_order(run, models, images):
+    path, source = models / "plain.onnx", images / "a.png"
+    trials = json.loads(run("inspect", path, "--try", source, "--json").stdout)["trials"]
+    assert {(trial["preset"], trial["channels"]) for trial in trials} == {
+        (preset, order) for preset in PRESETS for order in ("rgb", "bgr")
+    }
+    best = [trial["top"][0]["score"] for trial in trials]
+    assert best == sorted(best, reverse=True)
+    for trial in trials:
+        if trial["channels"] == PRESETS[trial["preset"]].channels:
+            (expected,) = Engine(path, preprocessing=PRESETS[trial["preset"]]).predict(source)
+            assert [entry["class_id"] for entry in trial["top"]] == np.argsort(-expected.scores).tolist()
+            assert trial["top"][0]["score"] == pytest.approx(expected.score)
+    table = run("inspect", path, "--try", source).stdout
+    for preset in PRESETS:
+        assert table.count(preset) >= 2
+
+
+def test_try_knows_that_bytes_take_raw_pixels_only(run, images, tmp_path):
+    path = write_uint8_classifier(tmp_path / "bytes.onnx")
+    trials = json.loads(run("inspect", path, "--try", images / "a.png", "--json").stdout)["trials"]
+    assert [(trial["preset"], trial["layout"]) for trial in trials] == [("raw", "nhwc")] * 2
+    assert {trial["channels"] for trial in trials} == {"rgb", "bgr"}
+
+
+def test_try_keeps_what_is_stated(run, models, images):
+    arguments = ["--try", images / "a.png", "--json", "--preset", "caffe"]
+    trials = json.loads(run("inspect", models / "plain.onnx", *arguments).stdout)["trials"]
+    assert [trial["preset"] for trial in trials] == ["caffe", "caffe"]

@@ -1,0 +1,103 @@
+"""`instrument` and the flags that state a preprocessing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from onnxplain import Engine
+from onnxplain.cli.preprocessing_options import StatedInput
+from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
+from onnxplain.errors import OnnxplainError
+from tests.cli.conftest import write_convolutional
+
+IMAGENET = PRESETS["imagenet"]
+
+STATED = [
+    (StatedInput(preset="caffe"), IMAGENET, PRESETS["caffe"]),
+    # A preset says nothing about resizing.
+    (StatedInput(preset="raw"), replace(IMAGENET, resize="stretch"), replace(PRESETS["raw"], resize="stretch")),
+    (StatedInput(preset="raw", resize="letterbox"), IMAGENET, replace(PRESETS["raw"], resize="letterbox")),
+    (StatedInput(mean=(0.5,), std=(0.25,)), IMAGENET, replace(IMAGENET, mean=(0.5,) * 3, std=(0.25,) * 3)),
+    (StatedInput(preset="caffe", channels="rgb"), IMAGENET, replace(PRESETS["caffe"], channels="rgb")),
+    (StatedInput(preset="raw", scale=2.0), GRAY_PRESETS["imagenet"], replace(GRAY_PRESETS["raw"], scale=2.0)),
+    (StatedInput(channels="gray"), IMAGENET, GRAY_PRESETS["imagenet"]),
+    (StatedInput(size=(9, 9)), IMAGENET, IMAGENET),
+]
+
+
+@pytest.mark.parametrize(("stated", "base", "expected"), STATED)
+def test_stated_parts_replace_those_of_the_base(stated: StatedInput, base: Preprocessing, expected: Preprocessing):
+    assert stated.apply(base) == expected
+
+
+def test_a_preset_without_a_form_for_one_channel_is_refused():
+    with pytest.raises(OnnxplainError, match="preset: found 'caffe'"):
+        StatedInput(preset="caffe").apply(GRAY_PRESETS["raw"])
+
+
+FLAGS = [
+    ([], IMAGENET, True),
+    (["--preset", "inception"], PRESETS["inception"], False),
+    (["--resize", "letterbox"], replace(IMAGENET, resize="letterbox"), False),
+    (
+        ["--mean", "1,2,3", "--std", "4", "--scale", "1/255", "--channels", "bgr"],
+        Preprocessing("bgr", 1 / 255, (1, 2, 3), (4, 4, 4)),
+        False,
+    ),
+    (["--preset", "caffe", "--mean", "0.5"], Preprocessing("bgr", 1.0, (0.5,) * 3), False),
+]
+
+
+@pytest.mark.parametrize(("flags", "expected", "assumed"), FLAGS)
+def test_flags_are_kept_in_the_file(flags, expected, assumed, run, models, tmp_path):
+    out = tmp_path / "out.onnx"
+    result = run("instrument", models / "conv.onnx", "-o", out, *flags)
+    assert (result.exit_code, result.stderr) == (0, "")
+    spec = Engine(out).spec
+    assert spec.input.preprocessing == expected
+    assert spec.input.assumed is assumed
+    assert ("assumed" in result.stdout) is assumed
+
+
+def test_layers_labels_and_box(run, tmp_path):
+    source = write_convolutional(tmp_path / "box.onnx", box=True)
+    labels, out = tmp_path / "labels.txt", tmp_path / "out.onnx"
+    labels.write_text("ant\nbee\ncat\ndog\neel\n")
+    result = run(
+        *("instrument", source, "-o", out, "--layer", "auto", "--layer", "convolved", "--labels", labels),
+        *("--logits", "logits", "--box", "where", "--box-format", "xyxy", "--box-units", "pixels", "--json"),
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    spec = Engine(out).spec
+    assert spec.labels == ("ant", "bee", "cat", "dog", "eel")
+    assert spec.box == BoxSpec("xyxy", "pixels")
+    assert spec.input.preprocessing.resize == "stretch"
+    assert [layer.name for layer in spec.layers] == ["convolved", "map"]
+    report = json.loads(result.stdout)
+    assert report["spec"] == json.loads(spec.to_json())
+    assert report["path"] == str(out)
+    assert [check["layer"] for check in report["checks"]["layers"]] == ["convolved", "map"]
+
+
+def test_a_part_of_the_preprocessing_keeps_what_is_assumed_of_a_localizer(run, tmp_path):
+    source, out = write_convolutional(tmp_path / "box.onnx", box=True), tmp_path / "out.onnx"
+    run("instrument", source, "-o", out, "--logits", "logits", "--box", "where", "--scale", "1")
+    assert Engine(out).spec.input.preprocessing == replace(IMAGENET, scale=1.0, resize="stretch")
+
+
+def test_required_inputs(run, models, tmp_path):
+    out = tmp_path / "out.onnx"
+    assert run("instrument", models / "conv.onnx", "-o", out, "--required-inputs").exit_code == 0
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert [tensor.name for tensor in session.get_inputs()] == ["image", "target", "explain"]
+
+
+def test_the_report_says_what_was_checked(run, models, tmp_path):
+    text = run("instrument", models / "conv.onnx", "-o", tmp_path / "out.onnx").stdout
+    for words in ("written", "cam", "yes, at map", "original outputs differ by", "gradient error", "float64"):
+        assert words in text

@@ -1,0 +1,165 @@
+"""The entry point: help, version, interruption, closed pipes, missing extras; some of it in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from onnxplain import __version__
+from onnxplain.cli.main import COMMANDS, cli
+from onnxplain.explainers import METHODS, RISE
+from onnxplain.explainers.regions import CAM_THRESHOLD, RISE_THRESHOLD
+from onnxplain.explainers.rise import DEFAULT_BATCH_SIZE
+from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS
+from tests.cli.process import run_without
+
+
+def command_of(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def help_of(name: str, option: str) -> str:
+    (parameter,) = [entry for entry in command_of(name).params if option in entry.opts]
+    assert isinstance(parameter, click.Option)
+    return str(parameter.help)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_its_options(name, run):
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert "Usage: onnxplain" in result.stdout
+    for parameter in command_of(name).params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.opts[-1] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("explain", "--masks", RISE.masks),
+        ("explain", "--seed", RISE.seed),
+        ("explain", "--batch-size", DEFAULT_BATCH_SIZE),
+        ("explain", "--threshold", CAM_THRESHOLD),
+        ("explain", "--threshold", RISE_THRESHOLD),
+        ("explain", "--max-megapixels", f"{DEFAULT_MAX_MEGAPIXELS:g}"),
+        ("predict", "--max-megapixels", f"{DEFAULT_MAX_MEGAPIXELS:g}"),
+    ],
+)
+def test_defaults_in_the_help_are_those_of_the_library(command, option, value):
+    assert f"Default: {value}." in help_of(command, option) or f"{value} for" in help_of(command, option)
+
+
+def test_training_defaults_in_the_help():
+    from onnxplain.training.digits import EPOCHS, IMAGES_PER_EPOCH
+
+    assert f"Default: {EPOCHS}." in help_of("train", "--epochs")
+    assert f"Default: {IMAGES_PER_EPOCH}." in help_of("train", "--images-per-epoch")
+
+
+def test_without_a_command_there_is_help(run):
+    result = run()
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in result.stdout
+
+
+def test_version(run):
+    assert run("--version").stdout == f"onnxplain, version {__version__}\n"
+
+
+def test_methods(run):
+    table = run("methods").stdout
+    rows = json.loads(run("methods", "--json").stdout)
+    assert [row["name"] for row in rows] == list(METHODS)
+    for name, method in METHODS.items():
+        assert name in table
+        assert method.summary in table
+
+
+def test_interruption_is_130(run, monkeypatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onnxplain.cli.methods.print_table", interrupt)
+    assert run("methods").exit_code == 130
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"], ["export", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom onnxplain.cli.main import cli\n"
+        f"cli.main({arguments!r}, prog_name='onnxplain', standalone_mode=False)\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("numpy", "cv2", "onnxruntime", "torch", "onnx", "rich", "PIL", "scipy"):
+        assert f"'{heavy}'" not in result.stderr
+    assert "'click'" in result.stderr
+
+
+def test_a_closed_pipe_is_quiet():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onnxplain.cli.main", "methods", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait() != 0
+
+
+def test_a_process_ends_with_one_line_and_no_traceback(tmp_path):
+    result = run_without([], "-m", "onnxplain.cli.main", "inspect", str(tmp_path / "missing.onnx"))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("onnxplain: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "install"),
+    [
+        (["onnx"], ["instrument", "a.onnx", "-o", "b.onnx"], "onnxplain[export]"),
+        (["onnx_ir"], ["instrument", "a.onnx", "-o", "b.onnx"], "onnxplain[export]"),
+        (["torch"], ["export", "a.pt", "-o", "b.onnx"], "onnxplain[torch]"),
+        (["onnx"], ["export", "a.pt", "-o", "b.onnx"], "onnxplain[torch]"),
+        (["torch"], ["train", "digits", "-o", "a.pt"], "onnxplain[train]"),
+        (["sklearn"], ["train", "digits", "-o", "a.pt"], "onnxplain[train]"),
+        (["onnxruntime"], ["inspect", "a.onnx"], "onnxplain[cpu]"),
+    ],
+)
+def test_missing_extras_are_named(missing, arguments, install, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"not looked at")
+    result = run_without(missing, "-m", "onnxplain.cli.main", *arguments, folder=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert f'pip install "{install}"' in result.stderr
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_progress_goes_to_a_terminal_and_never_into_a_pipe(models, images, tmp_path):
+    pty = pytest.importorskip("pty")
+    terminal, stderr = pty.openpty()
+    command = [sys.executable, "-m", "onnxplain.cli.main", "explain", models / "explainable.onnx", images]
+    result = subprocess.run([*command, "-o", tmp_path / "out"], stdout=subprocess.PIPE, stderr=stderr, text=True)
+    os.close(stderr)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert result.returncode == 0
+    assert "100 %" in shown
+    assert "c.PNG" in shown
+    lines = result.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [str(images / name) for name in ("a.png", "b.jpg", "c.PNG")]
+    assert "\x1b" not in result.stdout

@@ -1,0 +1,173 @@
+"""`train` and `export`: checkpoints and factories become explainable files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from onnxplain import Engine
+from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
+from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
+from onnxplain.training.digits import TrainingReport
+from onnxplain.training.localizer import Localizer, LocalizerConfig
+from onnxplain.training.loop import Progress
+from onnxplain.training.score import LocalizationScore
+from tests.cli.conftest import write_photo
+
+PREPROCESSING = Preprocessing("rgb", 1 / 255, (0.5,) * 3, (0.25,) * 3, resize="stretch")
+
+FACTORY = """
+import torch
+
+def build():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(4, 3),
+    )
+
+class Localizer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Conv2d(1, 4, 3)
+        self.label, self.box = torch.nn.Linear(4, 3), torch.nn.Linear(4, 4)
+
+    def forward(self, image):
+        pooled = torch.relu(self.features(image)).mean(dim=(2, 3))
+        return self.label(pooled), self.box(pooled)
+
+def broken():
+    raise ValueError("no such\\nnetwork")
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    torch.manual_seed(0)
+    config = LocalizerConfig(classes=3, size_hw=(16, 16), widths=(4, 6), box_channels=2)
+    save_checkpoint(path, Localizer(config).eval(), ("a", "b", "c"), PREPROCESSING)
+    return path
+
+
+def fake_training(score: float, checkpoint: Path):
+    """A training that is over at once: it copies a checkpoint and claims to have reached `score`."""
+
+    def train(path: Path, *, seed: int, epochs: int, images_per_epoch: int, progress) -> TrainingReport:
+        loaded = load_checkpoint(checkpoint)
+        save_checkpoint(path, loaded.module, loaded.labels, loaded.preprocessing)
+        reached = LocalizationScore(score, 0.8, 0.75, 1000)
+        for epoch in range(1, epochs + 1):
+            progress(Progress(epoch, epochs, 1, 2, 0.5, 0.9, 0.7))
+            progress(Progress(epoch, epochs, 2, 2, 0.4, 0.91, 0.71, reached))
+        return TrainingReport(Path(path), 1234, seed, epochs, images_per_epoch * epochs, 60.0, reached, reached)
+
+    return train
+
+
+@pytest.mark.parametrize(("score", "status"), [(0.951, 0), (0.949, 1)])
+def test_train_says_what_it_reached(score, status, run, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("onnxplain.training.digits.train_digits", fake_training(score, checkpoint))
+    out = tmp_path / "new" / "digits.pt"
+    result = run("train", "digits", "-o", out, "--epochs", 2, "--seed", 7)
+    assert (result.exit_code, result.stderr) == (status, "")
+    lines = result.stdout.splitlines()
+    assert [line.startswith(f"epoch {number}/2  loss 0.400  accuracy 91.0%") for number, line in enumerate(lines, 1)][
+        :2
+    ] == [True, True]
+    assert "1234 parameters" in lines[2]
+    assert "seed 7" in lines[2]
+    assert lines[3] == f"on 1000 unseen images: accuracy {score:.1%}, mean IoU 0.800 (goal: 95%, 0.75)"
+    assert load_checkpoint(out).labels == ("a", "b", "c")
+
+
+def test_train_to_onnx_exports_at_once(run, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("onnxplain.training.digits.train_digits", fake_training(0.96, checkpoint))
+    result = run("train", "digits", "-o", tmp_path / "digits.onnx", "--epochs", 1)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (tmp_path / "digits.pt").is_file()
+    engine = Engine(tmp_path / "digits.onnx")
+    assert engine.spec.labels == ("a", "b", "c")
+    assert [layer.name for layer in engine.spec.layers] == ["features"]
+    assert engine.spec.input.preprocessing == PREPROCESSING
+    # The file predicts what the module does.
+    image = write_photo(tmp_path / "a.png", (16, 16))
+    with torch.no_grad():
+        logits, _ = load_checkpoint(checkpoint).module(torch.from_numpy(engine.preprocess(image)))
+    expected = torch.softmax(logits, dim=1).numpy()
+    np.testing.assert_allclose(engine.scores(engine.preprocess(image)), expected, rtol=1e-5)
+
+
+def test_export_a_checkpoint(run, checkpoint, tmp_path):
+    out = tmp_path / "out.onnx"
+    arguments = ["--layer", "features.0", "--mean", "0", "--json"]
+    result = run("export", checkpoint, "-o", out, *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    report = json.loads(result.stdout)
+    assert [check["reference"] for check in report["checks"]["layers"]] == ["torch.autograd"]
+    spec = Engine(out).spec
+    assert [layer.name for layer in spec.layers] == ["features.0"]
+    assert spec.input.preprocessing.mean == (0, 0, 0)
+    assert spec.input.preprocessing.std == PREPROCESSING.std
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a module ``networks.py`` in it."""
+    (tmp_path / "onnxplain_test_networks.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_export_a_factory_with_weights(factory, run):
+    weights = {"module.0.weight": torch.ones(4, 3, 3, 3), "module.0.bias": torch.zeros(4)}
+    weights |= {"module.4.weight": torch.arange(12.0).reshape(3, 4), "module.4.bias": torch.zeros(3)}
+    torch.save({"state_dict": weights, "epoch": 3}, factory / "weights.th")
+    source = "onnxplain_test_networks:build"
+    result = run("export", source, "-o", "out.onnx", "--size", "8x10", "--weights", "weights.th", "--preset", "raw")
+    assert (result.exit_code, result.stderr) == (0, "")
+    engine = Engine(factory / "out.onnx")
+    assert engine.spec.input.size_hw == (8, 10)
+    assert engine.spec.input.preprocessing == PRESETS["raw"]
+    np.testing.assert_array_equal(engine.cam_weights(), np.arange(12, dtype=np.float32).reshape(3, 4))
+
+
+def test_export_a_factory_with_a_box_head(factory, run):
+    """What is not stated is what is assumed of a localizer of grey images: its whole image, stretched."""
+    flags = ["--size", "8x10", "--channels", "gray", "--scale", "1", "--box-format", "xyxy", "--box-units", "pixels"]
+    result = run("export", "onnxplain_test_networks:Localizer", "-o", "out.onnx", *flags)
+    assert (result.exit_code, result.stderr) == (0, "")
+    spec = Engine(factory / "out.onnx").spec
+    assert spec.input.preprocessing == replace(GRAY_PRESETS["imagenet"], scale=1.0, resize="stretch")
+    assert spec.box == BoxSpec("xyxy", "pixels")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["onnxplain_test_networks:broken", "--size", "8x8"], ["ValueError: no such network"]),
+        (["onnxplain_test_networks:nothing", "--size", "8x8"], ["AttributeError", "nothing"]),
+        (["onnxplain_test_networks:build", "--size", "8x8", "--layout", "nhwc"], ["nhwc", "nchw"]),
+        (["onnxplain_test_networks:build", "--size", "8x8", "--weights", "none.th"], ["none.th", "cannot read"]),
+        (["onnxplain_test_networks:build", "--size", "8x8", "--weights", "text.th"], ["text.th", "state dict"]),
+        (["onnxplain_test_networks:build", "--size", "8x8", "--weights", "other.th"], ["other.th", "do not fit"]),
+        (["other.th"], ["other.th", "expected a checkpoint"]),
+        (["{checkpoint}", "--size", "8x8"], ["16x16", "--size"]),
+        (["{checkpoint}", "--weights", "other.th"], ["--weights", "leave it out"]),
+        (["{checkpoint}", "--layer", "nonsense"], ["nonsense", "features"]),
+    ],
+)
+def test_bad_sources(arguments, words, factory, checkpoint, run):
+    (factory / "text.th").write_text("this is no state dict")
+    torch.save({"weight": torch.zeros(1)}, factory / "other.th")
+    result = run("export", *(argument.format(checkpoint=checkpoint) for argument in arguments), "-o", "out.onnx")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+    assert not (factory / "out.onnx").exists()
