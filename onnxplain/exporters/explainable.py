@@ -28,6 +28,7 @@ from onnxplain.contract import (
     gradients_output,
 )
 from onnxplain.errors import ModelError
+from onnxplain.exporters.arrangement import Arrangement, arrange
 from onnxplain.exporters.differentiate import path_between
 from onnxplain.exporters.gate import add_gate_inputs, add_gradient, split_gates
 from onnxplain.exporters.head import PooledHead, find_pooled_head
@@ -61,7 +62,7 @@ class Request:
 class Explainable:
     """An explainable graph that has not been verified or written yet, and what its checks need.
 
-    `base` is the graph before it was instrumented, with the values that the `tails` need as further outputs;
+    `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was instrumented, with the values that the `tails` need as further outputs;
     `cam` says whether class activation maps apply, and if not, why.
     """
 
@@ -70,6 +71,7 @@ class Explainable:
     base: onnx.ModelProto
     tails: tuple[Tail, ...]
     cam: str
+    arrangements: tuple[Arrangement, ...]
 
 
 def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
@@ -83,7 +85,9 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
         raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
     roles = find_roles(graph, request.logits, request.box)
     head = find_pooled_head(roles.logits)
-    layers = _layers(graph, roles, request, head, taps or {})
+    arrangements = arrange(graph, image, layout)
+    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
+    layers = _chosen(find_layers(graph, targets, arrangements), request, head, taps or {})
     tails = tuple(cut_tail(layer, roles, graph.opset_imports[""]) for layer in layers)
     for layer in layers:
         _check_reaches_box(layer, roles)
@@ -130,14 +134,12 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = _cam_verdict(head, cam_layer)
-    return Explainable(finish(model), spec, base, tails, cam)
+    return Explainable(finish(model), spec, base, tails, cam, tuple(layer.arrangement for layer in layers))
 
 
-def _layers(
-    graph: ir.Graph, roles: Roles, request: Request, head: PooledHead | str, taps: dict[str, ir.Value]
+def _chosen(
+    found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]
 ) -> list[Layer]:
-    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
-    found = find_layers(graph, targets)
     if not taps:
         return choose_layers(found, request.layers, head)
     chosen: list[Layer] = []
@@ -147,7 +149,7 @@ def _layers(
     missing = set(taps) - {layer.name for layer in chosen}
     if missing:
         raise ModelError(
-            f"layer {', '.join(sorted(missing))}: its output is no map [N, K, h, w] that leads to the outputs: "
+            f"layer {', '.join(sorted(missing))}: its output is no map that leads to the outputs: "
             "choose another module, or auto"
         )
     return chosen

@@ -60,7 +60,8 @@ def add_gradient(
     seeds = seed_cotangents(then_branch, roles, target)
     gradient = differentiate(then_branch, seeds, layer.tap)
     if layer.tap.dtype not in FLOATS:
-        gradient = _in_dequantized_units(then_branch, gradient, features)
+        gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
+    gradient = layer.arrangement.to_map(then_branch, gradient, layer.channels)
     # A subgraph's output must be made inside it; the gradient may be a shared constant or an outer value.
     gradient = then_branch.Identity(gradient)
 
@@ -124,11 +125,11 @@ def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:
     return seed if len(shape) == 2 else branch.Reshape(seed, [-1, *shape[1:]])
 
 
-def _in_dequantized_units(branch: Branch, gradient: ir.Value, features: ir.Value) -> ir.Value:
+def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> ir.Value:
     """d target / d integers → d target / d features, where features = (integers − z) · s."""
-    node = producer_of(features)
-    assert node is not None and node.inputs[1] is not None
-    return branch.Div(gradient, branch.forward(node.inputs[1]))
+    scale = dequantizer_of(tap).inputs[1]
+    assert scale is not None
+    return branch.Div(gradient, branch.forward(scale))
 
 
 def _subgraph(branch: Branch, output: ir.Value) -> ir.Graph:

@@ -1,31 +1,34 @@
 """Which feature maps a graph has, and which of them the user means.
 
-A layer is a float map [N, K, h, w] with more than one position, on the way from the image to the logits. Values
-that only hand a map on (Identity, Dropout, Cast, dequantization) count as the map they hand on.
+A layer is a float map with more than one position, on the way from the image to the logits: [N, K, h, w], or with
+channels last, or as tokens. Values that only hand a map on (Identity, Dropout, Cast, dequantization) count as the map
+they hand on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.arrangement import Arrangement, channels_of, picks_other_tokens
 from onnxplain.exporters.head import PooledHead, tap_point
 from onnxplain.exporters.values import (
+    FLOATS,
     TRANSPARENT,
     int_attribute,
     is_constant,
     maybe_dims,
     name_of,
-    spatial_map,
     upstream,
 )
 
 AUTO = "auto"
 MAX_LISTED = 12
+NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"})
 
 
 @dataclass(frozen=True)
@@ -33,34 +36,79 @@ class Layer:
     """A map that can be instrumented.
 
     `tap` is the value that the gradient is taken at: the map itself, or the integers it is dequantized from.
-    `macs_before` counts the multiply-adds from the image up to and including the map.
+    `arrangement` tells how it holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
+    including the map. `automatic`: whether ``auto`` and shares may choose it; the inside of a transformer block may
+    not, nor a map of which only some positions lead to the logits.
     """
 
     name: str
     tap: ir.Value
+    arrangement: Arrangement
     channels: int
-    size_hw: tuple[int, int]
     macs_before: int
+    automatic: bool = True
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the map."""
+        return self.arrangement.size_hw
 
 
-def find_layers(graph: ir.Graph, targets: Sequence[ir.Value]) -> list[Layer]:
+def find_layers(
+    graph: ir.Graph, targets: Sequence[ir.Value], arrangements: Mapping[ir.Value, Arrangement]
+) -> list[Layer]:
     """All maps that every target depends on, in the graph's order."""
     needed = set.intersection(*(set(upstream(target)) for target in targets))
+    whole = _read_whole(graph, needed, arrangements)
     layers: list[Layer] = []
     tapped: set[ir.Value] = set()
     macs = 0
     for node in graph:
         macs += multiply_adds(node)
-        if node not in needed or (node.op_type in TRANSPARENT and _hands_on_a_map(node)):
+        if node not in needed or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
             continue
         for value in node.outputs:
-            shape = spatial_map(value)
-            tap = tap_point(value)
-            if shape is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
+            arrangement, tap = arrangements.get(value), tap_point(value)
+            if arrangement is None or arrangement.positions < 2 or value.dtype not in FLOATS:
+                continue
+            channels = channels_of(value, arrangement)
+            if channels is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
                 continue
             tapped.add(tap)
-            layers.append(Layer(name_of(value), tap, shape[0], shape[1:], macs))
+            automatic = value in whole and (arrangement.form == "nchw" or _ends_a_block(node))
+            layers.append(Layer(name_of(value), tap, arrangement, channels, macs, automatic))
     return layers
+
+
+def _ends_a_block(node: ir.Node) -> bool:
+    """Whether the node is a normalization or a sum of two activations, as stand between transformer blocks."""
+    if node.op_type == "Add":
+        return all(source is not None and not is_constant(source) for source in node.inputs)
+    return node.op_type in NORMALIZATIONS
+
+
+def _read_whole(
+    graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]
+) -> set[ir.Value]:
+    """Values of which every position leads to the outputs.
+
+    Behind the last attention of a class-token transformer only the class token does: what works position by position
+    passes that on, what mixes positions (attention, convolutions, pools) reads them all.
+    """
+    whole: set[ir.Value] = set()
+    for node in reversed(list(graph)):
+        for value in node.outputs:
+            arrangement = arrangements.get(value)
+            if arrangement is None:
+                continue
+            for consumer in value.consumers():
+                if consumer not in needed or picks_other_tokens(consumer, value, arrangement):
+                    continue
+                result = consumer.outputs[0]
+                positionwise = arrangement.is_token_sequence and result in arrangements
+                if not positionwise or result in whole:
+                    whole.add(value)
+    return whole
 
 
 def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | str) -> list[Layer]:
@@ -82,9 +130,9 @@ def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | str) -> Lay
             for layer in layers:
                 if layer.tap is head.layer:
                     return layer
-        return layers[-1]
+        return _automatic(layers)[-1]
     if wanted.endswith("%"):
-        return _at_share(layers, wanted)
+        return _at_share(_automatic(layers), wanted)
     exact = [layer for layer in layers if layer.name == wanted]
     found = exact or [layer for layer in layers if wanted.lower() in layer.name.lower()]
     if len(found) == 1:
@@ -92,6 +140,10 @@ def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | str) -> Lay
     if found:
         raise ModelError(f"layer {wanted!r} is ambiguous, it matches {_listed(found)}: give a whole name")
     raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
+
+
+def _automatic(layers: Sequence[Layer]) -> Sequence[Layer]:
+    return [layer for layer in layers if layer.automatic] or layers
 
 
 def _at_share(layers: Sequence[Layer], wanted: str) -> Layer:
@@ -110,11 +162,6 @@ def _listed(layers: Sequence[Layer]) -> str:
     if len(names) > MAX_LISTED:
         names = [*names[: MAX_LISTED // 2], f"… {len(names) - MAX_LISTED} more …", *names[-MAX_LISTED // 2 :]]
     return ", ".join(names)
-
-
-def _hands_on_a_map(node: ir.Node) -> bool:
-    source = node.inputs[0]
-    return source is not None and spatial_map(source) is not None
 
 
 def _is_quantized_later(value: ir.Value) -> bool:

@@ -22,17 +22,18 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
     """The value that becomes the output ``features/<layer>``, float32 [N, K, h, w]."""
     tap = layer.tap
     tail = Branch(f"{PREFIX}/features_{index}")
-    if tap.dtype == ir.DataType.FLOAT and not tap.is_graph_output():
+    if tap.dtype == ir.DataType.FLOAT and layer.arrangement.form == "nchw" and not tap.is_graph_output():
         value = tap
     else:
         if tap.dtype == ir.DataType.FLOAT:
-            value = tail.Identity(tap)
+            value = tail.Identity(tap) if layer.arrangement.form == "nchw" else tap
         elif tap.dtype in FLOATS:
             value = tail.Cast(tap, to=ir.DataType.FLOAT)
         else:
             # A DequantizeLinear of its own, so that ONNX Runtime still fuses the others into integer kernels.
             node = dequantizer_of(tap)
             (value,) = tail.repeat(node, list(node.inputs))
+        value = layer.arrangement.to_map(tail, value, layer.channels)
         graph.extend(tail.nodes)
     free_name(graph, features_output(layer.name))
     value.name = features_output(layer.name)

@@ -105,14 +105,49 @@ class _TailBuilder:
         self.captured: dict[str, int] = {}
 
     def enter(self, layer: Layer) -> None:
-        """The features, or the integers that they are dequantized from, as numbers."""
+        """The value that the gradient is taken at, from the features."""
         name = name_of(layer.tap)
+        features = self._arranged(layer)
         if layer.tap.dtype in FLOATS:
-            self._emit("Identity", [FEATURES], name)
+            self._emit("Identity", [features], name)
             return
         scale, zero = _scale_and_zero(dequantizer_of(layer.tap))
-        self._emit("Div", [FEATURES, self._constant(scale, name, "scale")], f"{name}/scaled")
+        self._emit("Div", [features, self._constant(scale, name, "scale")], f"{name}/scaled")
         self._emit("Add", [f"{name}/scaled", self._constant(zero, name, "zero")], name)
+
+    def _arranged(self, layer: Layer) -> str:
+        """Maps [N, K, h, w] as the layer's own tensor holds them; its other tokens are those of the run."""
+        arrangement, name = layer.arrangement, name_of(layer.tap)
+        if arrangement.form == "nchw":
+            return FEATURES
+        if arrangement.form == "nhwc":
+            self._emit_transpose(FEATURES, (0, 2, 3, 1), f"{name}/nhwc")
+            return f"{name}/nhwc"
+        shape = np.array([0, layer.channels, arrangement.positions], np.int64)
+        self._initializers[f"{name}/shape"] = onnx.numpy_helper.from_array(shape, f"{name}/shape")
+        self._emit("Reshape", [FEATURES, f"{name}/shape"], f"{name}/nct")
+        tokens, axis = f"{name}/nct", 2
+        if arrangement.form == "ntc":
+            self._emit_transpose(tokens, (0, 2, 1), f"{name}/ntc")
+            tokens, axis = f"{name}/ntc", 1
+        first, last = arrangement.tokens_before, arrangement.tokens_before + arrangement.positions
+        parts = [tokens]
+        for side, (start, end) in enumerate(((0, first), (last, last + arrangement.tokens_after))):
+            if start == end:
+                continue
+            bounds = []
+            for role, number in (("start", start), ("end", end), ("axis", axis)):
+                constant = f"{name}/{role}_{side}"
+                self._initializers[constant] = onnx.numpy_helper.from_array(np.array([number], np.int64), constant)
+                bounds.append(constant)
+            self._emit("Slice", [self._capture(layer.tap), *bounds], f"{name}/side_{side}")
+            parts.insert(0 if side == 0 else len(parts), f"{name}/side_{side}")
+        self._nodes.append(onnx.helper.make_node("Concat", parts, [f"{name}/tokens"], axis=axis))
+        return f"{name}/tokens"
+
+    def _emit_transpose(self, source: str, perm: tuple[int, ...], output: str) -> None:
+        self._nodes.append(onnx.helper.make_node("Transpose", [source], [output], perm=perm))
+        self._made.add(output)
 
     def add(self, node: ir.Node) -> None:
         """Append one node of the path, quantizing ones as straight-through."""
