@@ -51,7 +51,8 @@ def find_layers(graph: ir.Graph, targets: Sequence[ir.Value]) -> list[Layer]:
     macs = 0
     for node in graph:
         macs += multiply_adds(node)
-        if node not in needed or (node.op_type in TRANSPARENT and _hands_on_a_map(node)):
+        # What lies before the first product with weights is the image, in whatever layout.
+        if not macs or node not in needed or (node.op_type in TRANSPARENT and _hands_on_a_map(node)):
             continue
         for value in node.outputs:
             shape = spatial_map(value)

@@ -99,7 +99,7 @@ def _stored_weights(graph: ir.Graph, weights: np.ndarray) -> ir.Value | None:
 
 def free_name(graph: ir.Graph, name: str, keep: ir.Value | None = None) -> None:
     """Rename an inner value that happens to bear a name of the contract."""
-    values = [*graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+    values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
     for value in values:
         if value.name != name or value is keep:
             continue
