@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A path that is a string is a sequence of strings too; the first signature wins, as it should.
 @overload
 def explain(
-    model: Engine | str | os.PathLike[str],
+    model_or_engine: Engine | str | os.PathLike[str],
     image: ImageLike,
     method: str = ...,
     target: Target = ...,
@@ -28,7 +28,7 @@ def explain(
 
 @overload
 def explain(
-    model: Engine | str | os.PathLike[str],
+    model_or_engine: Engine | str | os.PathLike[str],
     image: Sequence[ImageLike],
     method: str = ...,
     target: Target | Sequence[Target] = ...,
@@ -37,7 +37,7 @@ def explain(
 
 
 def explain(
-    model: Engine | str | os.PathLike[str],
+    model_or_engine: Engine | str | os.PathLike[str],
     image: ImageLike | Sequence[ImageLike],
     method: str = "grad-cam",
     target: Target | Sequence[Target] = None,
@@ -45,11 +45,11 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Why the model says what it says of an image: ``explain("model.onnx", "cat.jpg").heatmap``.
 
-    `model`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a path,
+    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a path,
     a PIL image or a uint8 RGB array (H, W, 3), or a list of them for a list of explanations. `method`: one of
     `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
     Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError where the file lacks
     what the method needs, ModelError for a file that cannot be loaded.
     """
-    engine = model if isinstance(model, Engine) else Engine(model)
+    engine = model_or_engine if isinstance(model_or_engine, Engine) else Engine(model_or_engine)
     return build(method, engine, **options)(image, target)  # type: ignore[arg-type]

@@ -83,6 +83,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     image, layout = find_image_input(graph)
     if request.layout is not None and request.layout != layout:
         raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
+    image_spec = _input_spec(image, layout, request)
     roles = find_roles(graph, request.logits, request.box)
     head = find_pooled_head(roles.logits)
     arrangements = arrange(graph, image, layout)
@@ -93,7 +94,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
         _check_reaches_box(layer, roles)
     base = _with_outputs(model, tails)
 
-    for name in (TARGET_INPUT, EXPLAIN_INPUT):
+    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
     target, explain = add_gate_inputs(graph, request.required_inputs)
     gates = split_gates(graph, explain, len(layers))
@@ -110,7 +111,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
 
     spec = ModelSpec(
         task="classification" if roles.box is None else "localization",
-        input=_input_spec(image, layout, request),
+        input=image_spec,
         outputs=OutputRoles(
             logits=name_of(logits),
             scores=None if roles.scores_output is None else name_of(roles.scores_output),

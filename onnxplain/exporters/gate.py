@@ -14,7 +14,7 @@ from onnxplain.exporters.branch import Branch, unrounded
 from onnxplain.exporters.differentiate import differentiate
 from onnxplain.exporters.layers import Layer
 from onnxplain.exporters.roles import BOX_COORDINATES, Roles
-from onnxplain.exporters.values import FLOATS, dims, producer_of
+from onnxplain.exporters.values import FLOATS, dequantizer_of, dims
 
 PREFIX = "onnxplain"
 
@@ -37,10 +37,10 @@ def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value
 def split_gates(graph: ir.Graph, explain: ir.Value, count: int) -> list[ir.Value]:
     """One condition per layer from `explain`, which has one entry for all layers or one for each.
 
-    Any other length makes the Expand fail.
+    Any other length fails: in the Expand, or for a single layer, whose one entry Expand would stretch, in the Reshape.
     """
     main = Branch(f"{PREFIX}/gates")
-    each = main.Expand(explain, [count])
+    each = main.Reshape(main.Expand(explain, [count]), [count])
     gates = [main.Gather(each, index, axis=0) for index in range(count)]
     graph.extend(main.nodes)
     return gates

@@ -65,7 +65,8 @@ def find_layers(
     macs = 0
     for node in graph:
         macs += multiply_adds(node)
-        if node not in needed or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
+        # What lies before the first product with weights is the image, in whatever layout.
+        if not macs or node not in needed or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
             continue
         for value in node.outputs:
             arrangement, tap = arrangements.get(value), tap_point(value)

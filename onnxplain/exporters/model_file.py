@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from onnxplain.contract import METADATA_KEY
 from onnxplain.errors import ModelError
+from onnxplain.exporters.pool_shapes import infer_shapes
 
 LOWEST_OPSET = 18
 # From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
@@ -61,7 +62,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
     if size_hw is not None:
         _close_size(model.graph, size_hw)
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    infer_shapes(model)
     return model
 
 
@@ -76,6 +77,8 @@ def finish(model: ir.Model) -> onnx.ModelProto:
 
 def write_proto(proto: onnx.ModelProto, path: Path) -> None:
     """Write the whole file or none of it."""
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder: give the file to write")
     if not path.parent.is_dir():
         raise ModelError(f"{path}: its folder does not exist: create it, or choose another")
     try:
@@ -88,6 +91,9 @@ def write_proto(proto: onnx.ModelProto, path: Path) -> None:
             file.write(proto.SerializeToString())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -14,8 +14,7 @@ from onnxplain.exporters.gate import PREFIX, flat_logits
 from onnxplain.exporters.head import PooledHead
 from onnxplain.exporters.layers import Layer
 from onnxplain.exporters.roles import Roles
-from onnxplain.exporters.tail import dequantizer_of
-from onnxplain.exporters.values import FLOATS
+from onnxplain.exporters.values import FLOATS, dequantizer_of
 
 
 def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | None, index: int) -> ir.Value:
@@ -100,7 +99,7 @@ def _stored_weights(graph: ir.Graph, weights: np.ndarray) -> ir.Value | None:
 
 def free_name(graph: ir.Graph, name: str, keep: ir.Value | None = None) -> None:
     """Rename an inner value that happens to bear a name of the contract."""
-    values = [*graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+    values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
     for value in values:
         if value.name != name or value is keep:
             continue

@@ -13,9 +13,12 @@ ERRORS_ONLY = 3
 
 
 class GraphSession:
-    """One CPU session on a graph in memory, plain and quiet."""
+    """One CPU session on a graph in memory, plain and quiet.
 
-    def __init__(self, proto: onnx.ModelProto, what: str) -> None:
+    Without `optimised` every node is computed as it stands: two graphs that share nodes then round alike.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, what: str, *, optimised: bool = True) -> None:
         try:
             import onnxruntime as ort
         except ImportError as error:
@@ -25,6 +28,8 @@ class GraphSession:
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._what = what
         try:
             self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

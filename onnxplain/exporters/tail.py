@@ -23,7 +23,7 @@ from onnxplain.exporters.layers import Layer, multiply_adds
 from onnxplain.exporters.roles import Roles
 from onnxplain.exporters.rules.quantization import quantized_range
 from onnxplain.exporters.session import GraphSession
-from onnxplain.exporters.values import FLOATS, constant_of, dims, is_constant, name_of, per_axis
+from onnxplain.exporters.values import FLOATS, constant_of, dequantizer_of, dims, is_constant, name_of, per_axis
 
 FEATURES = "onnxplain/tail_features"
 REFERENCE_MAC_LIMIT = 400_000_000
@@ -240,14 +240,6 @@ def _feed_name(name: str) -> str:
 def _is_number(dtype: np.dtype) -> bool:
     """Whether values of the type are activations, floats or quantized, rather than shapes and indices."""
     return dtype.kind == "f" or (dtype.itemsize <= 2 and dtype.kind in "iu")
-
-
-def dequantizer_of(value: ir.Value) -> ir.Node:
-    """The first DequantizeLinear that reads a quantized value."""
-    for node in value.consumers():
-        if node.op_type == "DequantizeLinear":
-            return node
-    raise OnnxplainError(f"value {value.name!r} is quantized, but nothing dequantizes it: choose another layer")
 
 
 def _scale_and_zero(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import ModelError, VerificationError
+from onnxplain.exporters.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
 from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import prepare, write_proto
@@ -241,8 +242,11 @@ def _check_against_module(
             raise VerificationError(f"check 'outputs as in torch' failed: {name} differs by {error:.1e}")
 
     layers = []
-    for check, layer, tail in zip(checks.layers, spec.layers, explainable.tails, strict=True):
-        reference = _autograd(module, image, targets, layer.name if taps else None, found[layer.features])
+    for check, layer, tail, arrangement in zip(
+        checks.layers, spec.layers, explainable.tails, explainable.arrangements, strict=True
+    ):
+        path = layer.name if taps else None
+        reference = _autograd(module, image, targets, path, found[layer.features], arrangement)
         if reference is None:
             layers.append(check)
             continue
@@ -263,7 +267,12 @@ def _outputs(module: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _autograd(
-    module: torch.nn.Module, image: torch.Tensor, targets: np.ndarray, path: str | None, features: np.ndarray
+    module: torch.nn.Module,
+    image: torch.Tensor,
+    targets: np.ndarray,
+    path: str | None,
+    features: np.ndarray,
+    arrangement: Arrangement,
 ) -> np.ndarray | None:
     """d target / d layer by torch.autograd.
 
@@ -273,16 +282,19 @@ def _autograd(
     paths = [path] if path is not None else [name for name, _ in module.named_modules() if name]
     with torch.enable_grad(), _recorded(module, paths) as tensors:
         outputs = _outputs(module, image.clone().requires_grad_())
-    layer = next((tensor for tensor in tensors.values() if _is_same(tensor, features)), None)
+    layer = next((tensor for tensor in tensors.values() if _is_same(tensor, features, arrangement)), None)
     if layer is None:
         return None
     scalar = torch.cat(outputs, dim=1).gather(1, torch.from_numpy(targets)[:, None]).sum()
     (gradient,) = torch.autograd.grad(scalar, layer)
-    return gradient.numpy()
+    return arrangement.array_to_map(gradient.numpy())
 
 
-def _is_same(tensor: torch.Tensor, features: np.ndarray) -> bool:
-    return tuple(tensor.shape) == features.shape and _relative_error(tensor.detach().numpy(), features) < SAME_TENSOR
+def _is_same(tensor: torch.Tensor, features: np.ndarray, arrangement: Arrangement) -> bool:
+    if tensor.dim() != (TOKEN_RANK if arrangement.is_token_sequence else MAP_RANK):
+        return False
+    array = arrangement.array_to_map(tensor.detach().numpy())
+    return array.shape == features.shape and _relative_error(array, features) < SAME_TENSOR
 
 
 def _relative_error(found: np.ndarray, reference: np.ndarray) -> float:

@@ -171,6 +171,14 @@ def _evaluate(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarr
     return [np.asarray(array) for array in onnx.reference.ReferenceEvaluator(model).run(None, feeds)]
 
 
+def dequantizer_of(value: ir.Value) -> ir.Node:
+    """The first DequantizeLinear that reads a quantized value."""
+    for node in value.consumers():
+        if node.op_type == "DequantizeLinear":
+            return node
+    raise ModelError(f"value {value.name!r} is quantized, but nothing dequantizes it: choose another layer")
+
+
 def upstream(value: ir.Value) -> Iterator[ir.Node]:
     """Every node that the value depends on, each once."""
     seen: set[ir.Node] = set()
