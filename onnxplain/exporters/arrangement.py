@@ -21,8 +21,24 @@ from onnxplain.exporters.values import Dims, constant_of, int_attribute, is_cons
 Form = Literal["nchw", "nhwc", "nct", "ntc"]
 
 FIXES_NCHW = frozenset(
-    "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace FusedConv GlobalAveragePool "
-    "GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool QLinearConv SpaceToDepth".split()
+    {
+        "AveragePool",
+        "BatchNormalization",
+        "Conv",
+        "ConvInteger",
+        "ConvTranspose",
+        "DepthToSpace",
+        "FusedConv",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LRN",
+        "LpPool",
+        "MaxPool",
+        "QLinearConv",
+        "SpaceToDepth",
+    }
 )
 AXIS = {"nchw": 1, "nct": 1, "nhwc": 3, "ntc": 2}
 MAP_RANK = 4

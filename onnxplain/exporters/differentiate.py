@@ -106,9 +106,7 @@ def _walk_through_expansion(
     _walk_back(branch, expansion.nodes, roots, cotangents, opset)
 
 
-def _accumulate(
-    branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.Value, gradient: ir.Value
-) -> None:
+def _accumulate(branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.Value, gradient: ir.Value) -> None:
     known = cotangents.get(value)
     cotangents[value] = gradient if known is None else branch.Add(known, gradient)
 

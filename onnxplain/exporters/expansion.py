@@ -21,7 +21,7 @@ from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
 from onnxplain.exporters.values import attribute, constant_of, describe, name_of
 
-Fused = Callable[[Branch, ir.Node], Sequence[ir.Value]]
+Fused = Callable[[Branch, ir.Node], Sequence[ir.Value | None]]
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,19 @@ def _function_body(node: ir.Node, opset: int) -> Expansion | None:
     except onnx.defs.SchemaError:
         return None
     proto = ir.to_proto(node)
-    if schema.has_function:
+    if schema.has_function:  # type: ignore[attr-defined]
         function = schema.function_body
-    elif schema.has_context_dependent_function:
+    elif schema.has_context_dependent_function:  # type: ignore[attr-defined]
         types = [_type_proto(source).SerializeToString() for source in node.inputs]
-        text = schema.get_context_dependent_function(proto.SerializeToString(), types)
+        text = schema.get_context_dependent_function(  # type: ignore[attr-defined]
+            proto.SerializeToString(), types
+        )
         function = onnx.FunctionProto()
         function.ParseFromString(text)
     else:
         return None
     defaults = {
-        name: ir.from_proto(formal.default_value)
+        name: ir.serde.deserialize_attribute(formal.default_value)
         for name, formal in schema.attributes.items()
         if formal.default_value.name
     }
@@ -88,7 +90,7 @@ def _instantiate(function: onnx.FunctionProto, node: ir.Node, defaults: Mapping[
     for position, formal in enumerate(body.inputs):
         values[formal] = node.inputs[position] if position < len(node.inputs) else None
     given = {**defaults, **node.attributes}
-    nodes = []
+    nodes: list[ir.Node] = []
     for inner in body:
         copy = ir.Node(
             inner.domain,
@@ -151,7 +153,9 @@ def _infer(expansion: Expansion, node: ir.Node, opset: int) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:
-        raise UnsupportedError(f"no gradient for {describe(node)}: its function body has no shapes ({error})") from error
+        raise UnsupportedError(
+            f"no gradient for {describe(node)}: its function body has no shapes ({error})"
+        ) from error
     known = {info.name: info for info in (*inferred.value_info, *inferred.output)}
     for value in made:
         info = known.get(name_of(value))
@@ -166,7 +170,7 @@ def _infer(expansion: Expansion, node: ir.Node, opset: int) -> None:
                 ]
             )
     for output, own in zip(expansion.outputs, node.outputs, strict=False):
-        if output is not None and own.shape is not None:
+        if output is not None and own.shape is not None and own.dtype is not None:
             output.shape, output.dtype = own.shape, own.dtype
 
 

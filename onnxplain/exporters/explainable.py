@@ -62,8 +62,9 @@ class Request:
 class Explainable:
     """An explainable graph that has not been verified or written yet, and what its checks need.
 
-    `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was instrumented, with the values that the `tails` need as further outputs;
-    `cam` says whether class activation maps apply, and if not, why.
+    `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
+    instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
+    apply, and if not, why.
     """
 
     proto: onnx.ModelProto
@@ -138,9 +139,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     return Explainable(finish(model), spec, base, tails, cam, tuple(layer.arrangement for layer in layers))
 
 
-def _chosen(
-    found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]
-) -> list[Layer]:
+def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]) -> list[Layer]:
     if not taps:
         return choose_layers(found, request.layers, head)
     chosen: list[Layer] = []

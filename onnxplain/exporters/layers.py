@@ -88,9 +88,7 @@ def _ends_a_block(node: ir.Node) -> bool:
     return node.op_type in NORMALIZATIONS
 
 
-def _read_whole(
-    graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]
-) -> set[ir.Value]:
+def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]) -> set[ir.Value]:
     """Values of which every position leads to the outputs.
 
     Behind the last attention of a class-token transformer only the class token does: what works position by position

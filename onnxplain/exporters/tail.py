@@ -16,6 +16,7 @@ import onnx.helper
 import onnx.numpy_helper
 import onnx.reference
 import onnx_ir as ir
+from onnx.reference.op_run import OpRun
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.exporters.differentiate import path_between
@@ -27,6 +28,17 @@ from onnxplain.exporters.values import FLOATS, constant_of, dequantizer_of, dims
 
 FEATURES = "onnxplain/tail_features"
 REFERENCE_MAC_LIMIT = 400_000_000
+
+
+class Erf(OpRun):
+    """Erf in the precision of its input; onnx's reference evaluator rounds it to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: np.ndarray) -> tuple[np.ndarray]:
+        from scipy.special import erf
+
+        return (erf(x),)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Tail:
             array = captured[name]
             feeds[_feed_name(name)] = array.astype(self.dtype) if _is_number(array.dtype) else array
         if self.dtype is np.float64:
-            results = onnx.reference.ReferenceEvaluator(self.proto).run(None, feeds)
+            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf]).run(None, feeds)
         else:
             results = list(GraphSession(self.proto, "part behind the layer").run(feeds, self.outputs).values())
         rows = len(features)

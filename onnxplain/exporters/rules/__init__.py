@@ -108,7 +108,23 @@ RULES: Mapping[str, Rule] = {
 }
 
 BROADCASTING = frozenset(
-    {"Add", "Div", "Expand", "Gemm", "MatMul", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where"}
+    {
+        "Add",
+        "Div",
+        "Expand",
+        "Gemm",
+        "MatMul",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "PRelu",
+        "Pow",
+        "Sub",
+        "Sum",
+        "Where",
+    }
 )
 
 # Rules that look at the cotangents of all outputs; every other operator must be used by its first.

@@ -116,9 +116,7 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "Cos": _of_input(lambda at, x: at.branch.Neg(at.branch.Sin(x))),
     "Tan": _of_output(lambda at, y: at.branch.Add(1.0, _square(at, y))),
     "Asin": _of_input(lambda at, x: _one_over(at, _root(at, at.branch.Sub(1.0, _square(at, x))))),
-    "Acos": _of_input(
-        lambda at, x: at.branch.Neg(_one_over(at, _root(at, at.branch.Sub(1.0, _square(at, x)))))
-    ),
+    "Acos": _of_input(lambda at, x: at.branch.Neg(_one_over(at, _root(at, at.branch.Sub(1.0, _square(at, x)))))),
     "Atan": _of_input(lambda at, x: _one_over(at, at.branch.Add(1.0, _square(at, x)))),
     "Sinh": _of_input(lambda at, x: at.branch.Cosh(x)),
     "Cosh": _of_input(lambda at, x: at.branch.Sinh(x)),

@@ -70,5 +70,3 @@ def prelu(at: Site, g: ir.Value) -> Gradients:
     dx = op.Where(positive, g, op.Mul(g, at.input(1))) if at.needs(0) else None
     dslope = op.Where(positive, 0.0, op.Mul(g, x)) if at.needs(1) else None
     return [dx, dslope]
-
-

@@ -34,9 +34,7 @@ def conv_by_input(at: Site, g: ir.Value, weight: ir.Value, inside: ir.Value) -> 
     return _conv_transpose(at, g, window, inside)
 
 
-def _conv_of_flipped(
-    at: Site, g: ir.Value, window: Window, weight_dims: tuple[int, ...], weight: ir.Value
-) -> ir.Value:
+def _conv_of_flipped(at: Site, g: ir.Value, window: Window, weight_dims: tuple[int, ...], weight: ir.Value) -> ir.Value:
     op, group = at.branch, at.attribute("group", 1)
     maps_out, channels_per_group = weight_dims[:2]
     flipped = [axis for axis, size in enumerate(window.kernel, start=2) if size > 1]

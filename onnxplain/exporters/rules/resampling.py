@@ -84,9 +84,10 @@ def pad(at: Site, g: ir.Value) -> Gradients:
     """Constant: cut the borders off again. Reflect, edge, wrap: what a border copied is added back."""
     rank = len(at.input_dims())
     pads = at.constant(1)
-    if pads is None:
+    stated = at.constant(3) if at.has_input(3) else np.arange(rank)
+    if pads is None or stated is None:
         raise at.refuse("its pads are computed at run time")
-    axes = [int(axis) % rank for axis in (at.constant(3) if at.has_input(3) else range(rank))]
+    axes = [int(axis) % rank for axis in stated]
     begin, end = pads[: len(axes)], pads[len(axes) :]
     mode = at.attribute("mode", "constant")
     if mode == "constant":
