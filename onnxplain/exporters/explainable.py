@@ -84,7 +84,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     image, layout = find_image_input(graph)
     if request.layout is not None and request.layout != layout:
         raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
-    image_spec = _input_spec(image, layout, request)
+    image_spec = input_spec(image, layout, request)
     roles = find_roles(graph, request.logits, request.box)
     head = find_pooled_head(roles.logits)
     arrangements = arrange(graph, image, layout)
@@ -177,7 +177,8 @@ def _cam_verdict(head: PooledHead | str, cam_layer: str | None) -> str:
     return f"yes, at {cam_layer}" if cam_layer is not None else "no: the pooled layer is not among the layers"
 
 
-def _input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
+def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
+    """Name, layout, size and preprocessing of the image input, stated or assumed."""
     channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
     (channels,) = static_dims(image, (channel_axis,))
     height, width = static_dims(image, size_axes)

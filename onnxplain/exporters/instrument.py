@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
 
 from onnxplain.contract import BoxFormat, BoxUnits, Layout, Preprocessing
-from onnxplain.errors import ModelError
-from onnxplain.exporters.explainable import Request, build
+from onnxplain.errors import ModelError, OnnxplainError, VerificationError
+from onnxplain.exporters.batch import check_same, free_batch, has_fixed_batch
+from onnxplain.exporters.explainable import Request, build, input_spec
 from onnxplain.exporters.layers import AUTO
-from onnxplain.exporters.model_file import load_proto, prepare, write_proto
+from onnxplain.exporters.model_file import changes, load_proto, prepare, write_proto
 from onnxplain.exporters.report import ExportReport
-from onnxplain.exporters.verify import verify
+from onnxplain.exporters.roles import find_image_input
+from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.verify import OUTPUT_TOLERANCE, image_batch, verify
+
+Batch = Literal["auto", "dynamic", "fixed"]
+BATCH_TO_TRY = 3
 
 
 def instrument(
@@ -28,6 +39,7 @@ def instrument(
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
+    batch: Batch = "auto",
 ) -> ExportReport:
     """Write `destination`: the model of `source`, which can also output feature maps and gradients.
 
@@ -39,7 +51,11 @@ def instrument(
     `box`: names of the class logits and of the box head's output, where they cannot be found. `labels`: one per
     class. `preprocessing`: without it ImageNet's is assumed for float inputs, raw pixels for uint8, and the file
     says so. `input_size_hw`: closes an open input size. `required_inputs`: `target` and `explain` get no
-    default, for languages that cannot feed inputs that have one.
+    default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes to 1
+    becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
+
+    A file that is explainable already has its old instrumentation removed first; labels and preprocessing that it
+    states are kept where none are given.
 
     Raises ModelError for a file or a graph that this cannot be done to, UnsupportedError for an operator without
     a gradient rule, VerificationError for a failed check; nothing is written then.
@@ -47,9 +63,40 @@ def instrument(
     source, destination = Path(source), Path(destination)
     if destination.exists() and source.exists() and destination.samefile(source):
         raise ModelError(f"{destination}: is the source itself: give another file to write")
+    original, steps, notes = load_proto(source), [], []
+    earlier = earlier_spec(original)
+    if earlier is not None:
+        original = strip_instrumentation(original, earlier)
+        steps.append("earlier instrumentation removed")
+        labels = labels or earlier.labels
+        if preprocessing is None and not earlier.input.assumed:
+            preprocessing = earlier.input.preprocessing
+        if box is None and earlier.box is not None:
+            box, box_format, box_units = earlier.outputs.box, earlier.box.format, earlier.box.units
     request = Request(layers, logits, box, box_format, box_units, labels, preprocessing, layout, required_inputs)
-    original = load_proto(source)
-    explainable = build(prepare(original, input_size_hw), request)
+    model = prepare(original, input_size_hw)
+    steps.extend(changes(original, model, input_size_hw))
+    if batch != "fixed" and has_fixed_batch(model.graph):
+        try:
+            model = _with_dynamic_batch(original, input_size_hw, request)
+            steps.append("batch 1 → dynamic")
+        except (OnnxplainError, ValueError) as error:
+            if batch == "dynamic":
+                raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
+            notes.append(f"the batch stays fixed to 1: {error}")
+    explainable = build(model, request)
     checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original=original)
     write_proto(explainable.proto, destination)
-    return ExportReport(destination, explainable.spec, explainable.cam, checks)
+    return ExportReport(destination, explainable.spec, explainable.cam, checks, tuple(steps), tuple(notes))
+
+
+def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
+    """The prepared model with a symbolic batch; raises VerificationError where a batch changes the outputs."""
+    model = prepare(original, input_size_hw)
+    free_batch(model)
+    image, layout = find_image_input(model.graph)
+    spec = input_spec(image, layout, request)
+    images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
+    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
+    check_same(original, ir.to_proto(model), spec.name, images, tolerance)
+    return model

@@ -12,7 +12,6 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
-from onnxplain.contract import METADATA_KEY
 from onnxplain.errors import ModelError
 from onnxplain.exporters.pool_shapes import infer_shapes
 
@@ -43,11 +42,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
 
     `size_hw` closes the open spatial dimensions of the image input.
     """
-    if any(entry.key == METADATA_KEY for entry in proto.metadata_props):
-        raise ModelError("the file is explainable already: instrument the original file")
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
-    if opset is None:
-        raise ModelError("the file imports no version of the standard ONNX operators")
+    opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
     if opset < lowest:
         proto = _raise_opset(proto, opset, lowest)
@@ -64,6 +59,30 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
         _close_size(model.graph, size_hw)
     infer_shapes(model)
     return model
+
+
+def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | None) -> list[str]:
+    """What `prepare` changed of the file as found, in words."""
+    steps = []
+    found, raised = opset_of(proto), model.graph.opset_imports[""]
+    if found != raised:
+        steps.append(f"opset {found} → {raised}")
+    listed = {value.name for value in proto.graph.input} & {tensor.name for tensor in proto.graph.initializer}
+    if listed:
+        steps.append(f"{len(listed)} initializers are no longer inputs")
+    if proto.functions:
+        steps.append(f"{len(proto.functions)} local functions inlined")
+    if size_hw is not None:
+        steps.append(f"input size closed to {size_hw[0]}x{size_hw[1]}")
+    return steps
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """The version of the standard operators that the file uses."""
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise ModelError("the file imports no version of the standard ONNX operators")
 
 
 def finish(model: ir.Model) -> onnx.ModelProto:

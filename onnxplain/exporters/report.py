@@ -32,9 +32,15 @@ class Checks:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The file that was written, what it contains, whether CAM applies (and why not), and its checks."""
+    """The file that was written, what it contains, whether CAM applies (and why not), and its checks.
+
+    `steps` names what was changed of the file as found (opset, batch, input size …); all of it is covered by the
+    check of the outputs. `notes` names what could not be done.
+    """
 
     path: Path
     spec: ModelSpec
     cam: str
     checks: Checks
+    steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ import onnx
 
 from onnxplain.errors import OnnxplainError, VerificationError
 
-ERRORS_ONLY = 3
+# Errors arrive as exceptions; ONNX Runtime would print them to standard error as well.
+SILENT = 4
 
 
 class GraphSession:
@@ -26,7 +27,7 @@ class GraphSession:
                 'onnxruntime is not installed, expected it to verify the graph: pip install "onnxplain[cpu]" or "[gpu]"'
             ) from error
         options = ort.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -229,7 +229,7 @@ def _check_against_module(
 ) -> Checks:
     """Outputs and gradients of several images, each with a target of its own, against torch.autograd."""
     spec = explainable.spec
-    batch = image_batch(original, spec, seed=1, count=BATCH)
+    batch = image_batch(original, spec.input, seed=1, count=BATCH)
     columns = spec.classes + (4 if spec.box is not None else 0)
     targets = np.array([0, spec.classes - 1, columns - 1], np.int64)
     feeds = {spec.input.name: batch, TARGET_INPUT: targets, EXPLAIN_INPUT: np.array([True])}

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, ModelSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, LayerSpec, ModelSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.report import Checks, LayerCheck
 from onnxplain.exporters.session import GraphSession
@@ -54,7 +54,7 @@ def verify(
 
     `original` is the file as found, `base` the prepared graph with the values that the tails need as outputs.
     """
-    inputs = [image_batch(original, spec, seed) for seed in (SEED, SEED + 1)]
+    inputs = [image_batch(original, spec.input, seed) for seed in (SEED, SEED + 1)]
     session = GraphSession(explainable, "explainable graph")
     output_error = _check_outputs(GraphSession(original, "original model"), session, spec, inputs[0])
     targets = _targets(spec)
@@ -77,18 +77,18 @@ def _rounds(proto: onnx.ModelProto) -> bool:
     return narrow or any("Quantize" in node.op_type or "Integer" in node.op_type for node in proto.graph.node)
 
 
-def image_batch(original: onnx.ModelProto, spec: ModelSpec, seed: int, count: int = 1) -> np.ndarray:
+def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
     """Random smooth images as the model takes them: its layout, size, type and preprocessing."""
     rng = np.random.default_rng(seed)
-    height, width = spec.input.size_hw
-    preprocessing = spec.input.preprocessing
+    height, width = spec.size_hw
+    preprocessing = spec.preprocessing
     shape = (count, preprocessing.channel_count)
     coarse = rng.uniform(0, 255, (*shape, -(-height // 8), -(-width // 8)))
     pixels = np.repeat(np.repeat(coarse, 8, axis=2), 8, axis=3)[:, :, :height, :width]
     pixels = np.clip(pixels + rng.normal(0, 20, pixels.shape), 0, 255)
     mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
     batch = (np.round(pixels) * preprocessing.scale - mean) / std
-    if spec.input.layout == "nhwc":
+    if spec.layout == "nhwc":
         batch = batch.transpose(0, 2, 3, 1)
     dtype = _input_dtype(original, spec)
     if dtype.kind in "iu":
@@ -97,8 +97,8 @@ def image_batch(original: onnx.ModelProto, spec: ModelSpec, seed: int, count: in
     return np.ascontiguousarray(batch, dtype=dtype)
 
 
-def _input_dtype(original: onnx.ModelProto, spec: ModelSpec) -> np.dtype:
-    (elem,) = [v.type.tensor_type.elem_type for v in original.graph.input if v.name == spec.input.name]
+def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
+    (elem,) = [v.type.tensor_type.elem_type for v in original.graph.input if v.name == spec.name]
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem))
 
 
