@@ -27,6 +27,7 @@ Channels = Literal["rgb", "bgr", "gray"]
 Resize = Literal["crop", "stretch", "letterbox"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]
+Batch = Literal["auto", "dynamic", "fixed"]
 Task = Literal["classification", "localization"]
 
 LETTERBOX_GREY = 114

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ from onnxplain.cli.describe import describe_spec, layer_columns, print_descripti
 from onnxplain.cli.tables import print_json, print_table
 
 if TYPE_CHECKING:
-    from onnxplain.exporters import ExportReport
+    from onnxplain.exporters import ExportReport, LayerCost
 
 
-def print_report(report: ExportReport, *, as_json: bool) -> None:
-    """What was written and how it was checked, for people or as JSON."""
+def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_json: bool) -> None:
+    """What was written, how it was checked and, where measured, what it costs; for people or as JSON."""
     if as_json:
         print_json(
             {
@@ -24,6 +25,9 @@ def print_report(report: ExportReport, *, as_json: bool) -> None:
                 "spec": json.loads(report.spec.to_json()),
                 "cam": report.cam,
                 "checks": asdict(report.checks),
+                "steps": report.steps,
+                "notes": report.notes,
+                "costs": [asdict(cost) for cost in costs],
             }
         )
         return
@@ -31,6 +35,8 @@ def print_report(report: ExportReport, *, as_json: bool) -> None:
     lines = describe_spec(report.spec)
     lines.append(("cam", report.cam))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
+    lines.extend(("changed", step) for step in report.steps)
+    lines.extend(("note", note) for note in report.notes)
     print_description(lines)
     click.echo()
     checks = {check.layer: check for check in report.checks.layers}
@@ -43,3 +49,11 @@ def print_report(report: ExportReport, *, as_json: bool) -> None:
         ],
         numbers=("channels", "gradient error"),
     )
+    if costs:
+        click.echo()
+        print_table(
+            ("layer", "nodes in branch", "time closed", "time open"),
+            [(cost.layer, str(cost.nodes), f"{cost.closed:.2f}", f"{cost.open:.2f}") for cost in costs],
+            numbers=("nodes in branch", "time closed", "time open"),
+        )
+        click.echo("times: median ratio to the original file, one image")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxplain.cli.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.extras import needs_extra
 from onnxplain.cli.image_arguments import read_image
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.tables import json_number, print_json, print_table
-from onnxplain.errors import ImageError
+from onnxplain.errors import ImageError, OnnxplainError
 
 if TYPE_CHECKING:
     from onnxplain.cli.try_presets import Trial
+    from onnxplain.exporters import Candidate
     from onnxplain.runtime import Engine
 
 
@@ -31,6 +35,14 @@ if TYPE_CHECKING:
     help="Also print the top 5 of this image under each preset, channel order and layout that fits the file, most "
     "confident first: where one of them names what the image shows, it is probably the file's preprocessing.",
 )
+@click.option(
+    "--layers",
+    "list_layers",
+    is_flag=True,
+    help="Also list the feature maps that `instrument --layer` could name, the share of the network's multiply-adds "
+    "before each, and the methods it supports (needs the extra `export`; done anyway for plain files where it is "
+    "installed).",
+)
 @labels_option
 @megapixels_option
 @preprocessing_options
@@ -38,6 +50,7 @@ def inspect(
     model: str,
     as_json: bool,
     image: Path | None,
+    list_layers: bool,
     labels_file: Path | None,
     max_megapixels: float | None,
     stated: StatedInput,
@@ -56,13 +69,23 @@ def inspect(
     else:
         trials = _try(model, image, max_megapixels, stated, labels_file)
         engine = trials[0].engine
+    candidates = _candidates(engine, stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
+        if candidates:
+            tree["candidates"] = [asdict(candidate) for candidate in candidates]
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
         print_json(tree)
         return
     _print_engine(engine)
+    if candidates:
+        click.echo("\nmaps that `instrument --layer` could name, * the one that auto means:\n")
+        print_table(
+            ("", "channels", "size", "multiply-adds before", "methods", "layer"),
+            [_candidate_row(candidate) for candidate in candidates],
+            numbers=("channels", "multiply-adds before"),
+        )
     if trials:
         click.echo(f"\n{image} under each preprocessing that fits, the most confident first:\n")
         print_table(
@@ -82,6 +105,28 @@ def _try(
         click.echo(f"onnxplain: {error}", err=True)
         raise click.exceptions.Exit(1) from error
     return try_presets(model, image_hwc, stated, labels_file)
+
+
+def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Candidate, ...]:
+    """The maps of the file; none where nobody asked and the file is explainable, or `export` is not installed."""
+    if not asked and (engine.spec.layers or find_spec("onnx") is None or find_spec("onnxscript") is None):
+        return ()
+    with needs_extra("export"):
+        from onnxplain.exporters import survey
+
+    try:
+        return survey(engine.path, input_size_hw=stated.size)
+    except OnnxplainError:
+        if asked:
+            raise
+        return ()
+
+
+def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
+    height, width = candidate.size_hw
+    mark = "*" if candidate.chosen else ""
+    size, share = f"{height}x{width}", f"{candidate.share:.0%}"
+    return mark, str(candidate.channels), size, share, ", ".join(candidate.methods), candidate.name
 
 
 def _print_engine(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from onnxplain.cli.extras import needs_extra
 from onnxplain.cli.labels import read_labels
 from onnxplain.cli.model_options import labels_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.contract import BoxFormat, BoxUnits, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 
 
 @click.command(short_help="Make an ONNX file explainable: add its gradients to the graph.")
@@ -42,6 +42,17 @@ from onnxplain.contract import BoxFormat, BoxUnits, Preprocessing
     is_flag=True,
     help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
 )
+@click.option(
+    "--batch",
+    type=click.Choice(get_args(Batch)),
+    default="auto",
+    show_default=True,
+    help="A batch that the file fixes to 1 becomes dynamic: where the outputs prove to be the same (auto), or fail "
+    "(dynamic); fixed leaves it.",
+)
+@click.option(
+    "--verify", "measure", is_flag=True, help="Also measure what each layer's gradient costs, closed and open."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
 @preprocessing_options
@@ -54,6 +65,8 @@ def instrument(
     box_format: BoxFormat,
     box_units: BoxUnits,
     required_inputs: bool,
+    batch: Batch,
+    measure: bool,
     as_json: bool,
     labels_file: Path | None,
     stated: StatedInput,
@@ -69,6 +82,7 @@ def instrument(
     """
     with needs_extra("export"):
         from onnxplain.exporters import instrument as instrument_file
+        from onnxplain.exporters import measure_cost
 
     report = instrument_file(
         model,
@@ -83,8 +97,10 @@ def instrument(
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=required_inputs,
+        batch=batch,
     )
-    print_report(report, as_json=as_json)
+    costs = measure_cost(model, output, report.spec) if measure else ()
+    print_report(report, costs, as_json=as_json)
 
 
 def _preprocessing(model: Path, box: str | None, stated: StatedInput) -> Preprocessing:

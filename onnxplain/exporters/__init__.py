@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.exporters.cost import LayerCost, measure_cost
 from onnxplain.exporters.instrument import instrument
 from onnxplain.exporters.report import Checks, ExportReport, LayerCheck
+from onnxplain.exporters.survey import Candidate, survey
 
 if TYPE_CHECKING:
     from onnxplain.exporters.torch_export import export
 
-__all__ = ["Checks", "ExportReport", "LayerCheck", "export", "instrument"]
+__all__ = [
+    "Candidate",
+    "Checks",
+    "ExportReport",
+    "LayerCheck",
+    "LayerCost",
+    "export",
+    "instrument",
+    "measure_cost",
+    "survey",
+]
 
 
 def __getattr__(name: str) -> Any:

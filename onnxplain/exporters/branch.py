@@ -31,6 +31,7 @@ class Branch:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._inside: dict[ir.Value, ir.Value] = {}
         self._made: set[ir.Value] = set()
+        self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
@@ -106,6 +107,17 @@ class Branch:
     def _raw_operand(self, value: ir.Value) -> ir.Value:
         """Expansions compute in float32; constant subgraphs in the types they have."""
         return self.raw(value) if is_constant(value) else self.forward(value)
+
+    def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
+        """A cotangent times a constant vector over its channels, remembered for `unscaled`."""
+        shaped = self.Unsqueeze(factor, list(range(1, 1 + spatial_rank))) if spatial_rank > 0 else factor
+        product = self.Mul(cotangent, shaped)
+        self._scaled[product] = cotangent, factor
+        return product
+
+    def unscaled(self, cotangent: ir.Value) -> tuple[ir.Value, ir.Value | None]:
+        """A cotangent before its scaling by channel, and the factor that a weight behind it can take on."""
+        return self._scaled.get(cotangent, (cotangent, None))
 
     def stand_in(self, value: ir.Value, original: ir.Value) -> None:
         """Let an output of an expansion be read from the main graph, which computes it anyway."""

@@ -30,6 +30,19 @@ def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]
     return [node for node in graph if node in after and node in before]
 
 
+def is_differentiable(path: Sequence[ir.Node]) -> bool:
+    """Whether every operator of the path has a rule, a function body, or says that its gradient is zero."""
+    for node in path:
+        if node.op_type in CONTROL_FLOW:
+            return False
+        if node.domain in ("", "ai.onnx") and (node.op_type in RULES or node.op_type in ZERO):
+            continue
+        graph = node.graph
+        if graph is None or expand_node(node, graph.opset_imports[""]) is None:
+            return False
+    return True
+
+
 def differentiate(branch: Branch, seeds: Mapping[ir.Value, ir.Value], layer: ir.Value) -> ir.Value:
     """Emit the gradient of Σ seed · value with respect to `layer` into the branch.
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.contract import BoxFormat, BoxUnits, Layout, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.batch import check_same, free_batch, has_fixed_batch
 from onnxplain.exporters.explainable import Request, build, input_spec
 from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import changes, load_proto, prepare, write_proto
 from onnxplain.exporters.report import ExportReport
-from onnxplain.exporters.roles import find_image_input
+from onnxplain.exporters.roles import find_image_input, find_roles
 from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.verify import OUTPUT_TOLERANCE, image_batch, verify
 
-Batch = Literal["auto", "dynamic", "fixed"]
 BATCH_TO_TRY = 3
 
 
@@ -77,6 +75,7 @@ def instrument(
     model = prepare(original, input_size_hw)
     steps.extend(changes(original, model, input_size_hw))
     if batch != "fixed" and has_fixed_batch(model.graph):
+        find_roles(model.graph, logits, box)
         try:
             model = _with_dynamic_batch(original, input_size_hw, request)
             steps.append("batch 1 → dynamic")

@@ -28,6 +28,10 @@ def conv_by_input(at: Site, g: ir.Value, weight: ir.Value, inside: ir.Value) -> 
     """dX of a Conv-like node; `weight` tells the shape, `inside` is its content as float32 in the branch."""
     weight_dims = static_dims(weight, tuple(range(len(dims(weight)))))
     window = read_window(at, weight_dims[2:])
+    g, factor = at.branch.unscaled(g)
+    if factor is not None:
+        # A batch normalization behind the convolution: ONNX Runtime folds this product when it loads the file.
+        inside = at.branch.Mul(inside, at.branch.Unsqueeze(factor, list(range(1, len(weight_dims)))))
     fits = all(e > b and e > f for e, b, f in zip(window.extent, window.pads_begin, window.pads_end, strict=True))
     if set(window.strides) == {1} and fits:
         return _conv_of_flipped(at, g, window, weight_dims, inside)

@@ -18,7 +18,7 @@ def batch_normalization(at: Site, g: ir.Value) -> Gradients:
     op = at.branch
     deviation = op.Sqrt(op.Add(at.input(4), float(at.attribute("epsilon", 1e-5))))
     factor = op.Div(at.input(1), deviation)
-    return [op.Mul(g, _per_channel(at, factor)), None, None, None, None]
+    return [op.scale_channels(g, factor, len(at.input_dims()) - 2), None, None, None, None]
 
 
 def layer_normalization(at: Site, g: ir.Value) -> Gradients:

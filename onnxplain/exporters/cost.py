@@ -1,0 +1,74 @@
+"""What the gradient of each layer costs on this machine: gates closed and open against the original file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
+from onnxplain.exporters.gate import PREFIX
+from onnxplain.exporters.model_file import load_proto
+from onnxplain.exporters.session import GraphSession
+from onnxplain.exporters.verify import image_batch
+
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """`nodes` of the layer's branch; medians of paired time ratios to the original file, one image."""
+
+    layer: str
+    nodes: int
+    closed: float
+    open: float
+
+
+def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec) -> tuple[LayerCost, ...]:
+    """Run both files in turn, closed fetching the original outputs, open the layer's features and gradients too."""
+    plain_proto, proto = load_proto(Path(original)), load_proto(Path(explainable))
+    plain, session = GraphSession(plain_proto, "original model"), GraphSession(proto, "explainable graph")
+    image = {spec.input.name: image_batch(plain_proto, spec.input, seed=0)}
+    outputs = [output.name for output in plain_proto.graph.output]
+    own = [name for name in outputs if name in {output.name for output in proto.graph.output}]
+    costs = []
+    for index, layer in enumerate(spec.layers):
+        gates = np.arange(len(spec.layers)) == index
+        closed = {**image, TARGET_INPUT: np.array([0]), EXPLAIN_INPUT: np.zeros_like(gates)}
+        opened = {**closed, EXPLAIN_INPUT: gates}
+        ratios = _ratios(plain, session, image, own, [(closed, own), (opened, [*own, layer.features, layer.gradients])])
+        costs.append(LayerCost(layer.name, _branch_size(proto, index), *ratios))
+    return tuple(costs)
+
+
+def _ratios(
+    plain: GraphSession,
+    session: GraphSession,
+    image: Mapping[str, np.ndarray],
+    outputs: Sequence[str],
+    cases: Sequence[tuple[Mapping[str, np.ndarray], Sequence[str]]],
+) -> list[float]:
+    times: list[list[float]] = []
+    for _ in range(ROUNDS + 1):
+        row = [_seconds(plain, image, outputs), *(_seconds(session, feeds, names) for feeds, names in cases)]
+        times.append([seconds / row[0] for seconds in row[1:]])
+    return [float(ratio) for ratio in np.median(times[1:], axis=0)]
+
+
+def _seconds(session: GraphSession, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> float:
+    start = time.perf_counter()
+    session.run(feeds, outputs)
+    return time.perf_counter() - start
+
+
+def _branch_size(proto: onnx.ModelProto, index: int) -> int:
+    for node in proto.graph.node:
+        if node.name == f"{PREFIX}/{index}":
+            (branch,) = [attribute.g for attribute in node.attribute if attribute.name == "then_branch"]
+            return len(branch.node)
+    return 0

@@ -1,0 +1,78 @@
+"""What a plain file offers: the maps that could be instrumented, and what each of them supports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxplain.exporters.arrangement import arrange
+from onnxplain.exporters.differentiate import is_differentiable, path_between
+from onnxplain.exporters.head import PooledHead, find_pooled_head
+from onnxplain.exporters.layers import AUTO, Layer, choose_layers, find_layers
+from onnxplain.exporters.model_file import load_proto, prepare
+from onnxplain.exporters.roles import find_image_input, find_roles
+from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A map that `instrument --layer` could name.
+
+    `share`: the part of the network's multiply-adds that lies before it. `chosen`: whether ``auto`` means this one.
+    `methods` that it would support; without a gradient rule for an operator behind it none of the CAM family does.
+    """
+
+    name: str
+    channels: int
+    size_hw: tuple[int, int]
+    share: float
+    chosen: bool
+    methods: tuple[str, ...]
+
+
+def survey(
+    source: str | Path,
+    *,
+    logits: str | None = None,
+    box: str | None = None,
+    input_size_hw: tuple[int, int] | None = None,
+) -> tuple[Candidate, ...]:
+    """The maps of an ONNX file that lead to its outputs, in the graph's order.
+
+    Takes what `instrument` takes, and raises ModelError as it does.
+    """
+    proto = load_proto(Path(source))
+    earlier = earlier_spec(proto)
+    if earlier is not None:
+        proto = strip_instrumentation(proto, earlier)
+        box = box or earlier.outputs.box
+    graph = prepare(proto, input_size_hw).graph
+    image, layout = find_image_input(graph)
+    roles = find_roles(graph, logits, box)
+    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
+    head = find_pooled_head(roles.logits)
+    layers = find_layers(graph, targets, arrange(graph, image, layout))
+    if not layers:
+        return ()
+    (automatic,) = choose_layers(layers, (AUTO,), head)
+    total = max(layer.macs_before for layer in layers) or 1
+    return tuple(
+        Candidate(
+            layer.name,
+            layer.channels,
+            layer.size_hw,
+            layer.macs_before / total,
+            layer is automatic,
+            _methods(layer, targets, head),
+        )
+        for layer in layers
+    )
+
+
+def _methods(layer: Layer, targets: list[ir.Value], head: PooledHead | str) -> tuple[str, ...]:
+    methods = ["cam"] if isinstance(head, PooledHead) and head.layer is layer.tap else []
+    if is_differentiable(path_between(layer.tap, targets)):
+        methods.append("grad-cam")
+    return (*methods, "rise")
