@@ -43,21 +43,24 @@ def is_differentiable(path: Sequence[ir.Node]) -> bool:
     return True
 
 
-def differentiate(branch: Branch, seeds: Mapping[ir.Value, ir.Value], layer: ir.Value) -> ir.Value:
+def differentiate(
+    branch: Branch, seeds: Mapping[ir.Value, ir.Value], layer: ir.Value, name: str | None = None
+) -> ir.Value:
     """Emit the gradient of Σ seed · value with respect to `layer` into the branch.
 
     `seeds` maps a value of the main graph to its cotangent, same shape, float32. Returns the gradient, float32, of the
-    layer's shape. Raises UnsupportedError for an operator without a rule, naming the node, and where no gradient
-    arrives at the layer.
+    layer's shape; `name` is what messages call the layer. Raises UnsupportedError for an operator without a rule,
+    naming the node, and where no gradient arrives at the layer.
     """
     path = path_between(layer, list(seeds))
     cotangents: dict[ir.Value, ir.Value] = dict(seeds)
     opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
     _walk_back(branch, path, {layer}, cotangents, opset)
     if layer not in cotangents:
+        steps = ", ".join(describe(node) for node in path if node.op_type in ZERO or node.op_type == "Cast")
         raise UnsupportedError(
-            f"the gradient of the outputs with respect to layer {layer.name!r} is identically zero: every path passes "
-            "an operator without a derivative; choose a later layer"
+            f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
+            f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
         )
     return cotangents[layer]
 

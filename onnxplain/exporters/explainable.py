@@ -37,7 +37,7 @@ from onnxplain.exporters.model_file import finish
 from onnxplain.exporters.outputs import add_cam_weights, add_features, add_logits, free_name
 from onnxplain.exporters.roles import Roles, find_image_input, find_roles
 from onnxplain.exporters.tail import Tail, cut_tail
-from onnxplain.exporters.values import name_of, static_dims
+from onnxplain.exporters.values import maybe_dims, name_of, static_dims, upstream
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     head = find_pooled_head(roles.logits)
     arrangements = arrange(graph, image, layout)
     targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
-    layers = _chosen(find_layers(graph, targets, arrangements), request, head, taps or {})
+    found = find_layers(graph, targets, arrangements)
+    if not taps:
+        _check_names(graph, roles, found, request.layers)
+    layers = _chosen(found, request, head, taps or {})
     tails = tuple(cut_tail(layer, roles, graph.opset_imports[""]) for layer in layers)
     for layer in layers:
         _check_reaches_box(layer, roles)
@@ -153,6 +156,24 @@ def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, ta
             "choose another module, or auto"
         )
     return chosen
+
+
+def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: Sequence[str]) -> None:
+    """Say why a value that bears a wanted name is no layer."""
+    known = {layer.name for layer in found}
+    leading = {output for node in upstream(roles.logits) for output in node.outputs}
+    for value in (output for node in graph for output in node.outputs):
+        if value.name not in wanted or value.name in known:
+            continue
+        if value not in leading:
+            raise ModelError(
+                f"layer {value.name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one"
+            )
+        if not any(value.name in layer.name for layer in found):
+            raise ModelError(
+                f"layer {value.name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
+                "several positions, or tokens that stand for one"
+            )
 
 
 def _check_reaches_box(layer: Layer, roles: Roles) -> None:

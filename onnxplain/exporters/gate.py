@@ -58,7 +58,7 @@ def add_gradient(
     """Append the layer's `If` and return its output ``gradients/<layer>``, float32 [explained, K, h, w]."""
     then_branch = Branch(f"{PREFIX}/{index}/then")
     seeds = seed_cotangents(then_branch, roles, target)
-    gradient = differentiate(then_branch, seeds, layer.tap)
+    gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
     gradient = layer.arrangement.to_map(then_branch, gradient, layer.channels)

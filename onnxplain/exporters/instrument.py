@@ -17,6 +17,7 @@ from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import changes, load_proto, prepare, write_proto
 from onnxplain.exporters.report import ExportReport
 from onnxplain.exporters.roles import find_image_input, find_roles
+from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.verify import OUTPUT_TOLERANCE, image_batch, verify
 
@@ -72,6 +73,7 @@ def instrument(
         if box is None and earlier.box is not None:
             box, box_format, box_units = earlier.outputs.box, earlier.box.format, earlier.box.units
     request = Request(layers, logits, box, box_format, box_units, labels, preprocessing, layout, required_inputs)
+    GraphSession(original, "original model")  # Contradictory shapes and cycles are named here.
     model = prepare(original, input_size_hw)
     steps.extend(changes(original, model, input_size_hw))
     if batch != "fixed" and has_fixed_batch(model.graph):

@@ -34,7 +34,29 @@ def load_proto(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: not a whole ONNX model ({_first_line(error)}): export or copy it again") from error
     if not proto.graph.node or not proto.graph.output:
         raise ModelError(f"{path}: found no ONNX graph in it, expected a model: export or copy it again")
+    _check_acyclic(path, proto)
     return proto
+
+
+def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
+    """Name a node whose inputs depend on itself, or on a value that nothing computes."""
+    made = {value.name for value in (*proto.graph.input, *proto.graph.initializer)} | {""}
+    made.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
+    waiting = list(proto.graph.node)
+    while waiting:
+        later = []
+        for node in waiting:
+            if made.issuperset(node.input):
+                made.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            value = next(name for name in later[0].input if name not in made)
+            raise ModelError(
+                f"{path}: value {value!r} of node {later[0].name or later[0].op_type!r} depends on itself or on nothing: "
+                "the graph has a cycle or a gap, export it again"
+            )
+        waiting = later
 
 
 def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:

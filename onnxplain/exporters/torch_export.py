@@ -20,13 +20,10 @@ from onnxplain.exporters.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
 from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import prepare, write_proto
-from onnxplain.exporters.report import Checks, ExportReport, LayerCheck
+from onnxplain.exporters.report import ExportReport, LayerCheck
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.values import TRANSPARENT, producer_of
 from onnxplain.exporters.verify import (
-    GATED_OPERATORS,
-    GRADIENT_TOLERANCE,
-    SMOOTH_GRADIENT_TOLERANCE,
     image_batch,
     verify,
 )
@@ -103,8 +100,8 @@ def _export(
     original = _without_outputs(plain, len(taps))
     explainable = build(model, request, values)
     _check_dynamic(explainable)
-    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original)
-    checks = _check_against_module(module, explainable, original, taps, checks)
+    witnessed = _check_against_module(module, explainable, original, taps)
+    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original, witnessed)
     write_proto(explainable.proto, path)
     return ExportReport(path, explainable.spec, explainable.cam, checks)
 
@@ -225,9 +222,11 @@ def _check_against_module(
     explainable: Explainable,
     original: onnx.ModelProto,
     taps: Sequence[str],
-    checks: Checks,
-) -> Checks:
-    """Outputs and gradients of several images, each with a target of its own, against torch.autograd."""
+) -> dict[str, LayerCheck]:
+    """Outputs and gradients of several images, each with a target of its own, against torch.autograd.
+
+    Returns the checks of the layers that have a counterpart in the module.
+    """
     spec = explainable.spec
     batch = image_batch(original, spec.input, seed=1, count=BATCH)
     columns = spec.classes + (4 if spec.box is not None else 0)
@@ -241,24 +240,20 @@ def _check_against_module(
         if not error <= OUTPUT_TOLERANCE:
             raise VerificationError(f"check 'outputs as in torch' failed: {name} differs by {error:.1e}")
 
-    layers = []
-    for check, layer, tail, arrangement in zip(
-        checks.layers, spec.layers, explainable.tails, explainable.arrangements, strict=True
-    ):
+    checks = {}
+    for layer, tail, arrangement in zip(spec.layers, explainable.tails, explainable.arrangements, strict=True):
         path = layer.name if taps else None
         reference = _autograd(module, image, targets, path, found[layer.features], arrangement)
         if reference is None:
-            layers.append(check)
             continue
-        error = _relative_error(found[layer.gradients], reference)
-        allowed = GRADIENT_TOLERANCE if GATED_OPERATORS & set(tail.operators) else SMOOTH_GRADIENT_TOLERANCE
+        error, allowed = _relative_error(found[layer.gradients], reference), allowed_error(tail)
         if not error <= allowed:
             raise VerificationError(
                 f"check 'gradient agrees with torch.autograd' failed at layer {layer.name!r}: relative error "
                 f"{error:.1e}, allowed {allowed:.0e}"
             )
-        layers.append(LayerCheck(layer.name, max(error, check.relative_error), "torch.autograd", tail.operators))
-    return replace(checks, layers=tuple(layers))
+        checks[layer.name] = LayerCheck(layer.name, error, "torch.autograd", tail.operators)
+    return checks
 
 
 def _outputs(module: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

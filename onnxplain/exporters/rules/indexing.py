@@ -13,16 +13,16 @@ from onnxplain.exporters.values import static_dims
 
 
 def gather(at: Site, g: ir.Value) -> Gradients:
-    """Y = the slices of X that constant indices name: each goes back to its place, repeated ones are added.
+    """Y = the slices of X that the indices name: each goes back to its place, repeated ones are added.
 
     A single index (the class token of a transformer) is padded back; several are a product with a matrix of zeros
-    and ones.
+    and ones; indices that are computed at run time scatter.
     """
-    indices = at.constant(1)
-    if indices is None:
-        raise at.refuse("its indices are computed at run time")
     rank = len(at.input_dims())
     axis = at.attribute("axis", 0) % rank
+    indices = at.constant(1)
+    if indices is None:
+        return [_scatter_back(at, g, axis, rank), None]
     (size,) = static_dims(at.value(0), (axis,))
     flat = indices.reshape(-1) % size
     op = at.branch
@@ -36,6 +36,21 @@ def gather(at: Site, g: ir.Value) -> Gradients:
     one_hot = np.zeros((flat.size, size), np.float32)
     one_hot[np.arange(flat.size), flat] = 1.0
     return [along_axis(at, g, one_hot, axis, rank), None]
+
+
+def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
+    """The axes of the indices are brought to the front, where ScatterND places and adds."""
+    op, count = at.branch, len(at.input_dims(1))
+    others = [other for other in range(rank) if other != axis]
+    shape = op.Shape(at.raw(0))
+    if axis:
+        shape = op.Gather(shape, [axis, *others])
+        before, after = range(axis), range(axis + count, rank - 1 + count)
+        g = op.Transpose(g, perm=[*range(axis, axis + count), *before, *after])
+    zeros = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
+    indices = op.Unsqueeze(op.Cast(at.raw(1), to=ir.DataType.INT64), [-1])
+    placed = op.ScatterND(zeros, indices, g, reduction="add")
+    return op.Transpose(placed, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank)]) if axis else placed
 
 
 def _pad_axis(at: Site, g: ir.Value, axis: int, before: int, after: int) -> ir.Value:
