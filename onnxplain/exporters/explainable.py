@@ -163,15 +163,16 @@ def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: 
     known = {layer.name for layer in found}
     leading = {output for node in upstream(roles.logits) for output in node.outputs}
     for value in (output for node in graph for output in node.outputs):
-        if value.name not in wanted or value.name in known:
+        name = name_of(value)
+        if name not in wanted or name in known:
             continue
         if value not in leading:
             raise ModelError(
-                f"layer {value.name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one"
+                f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one"
             )
         if not any(value.name in layer.name for layer in found):
             raise ModelError(
-                f"layer {value.name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
+                f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
                 "several positions, or tokens that stand for one"
             )
 

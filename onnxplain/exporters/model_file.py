@@ -53,8 +53,8 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         if len(later) == len(waiting):
             value = next(name for name in later[0].input if name not in made)
             raise ModelError(
-                f"{path}: value {value!r} of node {later[0].name or later[0].op_type!r} depends on itself or on nothing: "
-                "the graph has a cycle or a gap, export it again"
+                f"{path}: value {value!r} of node {later[0].name or later[0].op_type!r} depends on itself or on "
+                "nothing: the graph has a cycle or a gap, export it again"
             )
         waiting = later
 

@@ -36,6 +36,10 @@ def strip_instrumentation(proto: onnx.ModelProto, spec: ModelSpec) -> onnx.Model
     graph.outputs.clear()
     graph.outputs.extend(own)
     passes.RemoveUnusedNodesPass()(model)
+    # What only a removed branch read still counts as used until the graph is read anew.
+    model = ir.from_proto(ir.to_proto(model))
+    graph = model.graph
+    passes.RemoveUnusedNodesPass()(model)
     for name in (TARGET_INPUT, EXPLAIN_INPUT):
         for value in [value for value in graph.inputs if value.name == name]:
             graph.inputs.remove(value)

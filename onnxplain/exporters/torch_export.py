@@ -22,11 +22,9 @@ from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import prepare, write_proto
 from onnxplain.exporters.report import ExportReport, LayerCheck
 from onnxplain.exporters.session import GraphSession
+from onnxplain.exporters.torch_translation import as_strided
 from onnxplain.exporters.values import TRANSPARENT, producer_of
-from onnxplain.exporters.verify import (
-    image_batch,
-    verify,
-)
+from onnxplain.exporters.verify import allowed_error, image_batch, verify
 
 OPSET = 18
 INPUT_NAME = "image"
@@ -166,6 +164,7 @@ def _to_onnx(
             output_names=names,
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
             opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.as_strided.default: as_strided},
             verbose=False,
         )
     assert program is not None

@@ -107,7 +107,7 @@ CASES = [
     ("instrument {no_weights} -o {out}", WRONG_USAGE, ["weights.bin"]),
     ("instrument {outside} -o {out}", WRONG_USAGE, ["outside"]),
     ("instrument {no_classes} -o {out}", WRONG_USAGE, ["picture", "--logits"]),
-    ("instrument {model} -o {out}", WRONG_USAGE, ["explainable already", "original"]),
+    ("instrument {model} -o {out}", WRONG_USAGE, ["no feature map", "rise works"]),
     ("instrument {conv} -o {conv}", WRONG_USAGE, ["the source itself"]),
     ("instrument {conv} -o {out}/a.onnx", WRONG_USAGE, ["folder does not exist"]),
     ("instrument {conv} -o {out} --layer nonsense", WRONG_USAGE, ["nonsense", "map"]),

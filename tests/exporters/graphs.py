@@ -19,10 +19,12 @@ import onnxruntime as ort
 from onnxplain.exporters.branch import Branch
 from onnxplain.exporters.differentiate import differentiate
 from onnxplain.exporters.model_file import prepare
+from tests.exporters.definitions import DEFINITIONS
 
-# The reference evaluator's and ONNX Runtime's windows differ in corners (ceil_mode, groups); what a user runs is
-# ONNX Runtime. It has these in float32 only, so they are given integers, for which float32 is exact.
-ON_ONNXRUNTIME = frozenset({"AveragePool", "Conv", "MaxPool"})
+# The reference evaluator's and ONNX Runtime's windows and grids differ in corners (ceil_mode, groups, antialiasing,
+# negative pads); what a user runs is ONNX Runtime. It has these in float32 only. They are linear, or piecewise so: with
+# whole numbers and a wide step, float32 is exact or nearly.
+ON_ONNXRUNTIME = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool", "Pad", "Resize"})
 COTANGENT, GRADIENT = "cotangent", "gradient"
 
 
@@ -31,7 +33,8 @@ class OperatorCase:
     """An operator with attributes and inputs; None stands for an input that is left out.
 
     `wrt` are the inputs that are differentiated; the others are constants. `step`: half width of the central
-    difference. `open_batch` is false where the first axis of the differentiated inputs cannot be symbolic.
+    difference. `seeded` is the output that is differentiated. `open_batch` is false where the first axis of the
+    differentiated inputs cannot be symbolic.
     """
 
     operator: str
@@ -42,6 +45,8 @@ class OperatorCase:
     opset: int = 18
     step: float = 1e-5
     outputs: tuple[str, ...] = ("y",)
+    seeded: str = "y"
+    domain: str = ""
     open_batch: bool = True
 
     @property
@@ -49,7 +54,8 @@ class OperatorCase:
         """The name under which pytest lists the case."""
         text = ",".join(f"{key}={value}" for key, value in self.attributes.items()).replace(" ", "")
         shapes = ",".join("x".join(map(str, array.shape)) or "scalar" for array in self.inputs if array is not None)
-        return "-".join(part for part in (self.operator, shapes, text, self.note) if part)
+        seeded = "" if self.seeded == "y" else self.seeded
+        return "-".join(part for part in (self.domain, self.operator, shapes, text, self.note, seeded) if part)
 
     def array(self, index: int) -> np.ndarray:
         """Input `index`, which is given."""
@@ -58,15 +64,16 @@ class OperatorCase:
         return array
 
     def forward(self, replaced: Mapping[int, np.ndarray]) -> np.ndarray:
-        """The operator's first output with some inputs replaced, on an evaluator that is not the project's."""
+        """The operator's output with some inputs replaced, on an evaluator that is not the project's."""
         feeds = {f"x{index}": replaced.get(index, self.array(index)).astype(self._dtype) for index in self.wrt}
-        return np.asarray(self._evaluator.run(["y"], feeds)[0])
+        return np.asarray(self._evaluator.run([self.seeded], feeds)[0])
 
     @cached_property
     def _evaluator(self) -> Any:
         if self.operator in ON_ONNXRUNTIME:
             return session(self.model(np.float32, open_batch=False))
-        return onnx.reference.ReferenceEvaluator(self.model(np.float64, open_batch=False))
+        model = self.model(np.float64, open_batch=False)
+        return onnx.reference.ReferenceEvaluator(model, new_ops=list(DEFINITIONS))
 
     def model(self, dtype: type[np.floating], open_batch: bool) -> onnx.ModelProto:
         """The operator alone in a graph, its floats in `dtype`; the first axis of what varies may be symbolic."""
@@ -84,16 +91,19 @@ class OperatorCase:
                 inputs.append(onnx.helper.make_tensor_value_info(names[index], elem, shape))
             else:
                 constants.append(onnx.numpy_helper.from_array(stored, names[index]))
-        node = onnx.helper.make_node(self.operator, names, list(self.outputs), name="node", **self.attributes)
-        output = onnx.ValueInfoProto(name="y")
+        node = onnx.helper.make_node(
+            self.operator, names, list(self.outputs), name="node", domain=self.domain, **self.attributes
+        )
+        output = onnx.ValueInfoProto(name=self.seeded)
         graph = onnx.helper.make_graph([node], "one_node", inputs, [output], constants)
-        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self.opset)], ir_version=10)
+        opsets = [onnx.helper.make_opsetid("", self.opset), onnx.helper.make_opsetid("com.microsoft", 1)]
+        return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def emitted_gradient(self, wrt: int, cotangent: np.ndarray, *, open_batch: bool) -> np.ndarray:
         """What the rule's nodes compute on ONNX Runtime in float32."""
         model = prepare(self.model(np.float32, open_batch))
         feeds = {f"x{index}": np.asarray(self.array(index), np.float32) for index in self.wrt}
-        return run_gradient(model, f"x{wrt}", {"y": cotangent}, feeds)
+        return run_gradient(model, f"x{wrt}", {self.seeded: cotangent}, feeds)
 
     def numerical_gradient(self, wrt: int, cotangent: np.ndarray) -> np.ndarray:
         """⟨cotangent, ∂y/∂x⟩ by central differences, one entry of input `wrt` at a time."""
