@@ -45,8 +45,8 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Why the model says what it says of an image: ``explain("model.onnx", "cat.jpg").heatmap``.
 
-    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a path,
-    a PIL image or a uint8 RGB array (H, W, 3), or a list of them for a list of explanations. `method`: one of
+    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a
+    path, a PIL image or a uint8 RGB array (H, W, 3), or a list of them for a list of explanations. `method`: one of
     `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
     Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError where the file lacks
     what the method needs, ModelError for a file that cannot be loaded.
