@@ -100,13 +100,12 @@ class Branch:
         if value in self._made or node is None or not (node.graph is None or is_constant(value)):
             return self._inside.get(value, value)
         if value not in self._inside:
-            operands = [None if source is None else self._raw_operand(source) for source in node.inputs]
+            # Expansions compute in float32, their own and their operands' constants too; constant subgraphs of the
+            # main graph in the types they have.
+            bring = self.forward if node.graph is None else self.raw
+            operands = [None if source is None else bring(source) for source in node.inputs]
             self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
         return self._inside[value]
-
-    def _raw_operand(self, value: ir.Value) -> ir.Value:
-        """Expansions compute in float32; constant subgraphs in the types they have."""
-        return self.raw(value) if is_constant(value) else self.forward(value)
 
     def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
         """A cotangent times a constant vector over its channels, remembered for `unscaled`."""

@@ -7,7 +7,7 @@ inputs. The walk owns what is general: reachability, adding, broadcasting, the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 
 import onnx_ir as ir
 
@@ -15,32 +15,54 @@ from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
 from onnxplain.exporters.expansion import expand_node
 from onnxplain.exporters.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
-from onnxplain.exporters.values import describe, dims, downstream, upstream
+from onnxplain.exporters.values import FLOATS, describe, dims
+
+STANDARD = ("", "ai.onnx")
 
 
 def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]:
     """Nodes that depend on `source` and that some target depends on, in the graph's order."""
-    after = set(downstream(source))
-    before: set[ir.Node] = set()
-    for target in targets:
-        before.update(upstream(target))
     graph = source.graph
     if graph is None:
         raise UnsupportedError(f"value {source.name!r} belongs to no graph")
-    return [node for node in graph if node in after and node in before]
+    reached, after = {source}, []
+    for node in graph:
+        if any(value in reached for value in _sources(node)):
+            reached.update(node.outputs)
+            after.append(node)
+    wanted, path = set(targets), []
+    for node in reversed(after):
+        if any(output in wanted for output in node.outputs):
+            wanted.update(_sources(node))
+            path.append(node)
+    return path[::-1]
+
+
+def _sources(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads: its inputs, and what its subgraphs capture from around them."""
+    yield from (source for source in node.inputs if source is not None)
+    for attr in node.attributes.values():
+        if attr.type == ir.AttributeType.GRAPH:
+            for inner in attr.as_graph():
+                yield from _sources(inner)
 
 
 def is_differentiable(path: Sequence[ir.Node]) -> bool:
     """Whether every operator of the path has a rule, a function body, or says that its gradient is zero."""
     for node in path:
-        if node.op_type in CONTROL_FLOW:
+        if _is_standard(node, CONTROL_FLOW):
             return False
-        if node.domain in ("", "ai.onnx") and (node.op_type in RULES or node.op_type in ZERO):
+        if _is_standard(node, RULES) or _is_standard(node, ZERO):
             continue
         graph = node.graph
         if graph is None or expand_node(node, graph.opset_imports[""]) is None:
             return False
     return True
+
+
+def _is_standard(node: ir.Node, operators: Container[str]) -> bool:
+    """Whether the node is one of these operators of onnx, not another domain's of the same name."""
+    return node.domain in STANDARD and node.op_type in operators
 
 
 def differentiate(
@@ -57,7 +79,7 @@ def differentiate(
     opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
     _walk_back(branch, path, {layer}, cotangents, opset)
     if layer not in cotangents:
-        steps = ", ".join(describe(node) for node in path if node.op_type in ZERO or node.op_type == "Cast")
+        steps = ", ".join(describe(node) for node in path if _is_standard(node, ZERO | {"Cast"}))
         raise UnsupportedError(
             f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
             f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
@@ -75,23 +97,25 @@ def _walk_back(
     """Carry `cotangents` over the path's nodes, last to first; `roots` are the values whose gradient is wanted."""
     active_values = set(roots)
     for node in path:
-        if any(source in active_values for source in node.inputs):
+        if any(source in active_values for source in _sources(node)):
             active_values.update(node.outputs)
     for node in reversed(path):
         arriving = tuple(cotangents.get(output) for output in node.outputs)
-        if all(cotangent is None for cotangent in arriving) or node.op_type in ZERO:
+        if all(cotangent is None for cotangent in arriving) or _is_standard(node, ZERO):
             continue
+        if _is_standard(node, CONTROL_FLOW):
+            # Before asking which inputs depend on the layer: a subgraph captures what it reads.
+            raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
         active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
         if not active:
             continue
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if rule is None:
+        if not _is_standard(node, RULES):
             _walk_through_expansion(branch, node, active, cotangents, opset)
             continue
-        if arriving[0] is None and node.op_type not in MANY_OUTPUTS:
-            raise UnsupportedError(f"no gradient for {describe(node)}: only its output {_used(arriving)} is used")
+        if node.op_type not in MANY_OUTPUTS:
+            _check_used_by_its_first(node, arriving)
         first = next(cotangent for cotangent in arriving if cotangent is not None)
-        gradients = rule(Site(node, branch, active, arriving), first)
+        gradients = RULES[node.op_type](Site(node, branch, active, arriving), first)
         for index in sorted(active):
             source, gradient = node.inputs[index], gradients[index]
             if gradient is None or source is None:
@@ -105,8 +129,6 @@ def _walk_through_expansion(
     branch: Branch, node: ir.Node, active: frozenset[int], cotangents: dict[ir.Value, ir.Value], opset: int
 ) -> None:
     """Differentiate an operator without a rule through the standard nodes that it is made of."""
-    if node.op_type in CONTROL_FLOW:
-        raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
     expansion = expand_node(node, opset)
     if expansion is None:
         domain = f"{node.domain}." if node.domain else ""
@@ -114,10 +136,13 @@ def _walk_through_expansion(
             f"no gradient rule for operator {domain}{node.op_type} at node {describe(node)}: choose a later layer, or "
             "explain the file with rise, which needs no gradients"
         )
-    for output, made in zip(node.outputs, expansion.outputs, strict=False):
-        if made is not None and output in cotangents:
-            _accumulate(branch, cotangents, made, cotangents[output])
-            branch.stand_in(made, output)
+    for index, (output, made) in enumerate(zip(node.outputs, expansion.outputs, strict=True)):
+        if output not in cotangents:
+            continue
+        if made is None:
+            raise UnsupportedError(f"no gradient for {describe(node)}: of its output {index}; choose a later layer")
+        _accumulate(branch, cotangents, made, cotangents[output])
+        branch.stand_in(made, output)
     roots = {source for index, source in enumerate(node.inputs) if index in active and source is not None}
     _walk_back(branch, expansion.nodes, roots, cotangents, opset)
 
@@ -127,8 +152,14 @@ def _accumulate(branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.
     cotangents[value] = gradient if known is None else branch.Add(known, gradient)
 
 
-def _used(arriving: Sequence[ir.Value | None]) -> int:
-    return next(index for index, cotangent in enumerate(arriving) if cotangent is not None)
+def _check_used_by_its_first(node: ir.Node, arriving: Sequence[ir.Value | None]) -> None:
+    """A rule sees the cotangent of the first output alone; statistics, say, that are used too would be lost."""
+    for index, cotangent in enumerate(arriving):
+        lost = index > 0 and cotangent is not None and (arriving[0] is None or node.outputs[index].dtype in FLOATS)
+        if lost:
+            raise UnsupportedError(
+                f"no gradient for {describe(node)}: its output {index} leads to the outputs; choose a later layer"
+            )
 
 
 def _sum_to(branch: Branch, gradient: ir.Value, from_dims: Sequence[int | str], source: ir.Value) -> ir.Value:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from torch.overrides import TorchFunctionMode
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import ModelError, VerificationError
@@ -270,13 +272,18 @@ def _autograd(
 ) -> np.ndarray | None:
     """d target / d layer by torch.autograd.
 
-    Where no module path was given, the layer is the part whose output equals `features`; None where the module
-    computes that map in no part of its own.
+    Where no module path was given, the layer is the tensor that equals `features`; None where there is none, since
+    ONNX computes some values (a folded normalization) in another order.
     """
-    paths = [path] if path is not None else [name for name, _ in module.named_modules() if name]
-    with torch.enable_grad(), _recorded(module, paths) as tensors:
-        outputs = _outputs(module, image.clone().requires_grad_())
-    layer = next((tensor for tensor in tensors.values() if _is_same(tensor, features, arrangement)), None)
+    with torch.enable_grad(), contextlib.ExitStack() as stack:
+        if path is not None:
+            recorded = stack.enter_context(_recorded(module, [path]))
+            outputs = _outputs(module, image.clone().requires_grad_())
+            tensors = list(recorded.values())
+        else:
+            tensors = stack.enter_context(_Results()).tensors
+            outputs = _outputs(module, image.clone().requires_grad_())
+    layer = next((tensor for tensor in tensors if _is_same(tensor, features, arrangement)), None)
     if layer is None:
         return None
     scalar = torch.cat(outputs, dim=1).gather(1, torch.from_numpy(targets)[:, None]).sum()
@@ -284,8 +291,25 @@ def _autograd(
     return arrangement.array_to_map(gradient.numpy())
 
 
+class _Results(TorchFunctionMode):
+    """Collects what torch functions give out while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[torch.Tensor] = []
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.requires_grad:
+            self.tensors.append(result)
+        return result
+
+
 def _is_same(tensor: torch.Tensor, features: np.ndarray, arrangement: Arrangement) -> bool:
     if tensor.dim() != (TOKEN_RANK if arrangement.is_token_sequence else MAP_RANK):
+        return False
+    tokens = arrangement.tokens_before + arrangement.positions + arrangement.tokens_after
+    if arrangement.is_token_sequence and tokens not in tensor.shape[1:]:
         return False
     array = arrangement.array_to_map(tensor.detach().numpy())
     return array.shape == features.shape and _relative_error(array, features) < SAME_TENSOR

@@ -34,4 +34,3 @@ def _reads_in_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[
         return False
     steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return all(found == step or side == 1 for found, step, side in zip(stride, steps, shape, strict=True))
-

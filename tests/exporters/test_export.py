@@ -42,7 +42,7 @@ REFUSED: Mapping[str, Row] = {
         r"'layer4': the module has no such part; found 0, 1",
     ),
     "paths and auto": (tiny_net, {"layers": ["2", "auto"]}, "not both in one file"),
-    "a layer that is no map": (tiny_net, {"layers": ["5"]}, r"5: its output is no map \[N, K, h, w\]"),
+    "a layer that is no map": (tiny_net, {"layers": ["5"]}, r"5: its output is no map that leads to the outputs"),
     "a map as output": (lambda: Outputs(lambda x: x), {}, r"returned \[\(3, 3, 8, 8\)\] for 3 images, expected logits"),
     "a dictionary": (lambda: Outputs(lambda x: {"logits": x}), {}, "expected logits"),
     "three outputs": (lambda: Outputs(lambda x: (_logits(x),) * 3), {}, r"expected logits .* and a box"),
@@ -77,7 +77,7 @@ def test_a_wrong_rule_is_caught_and_nothing_written(tmp_path: Path, monkeypatch:
         return RULES["Relu"](at, at.branch.Mul(g, 2.0))
 
     monkeypatch.setattr(differentiate, "RULES", {**RULES, "Relu": wrong})
-    with pytest.raises(VerificationError, match="finite differences"):
+    with pytest.raises(VerificationError, match="gradient agrees with"):
         export(tiny_net(), tmp_path / "model.onnx", input_size_hw=(8, 8), layers=["1"])
     assert not list(tmp_path.iterdir())
 

@@ -75,8 +75,8 @@ class TestModelItself:
         expected = run(open_session(source), "logits", feeds(3))
         np.testing.assert_allclose(run(classifier, "logits", feeds(3, explain=explain)), expected, rtol=1e-5, atol=1e-6)
 
-    def test_a_fixed_batch_stays_fixed(self, tmp_path: Path) -> None:
-        instrument(save(plain_model(batch=1), tmp_path / "plain.onnx"), tmp_path / "out.onnx")
+    def test_a_fixed_batch_stays_fixed_on_demand(self, tmp_path: Path) -> None:
+        instrument(save(plain_model(batch=1), tmp_path / "plain.onnx"), tmp_path / "out.onnx", batch="fixed")
         model = open_session(tmp_path / "out.onnx")
         assert model.get_inputs()[0].shape == [1, 3, *SIZE_HW]
         shapes = {value.name: value.shape for value in model.get_outputs()}

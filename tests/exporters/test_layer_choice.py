@@ -47,8 +47,8 @@ def test_choice(source: Path, tmp_path: Path, wanted: Sequence[str], chosen: Seq
     [
         (["conv"], r"'conv' is ambiguous.*conv1, conv2.*whole name"),
         (["nowhere"], r"'nowhere' not found.*conv1, early, conv2, late"),
-        (["pooled"], "'pooled' not found"),
-        (["logits"], "'logits' not found"),
+        (["pooled"], r"'pooled': found shape \['batch', 6, 1, 1\], expected a map"),
+        (["logits"], r"'logits': found shape \['batch', 5\], expected a map"),
         (["101%"], "'101%': expected a share from 0% to 100%"),
         (["-1%"], "expected a share from 0% to 100%"),
         (["half%"], "expected a share from 0% to 100%"),
@@ -72,7 +72,7 @@ def test_an_exact_name_wins_over_a_part_of_another(tmp_path: Path) -> None:
 def test_a_map_beside_the_way_to_the_logits_is_no_layer(tmp_path: Path) -> None:
     aside = onnx.helper.make_tensor_value_info("aside", onnx.TensorProto.FLOAT, ["batch", MAPS, *SIZE_HW])
     plain = plain_model(more_nodes=[node("Sigmoid", ["late"], ["aside"])], more_outputs=[aside])
-    with pytest.raises(ModelError, match="'aside' not found"):
+    with pytest.raises(ModelError, match="'aside' does not lead to the logits 'logits'"):
         instrument(save(plain, tmp_path / "plain.onnx"), tmp_path / "out.onnx", layers=["aside"])
 
 

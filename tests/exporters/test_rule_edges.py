@@ -27,6 +27,27 @@ def _map(*rows: list[float]) -> np.ndarray:
     return np.array(rows, np.float32)[None, None]
 
 
+functional = torch.nn.functional
+TIED = np.array([[1.0, 2.0, 2.0], [0.0, 2.0, 0.0]])
+BASES = np.array([[-2.0, 0.0, -0.5, 0.0]])
+KINKS = np.array([[-90.0, -15.0, -3.0, -1.0, -0.0, 0.0, 1.0, 3.0, 15.0, 90.0]])
+ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "Elu": functional.elu,
+    "HardSwish": functional.hardswish,
+    "LeakyRelu": functional.leaky_relu,
+    "Relu": torch.relu,
+    "Selu": functional.selu,
+    "Sigmoid": torch.sigmoid,
+    "Softplus": functional.softplus,
+    "Softsign": functional.softsign,
+    "Tanh": torch.tanh,
+}
+
+
+def _prod(x: torch.Tensor) -> torch.Tensor:
+    return x.prod(1, keepdim=True)
+
+
 EDGE_CASES = (
     (OperatorCase("Relu", (np.array([[-1.0, -0.0, 0.0, 1e-30, 2.0]]),)), torch.relu),
     (OperatorCase("Relu", (np.array([[-INFINITY, INFINITY, -HIGHEST, HIGHEST]]),)), torch.relu),
@@ -64,6 +85,71 @@ EDGE_CASES = (
         OperatorCase("MaxPool", (_map([-INFINITY, -HIGHEST], [HIGHEST, INFINITY]),), {"kernel_shape": [1, 2]}),
         _pool(kernel_size=(1, 2), stride=1),
     ),
+    (
+        OperatorCase("GlobalMaxPool", (_map([1, 3, 3], [3, 0, 1]),)),
+        lambda x: functional.adaptive_max_pool2d(x, 1),
+    ),
+    # Ties are shared.
+    (OperatorCase("Max", (TIED, np.array([[1.0, 2.0, 0.0]]))), lambda x: torch.maximum(x, torch.tensor([[1.0, 2, 0]]))),
+    (OperatorCase("Min", (TIED, np.array([[1.0, 2.0, 0.0]]))), lambda x: torch.minimum(x, torch.tensor([[1.0, 2, 0]]))),
+    (
+        OperatorCase("Max", (TIED, np.array([[1.0, 2.0, 0.0]]), np.array([[1.0, 0.0, 0.0]])), note="three"),
+        lambda x: torch.stack([x, torch.tensor([[1.0, 2, 0]]), torch.tensor([[1.0, 0, 0]])]).amax(0),
+    ),
+    (OperatorCase("ReduceMax", (TIED, np.array([1]))), lambda x: x.amax(1, keepdim=True)),
+    (OperatorCase("ReduceMin", (TIED, np.array([1]))), lambda x: x.amin(1, keepdim=True)),
+    (OperatorCase("ReduceMax", (np.zeros((2, 3)),), {"keepdims": 0}, note="all-equal"), torch.amax),
+    # Zeros.
+    *(
+        (OperatorCase(operator, (np.array([[-1.0, 0.0, -0.0, 2.0]]),)), function)
+        for operator, function in (("Abs", torch.abs), ("Erf", torch.erf), ("Softsign", functional.softsign))
+    ),
+    (OperatorCase("Sqrt", (np.array([[0.0, 1.0, 4.0]]),)), torch.sqrt),
+    (OperatorCase("Reciprocal", (np.array([[-0.5, 1e-18, 1e18]]),)), torch.reciprocal),
+    *(
+        (
+            OperatorCase(operator, (np.array([[0.0, 0.0], [0.0, 3.0]]), np.array([1])), {"keepdims": 0}),
+            lambda x, p=p: torch.linalg.vector_norm(x, p, 1),
+        )
+        for operator, p in (("ReduceL1", 1), ("ReduceL2", 2))
+    ),
+    *(
+        (OperatorCase("ReduceProd", (np.array([[2.0, *zeros, 3.0]]), np.array([1])), note=f"{len(zeros)}-zeros"), _prod)
+        for zeros in ((), (0.0,), (0.0, 0.0))
+    ),
+    (
+        OperatorCase("ReduceLogSumExp", (np.array([[100.0, 99.0, -100.0], [-200.0, -201.0, -300.0]]), np.array([1]))),
+        lambda x: torch.logsumexp(x, 1, keepdim=True),
+    ),
+    (
+        OperatorCase("LpNormalization", (np.array([[0.0, 3.0, 4.0]]),), {"p": 2}),
+        lambda x: functional.normalize(x, 2, -1),
+    ),
+    (
+        OperatorCase("LpNormalization", (np.array([[0.0, -3.0, 4.0]]),), {"p": 1}),
+        lambda x: functional.normalize(x, 1, -1),
+    ),
+    # Powers of zero and of negative numbers.
+    *(
+        (OperatorCase("Pow", (BASES, np.array(exponent)), note=f"to-the-{exponent}"), lambda x, e=exponent: x**e)
+        for exponent in (0.0, 1.0, 2.0, 3.0)
+    ),
+    (OperatorCase("Pow", (BASES, np.array([0.0, 1.0, 2.0, 3.0]))), lambda x: x ** torch.tensor([0.0, 1, 2, 3])),
+    # Kinks, bounds, and far from them.
+    *((OperatorCase(operator, (KINKS,)), function) for operator, function in ACTIVATIONS.items()),
+    (OperatorCase("Elu", (KINKS,), {"alpha": 0.5}), lambda x: functional.elu(x, 0.5)),
+    (OperatorCase("LeakyRelu", (KINKS,), {"alpha": -0.5}), lambda x: functional.leaky_relu(x, -0.5)),
+    (OperatorCase("HardSigmoid", (KINKS,), {"alpha": 1 / 6, "beta": 0.5}), functional.hardsigmoid),
+    (OperatorCase("ThresholdedRelu", (KINKS,), {"alpha": 3.0}), lambda x: functional.threshold(x, 3.0, 0.0)),
+    (OperatorCase("PRelu", (KINKS, np.array([0.25]))), lambda x: functional.prelu(x, torch.tensor([0.25]))),
+    (OperatorCase("LogSoftmax", (np.array([[100.0, 100.0, -100.0, 0.0]]),)), lambda x: torch.log_softmax(x, -1)),
+    (OperatorCase("Gelu", (KINKS,), opset=20), functional.gelu),
+    (
+        OperatorCase("Gelu", (KINKS,), {"approximate": "tanh"}, opset=20),
+        lambda x: functional.gelu(x, approximate="tanh"),
+    ),
+    (OperatorCase("Mish", (KINKS,)), functional.mish),
+    (OperatorCase("Celu", (KINKS,), {"alpha": 0.5}), lambda x: functional.celu(x, 0.5)),
 )
 
 
@@ -77,88 +163,90 @@ def test_edges_are_as_in_torch(case: OperatorCase, function: Callable[[torch.Ten
     np.testing.assert_allclose(found, reference.numpy(), rtol=1e-5, atol=1e-12)
 
 
-def _quantizing_graph(
-    x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, axis: int | None, dequantized_scale: np.ndarray
-) -> onnx.ModelProto:
-    names = ["scale"] if zero is None else ["scale", "zero"]
-    attributes = {} if axis is None else {"axis": axis}
-    nodes = [
-        onnx.helper.make_node("QuantizeLinear", ["x", *names], ["q"], **attributes),
-        onnx.helper.make_node("DequantizeLinear", ["q", "other_scale", *names[1:]], ["y"], **attributes),
+# Where torch has no such operator, or another convention: (case, expected gradient of the sum).
+WRITTEN_OUT: Mapping[str, tuple[OperatorCase, list[float]]] = {
+    "a window of zeros": (
+        OperatorCase("LpPool", (_map([0, 0, 3, 4]),), {"kernel_shape": [1, 2], "strides": [1, 2]}),
+        [0, 0, 0.6, 0.8],
+    ),
+    "a window of zeros, p = 1": (
+        OperatorCase("LpPool", (_map([0, 0, -3, 4]),), {"kernel_shape": [1, 2], "strides": [1, 2], "p": 1}),
+        [0, 0, -1, 1],
+    ),
+    "a window cut by the border": (
+        OperatorCase("LpPool", (_map([3, 4, 2]),), {"kernel_shape": [1, 2], "strides": [1, 2], "ceil_mode": 1}),
+        [0.6, 0.8, 1],
+    ),
+    "a map of zeros": (OperatorCase("GlobalLpPool", (np.zeros((1, 1, 2, 2)),)), [0, 0, 0, 0]),
+    "a row of zeros": (OperatorCase("LpNormalization", (np.zeros((1, 3)),)), [0, 0, 0]),
+    "a row of zeros, p = 1": (OperatorCase("LpNormalization", (np.zeros((1, 3)),), {"p": 1}), [0, 0, 0]),
+    "exponents at base zero and below": (
+        OperatorCase("Pow", (np.array([0.0, -2.0, 1.0, np.e]), np.full(4, 2.0)), wrt=(1,)),
+        [0, 0, 0, np.e**2],
+    ),
+    "a square at run time": (
+        OperatorCase("Pow", (np.array([-2.0, 0.0, 3.0]), np.array([2.0, 0.0, 0.0])), wrt=(0, 1)),
+        [-4, 0, 0],
+    ),
+    "Dropout in inference": (OperatorCase("Dropout", (np.array([[1.0, -1.0]]), np.array(0.9, np.float32))), [1, 1]),
+    "Gather of nothing": (OperatorCase("Gather", (np.ones(3), np.zeros(0, np.int64))), [0, 0, 0]),
+    "Slice of nothing": (OperatorCase("Slice", (np.ones(3), np.array([2]), np.array([1]))), [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("case", "expected"), WRITTEN_OUT.values(), ids=WRITTEN_OUT.keys())
+def test_edges_that_torch_does_not_have(case: OperatorCase, expected: list[float]) -> None:
+    # Added to the operator's own gradient: that of nothing at all would be refused.
+    found = _gradient_beside_identity(case) - 1.0
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-6, atol=1e-6)
+
+
+def _gradient_beside_identity(case: OperatorCase) -> np.ndarray:
+    """Gradient of Σ y + Σ x with respect to the first input that varies."""
+    wrt = case.wrt[0]
+    model = case.model(np.float32, open_batch=False)
+    model.graph.node.append(onnx.helper.make_node("Identity", [f"x{wrt}"], ["itself"]))
+    model.graph.output.append(onnx.ValueInfoProto(name="itself"))
+    feeds = {f"x{index}": case.array(index).astype(np.float32) for index in case.wrt}
+    shape = [
+        dim.dim_value for dim in onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.shape.dim
     ]
-    constants = {"scale": scale, "other_scale": dequantized_scale} | ({} if zero is None else {"zero": zero})
+    cotangents = {"y": np.ones(shape), "itself": np.ones(case.array(wrt).shape)}
+    return run_gradient(prepare(model), f"x{wrt}", cotangents, feeds)
+
+
+def test_all_outputs_of_a_split_are_read() -> None:
+    case = OperatorCase("Split", (np.zeros((2, 6)), np.array([1, 3, 2])), {"axis": 1}, outputs=("y", "z", "w"))
+    model = case.model(np.float32, open_batch=True)
+    model.graph.output.extend([onnx.ValueInfoProto(name="z"), onnx.ValueInfoProto(name="w")])
+    parts = np.split(np.arange(12.0).reshape(2, 6), [1, 4], axis=1)
+    found = run_gradient(
+        prepare(model), "x0", dict(zip("yzw", parts, strict=True)), {"x0": np.zeros((2, 6), np.float32)}
+    )
+    np.testing.assert_array_equal(found, np.arange(12.0).reshape(2, 6))
+
+
+def test_sizes_computed_from_an_open_batch() -> None:
+    """How PyTorch writes interpolate(size=…) where the batch is dynamic: the sizes are computed at run time."""
+    make = onnx.helper.make_node
+    nodes = [
+        make("Shape", ["x"], ["batch"], start=0, end=1),
+        make("Concat", ["batch", "rest"], ["sizes"], axis=0),
+        make("Resize", ["x", "", "", "sizes"], ["y"], mode="linear"),
+    ]
     graph = onnx.helper.make_graph(
         nodes,
-        "quantize",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", *x.shape[1:]])],
-        [onnx.ValueInfoProto(name="y")],
-        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+        "resize",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2, 3, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 2, 5, 7])],
+        [onnx.numpy_helper.from_array(np.array([2, 5, 7]), "rest")],
     )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-
-
-def _straight_through(
-    x: np.ndarray, scale: np.ndarray, zero: np.ndarray, factor: np.ndarray, cotangent: np.ndarray
-) -> np.ndarray:
-    """The definition: dq is passed where q is strictly inside its type's range."""
-    info = np.iinfo(zero.dtype)
-    q = np.round(x / scale) + zero.astype(np.float64)
-    return np.where((q > info.min) & (q < info.max), cotangent * factor / scale, 0.0)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 4, 5), None), ((2, 3, 4, 5), 1), ((2, 4, 5, 3), -1), ((2, 3), 1)])
-@pytest.mark.parametrize("factor", [1.0, 2.5])
-def test_quantization_is_clipped_straight_through(
-    dtype: type[np.integer], shape: tuple[int, ...], axis: int | None, factor: float
-) -> None:
-    rng = np.random.default_rng(4)
-    count = () if axis is None else (shape[axis],)
-    scale = rng.uniform(0.02, 0.05, count).astype(np.float32)
-    zero = rng.integers(np.iinfo(dtype).min + 60, np.iinfo(dtype).max - 60, count).astype(dtype)
-    x = rng.normal(0, 4, shape).astype(np.float32)
-    cotangent = rng.normal(size=shape)
-    other_scale = (scale * np.float32(factor)).astype(np.float32)
-    model = prepare(_quantizing_graph(x, scale, zero, axis, np.asarray(other_scale)))
-    found = run_gradient(model, "x", {"y": cotangent}, {"x": x})
-
-    broadcast = [1] * len(shape)
-    if axis is not None:
-        broadcast[axis] = -1
-    along = scale.astype(np.float64).reshape(broadcast)
-    reference = _straight_through(x, along, zero.reshape(broadcast), along * factor, cotangent)
-    assert 0 < np.count_nonzero(reference) < reference.size
-    assert relative_error(found, reference) < 1e-6
-
-
-def test_quantization_without_zero_point_is_uint8() -> None:
-    x = np.array([[-0.1, 0.0, 0.1, 12.7, 25.4, 25.5, 30.0]], np.float32)
-    scale = np.array(0.1, np.float32)
-    found = run_gradient(
-        prepare(_quantizing_graph(x, scale, None, None, scale)), "x", {"y": np.ones(x.shape)}, {"x": x}
-    )
-    np.testing.assert_allclose(found, [[0, 0, 1, 1, 1, 0, 0]])
-
-
-@pytest.mark.parametrize("axis", [None, 1])
-def test_quantization_agrees_with_torch_fake_quantize(axis: int | None) -> None:
-    # torch passes the gradient at the ends of the range too; no value of this grid quantizes to one of them.
-    x = np.linspace(-6.4, 6.4, 60, dtype=np.float32).reshape(1, 3, 20)
-    scale, zero = np.array([0.05, 0.04, 0.03], np.float32), np.array([0, 3, -5], np.int8)
-    if axis is None:
-        scale, zero = scale[0], zero[0]
-    q = np.round(x / (scale if axis is None else scale[:, None])) + (zero if axis is None else zero[:, None])
-    x = np.where((q == -128) | (q == 127), 0.0, x).astype(np.float32)
-    image = torch.tensor(x, requires_grad=True)
-    if axis is None:
-        y = torch.fake_quantize_per_tensor_affine(image, float(scale), int(zero), -128, 127)
-    else:
-        points = torch.tensor(zero, dtype=torch.int32)
-        y = torch.fake_quantize_per_channel_affine(image, torch.tensor(scale), points, axis, -128, 127)
-    cotangent = np.random.default_rng(1).normal(size=x.shape)
-    (reference,) = torch.autograd.grad(y, image, torch.tensor(cotangent, dtype=torch.float32))
-    model = prepare(_quantizing_graph(x, np.asarray(scale), np.asarray(zero), axis, np.asarray(scale)))
-    assert relative_error(run_gradient(model, "x", {"y": cotangent}, {"x": x}), reference.numpy()) < 1e-6
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    x = torch.randn(3, 2, 3, 4, generator=torch.manual_seed(0), requires_grad=True)
+    cotangent = torch.randn(3, 2, 5, 7, generator=torch.manual_seed(1))
+    (reference,) = torch.autograd.grad(functional.interpolate(x, (5, 7), mode="bilinear"), x, cotangent)
+    found = run_gradient(prepare(model), "x", {"y": cotangent.numpy()}, {"x": x.detach().numpy()})
+    assert relative_error(found, reference.numpy()) < 1e-6
 
 
 HALF_CASES = (
@@ -201,10 +289,65 @@ REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
         OperatorCase("BatchNormalization", (_MAP, *[np.ones(2)] * 4), wrt=(1,)),
         "statistics depend",
     ),
-    "MatMul vector": (OperatorCase("MatMul", (_X, np.ones(3))), "one-dimensional"),
     "QuantizeLinear scale": (
         OperatorCase("QuantizeLinear", (_X, np.array(0.1), np.array(0, np.uint8)), wrt=(1,)),
         "scale depends",
+    ),
+    "ConvTranspose weight": (
+        OperatorCase("ConvTranspose", (_MAP, np.ones((2, 2, 1, 1))), wrt=(1,)),
+        "weight or bias depends",
+    ),
+    "LayerNormalization scale": (
+        OperatorCase("LayerNormalization", (_X, np.ones(3)), wrt=(1,)),
+        "scale or bias depends",
+    ),
+    "InstanceNormalization bias": (
+        OperatorCase("InstanceNormalization", (_MAP, np.ones(2), np.ones(2)), wrt=(2,)),
+        "scale or bias depends",
+    ),
+    "GroupNormalization scale": (
+        OperatorCase("GroupNormalization", (_MAP, np.ones(2), np.ones(2)), {"num_groups": 1}, (1,), opset=21),
+        "scale or bias depends",
+    ),
+    "GroupNormalization before opset 21": (
+        OperatorCase("GroupNormalization", (_MAP, np.ones(1), np.ones(1)), {"num_groups": 1}),
+        "raise the file's opset",
+    ),
+    "RMSNormalization scale": (
+        OperatorCase("RMSNormalization", (_X, np.ones(3)), wrt=(1,), opset=23),
+        "scale depends",
+    ),
+    "LayerNormalization statistics": (
+        OperatorCase("LayerNormalization", (_X, np.ones(3)), outputs=("y", "mean", "inverse"), seeded="mean"),
+        "its output 1 leads to the outputs",
+    ),
+    "Einsum diagonal": (
+        OperatorCase("Einsum", (np.ones((2, 3, 3)),), {"equation": "bii->bi"}),
+        "equation 'bii->bi'",
+    ),
+    "Einsum dots": (OperatorCase("Einsum", (_X, np.ones((3, 2))), {"equation": "...i,ij->...j"}), "equation"),
+    "Mod divisor": (OperatorCase("Mod", (_X, np.ones((2, 3))), {"fmod": 1}, (1,)), "divisor depends"),
+    "Pad value": (OperatorCase("Pad", (_X, np.zeros(4, np.int64), np.array(0.0)), wrt=(2,)), "constant .* depends"),
+    "ScatterND added": (
+        OperatorCase("ScatterND", (_X, np.array([[0]]), np.ones((1, 3))), {"reduction": "add"}),
+        "a reduction",
+    ),
+    "ScatterElements multiplied": (
+        OperatorCase("ScatterElements", (_X, np.zeros((1, 3), np.int64), np.ones((1, 3))), {"reduction": "mul"}),
+        "a reduction",
+    ),
+    "GatherND batch": (
+        OperatorCase("GatherND", (_X, np.array([[0], [1]])), {"batch_dims": 1}),
+        "batch_dims",
+    ),
+    "Resize rounded aspect": (
+        OperatorCase(
+            "Resize",
+            (_MAP, None, None, np.array([7, 6])),
+            {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger", "mode": "linear"},
+            note="sizes",
+        ),
+        "keep_aspect_ratio_policy not_larger",
     ),
 }
 
@@ -214,19 +357,6 @@ def test_forms_without_a_gradient_are_refused_with_the_node(case: OperatorCase, 
     shape = (1, 2, 4, 4) if case.array(0).ndim == 4 else (2, 3)
     with pytest.raises(UnsupportedError, match=rf"{case.operator} 'node': .*{reason}"):
         case.emitted_gradient(case.wrt[0], np.ones(shape), open_batch=False)
-
-
-def test_blocked_quantization_is_refused() -> None:
-    case = OperatorCase(
-        "DequantizeLinear",
-        (np.ones((4, 2)), np.full((2, 2), 0.5), np.zeros((2, 2), np.int8)),
-        {"axis": 0, "block_size": 2},
-        opset=21,
-    )
-    proto = case.model(np.float32, open_batch=False)
-    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
-    with pytest.raises(UnsupportedError, match="blocked quantization"):
-        run_gradient(prepare(proto), "x0", {"y": np.ones((4, 2))}, {})
 
 
 def test_axes_computed_at_run_time_are_refused() -> None:

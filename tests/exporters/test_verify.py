@@ -171,7 +171,7 @@ class TestTail:
     def test_it_is_the_model_behind_the_layer(self) -> None:
         sound = subject()
         (tail,) = sound.built.tails
-        batch = image_batch(sound.plain, sound.built.spec, seed=1, count=2)
+        batch = image_batch(sound.plain, sound.built.spec.input, seed=1, count=2)
         plain = onnx.reference.ReferenceEvaluator(_with_output(sound.plain, "early"))
         logits, features = plain.run(["logits", "early"], {"image": batch})
         assert tail.dtype is np.float64
@@ -213,10 +213,10 @@ class TestImageBatch:
         spec = _spec(layout)
         plain = plain_model()
         plain.graph.input[0].type.tensor_type.elem_type = elem
-        batch = image_batch(plain, spec, seed=3, count=2)
+        batch = image_batch(plain, spec.input, seed=3, count=2)
         assert batch.dtype == dtype
         assert batch.shape == ((2, 3, *SIZE_HW) if layout == "nchw" else (2, *SIZE_HW, 3))
-        assert not np.array_equal(batch, image_batch(plain, spec, seed=4, count=2))
+        assert not np.array_equal(batch, image_batch(plain, spec.input, seed=4, count=2))
 
 
 def _spec(layout: str) -> ModelSpec:

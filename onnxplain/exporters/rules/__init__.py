@@ -57,6 +57,11 @@ RULES: Mapping[str, Rule] = {
     "ReduceMax": reduction.reduce_extreme,
     "ReduceMin": reduction.reduce_extreme,
     "ReduceProd": reduction.reduce_prod,
+    "ReduceL1": reduction.reduce_l1,
+    "ReduceL2": reduction.reduce_l2,
+    "ReduceLogSum": reduction.reduce_log_sum,
+    "ReduceLogSumExp": reduction.reduce_log_sum_exp,
+    "ReduceSumSquare": reduction.reduce_sum_square,
     "AveragePool": pooling.average_pool,
     "MaxPool": pooling.max_pool,
     "LpPool": pooling.lp_pool,
@@ -128,7 +133,7 @@ BROADCASTING = frozenset(
 )
 
 # Rules that look at the cotangents of all outputs; every other operator must be used by its first.
-MANY_OUTPUTS = frozenset({"Split"})
+MANY_OUTPUTS = frozenset({"DynamicQuantizeLinear", "Split"})
 
 # The gradient is zero, said aloud: steps, comparisons, positions, shapes.
 ZERO = frozenset(

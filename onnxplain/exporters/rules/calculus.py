@@ -42,31 +42,36 @@ def _sigmoid(at: Site, y: ir.Value) -> ir.Value:
     return at.branch.Mul(y, at.branch.Sub(1.0, y))
 
 
-def _softplus(at: Site, y: ir.Value) -> ir.Value:
-    # sigmoid(x) = 1 − e^−y
-    return at.branch.Sub(1.0, at.branch.Exp(at.branch.Neg(y)))
+def _softplus(at: Site, x: ir.Value) -> ir.Value:
+    # 1 − e^−y would be the same, but of far negative x nothing would be left of it in float32.
+    return at.branch.Sigmoid(x)
 
 
-def _softsign(at: Site, y: ir.Value) -> ir.Value:
-    # 1 / (1 + |x|)² = (1 − |y|)²
-    rest = at.branch.Sub(1.0, at.branch.Abs(y))
-    return at.branch.Mul(rest, rest)
+def _softsign(at: Site, x: ir.Value) -> ir.Value:
+    # 1 / (1 + |x|)²; (1 − |y|)² would cancel for large x.
+    return at.branch.Div(1.0, _square(at, at.branch.Add(1.0, at.branch.Abs(x))))
 
 
-def _elu(at: Site, y: ir.Value) -> ir.Value:
+def _elu(at: Site) -> ir.Value:
     # α e^x = y + α on the negative side
-    return _step(at, y, 1.0, at.branch.Add(y, float(at.attribute("alpha", 1.0))))
+    y, alpha = at.output(), float(at.attribute("alpha", 1.0))
+    return _step(at, _with_sign(at, alpha >= 0), 1.0, at.branch.Add(y, alpha))
 
 
-def _selu(at: Site, y: ir.Value) -> ir.Value:
-    alpha, gamma = at.attribute("alpha", 1.6732632), at.attribute("gamma", 1.0507010)
-    return _step(at, y, float(gamma), at.branch.Add(y, float(alpha * gamma)))
+def _selu(at: Site) -> ir.Value:
+    y = at.output()
+    alpha, gamma = float(at.attribute("alpha", 1.6732632)), float(at.attribute("gamma", 1.0507010))
+    return _step(at, _with_sign(at, alpha >= 0 and gamma > 0), gamma, at.branch.Add(y, alpha * gamma))
 
 
 def _leaky_relu(at: Site) -> ir.Value:
     alpha = float(at.attribute("alpha", 0.01))
-    # With a negative slope the output's sign no longer tells the side.
-    return _step(at, at.output() if alpha >= 0 else at.input(0), 1.0, alpha)
+    return _step(at, _with_sign(at, alpha >= 0), 1.0, alpha)
+
+
+def _with_sign(at: Site, rising: bool) -> ir.Value:
+    """A value that is positive where the input is: the output, if the function rises on its negative side."""
+    return at.output() if rising else at.input(0)
 
 
 def _hard_sigmoid(at: Site, y: ir.Value) -> ir.Value:
@@ -127,10 +132,10 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "Sigmoid": _of_output(_sigmoid),
     "HardSigmoid": _of_output(_hard_sigmoid),
     "HardSwish": _of_input(_hard_swish),
-    "Softplus": _of_output(_softplus),
-    "Softsign": _of_output(_softsign),
-    "Elu": _of_output(_elu),
-    "Selu": _of_output(_selu),
+    "Softplus": _of_input(_softplus),
+    "Softsign": _of_input(_softsign),
+    "Elu": _elu,
+    "Selu": _selu,
     "LeakyRelu": _leaky_relu,
     "ThresholdedRelu": _of_input(_thresholded_relu),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxplain.exporters.rules.site import Gradients, Site
@@ -38,7 +39,7 @@ def where(at: Site, g: ir.Value) -> Gradients:
 
 
 def power(at: Site, g: ir.Value) -> Gradients:
-    """Y = A^B: dA = dY · B · A^(B−1), dB = dY · Y · ln A, taken as 0 where A ≤ 0 as its real part is."""
+    """Y = A^B: dA = dY · B · A^(B−1) and 0 where B = 0, dB = dY · Y · ln A, taken as 0 where A ≤ 0."""
     op = at.branch
     da = db = None
     if at.needs(0):
@@ -47,7 +48,11 @@ def power(at: Site, g: ir.Value) -> Gradients:
             da = op.Mul(g, op.Mul(at.input(0), 2.0))
         else:
             b = op.Cast(at.raw(1), to=ir.DataType.FLOAT)
-            da = op.Mul(g, op.Mul(b, op.Pow(at.input(0), op.Sub(b, 1.0))))
+            slope = op.Mul(b, op.Pow(at.input(0), op.Sub(b, 1.0)))
+            if exponent is None or not np.all(exponent):
+                # 0 · 0^−1 is not a number.
+                slope = op.Where(op.Equal(b, 0.0), 0.0, slope)
+            da = op.Mul(g, slope)
     if at.needs(1):
         a = at.input(0)
         positive = op.Greater(a, 0.0)

@@ -11,6 +11,9 @@ from onnxplain.exporters.rules.resampling import along_axis
 from onnxplain.exporters.rules.site import Gradients, Site
 from onnxplain.exporters.values import static_dims
 
+# How exporters write "to the end", whatever the size: the largest int32, or the largest int64.
+WHOLE = 2**31 - 1
+
 
 def gather(at: Site, g: ir.Value) -> Gradients:
     """Y = the slices of X that the indices name: each goes back to its place, repeated ones are added.
@@ -25,6 +28,8 @@ def gather(at: Site, g: ir.Value) -> Gradients:
         return [_scatter_back(at, g, axis, rank), None]
     (size,) = static_dims(at.value(0), (axis,))
     flat = indices.reshape(-1) % size
+    if not flat.size:
+        return [None, None]
     op = at.branch
     if indices.ndim == 0:
         g = op.Unsqueeze(g, [axis])
@@ -32,7 +37,7 @@ def gather(at: Site, g: ir.Value) -> Gradients:
         shape = [0] * axis + [flat.size] + [-1 if isinstance(d, str) else d for d in at.input_dims()[axis + 1 :]]
         g = op.Reshape(g, shape)
     if flat.size == 1:
-        return [_pad_axis(at, g, axis, int(flat[0]), size - 1 - int(flat[0])), None]
+        return [_pad_axis(at, g, axis, int(flat[0]), size - 1 - int(flat[0]), rank), None]
     one_hot = np.zeros((flat.size, size), np.float32)
     one_hot[np.arange(flat.size), flat] = 1.0
     return [along_axis(at, g, one_hot, axis, rank), None]
@@ -53,8 +58,16 @@ def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
     return op.Transpose(placed, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank)]) if axis else placed
 
 
-def _pad_axis(at: Site, g: ir.Value, axis: int, before: int, after: int) -> ir.Value:
-    return at.branch.Pad(g, [before, after], 0.0, [axis]) if before or after else g
+def _pad_axis(at: Site, g: ir.Value, axis: int, before: int, after: int, rank: int) -> ir.Value:
+    """Zeros before and after along one axis.
+
+    All axes are written out: ONNX Runtime 1.31 moves a Transpose across Pad as if the input `axes` did not exist.
+    """
+    if not before and not after:
+        return g
+    pads = np.zeros((2, rank), np.int64)
+    pads[:, axis] = before, after
+    return at.branch.Pad(g, pads.reshape(-1), 0.0)
 
 
 def slice_(at: Site, g: ir.Value) -> Gradients:
@@ -67,20 +80,25 @@ def slice_(at: Site, g: ir.Value) -> Gradients:
     steps = at.constant(4) if at.has_input(4) else np.ones(len(starts), np.int64)
     assert axes is not None and steps is not None
     for start, end, axis, step in zip(starts, ends, axes % rank, steps, strict=True):
+        if (start, step) == (0, 1) and end >= WHOLE:
+            continue
         (size,) = static_dims(at.value(0), (int(axis),))
-        picked = np.arange(size)[_python_slice(int(start), int(end), int(step), size)]
-        if step == 1 and picked.size:
-            g = _pad_axis(at, g, int(axis), int(picked[0]), size - 1 - int(picked[-1]))
+        picked = _picked(int(start), int(end), int(step), size)
+        if not picked.size:
+            return [None] * len(at.node.inputs)
+        if step == 1:
+            g = _pad_axis(at, g, int(axis), int(picked[0]), size - 1 - int(picked[-1]), rank)
         else:
             g = along_axis(at, g, np.eye(size, dtype=np.float32)[picked], int(axis), rank)
     return [g, *[None] * (len(at.node.inputs) - 1)]
 
 
-def _python_slice(start: int, end: int, step: int, size: int) -> slice:
-    """ONNX clamps where Python wraps: an end below −size means "past the first" for negative steps."""
-    if step < 0:
-        return slice(start, None if end < -size else end, step)
-    return slice(start, end, step)
+def _picked(start: int, end: int, step: int, size: int) -> np.ndarray:
+    """The positions that Slice reads along one axis (Operators.md: negative bounds count from the end, then clamp)."""
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    first = min(max(start + size if start < 0 else start, 0), high)
+    last = min(max(end + size if end < 0 else end, low), high)
+    return np.arange(first, last, step)
 
 
 def gather_elements(at: Site, g: ir.Value) -> Gradients:
@@ -109,7 +127,7 @@ def scatter_elements(at: Site, g: ir.Value) -> Gradients:
     """As ScatterND, one index per position along `axis`."""
     if at.attribute("reduction", "none") != "none":
         raise at.refuse("a reduction: only placing is covered")
-    op, indices, axis = at.branch, at.value(1), at.attribute("axis", 0)
+    op, indices, axis = at.branch, at.raw(1), at.attribute("axis", 0)
     dx = op.ScatterElements(g, indices, _zeros_like(at, 2), axis=axis) if at.needs(0) else None
     return [dx, None, op.GatherElements(g, indices, axis=axis) if at.needs(2) else None]
 

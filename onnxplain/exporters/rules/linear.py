@@ -148,8 +148,11 @@ def einsum(at: Site, g: ir.Value) -> Gradients:
     equation = at.attribute("equation").replace(" ", "")
     terms, arrow, result = equation.partition("->")
     letters = terms.split(",")
-    if not arrow or "." in equation or any(len(set(term)) != len(term) for term in letters):
-        raise at.refuse(f"the equation {equation!r}: only explicit ones without dots and repeated letters are covered")
+    if "." in equation or any(len(set(term)) != len(term) for term in letters):
+        raise at.refuse(f"the equation {equation!r}: only those without dots and repeated letters are covered")
+    if not arrow:
+        # Implicit: the letters that appear once, in the order of the alphabet.
+        result = "".join(sorted(letter for letter in terms.replace(",", "") if terms.count(letter) == 1))
     gradients: list[ir.Value | None] = []
     for index, term in enumerate(letters):
         if not at.needs(index):
@@ -164,6 +167,6 @@ def einsum(at: Site, g: ir.Value) -> Gradients:
         lost = [axis for axis, letter in enumerate(term) if letter not in known]
         if lost:
             # A letter that only this operand has was summed over: every position gets the same.
-            gradient = at.expand_to_input(op.Unsqueeze(gradient, lost), index)
+            gradient = at.expand_to_input(op.Unsqueeze(gradient, lost), lost, index)
         gradients.append(gradient)
     return gradients

@@ -91,7 +91,10 @@ def _statistics(at: Site, g: ir.Value, x: ir.Value, axes: list[int], size: int) 
 
 
 def lp_normalization(at: Site, g: ir.Value) -> Gradients:
-    """Y = X / ‖X‖_p along `axis`: p = 2: (dY − Y Σ dY·Y) / ‖X‖, p = 1: (dY − sign(X) Σ dY·Y) / ‖X‖."""
+    """Y = X / ‖X‖_p along `axis`: p = 2: (dY − Y Σ dY·Y) / ‖X‖, p = 1: (dY − sign(X) Σ dY·Y) / ‖X‖.
+
+    0 where the norm is 0, since Y is 0 there too.
+    """
     op, x, y = at.branch, at.input(0), at.output()
     axes = [at.attribute("axis", -1)]
     inner = op.ReduceSum(op.Mul(g, y), axes, keepdims=1)
@@ -99,7 +102,8 @@ def lp_normalization(at: Site, g: ir.Value) -> Gradients:
         norm, direction = op.ReduceSum(op.Abs(x), axes, keepdims=1), op.Sign(x)
     else:
         norm, direction = op.Sqrt(op.ReduceSum(op.Mul(x, x), axes, keepdims=1)), y
-    return [op.Div(op.Sub(g, op.Mul(direction, inner)), norm)]
+    through = op.Div(op.Sub(g, op.Mul(direction, inner)), norm)
+    return [op.Where(op.Greater(norm, 0.0), through, 0.0)]
 
 
 def local_response_normalization(at: Site, g: ir.Value) -> Gradients:

@@ -27,7 +27,7 @@ def average_pool(at: Site, g: ir.Value) -> Gradients:
     window = read_window(at, tuple(at.attribute("kernel_shape")))
     size_in = at.spatial(at.value(0))
     size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
-    if size_out == (1,) * window.rank and window.kernel == size_in and not any(window.pads_begin):
+    if size_out == (1,) * window.rank and window.kernel == window.extent == size_in and not any(window.pads_begin):
         return [_spread(at, g, size_in)]
     counts = _window_counts(window, size_in, size_out, bool(at.attribute("count_include_pad", 0)))
     return [_add_back(at, at.branch.Mul(g, (1.0 / counts).astype(np.float32)), window, size_in, size_out)]

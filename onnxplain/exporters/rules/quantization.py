@@ -30,6 +30,8 @@ def dequantize_linear(at: Site, g: ir.Value) -> Gradients:
 
 def dynamic_quantize_linear(at: Site, g: ir.Value) -> Gradients:
     """As QuantizeLinear, scale and zero point taken as constants: dx = dq / s where q does not saturate."""
+    if at.cotangents[0] is None:
+        return [None]
     return [_straight_through(at, g, at.branch.forward(at.node.outputs[1]))]
 
 

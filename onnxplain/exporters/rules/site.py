@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,12 +81,12 @@ class Site:
             return self.branch.Reshape(cotangent, self.branch.Shape(self.raw(index)))
         return self.branch.Reshape(cotangent, [-1 if isinstance(size, str) else size for size in shape])
 
-    def expand_to_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
-        """A cotangent with axes of size 1, repeated to the shape of input `index`."""
-        shape = self.input_dims(index)
-        # Expand broadcasts both ways: a 1 keeps the cotangent's own size, which is right for all but reduced axes.
-        if all(isinstance(size, int) for size in shape[1:]):
-            return self.branch.Expand(cotangent, [1 if isinstance(size, str) else size for size in shape])
+    def expand_to_input(self, cotangent: ir.Value, axes: Collection[int], index: int = 0) -> ir.Value:
+        """A cotangent of size 1 along `axes`, repeated to the shape of input `index`."""
+        # Expand broadcasts both ways: a 1 keeps the cotangent's own size.
+        sizes = [size if axis in axes else 1 for axis, size in enumerate(self.input_dims(index))]
+        if all(isinstance(size, int) for size in sizes):
+            return self.branch.Expand(cotangent, [size for size in sizes if isinstance(size, int)])
         return self.branch.Expand(cotangent, self.branch.Shape(self.raw(index)))
 
     def refuse(self, why: str) -> UnsupportedError:

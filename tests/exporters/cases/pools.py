@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tests.exporters.cases.values import distinct, ints
+from tests.exporters.cases.values import distinct, ints, real
 from tests.exporters.graphs import OperatorCase
 
 
@@ -93,3 +91,20 @@ MAX_POOL_CASES = (
     ),
 )
 
+
+def _lp(x: tuple[int, ...], note: str = "", **attributes: Any) -> OperatorCase:
+    return OperatorCase("LpPool", (real(*x),), attributes, note=note)
+
+
+LP_POOL_CASES = (
+    *(_lp((2, 2, 5, 6), kernel_shape=[3, 2], strides=[2, 2], p=p) for p in (1, 2, 3)),
+    _lp((2, 2, 5, 6), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+    _lp((2, 2, 5, 6), "asymmetric", kernel_shape=[3, 2], pads=[0, 1, 2, 0], p=3),
+    _lp((2, 2, 6, 5), kernel_shape=[2, 2], dilations=[2, 3]),
+    _lp((2, 2, 5, 6), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+    _lp((2, 2, 5, 6), kernel_shape=[2, 2], auto_pad="SAME_LOWER"),
+    _lp((2, 2, 5, 6), kernel_shape=[2, 2], auto_pad="VALID", strides=[2, 2]),
+    _lp((2, 2, 3, 4), "full-map", kernel_shape=[3, 4]),
+    _lp((2, 2, 7), "1-D", kernel_shape=[3], strides=[2], pads=[1, 0]),
+    _lp((1, 2, 3, 3, 3), "3-D", kernel_shape=[2, 2, 2], strides=[1, 2, 1]),
+)

@@ -33,10 +33,43 @@ def _matmuls() -> Iterable[OperatorCase]:
         "left-shared": ((3, 4), (2, 4, 2)),
         "both-broadcast": ((2, 1, 2, 3), (3, 3, 2)),
         "stretched-batch": ((1, 2, 3), (3, 3, 2)),
+        "two-vectors": ((4,), (4,)),
+        "vector-matrix": ((3,), (3, 4)),
+        "matrix-vector": ((2, 3), (3,)),
+        "vector-batched": ((3,), (2, 3, 4)),
+        "batched-vector": ((2, 3, 4), (4,)),
+        "vector-heads": ((3,), (2, 2, 3, 4)),
+        "heads-vector": ((2, 2, 3, 4), (4,)),
+        "heads": ((2, 2, 3, 4), (2, 2, 4, 3)),
     }
     for note, (left, right) in shapes.items():
         yield OperatorCase("MatMul", (real(*left), real(*right)), wrt=(0, 1), note=note, open_batch=False)
     yield OperatorCase("MatMul", (real(2, 3), real(3, 4)), note="classifier")
     yield OperatorCase("MatMul", (real(2, 3, 4), real(4, 2)), note="tokens")
+    yield OperatorCase("MatMul", (real(2, 3, 4), real(4)), note="batched-vector")
+    yield OperatorCase("MatMul", (real(2, 2, 3, 4), real(2, 2, 4, 3)), wrt=(0, 1), note="heads")
 
 
+def _einsums() -> Iterable[OperatorCase]:
+    rows = {
+        "bij,jk->bik": ((2, 3, 4), (4, 5)),
+        "bik,bjk->bij": ((2, 3, 4), (2, 5, 4)),
+        "bhid,bhjd->bhij": ((2, 2, 3, 4), (2, 2, 5, 4)),
+        "bhij,bjhd->bihd": ((2, 2, 3, 4), (2, 4, 2, 3)),
+        "i,j->ij": ((3,), (4,)),
+        "i,i->": ((3,), (3,)),
+        "ij,kj->i": ((2, 3), (4, 3)),
+        "ij,jk": ((2, 3), (3, 4)),
+        " bi , i -> b ": ((2, 3), (3,)),
+        "bi,bc->bi": ((2, 3), (2, 4)),
+    }
+    for equation, (left, right) in rows.items():
+        yield OperatorCase("Einsum", (real(*left), real(*right)), {"equation": equation}, wrt=(0, 1), open_batch=False)
+    for equation in ("bij->bji", "bij->bi", "bij->bj", "bij->b", "bij->"):
+        yield OperatorCase("Einsum", (real(2, 3, 4),), {"equation": equation})
+    yield OperatorCase("Einsum", (real(2, 3, 4), real(4, 5)), {"equation": "bij,jk->bik"}, note="tokens")
+    three = (real(2, 3), real(3, 4), real(4, 2))
+    yield OperatorCase("Einsum", three, {"equation": "bi,ij,jk->bk"}, wrt=(0, 1, 2), open_batch=False)
+
+
+PRODUCT_CASES = (*_gemms(), *_matmuls(), *_einsums())

@@ -1,12 +1,10 @@
-"""Convolutions and pools: a window that slides over space."""
+"""Convolutions and their transposes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tests.exporters.cases.values import distinct, ints
+from tests.exporters.cases.values import ints
 from tests.exporters.graphs import OperatorCase
 
 
@@ -55,3 +53,35 @@ CONV_CASES = (
     _conv((1, 4, 3, 3, 3), (4, 2, 2, 2, 2), "3-D", group=2),
 )
 
+
+def _transposed(
+    x: tuple[int, ...], w: tuple[int, ...], note: str = "", bias: bool = False, **attributes: Any
+) -> OperatorCase:
+    maps = w[1] * attributes.get("group", 1)
+    inputs = (ints(*x), ints(*w), ints(maps)) if bias else (ints(*x), ints(*w))
+    return OperatorCase("ConvTranspose", inputs, attributes, note=note, step=1.0)
+
+
+CONV_TRANSPOSE_CASES = (
+    _transposed((2, 4, 3, 4), (4, 3, 3, 2)),
+    _transposed((2, 2, 3, 3), (2, 3, 2, 2), bias=True, strides=[2, 2]),
+    _transposed((2, 2, 4, 3), (2, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
+    _transposed((2, 2, 4, 3), (2, 3, 3, 3), "asymmetric", strides=[2, 2], pads=[1, 0, 0, 2]),
+    _transposed((1, 2, 3, 3), (2, 3, 3, 2), strides=[2, 3], output_padding=[1, 2]),
+    _transposed((1, 4, 3, 3), (4, 2, 3, 2), group=2),
+    _transposed((1, 4, 3, 3), (4, 2, 3, 2), group=2, strides=[2, 2], pads=[1, 0, 1, 1], bias=True),
+    _transposed((1, 3, 3, 3), (3, 1, 2, 2), "depthwise", group=3, strides=[2, 2]),
+    _transposed((1, 2, 3, 4), (2, 3, 3, 2), dilations=[2, 1]),
+    _transposed((1, 2, 3, 3), (2, 3, 2, 2), dilations=[2, 3], strides=[2, 1], pads=[1, 1, 0, 1]),
+    _transposed((1, 2, 3, 4), (2, 3, 3, 2), auto_pad="SAME_UPPER", strides=[2, 2]),
+    _transposed((1, 2, 3, 4), (2, 3, 3, 2), auto_pad="SAME_LOWER", strides=[2, 2]),
+    _transposed((1, 2, 3, 4), (2, 3, 4, 4), auto_pad="SAME_UPPER", strides=[2, 2]),
+    _transposed((1, 2, 3, 4), (2, 3, 3, 4), auto_pad="SAME_LOWER"),
+    _transposed((1, 2, 3, 4), (2, 3, 3, 2), auto_pad="VALID", strides=[2, 2]),
+    _transposed((1, 2, 3, 3), (2, 3, 2, 2), "wide-strides", auto_pad="SAME_UPPER", strides=[3, 3]),
+    _transposed((1, 2, 4, 4), (2, 3, 3, 3), output_shape=[8, 7], strides=[2, 2]),
+    _transposed((1, 2, 4, 4), (2, 3, 3, 3), output_shape=[6, 9], strides=[2, 2]),
+    _transposed((1, 2, 4, 4), (2, 3, 3, 3), output_shape=[8, 7], strides=[2, 2], auto_pad="SAME_UPPER"),
+    _transposed((2, 2, 4), (2, 3, 3), "1-D", strides=[2], pads=[1, 0], output_padding=[1]),
+    _transposed((1, 2, 2, 3, 2), (2, 2, 2, 2, 2), "3-D", strides=[2, 1, 2]),
+)

@@ -1,0 +1,104 @@
+"""Gradients of whole networks, at their first, middle and last maps, against torch.autograd in float64.
+
+The shallow ones run every day, the whole ones with ``make test-networks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from torch import nn
+
+from onnxplain.contract import METADATA_KEY, ModelSpec
+from onnxplain.exporters import export
+from tests.exporters.graphs import open_session
+from tests.exporters.torch_models import images
+from tests.networks.activations import activations
+from tests.networks.reference import autograd, cosine, relative_error
+from tests.networks.table import CLASSES, SHALLOW, WHOLE, Network, build
+
+FIRST, MIDDLE, LAST = 0, 1, 2
+LAST_LAYER_TOLERANCE = 1e-4
+SMOOTH_TOLERANCE = 1e-3
+COSINE = 0.999
+INPUTS = 3
+
+NETWORKS = [*SHALLOW, *(pytest.param(network, marks=pytest.mark.networks) for network in WHOLE)]
+
+
+def _title(value: object) -> str | None:
+    return value.name if isinstance(value, Network) else None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network, in float64 now, and the explainable file made of it; `layers` are first, middle and last."""
+
+    network: Network
+    module: nn.Module
+    session: ort.InferenceSession
+    layers: tuple[str, ...]
+
+    def compare(self, targets: list[int], seed: int) -> list[tuple[list[str], np.ndarray, np.ndarray]]:
+        """Of each layer the parts of the module that give it out, the file's gradient, and torch's."""
+        batch, wanted = images(len(targets), self.network.size_hw, seed), np.array(targets)
+        names = [f"{role}/{layer}" for layer in self.layers for role in ("features", "gradients")]
+        feeds = {"image": batch, "target": wanted, "explain": np.array([True])}
+        arrays = [np.asarray(array) for array in self.session.run(names, feeds)]
+        found = []
+        for features, gradients in zip(arrays[::2], arrays[1::2], strict=True):
+            parts, reference = autograd(self.module, batch, wanted, features)
+            found.append((parts, gradients, reference))
+        return found
+
+
+def _export(network: Network, folder: pytest.TempPathFactory) -> Exported:
+    module, path = build(network), folder.mktemp("network") / "model.onnx"
+    export(module, path, input_size_hw=network.size_hw, layers=("0%", "50%", "auto"))
+    session = open_session(path)
+    spec = ModelSpec.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+    assert len(spec.layers) == LAST + 1
+    return Exported(network, module.double(), session, tuple(layer.name for layer in spec.layers))
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=_title)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    """A network as it is."""
+    with activations(smooth=False):
+        yield _export(request.param, tmp_path_factory)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[row for row in NETWORKS if (row if isinstance(row, Network) else row.values[0]).gated],
+    ids=_title,
+)
+def smoothed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    """A gated network with smooth functions for its gates."""
+    with activations(smooth=True):
+        yield _export(request.param, tmp_path_factory)
+
+
+@pytest.mark.parametrize("targets", [[3], [5, CLASSES - 1]], ids=["one image", "two images"])
+def test_last_map(exported: Exported, targets: list[int]) -> None:
+    parts, gradients, reference = exported.compare(targets, seed=2)[LAST]
+    assert exported.network.last in parts
+    assert relative_error(gradients, reference) < LAST_LAYER_TOLERANCE
+
+
+def test_first_and_middle_map(exported: Exported) -> None:
+    runs = [exported.compare([3, CLASSES - 2], seed) for seed in range(INPUTS)]
+    for layer in (FIRST, MIDDLE):
+        assert np.median([cosine(*run[layer][1:]) for run in runs]) > COSINE
+        if not exported.network.gated:
+            assert np.median([relative_error(*run[layer][1:]) for run in runs]) < SMOOTH_TOLERANCE
+
+
+@pytest.mark.parametrize("targets", [[3], [5, CLASSES - 1]], ids=["one image", "two images"])
+def test_all_maps_behind_smooth_gates(smoothed: Exported, targets: list[int]) -> None:
+    for _, gradients, reference in smoothed.compare(targets, seed=4):
+        assert relative_error(gradients, reference) < SMOOTH_TOLERANCE
