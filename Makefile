@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check format bench clean
+.PHONY: help demo install test test-networks check format bench clean
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
 	@echo "make test     install everything the tests need and run them all"
+	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make bench    measure what the gradient branches cost (minutes)"
@@ -25,6 +26,9 @@ install: $(VENV)/.dev
 
 test: install
 	@$(BIN)/python -m pytest
+
+test-networks: install
+	@$(BIN)/python -m pytest -m networks tests/networks
 
 check: install
 	@$(BIN)/ruff check .

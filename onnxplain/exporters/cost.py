@@ -14,7 +14,7 @@ from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
 from onnxplain.exporters.gate import PREFIX
 from onnxplain.exporters.model_file import load_proto
 from onnxplain.exporters.session import GraphSession
-from onnxplain.exporters.verify import image_batch
+from onnxplain.exporters.trial_images import image_batch
 
 ROUNDS = 15
 

@@ -97,14 +97,14 @@ def _walk_back(
     """Carry `cotangents` over the path's nodes, last to first; `roots` are the values whose gradient is wanted."""
     active_values = set(roots)
     for node in path:
-        if any(source in active_values for source in _sources(node)):
+        # What a step makes does not vary with the layer: the sizes of a Resize, say, that are computed from a Shape.
+        if not _is_standard(node, ZERO) and any(source in active_values for source in _sources(node)):
             active_values.update(node.outputs)
     for node in reversed(path):
         arriving = tuple(cotangents.get(output) for output in node.outputs)
         if all(cotangent is None for cotangent in arriving) or _is_standard(node, ZERO):
             continue
-        if _is_standard(node, CONTROL_FLOW):
-            # Before asking which inputs depend on the layer: a subgraph captures what it reads.
+        if _is_standard(node, CONTROL_FLOW) and any(source in active_values for source in _sources(node)):
             raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
         active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
         if not active:

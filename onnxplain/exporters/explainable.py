@@ -167,9 +167,7 @@ def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: 
         if name not in wanted or name in known:
             continue
         if value not in leading:
-            raise ModelError(
-                f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one"
-            )
+            raise ModelError(f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one")
         if not any(value.name in layer.name for layer in found):
             raise ModelError(
                 f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "

@@ -19,7 +19,8 @@ from onnxplain.exporters.report import ExportReport
 from onnxplain.exporters.roles import find_image_input, find_roles
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
-from onnxplain.exporters.verify import OUTPUT_TOLERANCE, image_batch, verify
+from onnxplain.exporters.trial_images import image_batch
+from onnxplain.exporters.verify import OUTPUT_TOLERANCE, verify
 
 BATCH_TO_TRY = 3
 

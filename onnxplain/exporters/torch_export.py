@@ -19,14 +19,16 @@ from torch.overrides import TorchFunctionMode
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
+from onnxplain.exporters.directional import allowed_error
 from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.layers import AUTO
 from onnxplain.exporters.model_file import prepare, write_proto
 from onnxplain.exporters.report import ExportReport, LayerCheck
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.torch_translation import as_strided
+from onnxplain.exporters.trial_images import image_batch
 from onnxplain.exporters.values import TRANSPARENT, producer_of
-from onnxplain.exporters.verify import allowed_error, image_batch, verify
+from onnxplain.exporters.verify import verify
 
 OPSET = 18
 INPUT_NAME = "image"

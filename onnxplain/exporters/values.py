@@ -125,13 +125,21 @@ def constant_of(value: ir.Value | None) -> np.ndarray | None:
     """The content of a value that depends on initializers only, else None."""
     if value is None or not is_constant(value):
         return None
+    return _content(value, {})
+
+
+def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray | None:
+    """Each value of a constant subgraph is computed once, however many of its nodes read it."""
     node = producer_of(value)
     if node is None:
         return None if value.const_value is None else value.const_value.numpy()
-    operands = [constant_of(source) for source in node.inputs]
-    if node.op_type == "DequantizeLinear":
-        return _dequantize(node, operands)
-    return _evaluate(node, operands)[value.index() or 0]
+    if value not in known:
+        operands = [None if source is None else _content(source, known) for source in node.inputs]
+        if node.op_type == "DequantizeLinear":
+            known[value] = _dequantize(node, operands)
+        else:
+            known.update(zip(node.outputs, _evaluate(node, operands), strict=True))
+    return known[value]
 
 
 def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:

@@ -6,43 +6,25 @@ affine in between; they agree with the directional derivatives of the part behin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, LayerSpec, ModelSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, ModelSpec
 from onnxplain.errors import VerificationError
+from onnxplain.exporters.directional import Run, allowed_error, direction_error
 from onnxplain.exporters.report import Checks, LayerCheck
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.tail import Tail, in_float32
+from onnxplain.exporters.trial_images import image_batch
 from onnxplain.exporters.widen import widen
 
 OUTPUT_TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-5}
-# Beyond these a rule is wrong, not imprecise: float32 gates flip where a ReLU's input is near zero.
-GRADIENT_TOLERANCE = 5e-2
-SMOOTH_GRADIENT_TOLERANCE = 2e-3
-GATED_OPERATORS = frozenset({"Relu", "Clip", "MaxPool", "QuantizeLinear"})
-DIRECTIONS = 6
-# The first step of float64 moves a value by a few times its size, so neighbours that were equal have to lie further
-# apart. The wider ones are for gradients so small that the logits' own rounding hides them at the first.
-STEPS_FLOAT64 = (1e-9, 1e-6, 1e-3)
-TIE_BREAK = 2e-8
-WIDEST_WINDOW = 16
-STEPS_FLOAT32 = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 AFFINE_TOLERANCE = 1e-6
 SEED = 20
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One pass through the explainable graph, gates open; arrays by output name."""
-
-    values: Mapping[str, np.ndarray]
-    captured: Mapping[str, np.ndarray]
 
 
 def verify(
@@ -83,31 +65,6 @@ def _rounds(proto: onnx.ModelProto) -> bool:
     """Whether the graph computes in float16 or in integers."""
     narrow = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     return narrow or any("Quantize" in node.op_type or "Integer" in node.op_type for node in proto.graph.node)
-
-
-def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
-    """Random smooth images as the model takes them: its layout, size, type and preprocessing."""
-    rng = np.random.default_rng(seed)
-    height, width = spec.size_hw
-    preprocessing = spec.preprocessing
-    shape = (count, preprocessing.channel_count)
-    coarse = rng.uniform(0, 255, (*shape, -(-height // 8), -(-width // 8)))
-    pixels = np.repeat(np.repeat(coarse, 8, axis=2), 8, axis=3)[:, :, :height, :width]
-    pixels = np.clip(pixels + rng.normal(0, 20, pixels.shape), 0, 255)
-    mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
-    batch = (np.round(pixels) * preprocessing.scale - mean) / std
-    if spec.layout == "nhwc":
-        batch = batch.transpose(0, 2, 3, 1)
-    dtype = _input_dtype(original, spec)
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        batch = np.clip(np.round(batch), info.min, info.max)
-    return np.ascontiguousarray(batch, dtype=dtype)
-
-
-def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
-    (elem,) = [v.type.tensor_type.elem_type for v in original.graph.input if v.name == spec.name]
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem))
 
 
 def _check_outputs(original: GraphSession, explainable: GraphSession, spec: ModelSpec, batch: np.ndarray) -> float:
@@ -153,7 +110,7 @@ def _open_runs(
     spec: ModelSpec,
     inputs: Sequence[np.ndarray],
     targets: Sequence[int],
-) -> list[dict[int, _Run]]:
+) -> list[dict[int, Run]]:
     """For each input and each target, the values with all gates open."""
     names = [name for layer in spec.layers for name in (layer.features, layer.gradients)]
     runs = []
@@ -161,7 +118,7 @@ def _open_runs(
         captured = base.run({spec.input.name: batch})
         runs.append(
             {
-                target: _Run(explainable.run(_feeds(spec, batch, target, explain=True), names), captured)
+                target: Run(explainable.run(_feeds(spec, batch, target, explain=True), names), captured)
                 for target in targets
             }
         )
@@ -176,7 +133,7 @@ def _feeds(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> di
     }
 
 
-def _check_gradient(layer: LayerSpec, runs: Mapping[int, _Run], targets: Sequence[int]) -> None:
+def _check_gradient(layer: LayerSpec, runs: Mapping[int, Run], targets: Sequence[int]) -> None:
     """Its shape, that it is finite, that it changes with the class."""
     gradients = {target: run.values[layer.gradients] for target, run in runs.items()}
     for target, gradient in gradients.items():
@@ -194,18 +151,13 @@ def _check_gradient(layer: LayerSpec, runs: Mapping[int, _Run], targets: Sequenc
         )
 
 
-def allowed_error(tail: Tail) -> float:
-    """The relative error beyond which a gradient through the tail is refused."""
-    return GRADIENT_TOLERANCE if GATED_OPERATORS & set(tail.operators) else SMOOTH_GRADIENT_TOLERANCE
-
-
 def _check_derivative(
-    layer: LayerSpec, tail: Tail, runs: Sequence[Mapping[int, _Run]], targets: Sequence[int]
+    layer: LayerSpec, tail: Tail, runs: Sequence[Mapping[int, Run]], targets: Sequence[int]
 ) -> LayerCheck:
     """That the gradient is the derivative of the part behind the layer."""
     tail = _working(tail, layer, runs)
     _check_input_dependence(layer, tail, runs, targets)
-    error, allowed = _direction_error(layer, tail, runs[0], targets), allowed_error(tail)
+    error, allowed = direction_error(layer, tail, runs[0], targets), allowed_error(tail)
     if not error <= allowed:
         raise VerificationError(
             f"check 'gradient agrees with finite differences' failed at layer {layer.name!r}: relative error "
@@ -216,7 +168,7 @@ def _check_derivative(
     return LayerCheck(layer.name, error, reference, tail.operators)
 
 
-def _working(tail: Tail, layer: LayerSpec, runs: Sequence[Mapping[int, _Run]]) -> Tail:
+def _working(tail: Tail, layer: LayerSpec, runs: Sequence[Mapping[int, Run]]) -> Tail:
     """The tail to use: float64 where the reference evaluator can run it."""
     run = next(iter(runs[0].values()))
     if tail.dtype is np.float64:
@@ -230,7 +182,7 @@ def _working(tail: Tail, layer: LayerSpec, runs: Sequence[Mapping[int, _Run]]) -
 
 
 def _check_input_dependence(
-    layer: LayerSpec, tail: Tail, runs: Sequence[Mapping[int, _Run]], targets: Sequence[int]
+    layer: LayerSpec, tail: Tail, runs: Sequence[Mapping[int, Run]], targets: Sequence[int]
 ) -> None:
     """The same gradient at two inputs is right only where the tail is affine between them."""
     one, other = (run[targets[0]] for run in runs)
@@ -247,55 +199,3 @@ def _check_input_dependence(
             f"check 'gradient changes with the input' failed at layer {layer.name!r}: two images have the same "
             f"gradient, but the graph behind the layer bends by {bend:.1e} between them"
         )
-
-
-def _direction_error(layer: LayerSpec, tail: Tail, runs: Mapping[int, _Run], targets: Sequence[int]) -> float:
-    """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst target."""
-    # Features and captured values are those of the forward pass, whatever the target.
-    run = runs[targets[0]]
-    features = run.values[layer.features].astype(np.float64)
-    gradients = np.stack([runs[target].values[layer.gradients].astype(np.float64) for target in targets])
-    scale = float(np.sqrt(np.mean(features**2))) or 1.0
-    exact = tail.dtype is np.float64
-    if exact:
-        features = _off_the_ties(features, TIE_BREAK * scale)
-    best = np.full(len(targets), np.inf)
-    for step in STEPS_FLOAT64 if exact else STEPS_FLOAT32:
-        best = np.fmin(best, _errors_at_step(tail, run, features, gradients, targets, step * scale))
-        if exact and best.max() <= allowed_error(tail):
-            break
-    return float(best.max())
-
-
-def _off_the_ties(features: np.ndarray, amount: float) -> np.ndarray:
-    """Lower each position a little more than the one before it; raise those at the very top instead.
-
-    Where features are exactly equal (0 behind a ReLU, 6 behind a ReLU6, integers of a quantized file) a pool or
-    a bound behind them has no derivative. Moved so, the first of the equals wins and what lies on a bound lies
-    beyond it, which is what the rules say there. `amount` is the distance of two neighbours; a row lies below the
-    one before it by more than a window is wide, so that the order of a window is that of its rows.
-    """
-    rows, columns = features.shape[-2:]
-    depth = 1.0 + WIDEST_WINDOW * np.arange(rows)[:, None] + np.arange(columns)
-    return features + amount * np.where(features == features.max(), 1.0 + depth.max() - depth, -depth)
-
-
-def _errors_at_step(
-    tail: Tail, run: _Run, features: np.ndarray, gradients: np.ndarray, targets: Sequence[int], step: float
-) -> np.ndarray:
-    """The error of each target, float64 (T,)."""
-    found, reference = [], []
-    for direction in _directions(features.shape):
-        forward = tail.evaluate(features + step * direction, run.captured)[0, targets]
-        backward = tail.evaluate(features - step * direction, run.captured)[0, targets]
-        reference.append((forward.astype(np.float64) - backward) / (2 * step))
-        found.append((gradients * direction).reshape(len(targets), -1).sum(1))
-    distance = np.linalg.norm(np.subtract(found, reference), axis=0)
-    scale = np.linalg.norm(reference, axis=0)
-    return np.asarray(distance / np.maximum(scale, np.finfo(np.float64).tiny))
-
-
-def _directions(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(SEED)
-    for _ in range(DIRECTIONS):
-        yield rng.standard_normal(shape)

@@ -94,7 +94,7 @@ EDGE_CASES = (
     (OperatorCase("Min", (TIED, np.array([[1.0, 2.0, 0.0]]))), lambda x: torch.minimum(x, torch.tensor([[1.0, 2, 0]]))),
     (
         OperatorCase("Max", (TIED, np.array([[1.0, 2.0, 0.0]]), np.array([[1.0, 0.0, 0.0]])), note="three"),
-        lambda x: torch.stack([x, torch.tensor([[1.0, 2, 0]]), torch.tensor([[1.0, 0, 0]])]).amax(0),
+        lambda x: torch.stack([x, *torch.tensor([[[1.0, 2, 0]] * 2, [[1.0, 0, 0]] * 2])]).amax(0),
     ),
     (OperatorCase("ReduceMax", (TIED, np.array([1]))), lambda x: x.amax(1, keepdim=True)),
     (OperatorCase("ReduceMin", (TIED, np.array([1]))), lambda x: x.amin(1, keepdim=True)),
@@ -135,7 +135,28 @@ EDGE_CASES = (
         for exponent in (0.0, 1.0, 2.0, 3.0)
     ),
     (OperatorCase("Pow", (BASES, np.array([0.0, 1.0, 2.0, 3.0]))), lambda x: x ** torch.tensor([0.0, 1, 2, 3])),
-    # Kinks, bounds, and far from them.
+)
+
+
+@pytest.mark.parametrize(("case", "function"), EDGE_CASES, ids=lambda value: getattr(value, "id", ""))
+def test_edges_are_as_in_torch(case: OperatorCase, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    found, reference = _beside_torch(case, function)
+    np.testing.assert_allclose(found, reference, rtol=1e-5, atol=1e-12)
+
+
+def _beside_torch(
+    case: OperatorCase, function: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The emitted gradient and autograd's, for a cotangent that counts up from 1."""
+    x = torch.tensor(case.array(0), dtype=torch.float32, requires_grad=True)
+    y = function(x)
+    cotangent = np.arange(1.0, y.numel() + 1).reshape(y.shape)
+    (reference,) = torch.autograd.grad(y, x, torch.tensor(cotangent, dtype=torch.float32))
+    return case.emitted_gradient(0, cotangent, open_batch=False), reference.numpy()
+
+
+# At the kinks, on the bounds, and far from them, where ONNX Runtime's own functions are good to 1e-6 only.
+CURVES = (
     *((OperatorCase(operator, (KINKS,)), function) for operator, function in ACTIVATIONS.items()),
     (OperatorCase("Elu", (KINKS,), {"alpha": 0.5}), lambda x: functional.elu(x, 0.5)),
     (OperatorCase("LeakyRelu", (KINKS,), {"alpha": -0.5}), lambda x: functional.leaky_relu(x, -0.5)),
@@ -153,14 +174,10 @@ EDGE_CASES = (
 )
 
 
-@pytest.mark.parametrize(("case", "function"), EDGE_CASES, ids=lambda value: getattr(value, "id", ""))
-def test_edges_are_as_in_torch(case: OperatorCase, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    x = torch.tensor(case.array(0), dtype=torch.float32, requires_grad=True)
-    y = function(x)
-    cotangent = np.arange(1.0, y.numel() + 1).reshape(y.shape)
-    (reference,) = torch.autograd.grad(y, x, torch.tensor(cotangent, dtype=torch.float32))
-    found = case.emitted_gradient(0, cotangent, open_batch=False)
-    np.testing.assert_allclose(found, reference.numpy(), rtol=1e-5, atol=1e-12)
+@pytest.mark.parametrize(("case", "function"), CURVES, ids=lambda value: getattr(value, "id", ""))
+def test_curves_are_as_in_torch(case: OperatorCase, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    found, reference = _beside_torch(case, function)
+    np.testing.assert_allclose(found, reference, rtol=1e-4, atol=2e-6)
 
 
 # Where torch has no such operator, or another convention: (case, expected gradient of the sum).
@@ -343,7 +360,7 @@ REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
     "Resize rounded aspect": (
         OperatorCase(
             "Resize",
-            (_MAP, None, None, np.array([7, 6])),
+            (np.ones((1, 2, 4, 6)), None, None, np.array([7, 8])),
             {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger", "mode": "linear"},
             note="sizes",
         ),

@@ -18,7 +18,8 @@ from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.model_file import prepare
 from onnxplain.exporters.report import Checks
 from onnxplain.exporters.tail import in_float32
-from onnxplain.exporters.verify import image_batch, verify
+from onnxplain.exporters.trial_images import image_batch
+from onnxplain.exporters.verify import verify
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, node, plain_model
 
 EARLY_SHAPE = (1, 4, *SIZE_HW)

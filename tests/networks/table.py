@@ -34,8 +34,9 @@ class Network:
 def build(network: Network) -> nn.Module:
     """The network in evaluation mode, the same at every call, none of its parts an identity.
 
-    No part overwrites its input, so that the map before it can be compared. Batch normalizations get the statistics of what they see, then moved at random, so that activations neither
-    vanish nor explode with depth. Heads that are initialised to zero are not left so.
+    No part overwrites its input, so that the map before it can be compared. Batch normalizations get the statistics of
+    what they see, then moved at random, so that activations neither vanish nor explode with depth. Heads that are
+    initialised to zero are not left so.
     """
     torch.manual_seed(0)
     module = network.build()

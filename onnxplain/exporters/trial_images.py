@@ -1,0 +1,34 @@
+"""Random images to try a graph on, as the model takes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from onnxplain.contract import InputSpec
+
+
+def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
+    """Random smooth images as the model takes them: its layout, size, type and preprocessing."""
+    rng = np.random.default_rng(seed)
+    height, width = spec.size_hw
+    preprocessing = spec.preprocessing
+    shape = (count, preprocessing.channel_count)
+    coarse = rng.uniform(0, 255, (*shape, -(-height // 8), -(-width // 8)))
+    pixels = np.repeat(np.repeat(coarse, 8, axis=2), 8, axis=3)[:, :, :height, :width]
+    pixels = np.clip(pixels + rng.normal(0, 20, pixels.shape), 0, 255)
+    mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
+    batch = (np.round(pixels) * preprocessing.scale - mean) / std
+    if spec.layout == "nhwc":
+        batch = batch.transpose(0, 2, 3, 1)
+    dtype = _input_dtype(original, spec)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        batch = np.clip(np.round(batch), info.min, info.max)
+    return np.ascontiguousarray(batch, dtype=dtype)
+
+
+def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
+    (elem,) = [v.type.tensor_type.elem_type for v in original.graph.input if v.name == spec.name]
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem))
