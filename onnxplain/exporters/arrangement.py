@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.contract import Layout
+from onnxplain.exporters.axes import Axes, axes_of_map, form_of_axes, reshape_axes, transpose_axes
 from onnxplain.exporters.branch import Branch
 from onnxplain.exporters.values import Dims, constant_of, int_attribute, is_constant, maybe_dims
 
@@ -91,13 +92,39 @@ class Arrangement:
 def arrange(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, Arrangement]:
     """The arrangement of every value that has one."""
     found: dict[ir.Value, Arrangement] = {}
+    taken_apart: dict[ir.Value, Axes] = {}
     _note(found, image, layout, None)
     for node in graph:
         for output in node.outputs[:1] if node.op_type != "Split" else node.outputs:
             known = _of_output(node, output, found)
             if known is not None:
                 _note(found, output, known.form, known)
+            elif node.op_type in ("Reshape", "Transpose"):
+                _follow_axes(node, output, found, taken_apart)
     return found
+
+
+def _follow_axes(
+    node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangement], taken_apart: dict[ir.Value, Axes]
+) -> None:
+    """Through a Reshape or Transpose that takes a map apart, or puts it together again."""
+    source, shape = node.inputs[0], maybe_dims(output)
+    if source is None or shape is None:
+        return
+    axes, arrangement = taken_apart.get(source), found.get(source)
+    if axes is None and arrangement is not None and (arrangement.form == "nchw" or arrangement.form == "nhwc"):
+        axes = axes_of_map(arrangement.form, maybe_dims(source) or ())
+    if axes is None:
+        return
+    if node.op_type == "Reshape":
+        axes = reshape_axes(axes, shape)
+    else:
+        axes = transpose_axes(axes, tuple(node.attributes.get_ints("perm", ())))
+    if axes is not None:
+        taken_apart[output] = axes
+        form = form_of_axes(axes)
+        if form is not None:
+            _note(found, output, form, None)
 
 
 def channels_of(value: ir.Value, arrangement: Arrangement) -> int | None:

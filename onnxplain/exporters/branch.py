@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.values import FLOATS, RESHAPING, TRANSPARENT, is_constant, producer_of
+from onnxplain.exporters.values import FLOATS, RESHAPING, TRANSPARENT, dims, int_attribute, is_constant, producer_of
 
 NARROW = FLOATS - {ir.DataType.FLOAT}
 
@@ -99,13 +99,38 @@ class Branch:
         node = producer_of(value)
         if value in self._made or node is None or not (node.graph is None or is_constant(value)):
             return self._inside.get(value, value)
-        if value not in self._inside:
+        if value in self._inside:
+            return self._inside[value]
+        if node.op_type == "DequantizeLinear" and not int_attribute(node, "block_size", 0):
+            self._inside[value] = self._dequantized(node)
+        else:
             # Expansions compute in float32, their own and their operands' constants too; constant subgraphs of the
             # main graph in the types they have.
             bring = self.forward if node.graph is None else self.raw
             operands = [None if source is None else bring(source) for source in node.inputs]
             self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
         return self._inside[value]
+
+    def _dequantized(self, node: ir.Node) -> ir.Value:
+        """(q − z) · s of constants.
+
+        Not by a DequantizeLinear: in front of a product ONNX Runtime 1.31 makes that part of an integer kernel, looks
+        for the weight inside the subgraph, and fails to load the file.
+        """
+        quantized, scale, zero = (*node.inputs, None)[:3]
+        assert quantized is not None and scale is not None
+        rank, axis = len(dims(quantized)), int_attribute(node, "axis", 1)
+
+        def along(factor: ir.Value) -> ir.Value:
+            """A scalar, or one entry per slice along the axis, as float32 that broadcasts."""
+            number = self.Cast(self.raw(factor), to=ir.DataType.FLOAT)
+            others = [other for other in range(rank) if other != axis % rank]
+            return self.Unsqueeze(number, others) if len(dims(factor)) == 1 and others else number
+
+        centred = self.Cast(self.raw(quantized), to=ir.DataType.FLOAT)
+        if zero is not None:
+            centred = self.Sub(centred, along(zero))
+        return self.Mul(centred, along(scale))
 
     def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
         """A cotangent times a constant vector over its channels, remembered for `unscaled`."""

@@ -9,17 +9,16 @@ import numpy as np
 
 from onnxplain.contract import LayerSpec
 from onnxplain.exporters.tail import Tail
+from onnxplain.exporters.ties import features_off_the_ties
 
 # Beyond these a rule is wrong, not imprecise: float32 gates flip where a ReLU's input is near zero.
 GRADIENT_TOLERANCE = 5e-2
 SMOOTH_GRADIENT_TOLERANCE = 2e-3
-GATED_OPERATORS = frozenset({"Relu", "Clip", "MaxPool", "QuantizeLinear"})
+GATED_OPERATORS = frozenset({"Clip", "MaxPool", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Relu"})
 DIRECTIONS = 6
 # The first step of float64 moves a value by a few times its size, so neighbours that were equal have to lie further
 # apart. The wider ones are for gradients so small that the logits' own rounding hides them at the first.
 STEPS_FLOAT64 = (1e-9, 1e-6, 1e-3)
-TIE_BREAK = 2e-8
-WIDEST_WINDOW = 16
 STEPS_FLOAT32 = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 SEED = 20
 
@@ -46,26 +45,13 @@ def direction_error(layer: LayerSpec, tail: Tail, runs: Mapping[int, Run], targe
     scale = float(np.sqrt(np.mean(features**2))) or 1.0
     exact = tail.dtype is np.float64
     if exact:
-        features = _off_the_ties(features, TIE_BREAK * scale)
+        features = features_off_the_ties(features)
     best = np.full(len(targets), np.inf)
     for step in STEPS_FLOAT64 if exact else STEPS_FLOAT32:
         best = np.fmin(best, _errors_at_step(tail, run, features, gradients, targets, step * scale))
         if exact and best.max() <= allowed_error(tail):
             break
     return float(best.max())
-
-
-def _off_the_ties(features: np.ndarray, amount: float) -> np.ndarray:
-    """Lower each position a little more than the one before it; raise those at the very top instead.
-
-    Where features are exactly equal (0 behind a ReLU, 6 behind a ReLU6, integers of a quantized file) a pool or
-    a bound behind them has no derivative. Moved so, the first of the equals wins and what lies on a bound lies
-    beyond it, which is what the rules say there. `amount` is the distance of two neighbours; a row lies below the
-    one before it by more than a window is wide, so that the order of a window is that of its rows.
-    """
-    rows, columns = features.shape[-2:]
-    depth = 1.0 + WIDEST_WINDOW * np.arange(rows)[:, None] + np.arange(columns)
-    return features + amount * np.where(features == features.max(), 1.0 + depth.max() - depth, -depth)
 
 
 def _errors_at_step(

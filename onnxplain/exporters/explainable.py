@@ -168,7 +168,7 @@ def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: 
             continue
         if value not in leading:
             raise ModelError(f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one")
-        if not any(value.name in layer.name for layer in found):
+        if not any(name in layer.name for layer in found):
             raise ModelError(
                 f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
                 "several positions, or tokens that stand for one"

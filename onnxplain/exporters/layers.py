@@ -163,6 +163,20 @@ def _listed(layers: Sequence[Layer]) -> str:
     return ", ".join(names)
 
 
+WEIGHT_INPUT = {
+    "Conv": 1,
+    "ConvInteger": 1,
+    "ConvTranspose": 1,
+    "FusedConv": 1,
+    "FusedMatMul": 1,
+    "Gemm": 1,
+    "MatMul": 1,
+    "MatMulInteger": 1,
+    "QLinearConv": 3,
+    "QLinearMatMul": 3,
+}
+
+
 def _is_quantized_later(value: ir.Value) -> bool:
     """Whether the value is the inside of a quantized operator, used by nothing but its QuantizeLinear."""
     consumers = list(value.consumers())
@@ -170,16 +184,17 @@ def _is_quantized_later(value: ir.Value) -> bool:
 
 
 def multiply_adds(node: ir.Node) -> int:
-    """Multiply-adds of one image through a Conv, ConvTranspose, Gemm or MatMul; 0 for everything else."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or is_constant(node.outputs[0]):
+    """Multiply-adds of one image through a product with weights; 0 for everything else."""
+    index = WEIGHT_INPUT.get(node.op_type)
+    if index is None or is_constant(node.outputs[0]):
         return 0
-    out = maybe_dims(node.outputs[0])
-    weight = None if node.inputs[1] is None else maybe_dims(node.inputs[1])
+    out, factor = maybe_dims(node.outputs[0]), node.inputs[index]
+    weight = None if factor is None else maybe_dims(factor)
     if out is None or weight is None or not all(isinstance(size, int) for size in (*out[1:], *weight)):
         return 0
     out_sizes = [size for size in out[1:] if isinstance(size, int)]
     weight_sizes = [size for size in weight if isinstance(size, int)]
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "ConvInteger", "FusedConv", "QLinearConv"):
         return math.prod(out_sizes) * math.prod(weight_sizes[1:])
     if node.op_type == "ConvTranspose":
         source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])

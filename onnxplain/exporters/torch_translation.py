@@ -21,8 +21,8 @@ def as_strided(
     """
     shape = None if tensor.shape is None else list(tensor.shape)
     if shape is not None and not storage_offset and _reads_in_order(shape, size, stride):
-        return op.Identity(tensor)
-    return aten_as_strided(tensor, size, stride, storage_offset)
+        return op.Identity(tensor)  # type: ignore[type-var]
+    return aten_as_strided(tensor, size, stride, storage_offset)  # type: ignore[no-any-return]
 
 
 def _reads_in_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[Any]) -> bool:

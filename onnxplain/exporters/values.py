@@ -138,7 +138,8 @@ def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray |
         if node.op_type == "DequantizeLinear":
             known[value] = _dequantize(node, operands)
         else:
-            known.update(zip(node.outputs, _evaluate(node, operands), strict=True))
+            outputs = [output for output in node.outputs if output.name]
+            known.update(zip(outputs, _evaluate(node, operands), strict=True))
     return known[value]
 
 

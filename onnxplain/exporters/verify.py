@@ -64,7 +64,9 @@ def verify(
 def _rounds(proto: onnx.ModelProto) -> bool:
     """Whether the graph computes in float16 or in integers."""
     narrow = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    return narrow or any("Quantize" in node.op_type or "Integer" in node.op_type for node in proto.graph.node)
+    return narrow or any(
+        kind in node.op_type for node in proto.graph.node for kind in ("Quantize", "Integer", "QLinear")
+    )
 
 
 def _check_outputs(original: GraphSession, explainable: GraphSession, spec: ModelSpec, batch: np.ndarray) -> float:

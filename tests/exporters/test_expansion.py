@@ -203,7 +203,7 @@ def _if() -> list[onnx.NodeProto]:
 
 def _loop() -> list[onnx.NodeProto]:
     inputs = [info("i", onnx.TensorProto.INT64, []), info("go", BOOL, []), info("carried", FLOAT, ["N", 3, 4])]
-    outputs = [info("go_on", BOOL, []), info("next", FLOAT, None)]
+    outputs = [info("go_on", BOOL, []), info("next", FLOAT, ["N", 3, 4])]
     body = onnx.helper.make_graph(
         [make("Identity", ["go"], ["go_on"]), make("Relu", ["carried"], ["next"])], "body", inputs, outputs
     )
@@ -225,7 +225,9 @@ def test_control_flow_is_refused_by_name(operator: str, nodes: list[onnx.NodePro
     """Also where only a subgraph reads the layer, and where a way around it would leave part of the gradient."""
     constants = {"yes": np.array(True), "trips": np.array(2)}
     last = make("Add", ["a", "x"], ["y"]) if residual else make("Neg", ["a"], ["y"])
-    model = prepare(model_of([*nodes, last], constants))
+    proto = model_of([*nodes, last], constants)
+    proto.graph.output[0].CopyFrom(info("y", FLOAT, ["N", 3, 4]))
+    model = prepare(proto)
     with pytest.raises(UnsupportedError, match=f"no gradient for {operator} .*the_flow.*control flow on the path"):
         run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
 

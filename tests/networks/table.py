@@ -162,7 +162,7 @@ def _swin() -> nn.Module:
     from tests.networks.vision import swin_transformer
 
     return swin_transformer.SwinTransformer(
-        [4, 4], embed_dim=24, depths=[2, 2], num_heads=[2, 4], window_size=[4, 4], num_classes=CLASSES
+        [4, 4], embed_dim=24, depths=[2, 1], num_heads=[2, 4], window_size=[4, 4], num_classes=CLASSES
     )
 
 
@@ -190,9 +190,9 @@ SHALLOW = (
     Network(
         "swin of timm",
         _timm(
-            "swin_tiny_patch4_window7_224", img_size=64, window_size=4, depths=(2, 2), num_heads=(2, 4), embed_dim=24
+            "swin_tiny_patch4_window7_224", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
         ),
-        "layers.1",
+        "norm",
         gated=False,
     ),
 )
@@ -240,5 +240,5 @@ WHOLE = (
     ),
     Network("Swin-T", _factory("swin_transformer", "swin_t"), "norm", (224, 224), gated=False),
     Network("SwinV2-T", _factory("swin_transformer", "swin_v2_t"), "norm", (256, 256), gated=False),
-    Network("Swin-T of timm", _timm("swin_tiny_patch4_window7_224"), "layers.3", (224, 224), gated=False),
+    Network("Swin-T of timm", _timm("swin_tiny_patch4_window7_224"), "norm", (224, 224), gated=False),
 )

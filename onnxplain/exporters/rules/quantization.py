@@ -29,10 +29,13 @@ def dequantize_linear(at: Site, g: ir.Value) -> Gradients:
 
 
 def dynamic_quantize_linear(at: Site, g: ir.Value) -> Gradients:
-    """As QuantizeLinear, scale and zero point taken as constants: dx = dq / s where q does not saturate."""
+    """As QuantizeLinear, scale and zero point taken as constants: dx = dq / s.
+
+    The range is that of the values themselves: the largest lies at its end, but nothing lies beyond.
+    """
     if at.cotangents[0] is None:
         return [None]
-    return [_straight_through(at, g, at.branch.forward(at.node.outputs[1]))]
+    return [at.branch.Div(g, at.branch.forward(at.node.outputs[1]))]
 
 
 def conv_integer(at: Site, g: ir.Value) -> Gradients:

@@ -94,7 +94,7 @@ def _resize_matrix(
 
 
 def _matrix(operator: str, attributes: Mapping[str, Any], size_in: int, *operands: np.ndarray | None) -> np.ndarray:
-    """float32 [size_out, size_in]: what the operator makes of unit vectors along axis 2, at entry 0 of the last axis."""
+    """float32 [size_out, size_in]: the operator on unit vectors along axis 2, read at entry 0 of the last axis."""
     unit = np.eye(size_in, dtype=np.float32).reshape(size_in, 1, size_in, 1)
     names = [f"operand_{index}" if array is not None else "" for index, array in enumerate(operands)]
     graph = onnx.helper.make_graph(
