@@ -60,7 +60,7 @@ def _function_body(node: ir.Node, opset: int) -> Expansion | None:
     if schema.has_function:  # type: ignore[attr-defined]
         function = schema.function_body
     elif schema.has_context_dependent_function:  # type: ignore[attr-defined]
-        types = [_type_proto(source).SerializeToString() for source in node.inputs]
+        types = [type_proto(source).SerializeToString() for source in node.inputs]
         text = schema.get_context_dependent_function(  # type: ignore[attr-defined]
             proto.SerializeToString(), types
         )
@@ -118,7 +118,8 @@ def _bound(attr: ir.Attr, given: Mapping[str, ir.Attr]) -> ir.Attr | None:
     return None if found is None else ir.Attr(attr.name, found.type, found.value)
 
 
-def _type_proto(value: ir.Value | None) -> onnx.TypeProto:
+def type_proto(value: ir.Value | None) -> onnx.TypeProto:
+    """The value's type and shape as protobuf, as far as they are known."""
     if value is None or value.dtype is None:
         return onnx.TypeProto()
     shape = None if value.shape is None else [dim if isinstance(dim, int) else dim.value for dim in value.shape]
@@ -141,7 +142,7 @@ def _infer(expansion: Expansion, node: ir.Node, opset: int) -> None:
         if array is not None and array.size <= 1024:
             initializers.append(onnx.numpy_helper.from_array(array, name))
         else:
-            inputs.append(onnx.helper.make_value_info(name, _type_proto(source)))
+            inputs.append(onnx.helper.make_value_info(name, type_proto(source)))
     graph = onnx.helper.make_graph(
         [ir.to_proto(inner) for inner in expansion.nodes],
         "made_of",

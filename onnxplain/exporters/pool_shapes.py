@@ -6,6 +6,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from onnxplain.exporters.branch import Branch
+from onnxplain.exporters.fused_shapes import infer_behind_fused
 from onnxplain.exporters.rules.site import Site
 from onnxplain.exporters.rules.window import pooled_size, read_window
 from onnxplain.exporters.values import downstream, maybe_dims
@@ -21,6 +22,8 @@ def infer_shapes(model: ir.Model) -> None:
     """
     infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
     infer(model)
+    while infer_behind_fused(model.graph):
+        infer(model)
     for node in model.graph:
         if node.op_type in POOLS and _correct(node):
             for later in downstream(node.outputs[0]):

@@ -32,7 +32,7 @@ def _dequantize(tail: TailBuilder, node: ir.Node) -> None:
 def _dynamic_quantize(tail: TailBuilder, node: ir.Node) -> None:
     """q₀ + (x − x₀) / s: nothing lies beyond the range, and scale and zero point stay those of the run."""
     change = _change(tail, node, tail.capture(node.outputs[1]))
-    tail.emit("Add", [tail.hold(node.outputs[0]), change], name_of(node.outputs[0]))
+    tail.emit("Add", [tail.capture(node.outputs[0]), change], name_of(node.outputs[0]))
 
 
 def _change(tail: TailBuilder, node: ir.Node, scale: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 TIE_BREAK = 2e-8
 # In steps of a quantized value: its own margin and distances, wider than what the moved features make of it, but far
 # from the next integer.
-INTEGER_MARGIN, INTEGER_TIE_BREAK = 1e-2, 2e-4
+INTEGER_MARGIN, INTEGER_TIE_BREAK = 2e-3, 1e-5
 WIDEST_WINDOW = 16
 
 

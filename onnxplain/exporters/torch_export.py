@@ -302,9 +302,12 @@ class _Results(TorchFunctionMode):
 
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.requires_grad:
-            self.tensors.append(result)
-        return result
+        if not isinstance(result, torch.Tensor) or not result.requires_grad:
+            return result
+        self.tensors.append(result)
+        # What follows may overwrite the result (``out += identity``): it gets a copy, but for views and operands.
+        shared = result._is_view() or any(result is operand for operand in args)
+        return result if shared else result.clone()
 
 
 def _is_same(tensor: torch.Tensor, features: np.ndarray, arrangement: Arrangement) -> bool:

@@ -226,7 +226,7 @@ def test_control_flow_is_refused_by_name(operator: str, nodes: list[onnx.NodePro
     constants = {"yes": np.array(True), "trips": np.array(2)}
     last = make("Add", ["a", "x"], ["y"]) if residual else make("Neg", ["a"], ["y"])
     proto = model_of([*nodes, last], constants)
-    proto.graph.output[0].CopyFrom(info("y", FLOAT, ["N", 3, 4]))
+    proto.graph.value_info.append(info("a", FLOAT, ["N", 3, 4]))
     model = prepare(proto)
     with pytest.raises(UnsupportedError, match=f"no gradient for {operator} .*the_flow.*control flow on the path"):
         run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})

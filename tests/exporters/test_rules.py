@@ -13,7 +13,7 @@ from onnxplain.exporters.expansion import FUSED
 from onnxplain.exporters.model_file import prepare
 from onnxplain.exporters.rules import BROADCASTING, MANY_OUTPUTS, RULES, ZERO, Gradients, Rule, Site
 from tests.exporters.cases import BODY_CASES, FUSED_CASES, OPERATOR_CASES, RULE_CASES
-from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
+from tests.exporters.graphs import OperatorCase, relative_error, run_gradient, session
 
 TOLERANCE = 5e-6
 HALF_TOLERANCE = 1e-2
@@ -54,6 +54,13 @@ def test_gradient_agrees_with_central_differences(case: OperatorCase) -> None:
             assert relative_error(found, reference) < TOLERANCE, (
                 f"input {wrt}, batch {'open' if open_batch else 'fixed'}"
             )
+
+
+@pytest.mark.parametrize("case", OPERATOR_CASES, ids=lambda case: case.id)
+def test_the_reference_is_what_onnxruntime_computes(case: OperatorCase) -> None:
+    feeds = {f"x{index}": case.array(index).astype(np.float32) for index in case.wrt}
+    (found,) = session(case.model(np.float32, open_batch=False)).run([case.seeded], feeds)
+    assert relative_error(found, case.forward({})) < 1e-5
 
 
 def test_the_tables_cover_every_rule() -> None:

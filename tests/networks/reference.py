@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,24 @@ SAME_MAP = 1e-4
 
 
 def autograd(
-    network: nn.Module, batch: np.ndarray, targets: np.ndarray, features: np.ndarray
-) -> tuple[list[str], np.ndarray]:
-    """What gives out the map `features`, and d target / d features, [N, K, h, w].
+    network: nn.Module, batch: np.ndarray, targets: np.ndarray, maps: Sequence[np.ndarray]
+) -> list[tuple[list[str], np.ndarray]]:
+    """For each of the `maps` what gives it out, and d target / d map, [N, K, h, w].
 
-    The network computes in float64. Inside it the map may have its channels last, or be tokens behind others. What
+    The network computes in float64. Inside it a map may have its channels last, or be tokens behind others. What
     gives it out are functions (``relu``, ``cat``) and parts (``layer4.2``), the innermost first.
     """
     with _Recorder(network) as recorder:
         logits = network(torch.tensor(batch, dtype=torch.float64, requires_grad=True))
-    found = [(name, tensor) for name, tensor in recorder.outputs if _is_map(tensor, features)]
-    assert found, f"the network computes no map of shape {features.shape} with these values"
+    names, tensors = [], []
+    for features in maps:
+        found = [(name, tensor) for name, tensor in recorder.outputs if _is_map(tensor, features)]
+        assert found, f"the network computes no map of shape {features.shape} with these values"
+        names.append([name for name, _ in found])
+        tensors.append(found[0][1])
     scalar = logits.gather(1, torch.tensor(targets)[:, None]).sum()
-    (gradient,) = torch.autograd.grad(scalar, found[0][1])
-    in_map_form = as_map(gradient.numpy(), features.shape)
-    assert in_map_form is not None
-    return [name for name, _ in found], in_map_form
+    gradients = [as_map(g.numpy(), f.shape) for g, f in zip(torch.autograd.grad(scalar, tensors), maps, strict=True)]
+    return [(name, gradient) for name, gradient in zip(names, gradients, strict=True) if gradient is not None]
 
 
 class _Recorder(TorchFunctionMode):
@@ -56,7 +58,9 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
         self._keep(getattr(function, "__name__", ""), output)
-        return output
+        # What follows may overwrite the output (``out += identity``): it gets a copy, but for views and operands.
+        is_new = isinstance(output, torch.Tensor) and not output._is_view() and all(output is not a for a in args)
+        return output.clone() if is_new else output
 
     def _keep(self, name: str, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.is_floating_point() and output.requires_grad:

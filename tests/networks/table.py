@@ -62,19 +62,20 @@ def build(network: Network) -> nn.Module:
     return module.eval()
 
 
-def _factory(family: str, name: str, **options: object) -> Callable[[], nn.Module]:
-    """A network of torchvision by family and name; imported when it is built."""
+def _torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
+    """A network of torchvision by name; imported when it is built."""
 
     def make() -> nn.Module:
-        from tests.networks import vision
+        from tests.networks.vision import get_model
 
-        module: nn.Module = getattr(getattr(vision, family), name)(weights=None, num_classes=CLASSES, **options)
-        return module
+        return get_model(name, weights=None, num_classes=CLASSES, **options)
 
     return make
 
 
 def _timm(name: str, **options: object) -> Callable[[], nn.Module]:
+    """A network of timm by name."""
+
     def make() -> nn.Module:
         from tests.networks.vision import timm
 
@@ -171,7 +172,7 @@ SHALLOW = (
     Network("resnet", _resnet, "layer4"),
     Network("resnext", functools.partial(_resnet, groups=32, width_per_group=4), "layer4"),
     Network("densenet", _densenet, "relu"),
-    Network("squeezenet", _factory("squeezenet", "squeezenet1_1"), "features.12"),
+    Network("squeezenet", _torchvision("squeezenet1_1"), "features.12"),
     Network("mobilenet-v2", _mobilenet_v2, "features.5"),
     Network("mobilenet-v3", _mobilenet_v3, "features.4"),
     Network("efficientnet", _efficientnet, "features.4", gated=False),
@@ -198,33 +199,33 @@ SHALLOW = (
 )
 
 WHOLE = (
-    Network("VGG-16", _factory("vgg", "vgg16"), "features.30", (224, 224)),
-    Network("ResNet-50", _factory("resnet", "resnet50"), "layer4", (224, 224)),
-    Network("ResNeXt-50", _factory("resnet", "resnext50_32x4d"), "layer4", (224, 224)),
-    Network("DenseNet-121", _factory("densenet", "densenet121"), "relu", (224, 224)),
-    Network("SqueezeNet", _factory("squeezenet", "squeezenet1_0"), "features.12", (224, 224)),
+    Network("VGG-16", _torchvision("vgg16"), "features.30", (224, 224)),
+    Network("ResNet-50", _torchvision("resnet50"), "layer4", (224, 224)),
+    Network("ResNeXt-50", _torchvision("resnext50_32x4d"), "layer4", (224, 224)),
+    Network("DenseNet-121", _torchvision("densenet121"), "relu", (224, 224)),
+    Network("SqueezeNet", _torchvision("squeezenet1_0"), "features.12", (224, 224)),
     Network(
         "GoogLeNet",
-        _factory("googlenet", "googlenet", aux_logits=False, init_weights=False),
+        _torchvision("googlenet", aux_logits=False, init_weights=False),
         "inception5b",
         (224, 224),
     ),
     Network(
         "Inception-v3",
-        _factory("inception", "inception_v3", aux_logits=False, init_weights=False),
+        _torchvision("inception_v3", aux_logits=False, init_weights=False),
         "Mixed_7c",
         (299, 299),
     ),
-    Network("MobileNetV2", _factory("mobilenetv2", "mobilenet_v2"), "features.18", (224, 224)),
-    Network("MobileNetV3", _factory("mobilenetv3", "mobilenet_v3_large"), "features.16", (224, 224)),
-    Network("EfficientNet-B0", _factory("efficientnet", "efficientnet_b0"), "features.8", (224, 224), gated=False),
-    Network("ShuffleNetV2", _factory("shufflenetv2", "shufflenet_v2_x1_0"), "conv5", (224, 224)),
-    Network("RegNetX", _factory("regnet", "regnet_x_400mf"), "trunk_output", (224, 224)),
-    Network("RegNetY", _factory("regnet", "regnet_y_400mf"), "trunk_output", (224, 224)),
-    Network("ConvNeXt-Tiny", _factory("convnext", "convnext_tiny"), "features.7", (224, 224), gated=False),
+    Network("MobileNetV2", _torchvision("mobilenet_v2"), "features.18", (224, 224)),
+    Network("MobileNetV3", _torchvision("mobilenet_v3_large"), "features.16", (224, 224)),
+    Network("EfficientNet-B0", _torchvision("efficientnet_b0"), "features.8", (224, 224), gated=False),
+    Network("ShuffleNetV2", _torchvision("shufflenet_v2_x1_0"), "conv5", (224, 224)),
+    Network("RegNetX", _torchvision("regnet_x_400mf"), "trunk_output", (224, 224)),
+    Network("RegNetY", _torchvision("regnet_y_400mf"), "trunk_output", (224, 224)),
+    Network("ConvNeXt-Tiny", _torchvision("convnext_tiny"), "features.7", (224, 224), gated=False),
     Network(
         "ViT-B/16",
-        _factory("vision_transformer", "vit_b_16"),
+        _torchvision("vit_b_16"),
         "encoder.layers.encoder_layer_11.ln_1",
         (224, 224),
         gated=False,
@@ -238,7 +239,7 @@ WHOLE = (
         (192, 256),
         gated=False,
     ),
-    Network("Swin-T", _factory("swin_transformer", "swin_t"), "norm", (224, 224), gated=False),
-    Network("SwinV2-T", _factory("swin_transformer", "swin_v2_t"), "norm", (256, 256), gated=False),
+    Network("Swin-T", _torchvision("swin_t"), "norm", (224, 224), gated=False),
+    Network("SwinV2-T", _torchvision("swin_v2_t"), "norm", (256, 256), gated=False),
     Network("Swin-T of timm", _timm("swin_tiny_patch4_window7_224"), "norm", (224, 224), gated=False),
 )

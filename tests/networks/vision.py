@@ -1,6 +1,6 @@
 """torchvision beside a torch that it was not built for.
 
-There is no CPU wheel of torchvision for the torch that the tests pin. Its Python part works without its compiled one
+Where its compiled part does not fit (there is no CPU wheel for the torch that the tests pin) its Python part works
 once the two operators are declared that it gives shapes to on import; no network of the table uses them.
 """
 
@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import torch
 
-_OPERATORS = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _OPERATORS.define(f"{_name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+try:
+    import torchvision
+except RuntimeError:
+    _OPERATORS = torch.library.Library("torchvision", "DEF")
+    for _name in ("nms", "qnms"):
+        _OPERATORS.define(f"{_name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
 
-# ruff: noqa: E402
 import timm
 from torchvision.models import (
     convnext,
     densenet,
     efficientnet,
-    googlenet,
-    inception,
+    get_model,
     mobilenetv2,
     mobilenetv3,
     regnet,
     resnet,
     shufflenetv2,
-    squeezenet,
     swin_transformer,
     vgg,
     vision_transformer,
@@ -35,16 +36,15 @@ __all__ = [
     "convnext",
     "densenet",
     "efficientnet",
-    "googlenet",
-    "inception",
+    "get_model",
     "mobilenetv2",
     "mobilenetv3",
     "regnet",
     "resnet",
     "shufflenetv2",
-    "squeezenet",
     "swin_transformer",
     "timm",
+    "torchvision",
     "vgg",
     "vision_transformer",
 ]
