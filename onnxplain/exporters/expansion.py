@@ -78,6 +78,8 @@ def _function_body(node: ir.Node, opset: int) -> Expansion | None:
 
 def _instantiate(function: onnx.FunctionProto, node: ir.Node, defaults: Mapping[str, ir.Attr]) -> Expansion:
     """The body's nodes as detached nodes on the node's own inputs."""
+    if any(attr.type == onnx.AttributeProto.GRAPH for inner in function.node for attr in inner.attribute):
+        raise UnsupportedError(f"no gradient for {describe(node)}: control flow in its function body")
     made = {name for inner in function.node for name in inner.output}
     unmade = [name for name in function.output if name not in made]
     positions = {name: index for index, name in enumerate(function.output)}

@@ -98,7 +98,6 @@ def test_local_functions_are_inlined(node: onnx.NodeProto, function: object) -> 
 
 
 def test_a_body_made_of_bodies() -> None:
-    # AffineGrid's body contains If; of those without, MeanVarianceNormalization and Gelu stand in a row here.
     nodes = [
         make("Gelu", ["x"], ["a"], approximate="tanh"),
         make("MeanVarianceNormalization", ["a"], ["b"], axes=[1, 2]),
@@ -267,6 +266,14 @@ def test_an_unknown_operator_is_refused_by_name_and_node(node: onnx.NodeProto, s
     )
     with pytest.raises(UnsupportedError, match=f"no gradient rule for {says}: choose a later layer, or .*rise"):
         run_gradient(model, "x", {"y": np.ones((2,))}, {"x": X})
+
+
+def test_control_flow_inside_a_body_is_refused() -> None:
+    # AffineGrid's body reads its input inside the branches of an If.
+    nodes = [make("Reshape", ["x", "flat"], ["theta"]), make("AffineGrid", ["theta", "size"], ["y"], name="the_node")]
+    model = prepare(model_of(nodes, {"flat": np.array([-1, 2, 3]), "size": np.array([4, 3, 5, 5])}))
+    with pytest.raises(UnsupportedError, match="no gradient for AffineGrid 'the_node': control flow in its function"):
+        run_gradient(model, "x", {"y": np.ones((4, 5, 5, 2))}, {"x": X})
 
 
 @pytest.mark.parametrize(("attribute", "value"), [("activation", "Softmax"), ("transBatchA", 1)])

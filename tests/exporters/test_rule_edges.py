@@ -1,4 +1,4 @@
-"""Where an operator has no single derivative: ties, bounds, saturation; and forms that are refused."""
+"""Where an operator has no single derivative: ties, bounds, zeros; and what is told at run time only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import onnx.numpy_helper
 import pytest
 import torch
 
-from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.model_file import prepare
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
 
@@ -286,101 +285,3 @@ def test_float16_graphs_are_differentiated_in_float32(case: OperatorCase) -> Non
         found = run_gradient(prepare(case.model(np.float16, open_batch=True)), f"x{wrt}", {"y": cotangent}, feeds)
         assert found.dtype == np.float32
         assert relative_error(found, case.numerical_gradient(wrt, cotangent)) < 2e-3
-
-
-_X, _MAP = np.ones((2, 3)), np.ones((1, 2, 4, 4))
-REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
-    "Conv weight": (OperatorCase("Conv", (_MAP, np.ones((2, 2, 1, 1))), wrt=(1,)), "weight or bias depends"),
-    "Clip bound": (OperatorCase("Clip", (_X, np.array(0.0)), wrt=(1,)), "bound depends"),
-    "Dropout": (OperatorCase("Dropout", (_X, np.array(0.5, np.float32), np.array(True))), "training mode"),
-    "BatchNormalization training": (
-        OperatorCase(
-            "BatchNormalization",
-            (_MAP, *[np.ones(2)] * 4),
-            {"training_mode": 1},
-            outputs=("y", "mean", "variance"),
-        ),
-        "training mode",
-    ),
-    "BatchNormalization scale": (
-        OperatorCase("BatchNormalization", (_MAP, *[np.ones(2)] * 4), wrt=(1,)),
-        "statistics depend",
-    ),
-    "QuantizeLinear scale": (
-        OperatorCase("QuantizeLinear", (_X, np.array(0.1), np.array(0, np.uint8)), wrt=(1,)),
-        "scale depends",
-    ),
-    "ConvTranspose weight": (
-        OperatorCase("ConvTranspose", (_MAP, np.ones((2, 2, 1, 1))), wrt=(1,)),
-        "weight or bias depends",
-    ),
-    "LayerNormalization scale": (
-        OperatorCase("LayerNormalization", (_X, np.ones(3)), wrt=(1,)),
-        "scale or bias depends",
-    ),
-    "InstanceNormalization bias": (
-        OperatorCase("InstanceNormalization", (_MAP, np.ones(2), np.ones(2)), wrt=(2,)),
-        "scale or bias depends",
-    ),
-    "GroupNormalization scale": (
-        OperatorCase("GroupNormalization", (_MAP, np.ones(2), np.ones(2)), {"num_groups": 1}, (1,), opset=21),
-        "scale or bias depends",
-    ),
-    "GroupNormalization before opset 21": (
-        OperatorCase("GroupNormalization", (_MAP, np.ones(1), np.ones(1)), {"num_groups": 1}),
-        "raise the file's opset",
-    ),
-    "RMSNormalization scale": (
-        OperatorCase("RMSNormalization", (_X, np.ones(3)), wrt=(1,), opset=23),
-        "scale depends",
-    ),
-    "LayerNormalization statistics": (
-        OperatorCase("LayerNormalization", (_X, np.ones(3)), outputs=("y", "mean", "inverse"), seeded="mean"),
-        "its output 1 leads to the outputs",
-    ),
-    "Einsum diagonal": (
-        OperatorCase("Einsum", (np.ones((2, 3, 3)),), {"equation": "bii->bi"}),
-        "equation 'bii->bi'",
-    ),
-    "Einsum dots": (OperatorCase("Einsum", (_X, np.ones((3, 2))), {"equation": "...i,ij->...j"}), "equation"),
-    "Mod divisor": (OperatorCase("Mod", (_X, np.ones((2, 3))), {"fmod": 1}, (1,)), "divisor depends"),
-    "Pad value": (OperatorCase("Pad", (_X, np.zeros(4, np.int64), np.array(0.0)), wrt=(2,)), "constant .* depends"),
-    "ScatterND added": (
-        OperatorCase("ScatterND", (_X, np.array([[0]]), np.ones((1, 3))), {"reduction": "add"}),
-        "a reduction",
-    ),
-    "ScatterElements multiplied": (
-        OperatorCase("ScatterElements", (_X, np.zeros((1, 3), np.int64), np.ones((1, 3))), {"reduction": "mul"}),
-        "a reduction",
-    ),
-    "GatherND batch": (
-        OperatorCase("GatherND", (_X, np.array([[0], [1]])), {"batch_dims": 1}),
-        "batch_dims",
-    ),
-    "Resize rounded aspect": (
-        OperatorCase(
-            "Resize",
-            (np.ones((1, 2, 4, 6)), None, None, np.array([7, 8])),
-            {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger", "mode": "linear"},
-            note="sizes",
-        ),
-        "keep_aspect_ratio_policy not_larger",
-    ),
-}
-
-
-@pytest.mark.parametrize(("case", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_forms_without_a_gradient_are_refused_with_the_node(case: OperatorCase, reason: str) -> None:
-    shape = (1, 2, 4, 4) if case.array(0).ndim == 4 else (2, 3)
-    with pytest.raises(UnsupportedError, match=rf"{case.operator} 'node': .*{reason}"):
-        case.emitted_gradient(case.wrt[0], np.ones(shape), open_batch=False)
-
-
-def test_axes_computed_at_run_time_are_refused() -> None:
-    case = OperatorCase("ReduceMean", (_X, np.array([1])))
-    proto = case.model(np.float32, open_batch=False)
-    del proto.graph.initializer[0]
-    proto.graph.input.append(onnx.helper.make_tensor_value_info("x1", onnx.TensorProto.INT64, [1]))
-    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, 1]))
-    with pytest.raises(UnsupportedError, match="axes are computed at run time"):
-        run_gradient(prepare(proto), "x0", {"y": np.ones((2, 1))}, {})

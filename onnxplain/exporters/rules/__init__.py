@@ -51,6 +51,7 @@ RULES: Mapping[str, Rule] = {
     "Gemm": linear.gemm,
     "MatMul": linear.matmul,
     "Einsum": linear.einsum,
+    "RotaryEmbedding": linear.rotary_embedding,
     # reductions and pools
     "ReduceSum": reduction.reduce_sum,
     "ReduceMean": reduction.reduce_mean,

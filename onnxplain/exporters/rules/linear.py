@@ -142,6 +142,17 @@ def _transposed(at: Site, value: ir.Value, rank: int) -> ir.Value:
     return at.branch.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
+def rotary_embedding(at: Site, g: ir.Value) -> Gradients:
+    """Y = pairs of X turned by the angles of cos and sin: dX is dY turned back.
+
+    It has a function body, but one that computes on shapes beyond what shape inference follows.
+    """
+    if at.needs(1) or at.needs(2):
+        raise at.refuse("its angles depend on the layer")
+    operands = [g, at.input(1), at.branch.Neg(at.input(2)), *([at.raw(3)] if at.has_input(3) else [])]
+    return [*at.branch.repeat(at.node, operands), *[None] * (len(at.node.inputs) - 1)]
+
+
 def einsum(at: Site, g: ir.Value) -> Gradients:
     """Y = Σ Π of operands: the gradient of one is the einsum of dY with the others, its letters as output."""
     op = at.branch

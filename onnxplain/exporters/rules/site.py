@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
-from onnxplain.exporters.values import Dims, attribute, constant_of, describe, dims, static_dims
+from onnxplain.exporters.values import Dims, attribute, constant_of, describe, dims, maybe_dims, static_dims
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,8 @@ class Site:
 
     def reshape_like_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
         """The cotangent in the shape of input `index`; one symbolic dimension is inferred."""
-        shape = self.input_dims(index)
-        open_dims = sum(isinstance(size, str) for size in shape)
-        if open_dims > 1:
+        shape = maybe_dims(self.value(index))
+        if shape is None or sum(isinstance(size, str) for size in shape) > 1:
             return self.branch.Reshape(cotangent, self.branch.Shape(self.raw(index)))
         return self.branch.Reshape(cotangent, [-1 if isinstance(size, str) else size for size in shape])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.exporters.cases.values import axes, positive, real
+from tests.exporters.cases.values import positive, real
 from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import OperatorCase
 
@@ -57,18 +57,6 @@ BODY_CASES = (
     OperatorCase("MeanVarianceNormalization", (real(2, 3, 2, 4),), open_batch=False),
     OperatorCase("MeanVarianceNormalization", (real(2, 3, 2, 4),), _attributes(axes=[2, 3])),
     OperatorCase("CastLike", (real(2, 3), np.array(0.0, np.float32))),
-    OperatorCase("AffineGrid", (real(2, 2, 3), axes(2, 3, 4, 5)), opset=20, open_batch=False),
-    OperatorCase(
-        "AffineGrid", (real(2, 2, 3), axes(2, 3, 4, 5)), _attributes(align_corners=1), opset=20, open_batch=False
-    ),
-    OperatorCase("RotaryEmbedding", (real(2, 2, 3, 4), real(2, 3, 2), real(2, 3, 2)), opset=23, note="heads"),
-    OperatorCase(
-        "RotaryEmbedding",
-        (real(2, 3, 8), real(2, 3, 2), real(2, 3, 2)),
-        _attributes(num_heads=2, interleaved=1),
-        opset=23,
-        note="tokens",
-    ),
     *_attentions(),
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from tests.exporters.cases.values import real
 from tests.exporters.graphs import OperatorCase
 
@@ -72,4 +74,19 @@ def _einsums() -> Iterable[OperatorCase]:
     yield OperatorCase("Einsum", three, {"equation": "bi,ij,jk->bk"}, wrt=(0, 1, 2), open_batch=False)
 
 
-PRODUCT_CASES = (*_gemms(), *_matmuls(), *_einsums())
+def _rotations() -> Iterable[OperatorCase]:
+    heads, tokens = real(2, 2, 3, 4), real(2, 3, 8)
+    angles = (real(2, 3, 2), real(2, 3, 2))
+    table, positions = (real(5, 2), real(5, 2)), np.array([[0, 3, 1], [4, 4, 2]])
+    for interleaved in (0, 1):
+        yield OperatorCase(
+            "RotaryEmbedding", (heads, *angles), {"interleaved": interleaved}, opset=23, open_batch=False
+        )
+        attributes = {"interleaved": interleaved, "num_heads": 2}
+        yield OperatorCase("RotaryEmbedding", (tokens, *angles), attributes, opset=23, open_batch=False)
+    yield OperatorCase("RotaryEmbedding", (heads, *table, positions), opset=23, note="by-position", open_batch=False)
+    part = (real(2, 3, 1), real(2, 3, 1))
+    yield OperatorCase("RotaryEmbedding", (heads, *part), {"rotary_embedding_dim": 2}, opset=23, open_batch=False)
+
+
+PRODUCT_CASES = (*_gemms(), *_matmuls(), *_einsums(), *_rotations())
