@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format bench clean
+.PHONY: help demo install test test-networks check format bench bench-gradients clean
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -17,6 +17,7 @@ help:
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make bench    measure what the gradient branches cost (minutes)"
+	@echo "make bench-gradients  compare that cost with PyTorch's (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
 demo: $(VENV)/.core
@@ -42,6 +43,9 @@ format: install
 
 bench: install
 	@$(BIN)/python -m benchmarks.overhead
+
+bench-gradients: install
+	@$(BIN)/python -m benchmarks.gradients
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,12 @@ SMOOTH_TOLERANCE = 1e-3
 COSINE = 0.999
 INPUTS = 3
 
-NETWORKS = [*SHALLOW, *(pytest.param(network, marks=pytest.mark.networks) for network in WHOLE)]
+# One of each kind of part; the others, and all at their real size, have a make target of their own.
+EVERYDAY = {"resnet", "mobilenet-v3", "shufflenet-v2", "vit", "swin"}
+NETWORKS = [
+    network if network.name in EVERYDAY else pytest.param(network, marks=pytest.mark.networks)
+    for network in (*SHALLOW, *WHOLE)
+]
 
 
 def _title(value: object) -> str | None:
