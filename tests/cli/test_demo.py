@@ -13,8 +13,6 @@ from onnxplain.demo import IMAGES, MODEL, read_samples
 from onnxplain.explainers import METHODS, supported
 from tests.cli.process import BEYOND_CPU, run_without
 
-needs_model = pytest.mark.skipif(not MODEL.is_file(), reason="onnxplain/demo/digits.onnx is not there")
-
 
 def test_samples_are_six_digits_with_boxes_inside():
     samples = read_samples()
@@ -28,7 +26,7 @@ def test_samples_are_six_digits_with_boxes_inside():
     assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 6 * 60_000
 
 
-@pytest.mark.parametrize("model", ["explainable", pytest.param("shipped", marks=needs_model)])
+@pytest.mark.parametrize("model", ["explainable", "shipped"])
 def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
     path = MODEL if model == "shipped" else models / f"{model}.onnx"
     monkeypatch.setattr("onnxplain.cli.demo.MODEL", path)
@@ -51,7 +49,6 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
     assert result.stdout.rstrip().endswith("demo.png")
 
 
-@needs_model
 def test_the_shipped_model_is_right_about_its_samples():
     engine = Engine(MODEL)
     assert supported(engine) == tuple(METHODS)
@@ -61,7 +58,6 @@ def test_the_shipped_model_is_right_about_its_samples():
         assert paired_iou(np.array([prediction.box_xyxy]), sample.boxes_xyxy)[0] > 0.5
 
 
-@needs_model
 def test_it_needs_no_more_than_the_cpu_extra(tmp_path):
     result = run_without(BEYOND_CPU, "-m", "onnxplain.cli.main", "demo", folder=tmp_path)
     assert result.returncode == 0, result.stderr
