@@ -268,7 +268,7 @@ class TestFile:
         assert [value.name for value in written.graph.input] == ["image", "target", "explain"]
 
     def test_no_traces_of_whoever_exported_the_model(self, tmp_path: Path) -> None:
-        plain, secret = plain_model(), "/home/someone/secret/train.py"
+        plain, secret = plain_model(), "somebody/secret/train.py"
         plain.graph.doc_string = secret
         for step in plain.graph.node:
             step.doc_string = secret
