@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import click
 
 from onnxplain.cli.explain_images import check_no_overwrite, explain_images
 from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureStyle
 from onnxplain.cli.image_arguments import expand_images
+from onnxplain.cli.method_options import method_options
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.progress import Bar, progress_bar
@@ -50,14 +52,6 @@ from onnxplain.cli.tables import box_text
     metavar="DIR",
     help="Folder to write to, made where it is missing. Default: ./explanations.",
 )
-@click.option("--masks", type=click.IntRange(min=1), metavar="N", help="rise: masked copies per image. Default: 800.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="rise: seed of the random masks. Default: 0.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="rise: copies that the model sees at once. Default: 8.",
-)
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0, max=1, min_open=True),
@@ -76,6 +70,7 @@ from onnxplain.cli.tables import box_text
     help="Share of the heat in the picture: 0 is the photo alone.",
 )
 @click.option("--quiet", is_flag=True, help="No lines and no progress bar; errors are still reported.")
+@method_options
 @labels_option
 @provider_option
 @megapixels_option
@@ -87,13 +82,11 @@ def explain(
     targets: tuple[str, ...],
     layer: str | None,
     output: Path,
-    masks: int | None,
-    seed: int | None,
-    batch_size: int | None,
     threshold: float | None,
     colormap: str,
     alpha: float,
     quiet: bool,
+    method_options: dict[str, Any],
     labels_file: Path | None,
     providers: tuple[str, ...],
     max_megapixels: float | None,
@@ -109,7 +102,7 @@ def explain(
 
     explanations.jsonl in DIR is replaced by each run and holds a line per heatmap: image, method, target, label,
     score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), evaluations
-    (forward passes), seconds, layer, heatmap and overlay (files in DIR).
+    (forward passes), seconds, layer, heatmap and overlay (files in DIR), and what the method reports of its own work.
 
     An image that cannot be read gets an error line there and on standard error; the rest goes on, and the exit
     status is 1. Wrong usage and an unusable model are found before the first image and end with exit status 2.
@@ -119,13 +112,7 @@ def explain(
     sources = expand_images(images)
     failed = False
     with progress_bar(quiet=quiet) as bar:
-        options = {
-            "layer": layer,
-            "masks": masks,
-            "seed": seed,
-            "batch_size": batch_size,
-            "progress": bar.within,
-        }
+        options = {**method_options, "layer": layer, "progress": bar.within}
         questions = plan_questions(engine, methods, targets, options)
         check_no_overwrite(output, sources, questions)
         with ExplanationFolder(output, style) as folder:
@@ -151,6 +138,8 @@ def _print_answer(bar: Bar, source: Path, question: Question, answer: Answer) ->
     explanation = answer.explanation
     target = f" of {explanation.target_name}" if explanation.target_name != explanation.label else ""
     status = "" if explanation.status == "ok" else f"  {explanation.status.replace('_', ' ')}"
+    if explanation.report is not None:
+        status += f"  {explanation.report.summary()}"
     bar.echo(
         f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
         f"box {box_text(answer.box_xyxy)}{status}  {answer.path}"

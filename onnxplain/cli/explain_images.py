@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from onnxplain.explainers import Explanation
     from onnxplain.runtime import Engine, Prediction
 
 _SHEET = ".sheet"
@@ -67,10 +68,9 @@ def explain_images(
             continue
         prediction = engine.predict(image_hwc)[0] if engine.spec.box is not None else None
         answers = []
+        asked = _Asked(image_hwc, questions)
         for question in questions:
-            started = time.perf_counter()
-            explanation = question.explainer(image_hwc, question.target)
-            seconds = time.perf_counter() - started
+            explanation, seconds = asked.answer(question)
             head_box = None if prediction is None else prediction.box_xyxy
             answer = folder.add(source, name + question.suffix, image_hwc, explanation, seconds, head_box)
             answers.append(answer)
@@ -79,6 +79,25 @@ def explain_images(
                 on_answer(source, question, answer)
         sheet = _add_sheet(folder, name, image_hwc, questions, answers)
         yield ExplainedImage(source, image_hwc, prediction, tuple(answers), sheet)
+
+
+class _Asked:
+    """The explanations of one image: each method is asked once for all its targets, when the first is wanted."""
+
+    def __init__(self, image_hwc: npt.NDArray[np.uint8], questions: Sequence[Question]) -> None:
+        self._image_hwc, self._questions = image_hwc, questions
+        self._answers: dict[tuple[str, int | None], tuple[Explanation, float]] = {}
+
+    def answer(self, question: Question) -> tuple[Explanation, float]:
+        """The explanation, and the seconds that it took; what several targets shared is shared evenly."""
+        if (question.method, question.target) not in self._answers:
+            targets = [other.target for other in self._questions if other.method == question.method]
+            started = time.perf_counter()
+            explanations = question.explainer.for_targets(self._image_hwc, targets)
+            seconds = (time.perf_counter() - started) / len(targets)
+            for target, explanation in zip(targets, explanations, strict=True):
+                self._answers[question.method, target] = explanation, seconds
+        return self._answers[question.method, question.target]
 
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:

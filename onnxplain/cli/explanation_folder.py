@@ -120,6 +120,7 @@ class ExplanationFolder:
                 "layer": explanation.layer,
                 "heatmap": f"{name}.npy",
                 "overlay": f"{name}.png",
+                **({} if explanation.report is None else explanation.report.as_json()),
             }
         )
         return Answer(explanation, box, picture, path)

@@ -45,6 +45,10 @@ class Explainer(ABC):
         explanations = self._explain_all(listed, spread_target(target, len(listed)))
         return explanations if isinstance(images, list | tuple) else explanations[0]
 
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation of the same image per target; a method that can shares the model's work among them."""
+        return self._explain_all([image] * len(targets), list(targets))
+
     @abstractmethod
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         """One explanation per image; `targets` holds one entry per image, `images` at least one."""

@@ -14,6 +14,7 @@ from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, find_regions
 from onnxplain.runtime.geometry import Frame
 
 if TYPE_CHECKING:
+    from onnxplain.explainers.method_report import MethodReport
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
 
@@ -36,6 +37,7 @@ class Explanation:
     `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
     known.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
+    `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
     Raises OnnxplainError where these disagree.
     """
 
@@ -52,6 +54,7 @@ class Explanation:
     evaluations: int
     prediction: Prediction | None = field(default=None, repr=False)
     default_threshold: float = CAM_THRESHOLD
+    report: MethodReport | None = None
 
     def __post_init__(self) -> None:
         if self.heatmap.dtype != np.float32 or self.heatmap.shape != self.frame.image_size_hw:
