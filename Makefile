@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format bench bench-gradients clean
+.PHONY: help demo install test test-networks check format bench bench-gradients bench-rise bench-rise-cost clean
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -18,6 +18,8 @@ help:
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make bench    measure what the gradient branches cost (minutes)"
 	@echo "make bench-gradients  compare that cost with PyTorch's (minutes)"
+	@echo "make bench-rise  compare RISE's estimators at equal numbers of evaluations (20 minutes)"
+	@echo "make bench-rise-cost  measure RISE's time and memory beside the model's own (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
 demo: $(VENV)/.core
@@ -46,6 +48,12 @@ bench: install
 
 bench-gradients: install
 	@$(BIN)/python -m benchmarks.gradients
+
+bench-rise: install
+	@$(BIN)/python -m benchmarks.rise_quality
+
+bench-rise-cost: install
+	@$(BIN)/python -m benchmarks.rise_cost
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -48,6 +48,8 @@ def demo(output: Path) -> None:
         questions = plan_questions(engine, supported(engine), (), {"progress": bar.within})
         sources = [Path(sample.image) for sample in samples if isinstance(sample.image, Path)]
         explained = list(explain_images(engine, sources, questions, folder, bar))
+        if explained[-1].interrupted:
+            raise click.Abort
         rows = [_row(sample, image) for sample, image in zip(samples, explained, strict=True)]
         contact_sheet = _add_contact_sheet(folder, samples, explained, questions)
     print_table(("image", "true label", "predicted", "score", "box IoU"), rows, numbers=("score", "box IoU"))

@@ -11,6 +11,7 @@ import click
 from onnxplain.cli.explain_images import check_no_overwrite, explain_images
 from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureStyle
 from onnxplain.cli.image_arguments import expand_images
+from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.method_options import method_options
 from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
@@ -104,13 +105,14 @@ def explain(
     score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), evaluations
     (forward passes), seconds, layer, heatmap and overlay (files in DIR), and what the method reports of its own work.
 
-    An image that cannot be read gets an error line there and on standard error; the rest goes on, and the exit
-    status is 1. Wrong usage and an unusable model are found before the first image and end with exit status 2.
+    Ctrl-C while rise is sampling writes the map so far and ends with exit status 130. An image that cannot be read
+    gets an error line there and on standard error; the rest goes on, and the exit status is 1. Wrong usage and an
+    unusable model are found before the first image and end with exit status 2.
     """
     style = PictureStyle(colormap, alpha, threshold)
     engine = open_engine(model, stated, labels_file, providers)
     sources = expand_images(images)
-    failed = False
+    failed = interrupted = False
     with progress_bar(quiet=quiet) as bar:
         options = {**method_options, "layer": layer, "progress": bar.within}
         questions = plan_questions(engine, methods, targets, options)
@@ -130,6 +132,10 @@ def explain(
                     bar.echo(f"onnxplain: {explained.error}", err=True)
                 elif explained.sheet is not None and not quiet:
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
+                interrupted = explained.interrupted
+    if interrupted:
+        click.echo(f"onnxplain: interrupted: {output} holds what there was by then", err=True)
+        raise click.exceptions.Exit(INTERRUPTED)
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -29,7 +29,8 @@ _SHEET = ".sheet"
 class ExplainedImage:
     """One image and what was found: an answer per question, or the error that kept it from being read.
 
-    `prediction` is the model's own, asked for where the model has a box head.
+    `prediction` is the model's own, asked for where the model has a box head. `interrupted`: the user ended a method
+    early; its answers are among `answers`, and nothing was asked after it.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class ExplainedImage:
     answers: tuple[Answer, ...] = ()
     sheet: Path | None = None
     error: str = ""
+    interrupted: bool = False
 
 
 def explain_images(
@@ -52,7 +54,8 @@ def explain_images(
 ) -> Iterator[ExplainedImage]:
     """Ask all questions of one image after the other and write the answers to the folder.
 
-    An image that cannot be read gives its error; any other failure is an OnnxplainError that ends the run.
+    An image that cannot be read gives its error; any other failure is an OnnxplainError that ends the run. A method
+    that the user interrupts may answer with what it has: then its answers are written, and the run ends.
     """
     names = unique_names([source.stem for source in sources])
     bar.expect(len(sources) * len(questions))
@@ -67,18 +70,24 @@ def explain_images(
             yield ExplainedImage(source, None, error=str(error))
             continue
         prediction = engine.predict(image_hwc)[0] if engine.spec.box is not None else None
+        answered: list[Question] = []
         answers = []
         asked = _Asked(image_hwc, questions)
         for question in questions:
+            if asked.interrupted and not asked.knows(question):
+                continue
             explanation, seconds = asked.answer(question)
             head_box = None if prediction is None else prediction.box_xyxy
             answer = folder.add(source, name + question.suffix, image_hwc, explanation, seconds, head_box)
+            answered.append(question)
             answers.append(answer)
             bar.step()
             if on_answer is not None:
                 on_answer(source, question, answer)
-        sheet = _add_sheet(folder, name, image_hwc, questions, answers)
-        yield ExplainedImage(source, image_hwc, prediction, tuple(answers), sheet)
+        sheet = _add_sheet(folder, name, image_hwc, answered, answers)
+        yield ExplainedImage(source, image_hwc, prediction, tuple(answers), sheet, interrupted=asked.interrupted)
+        if asked.interrupted:
+            return
 
 
 class _Asked:
@@ -87,16 +96,22 @@ class _Asked:
     def __init__(self, image_hwc: npt.NDArray[np.uint8], questions: Sequence[Question]) -> None:
         self._image_hwc, self._questions = image_hwc, questions
         self._answers: dict[tuple[str, int | None], tuple[Explanation, float]] = {}
+        self.interrupted = False
+
+    def knows(self, question: Question) -> bool:
+        """Whether the answer is there already."""
+        return (question.method, question.target) in self._answers
 
     def answer(self, question: Question) -> tuple[Explanation, float]:
         """The explanation, and the seconds that it took; what several targets shared is shared evenly."""
-        if (question.method, question.target) not in self._answers:
+        if not self.knows(question):
             targets = [other.target for other in self._questions if other.method == question.method]
             started = time.perf_counter()
             explanations = question.explainer.for_targets(self._image_hwc, targets)
             seconds = (time.perf_counter() - started) / len(targets)
             for target, explanation in zip(targets, explanations, strict=True):
                 self._answers[question.method, target] = explanation, seconds
+                self.interrupted |= explanation.report is not None and explanation.report.interrupted
         return self._answers[question.method, question.target]
 
 

@@ -5,20 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.runtime.box import paired_iou
 
-def paired_iou(boxes_xyxy: npt.NDArray[np.floating], others_xyxy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Intersection over union of row i with row i: two (N, 4) xyxy arrays → float32 (N,) in [0, 1].
-
-    A box without area (x2 <= x1 or y2 <= y1) overlaps nothing.
-    """
-    boxes, others = np.asarray(boxes_xyxy, np.float64), np.asarray(others_xyxy, np.float64)
-    corners = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
-    intersection = corners.clip(min=0).prod(axis=1)
-    areas = [(sides[:, 2:] - sides[:, :2]).clip(min=0).prod(axis=1) for sides in (boxes, others)]
-    union = areas[0] + areas[1] - intersection
-    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    result: npt.NDArray[np.float32] = overlap.astype(np.float32)
-    return result
+__all__ = ["cxcywh_to_xyxy", "paired_iou", "xyxy_to_cxcywh"]
 
 
 def xyxy_to_cxcywh(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.explained_output import ExplainedOutput, ExplainOutput, check_explain_output
 from onnxplain.explainers.explainer import classify
+from onnxplain.explainers.fill import Fill, check_fill, fill_pixels
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, make_frame
@@ -23,30 +25,27 @@ if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
 
-Fill: TypeAlias = Literal["mean"] | tuple[float, float, float]
 ScoreFunction: TypeAlias = Callable[[FloatArray], npt.ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An image as the model takes it: float32 `pixels` (C, h, w), and `hidden` (C, 1, 1), a masked pixel."""
+    """An image as the model takes it: float32 `pixels` (C, h, w), and what masked pixels show.
+
+    `hidden` is float32 (C, 1, 1), a colour, or (C, h, w), an image.
+    """
 
     pixels: FloatArray
     hidden: FloatArray
     frame: Frame
 
-    def show(self, masks_nhw: FloatArray) -> FloatArray:
-        """One copy per mask, float32 (N, C, h, w): the pixel where the mask is 1, the fill where it is 0."""
-        copies = (self.pixels - self.hidden) * masks_nhw[:, None]
-        if self.hidden.any():
-            copies += self.hidden
-        return copies
-
 
 class BlackBox(ABC):
-    """Scores, and nothing else of the model."""
+    """Scores, and nothing else of the model but where its box lies."""
 
     input_size_hw: tuple[int, int]
+    # What is read from an engine; None for a callable, which gives scores alone.
+    explained: ExplainedOutput | None = None
 
     @abstractmethod
     def look(self, image: ImageLike) -> View:
@@ -70,23 +69,24 @@ class BlackBox(ABC):
 
 
 class _EngineBox(BlackBox):
-    """An engine seen through `scores`; masks multiply its normalised input."""
+    """An engine seen through its outputs; masks hide pixels of its normalised input."""
 
-    def __init__(self, engine: Engine, fill: Fill) -> None:
+    def __init__(self, engine: Engine, fill: Fill, explain_output: ExplainOutput) -> None:
         self.engine = engine
+        self.explained = ExplainedOutput(engine, explain_output)
         self.input_size_hw = engine.spec.input.size_hw
         self._fill = fill
 
     def look(self, image: ImageLike) -> View:
         batch = self.engine.prepare(image)
-        return View(batch.pixels[0], self._hidden(batch.images[0]), batch.frames[0])
+        return View(batch.pixels[0], self._hidden(batch.images[0], batch.frames[0]), batch.frames[0])
 
-    def _hidden(self, image_hwc: npt.NDArray[np.uint8]) -> FloatArray:
+    def _hidden(self, image_hwc: npt.NDArray[np.uint8], frame: Frame) -> FloatArray:
         preprocessing = self.engine.spec.input.preprocessing
         if self._fill == "mean" and any(preprocessing.mean):
             return np.zeros((preprocessing.channel_count, 1, 1), np.float32)
-        colour = np.rint(fill_colour(self._fill, image_hwc)).astype(np.uint8)
-        hidden: FloatArray = normalise(colour[None, None, None, :], preprocessing)[0]
+        colours_hwc = fill_pixels(self._fill, image_hwc, warp_image(image_hwc, frame))
+        hidden: FloatArray = normalise(np.rint(colours_hwc[None]).astype(np.uint8), preprocessing)[0]
         return hidden
 
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
@@ -120,8 +120,11 @@ class _CallableBox(BlackBox):
         image_hwc = as_image(image)
         height, width = image_hwc.shape[:2]
         frame = make_frame((height, width), self.input_size_hw, "stretch")
-        pixels = warp_image(image_hwc, frame).transpose(2, 0, 1).astype(np.float32)
-        hidden = fill_colour(self._fill, image_hwc).astype(np.float32)[:, None, None]
+        warped_hwc = warp_image(image_hwc, frame)
+        hidden_hwc = fill_pixels(self._fill, image_hwc, warped_hwc)
+        pixels, hidden = (
+            np.ascontiguousarray(colours.transpose(2, 0, 1), np.float32) for colours in (warped_hwc, hidden_hwc)
+        )
         return View(pixels, hidden, frame)
 
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
@@ -159,21 +162,33 @@ class _CallableBox(BlackBox):
 
 
 def open_black_box(
-    score_function: Engine | ScoreFunction, input_size_hw: tuple[int, int] | None, fill: Fill
+    score_function: Engine | ScoreFunction,
+    input_size_hw: tuple[int, int] | None,
+    fill: Fill,
+    explain_output: ExplainOutput = "score",
 ) -> BlackBox:
-    """The engine's or the callable's side of the same thing; raises OnnxplainError for what is neither."""
+    """The engine's or the callable's side of the same thing; raises OnnxplainError for what is neither.
+
+    `explain_output` (see `ExplainedOutput`): "box" raises UnsupportedError where there is no box head.
+    """
     check_fill(fill)
+    check_explain_output(explain_output)
     if isinstance(score_function, Engine):
         own_size_hw = score_function.spec.input.size_hw
         if input_size_hw is not None and tuple(input_size_hw) != own_size_hw:
             raise OnnxplainError(
                 f"input_size_hw: found {tuple(input_size_hw)}, the engine's is {own_size_hw}: leave it out"
             )
-        return _EngineBox(score_function, fill)
+        return _EngineBox(score_function, fill, explain_output)
     if not callable(score_function):
         raise OnnxplainError(
             f"score function: found {type(score_function).__name__}, expected an Engine or a callable "
             "float32 (N, 3, H, W) → (N, C)"
+        )
+    if explain_output == "box":
+        raise UnsupportedError(
+            'explain_output: found "box" for a callable, expected "score": a callable returns scores alone; '
+            "explain the box of an Engine"
         )
     if input_size_hw is None:
         raise OnnxplainError("input_size_hw: missing, expected (height, width) of the callable's input")
@@ -181,21 +196,3 @@ def open_black_box(
         raise OnnxplainError(f"input_size_hw: found {input_size_hw}, expected (height, width), both positive")
     height, width = input_size_hw
     return _CallableBox(score_function, (int(height), int(width)), fill)
-
-
-def check_fill(fill: Fill) -> None:
-    """Raise OnnxplainError unless `fill` is "mean" or three numbers from 0 to 255."""
-    if isinstance(fill, str):
-        valid = fill == "mean"
-    else:
-        valid = np.shape(fill) == (3,) and all(0 <= value <= 255 for value in fill)
-    if not valid:
-        raise OnnxplainError(f'fill: found {fill!r}, expected "mean" or a colour (r, g, b) from 0 to 255')
-
-
-def fill_colour(fill: Fill, image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The colour of a masked pixel, float64 (3,), 0–255: the one asked for, or the image's own mean."""
-    colour: npt.NDArray[np.float64] = (
-        image_hwc.mean(axis=(0, 1), dtype=np.float64) if fill == "mean" else np.asarray(fill, np.float64)
-    )
-    return colour

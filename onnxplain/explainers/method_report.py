@@ -16,3 +16,8 @@ class MethodReport(ABC):
     @abstractmethod
     def summary(self) -> str:
         """A few words for a terminal, such as "error 3.1 % (800 masks)"."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the work, so that nothing more should be begun."""
+        return False

@@ -2,55 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.black_box import BlackBox, Fill, ScoreFunction, View, open_black_box
+from onnxplain.explainers.black_box import BlackBox, ScoreFunction, open_black_box
+from onnxplain.explainers.class_maps import map_all_classes
+from onnxplain.explainers.estimator import Estimator, EstimatorName, find_estimator
+from onnxplain.explainers.explained_output import ExplainOutput
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
-from onnxplain.explainers.masks import RandomMasks
-from onnxplain.explainers.regions import RISE_THRESHOLD
+from onnxplain.explainers.fill import Fill
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.map_estimate import MapEstimator
+from onnxplain.explainers.masked_scores import open_masked_scores
+from onnxplain.explainers.masks import MaskGeometry
+from onnxplain.explainers.principal_components import find_components
+from onnxplain.explainers.rise_sampling import Progress, RiseMoment, RiseSampling
+from onnxplain.explainers.samplers import MaskSampler
+from onnxplain.explainers.stopping_rule import StoppingRule
+from onnxplain.explainers.tally import RiseTally, TallyKey, hash_image
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
-Estimator = Literal["default", "paper"]
-Progress: TypeAlias = Callable[[int, int], None]
-
-DEFAULT_BATCH_SIZE = 8
-
 
 @dataclass(frozen=True)
 class RISE(Explainer):
     """Importance of a pixel = the target's expected score where a random mask shows that pixel.
 
-    `score_function`: an `Engine`, of which only `scores` is used, or any callable that takes float32
-    (N, 3, H, W), RGB, 0–255, the image stretched to `input_size_hw`, and returns scores (N, C).
-    `masks`: how many masked copies of an image are scored, beside the unmasked one; memory does not depend on it.
-    `grid`, `keep`, `seed`: see `RandomMasks`. Mask i depends on the seed and i only, so the result is that of any
-    other `batch_size` (None: 8), up to the model's own rounding.
+    ``S(x) = E[s · M(x)] / p``, equation 4 of the paper: s the score under the mask M, p = `keep` the expectation of
+    M at every pixel. `raw` estimates it, float32 (H, W), the model's input size, whatever the estimator.
+
+    `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
+    to `input_size_hw`, and returns scores (N, C).
+    `masks`: at most how many masked copies of an image are scored, beside the unmasked one; memory does not depend
+    on it. `grid`, `keep`: see `MaskGeometry`. `seed`: mask i depends on it and on i only, so the result is that of
+    any other `batch_size` (None: the fastest), up to the model's own rounding.
+    `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``; "default" needs several times fewer masks for the same
+    map, from low-discrepancy masks, centred scores and a control variate; see `Estimator` for the parts, and
+    `ESTIMATORS` for the names.
     `fill`: what a masked pixel shows. "mean": zero of the normalised input, the mean colour of the training images;
-    where the file's mean is 0, and for callables, the image's own mean colour. Or an (r, g, b), 0–255.
-    `estimator`, with scores s, masks M, N of them, keep p and mean score s̄:
-
-    - "paper": ``1 / (p·N) Σ s_i M_i``, the paper's equation 6;
-    - "default": ``1 / (p·N) Σ (s_i − s̄) M_i``, the paper's with a control variate. Since E[M] = p at every pixel,
-      its expectation is (1 − 1/N) times the paper's minus one constant, which the heatmap does not show; gone is
-      the noise that the mean score adds where the N masks happen to show a pixel more or less often than p.
-      Negative: showing that pixel lowers the score. One mask alone says nothing here ("constant").
-
+    where the file's mean is 0, and for callables, the image's own mean colour. "blur": the image, blurred. Or an
+    (r, g, b), 0–255.
+    `tolerance`: stop when the standard error (root mean square) is below this share of the map's standard deviation,
+    looked at after every 64 masks from 128 on. `budget_seconds`: stop when so much time has passed for an image.
+    `explain_output`: "box": the score times the overlap of the box predicted with that of the unmasked image
+    (D-RISE for one box), for an engine with a box head.
     `progress(done, total)`: called after each batch with masked forward passes over all images of the call.
 
-    `raw` is float32 (H, W), the model's input size. Status "constant": no mask changed the score. Box coordinates
-    are refused: RISE sees only scores. Raises OnnxplainError for parameters out of range, and for a callable that
-    fails or returns anything but finite scores of the right shape.
+    `Explanation.report` is a `SamplingReport`: standard error, masks, what ended the sampling. Ctrl-C during the
+    sampling ends it with the map so far and stopped = "interrupted"; in a list of images only at the last one, else
+    it is raised as usual. Several targets of one image (`for_targets`) share the forward passes.
+
+    Status "constant": no mask changed the score. Box coordinates are refused as targets. Raises OnnxplainError for
+    parameters out of range, and for a callable that fails or returns anything but finite scores of the right shape.
     """
 
     score_function: Engine | ScoreFunction
@@ -60,91 +69,111 @@ class RISE(Explainer):
     keep: float = 0.5
     seed: int = 0
     batch_size: int | None = None
-    estimator: Estimator = "default"
+    estimator: Estimator | EstimatorName = "default"
     fill: Fill = "mean"
+    tolerance: float | None = None
+    budget_seconds: float | None = None
+    explain_output: ExplainOutput = "score"
     progress: Progress | None = None
 
     name: ClassVar[str] = "rise"
 
     def __post_init__(self) -> None:
-        for name, least in (("masks", self.masks), ("batch_size", self.batch_size)):
-            if least is not None and least < 1:
-                raise OnnxplainError(f"{name}: found {least}, expected at least 1")
-        if self.estimator not in get_args(Estimator):
-            raise OnnxplainError(
-                f"estimator: found {self.estimator!r}, expected one of {', '.join(get_args(Estimator))}"
-            )
+        self._rule()
+        if self.batch_size is not None and self.batch_size < 1:
+            raise OnnxplainError(f"batch_size: found {self.batch_size}, expected at least 1")
+        find_estimator(self.estimator)
+        self._sampler(self._black_box())
+
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation per target, all from the same forward passes; a tolerance holds for each of them."""
         black_box = self._black_box()
-        RandomMasks(black_box.input_size_hw, self.grid, self.keep, self.seed)
+        indices = [black_box.resolve_target(target) for target in targets]
+        return self._explain(self._open(black_box, image, indices), done=0, images=1)
+
+    def stream(
+        self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None
+    ) -> Iterator[RiseMoment]:
+        """The map as it comes: a moment after every 64 masks, and one at the end; `target`: one, or a list of them.
+
+        A moment's `explanation()` and `relative_error` are computed when asked for; `tally` holds all that is needed
+        to go on from there: given here, the result is bit for bit that of an unbroken run, if the model's scores are.
+        Raises OnnxplainError for the tally of another image, target, seed, grid, size or estimator.
+        """
+        black_box = self._black_box()
+        targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
+        sampling = self._open(black_box, image, [black_box.resolve_target(each) for each in targets])
+        if tally is not None:
+            tally.check(sampling.key)
+        return sampling.moments(tally or sampling.begin(), self._rule(), self.progress)
+
+    def all_classes(self, image: ImageLike) -> FloatArray:
+        """The raw map of every class, float32 (C, H, W), from one set of masks; see `map_all_classes`.
+
+        Without a standard error: raises OnnxplainError where `tolerance` or `budget_seconds` is set.
+        """
+        for name, bound in (("tolerance", self.tolerance), ("budget_seconds", self.budget_seconds)):
+            if bound is not None:
+                raise OnnxplainError(f"{name}: found {bound}, expected None for all classes, which take all masks")
+        sampling = self._open(self._black_box(), image, [PREDICTED_CLASS])
+        return map_all_classes(sampling.scores, sampling.sampler, sampling.estimator, self.masks, self.progress)
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         black_box = self._black_box()
         # Every target is checked before the first of many forward passes.
         indices = [black_box.resolve_target(target) for target in targets]
-        total = self.masks * len(images)
-        return [
-            self._explain(black_box, image, index, done=position * self.masks, total=total)
-            for position, (image, index) in enumerate(zip(images, indices, strict=True))
-        ]
+        explanations: list[Explanation] = []
+        for position, (image, index) in enumerate(zip(images, indices, strict=True)):
+            sampling = self._open(black_box, image, [index])
+            explanations += self._explain(sampling, done=position, images=len(images))
+        return explanations
+
+    def _explain(self, sampling: RiseSampling, *, done: int, images: int) -> list[Explanation]:
+        """The explanations of one image, the one after `done` others of `images`."""
+
+        def report_progress(masks: int, most: int) -> None:
+            if self.progress is not None:
+                self.progress(done * most + masks, images * most)
+
+        begun = sampling.begin()
+        for moment in sampling.moments(begun, self._rule(), report_progress, fleeting=True):
+            last = moment
+        if last.stopped == "interrupted" and done + 1 < images:
+            raise KeyboardInterrupt
+        return last.explanations()
+
+    def _open(self, black_box: BlackBox, image: ImageLike, targets: Sequence[int]) -> RiseSampling:
+        view = black_box.look(image)
+        sampler = self._sampler(black_box)
+        scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size)
+        estimator = find_estimator(self.estimator)
+        key = TallyKey(
+            seed=self.seed,
+            grid=self.grid,
+            keep=self.keep,
+            estimator=str(estimator),
+            explain_output=self.explain_output,
+            input_size_hw=black_box.input_size_hw,
+            targets=tuple(_choose(target, scores.unmasked) for target in targets),
+            image=hash_image(view.pixels, view.hidden),
+        )
+        components = find_components(sampler.geometry) if estimator.control_variate else None
+        maps = MapEstimator(sampler.geometry, estimator.centred, components)
+        return RiseSampling(black_box, view, scores, sampler, maps, key)
 
     def _black_box(self) -> BlackBox:
-        return open_black_box(self.score_function, self.input_size_hw, self.fill)
+        return open_black_box(self.score_function, self.input_size_hw, self.fill, self.explain_output)
 
-    def _explain(self, black_box: BlackBox, image: ImageLike, target: int, *, done: int, total: int) -> Explanation:
-        view = black_box.look(image)
-        scores = black_box.scores(view.pixels[None])[0]
-        if target >= len(scores):
-            raise OnnxplainError(
-                f"target: found {target}, expected 0 to {len(scores) - 1}: there are {len(scores)} scores"
-            )
-        if target == PREDICTED_CLASS:
-            target = int(scores.argmax())
-        raw, changed = self._estimate(black_box, view, target, done, total)
-        heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), view.frame)
-        return Explanation(
-            heatmap=heatmap,
-            raw=raw,
-            status=status,
-            method=self.name,
-            target=target,
-            target_name=black_box.label(target),
-            score=float(scores[target]),
-            label=black_box.label(target),
-            layer=None,
-            frame=view.frame,
-            evaluations=1 + self.masks,
-            prediction=black_box.prediction(scores),
-            default_threshold=RISE_THRESHOLD,
-        )
+    def _sampler(self, black_box: BlackBox) -> MaskSampler:
+        geometry = MaskGeometry(black_box.input_size_hw, self.grid, self.keep)
+        return find_estimator(self.estimator).open_sampler(geometry, self.seed)
 
-    def _estimate(self, black_box: BlackBox, view: View, target: int, done: int, total: int) -> tuple[FloatArray, bool]:
-        """The raw map, and whether any two masks gave different scores.
+    def _rule(self) -> StoppingRule:
+        return StoppingRule(self.masks, self.tolerance, self.budget_seconds)
 
-        Sums are kept in the space of grids, one small grid per shift, in float64 and in the order of the
-        masks: the same additions whatever the batch size, in the memory of about one map. Scores are counted
-        from the first mask's, d_i = s_i − s_1, so that equal scores give an exact zero.
-        """
-        bank = RandomMasks(black_box.input_size_hw, self.grid, self.keep, self.seed)
-        deviating = np.zeros((*bank.cell_hw, self.grid, self.grid))  # Σ d_i grid_i, per shift
-        counting = np.zeros_like(deviating)  # Σ grid_i, per shift
-        deviation, base, changed = np.zeros(1), 0.0, False
-        batch_size = self.batch_size or DEFAULT_BATCH_SIZE
-        for start in range(0, self.masks, batch_size):
-            stop = min(start + batch_size, self.masks)
-            draw = bank.draw(start, stop)
-            scores = black_box.scores(view.show(bank.render(draw)))[:, target].astype(np.float64)
-            if start == 0:
-                base = scores[0]
-            deviations = scores - base
-            shifts = tuple(draw.shifts_yx.T)
-            # add.at adds one mask after the other; a matrix product would add in an order of its own.
-            np.add.at(deviating, shifts, deviations[:, None, None] * draw.grids)
-            np.add.at(counting, shifts, draw.grids)
-            np.add.at(deviation, np.zeros(len(scores), np.int64), deviations)
-            changed = changed or bool((deviations != 0).any())
-            if self.progress is not None:
-                self.progress(done + stop, total)
-        # Σ s_i M_i = Σ d_i M_i + s_1 Σ M_i, and Σ (s_i − s̄) M_i = Σ d_i M_i − d̄ Σ M_i.
-        offset = base if self.estimator == "paper" else -deviation[0] / self.masks
-        raw = bank.weighted_sum(deviating + offset * counting) / (self.masks * self.keep)
-        return raw.astype(np.float32), changed
+
+def _choose(target: int, scores: FloatArray) -> int:
+    """A class index that exists: the target, or the class with the largest score."""
+    if target >= len(scores):
+        raise OnnxplainError(f"target: found {target}, expected 0 to {len(scores) - 1}: there are {len(scores)} scores")
+    return int(scores.argmax()) if target == PREDICTED_CLASS else target

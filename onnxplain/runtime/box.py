@@ -40,3 +40,18 @@ def place_boxes(boxes_xyxy: FloatArray, frames: Sequence[Frame]) -> list[Corners
     """Boxes (N, 4) in pixels of the input, one per frame → corners in pixels of each original image."""
     placed = [frame.boxes_to_image(box[None])[0] for frame, box in zip(frames, boxes_xyxy, strict=True)]
     return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in placed]
+
+
+def paired_iou(boxes_xyxy: npt.NDArray[np.floating], others_xyxy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Intersection over union of row i with row i: two (N, 4) xyxy arrays → float32 (N,) in [0, 1].
+
+    A box without area (x2 <= x1 or y2 <= y1) overlaps nothing.
+    """
+    boxes, others = np.asarray(boxes_xyxy, np.float64), np.asarray(others_xyxy, np.float64)
+    corners = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
+    intersection = corners.clip(min=0).prod(axis=1)
+    areas = [(sides[:, 2:] - sides[:, :2]).clip(min=0).prod(axis=1) for sides in (boxes, others)]
+    union = areas[0] + areas[1] - intersection
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    result: npt.NDArray[np.float32] = overlap.astype(np.float32)
+    return result

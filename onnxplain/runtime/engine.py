@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, Layout, ModelSpec, Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.geometry import FloatArray, make_frame
 from onnxplain.runtime.image import ImageLike, as_image, as_list
@@ -32,6 +33,7 @@ from onnxplain.runtime.target import (
 )
 
 AnyArray = npt.NDArray[Any]
+Answer = TypeVar("Answer")
 
 # More images at once cost memory and gain nothing: on a CPU, throughput hardly grows past this.
 MAX_BATCH = 8
@@ -70,6 +72,7 @@ class Engine:
         self._controls = {TARGET_INPUT, EXPLAIN_INPUT} & {tensor.name for tensor in inputs}
         if not self.spec.layers:
             self._controls = set()
+        self._remembered: dict[Hashable, Any] = {}
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -105,7 +108,45 @@ class Engine:
 
         The softmax of the logits where the file has them: a softmax in uint8 reads 0 for rare classes.
         """
-        return self._class_scores(self.run(batch_nchw, [self._class_output])[0])
+        return self.class_scores(self.run(batch_nchw, [self.class_output])[0])
+
+    @property
+    def class_output(self) -> str:
+        """The output that scores are made of: the logits where the file has them."""
+        return str(self.spec.outputs.logits or self.spec.outputs.scores)
+
+    def class_scores(self, class_output: AnyArray) -> FloatArray:
+        """Softmax scores float32 (N, C) of that output, as the file gives it."""
+        return softmax(as_rows(class_output)) if self.spec.outputs.logits else probabilities(class_output)
+
+    def bind(self, output_names: Sequence[str]) -> BoundSession:
+        """The session with its outputs bound; the gates are closed, no gradient is computed.
+
+        What is left to bind before a run is the image input, `spec.input.name`: see `BoundSession`.
+        """
+        bound = BoundSession(self._session, self.path, output_names)
+        controls = {TARGET_INPUT: np.array([PREDICTED_CLASS], np.int64), EXPLAIN_INPUT: self._open_gate(None)}
+        # Where the controls are optional, these are their defaults, and ONNX Runtime binds no numpy array to them.
+        for tensor in self._session.get_inputs():
+            if tensor.name in self._controls:
+                bound.bind(tensor.name, controls[tensor.name])
+        return bound
+
+    def input_buffer(self, count: int) -> AnyArray:
+        """Zeros for `count` images in the graph's own layout and type."""
+        channels, size_hw = self.spec.input.preprocessing.channel_count, self.spec.input.size_hw
+        shape = (*size_hw, channels) if self.spec.input.layout == "nhwc" else (channels, *size_hw)
+        return np.zeros((count, *shape), self.input_dtype)
+
+    def remember(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
+        """What `find` found, asked once and kept as long as the session.
+
+        For what is a property of the session and changes no result, such as its fastest batch size.
+        """
+        if question not in self._remembered:
+            self._remembered[question] = find()
+        answer: Answer = self._remembered[question]
+        return answer
 
     def run(
         self,
@@ -148,12 +189,12 @@ class Engine:
         box_output = self.spec.outputs.box
         for chunk in _chunked(as_list(images), self.fixed_batch or MAX_BATCH):
             batch = self.prepare(chunk)
-            names = [self._class_output, *([box_output] if box_output else [])]
+            names = [self.class_output, *([box_output] if box_output else [])]
             outputs = self.run(batch.pixels, names)
             boxes: list[Corners] | list[None] = [None] * len(chunk)
             if self.spec.box is not None:
                 boxes = place_boxes(decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames)
-            for scores, box in zip(self._class_scores(outputs[0]), boxes, strict=True):
+            for scores, box in zip(self.class_scores(outputs[0]), boxes, strict=True):
                 predictions.append(
                     Prediction.from_scores(scores, self.spec.labels, box, None if box is None else "head")
                 )
@@ -175,7 +216,7 @@ class Engine:
         chosen = self.resolve_layer(layer)
         batch = self.prepare(images)
         targets = resolve_targets(self.spec, target, len(batch.frames))
-        names = [self._class_output, chosen.features, *([chosen.gradients] if gradients else [])]
+        names = [self.class_output, chosen.features, *([chosen.gradients] if gradients else [])]
         outputs = self.run(batch.pixels, names, targets, chosen.name if gradients else None)
         rows = as_rows(outputs[0])
         return Activations(
@@ -183,7 +224,7 @@ class Engine:
             features=outputs[1],
             gradients=outputs[2] if gradients else None,
             logits=rows if self.spec.outputs.logits else None,
-            scores=self._class_scores(outputs[0]),
+            scores=self.class_scores(outputs[0]),
             target=np.where(targets == PREDICTED_CLASS, rows.argmax(axis=1), targets),
             frames=batch.frames,
         )
@@ -220,13 +261,6 @@ class Engine:
         weights: FloatArray = self._run_once(blank, names, targets, self._open_gate(None))[0]
         weights.setflags(write=False)
         return weights
-
-    @property
-    def _class_output(self) -> str:
-        return str(self.spec.outputs.logits or self.spec.outputs.scores)
-
-    def _class_scores(self, class_output: AnyArray) -> FloatArray:
-        return softmax(as_rows(class_output)) if self.spec.outputs.logits else probabilities(class_output)
 
     def _run_once(
         self,

@@ -24,6 +24,12 @@ class Session(Protocol):
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
         """Compute the named outputs, all of them for None."""
 
+    def io_binding(self) -> Any:
+        """An empty binding of inputs and outputs to memory."""
+
+    def run_with_iobinding(self, iobinding: Any) -> None:
+        """Compute what is bound."""
+
     def get_inputs(self) -> list[Any]:
         """Inputs that must be fed: name, type, shape."""
 
@@ -108,7 +114,12 @@ def run_session(
     try:
         return session.run(list(output_names), dict(feed))
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
-        raise ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}") from error
+        raise run_failure(path, error) from error
+
+
+def run_failure(path: Path, error: Exception) -> ModelError:
+    """Whatever ONNX Runtime raised while it ran a model, in one line."""
+    return ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}")
 
 
 def _check_file(path: Path) -> None:

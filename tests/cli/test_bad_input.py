@@ -136,6 +136,13 @@ CASES = [
     ("explain {model} {photo} -o {out} --colormap sepia", WRONG_USAGE, ["sepia", "turbo"]),
     # numbers out of range
     ("explain {model} {photo} -o {out} --masks 0", WRONG_USAGE, ["--masks", "0"]),
+    ("explain {model} {photo} -o {out} --tolerance 0", WRONG_USAGE, ["--tolerance", "0"]),
+    ("explain {model} {photo} -o {out} --budget-seconds -1", WRONG_USAGE, ["--budget-seconds", "-1"]),
+    ("explain {model} {photo} -o {out} -m rise --estimator best", WRONG_USAGE, ["estimator", "'best'", "paper"]),
+    ("explain {model} {photo} -o {out} -m rise --fill pink", WRONG_USAGE, ["fill", "pink", "blur"]),
+    ("explain {model} {photo} -o {out} -m rise --fill 1,2", WRONG_USAGE, ["fill", "(1.0, 2.0)", "(r, g, b)"]),
+    ("explain {model} {photo} -o {out} -m rise --fill 1,2,x", WRONG_USAGE, ["--fill", "1,2,x", "R,G,B"]),
+    ("explain {plain} {photo} -o {out} -m rise --explain-output box", WRONG_USAGE, ["explain_output", "no box head"]),
     ("explain {model} {photo} -o {out} --threshold 0", WRONG_USAGE, ["--threshold", "0"]),
     ("explain {model} {photo} -o {out} --threshold 1.5", WRONG_USAGE, ["--threshold", "1.5"]),
     ("explain {model} {photo} -o {out} --alpha 2", WRONG_USAGE, ["--alpha", "2"]),

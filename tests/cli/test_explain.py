@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from onnxplain import Engine, load_image
+from onnxplain.cli.main import INTERRUPTED
 from onnxplain.contract import PRESETS
-from onnxplain.explainers import CAM, RISE, GradCAM
+from onnxplain.explainers import CAM, RISE, GradCAM, rise
 from tests.cli.conftest import write_photo
 
 NAMES = [
@@ -81,6 +82,27 @@ def test_default_method_and_folder(run, models, images, tmp_path, monkeypatch):
             ["--masks", "30", "--seed", "5", "--batch-size", "4"],
             lambda engine: RISE(engine, masks=30, seed=5),
         ),
+        (
+            "rise",
+            [
+                "--masks",
+                "200",
+                "--estimator",
+                "paper",
+                "--tolerance",
+                "9",
+                "--budget-seconds",
+                "99",
+                "--fill",
+                "9,0,2.5",
+            ],
+            lambda engine: RISE(engine, masks=128, estimator="paper", tolerance=9, fill=(9, 0, 2.5)),
+        ),
+        (
+            "rise",
+            ["--masks", "30", "--fill", "blur", "--explain-output", "score"],
+            lambda engine: RISE(engine, masks=30, fill="blur"),
+        ),
     ],
 )
 def test_results_are_those_of_the_library(method, options, explainer, run, models, images, tmp_path):
@@ -105,10 +127,60 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
         "layer": expected.layer,
         "heatmap": f"b.{method}.npy",
         "overlay": f"b.{method}.png",
+        **(expected.report.as_json() if expected.report else {}),
     }
     regions = expected.boxes()
     np.testing.assert_array_equal([box["xyxy"] for box in boxes], regions.xyxy)
     assert [box["area"] for box in boxes] == regions.area.tolist()
+
+
+def test_the_box_as_what_is_explained(run, models, images, tmp_path):
+    out = tmp_path / "out"
+    options = ["-m", "rise", "--masks", 40, "--explain-output", "box"]
+    result = run("explain", models / "explainable.onnx", images / "a.png", "-o", out, *options)
+    assert result.exit_code == 0, result.stderr
+    (entry,) = read_lines(out)
+    assert entry["explain_output"] == "box"
+    assert f"of box of {entry['label']}" in result.stdout
+    expected = RISE(Engine(models / "explainable.onnx"), masks=40, explain_output="box")(images / "a.png")
+    np.testing.assert_array_equal(np.load(out / "a.rise.npy"), expected.heatmap)
+
+
+def test_an_interruption_writes_the_map_so_far_and_ends_the_run(run, models, images, tmp_path, monkeypatch):
+    open_masked_scores = rise.open_masked_scores
+
+    def open_and_interrupt(*arguments):
+        scores, calls = open_masked_scores(*arguments), []
+
+        def interrupted(draw):
+            calls.append(draw)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return scores(draw)
+
+        interrupted.unmasked, interrupted.masks_at_once = scores.unmasked, scores.masks_at_once
+        return interrupted
+
+    monkeypatch.setattr(rise, "open_masked_scores", open_and_interrupt)
+    out = tmp_path / "out"
+    result = run(
+        *("explain", models / "explainable.onnx", images, "-o", out, "-m", "cam", "-m", "rise", "-m", "grad-cam"),
+        *("--batch-size", 10, "--target", "one", "--target", "3"),
+    )
+    assert result.exit_code == INTERRUPTED
+    assert result.stderr == f"onnxplain: interrupted: {out} holds what there was by then\n"
+    assert "(20 masks, interrupted)" in result.stdout
+    entries = read_lines(out)
+    assert [(entry["method"], entry["target"]) for entry in entries] == [
+        ("cam", 1),
+        ("rise", 1),
+        ("cam", 4),
+        ("rise", 4),
+    ]
+    assert [entry.get("stopped") for entry in entries] == [None, "interrupted"] * 2
+    assert all((out / entry["overlay"]).exists() for entry in entries)
+    assert (out / "a.sheet.png").exists()
+    assert not list(out.glob("b.*"))
 
 
 def test_box_target(run, models, images, tmp_path):

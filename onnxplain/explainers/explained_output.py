@@ -1,0 +1,66 @@
+"""Which of an engine's answers masks are weighed by: the class scores, or how well the box holds its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.box import decode_boxes, paired_iou
+from onnxplain.runtime.engine import Engine
+
+ExplainOutput: TypeAlias = Literal["score", "box"]
+Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ExplainedOutput:
+    """What is read from an engine.
+
+    "score": the class scores. "box": for class c, ``score_c · IoU(box of the masked copy, box of the whole image)``:
+    D-RISE's similarity of two detections (Petsiuk et al. 2021) for the one detection of a localizer, the score of
+    the class in place of the cosine between the score vectors. Raises UnsupportedError for "box" where the file has
+    no box head, OnnxplainError for any other name.
+    """
+
+    engine: Engine
+    explain_output: ExplainOutput = "score"
+
+    def __post_init__(self) -> None:
+        check_explain_output(self.explain_output)
+        if self.explain_output == "box" and self.engine.spec.box is None:
+            raise UnsupportedError(
+                f'explain_output: found "box", but {self.engine.path} has no box head, expected a localizer: '
+                'explain the "score", or name the box output with `onnxplain instrument --box NAME`'
+            )
+
+    @property
+    def output_names(self) -> list[str]:
+        """The outputs of the file that are needed."""
+        box = [str(self.engine.spec.outputs.box)] if self.explain_output == "box" else []
+        return [self.engine.class_output, *box]
+
+    def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
+        """What is explained, float32 (N, C), from those outputs for N masked copies and for the whole image."""
+        scores = self.engine.class_scores(outputs[0])
+        if self.explain_output == "score":
+            return scores
+        boxes, box = self._decode(outputs[1]), self._decode(whole[1])
+        return scores * paired_iou(boxes, np.broadcast_to(box, boxes.shape))[:, None]
+
+    def _decode(self, boxes: npt.NDArray[Any]) -> FloatArray:
+        assert self.engine.spec.box is not None  # else refused on construction
+        return decode_boxes(boxes, self.engine.spec.box, self.engine.spec.input.size_hw)
+
+
+def check_explain_output(explain_output: ExplainOutput) -> None:
+    """Raise OnnxplainError for anything but "score" and "box"."""
+    if explain_output not in get_args(ExplainOutput):
+        raise OnnxplainError(
+            f"explain_output: found {explain_output!r}, expected one of {', '.join(get_args(ExplainOutput))}"
+        )

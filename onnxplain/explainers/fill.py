@@ -1,0 +1,45 @@
+"""What a masked pixel shows: a colour, or the image itself, blurred."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+
+Fill: TypeAlias = Literal["mean", "blur"] | tuple[float, float, float]
+
+_FILL_NAMES = ("mean", "blur")
+# The blur's standard deviation, as a share of the shorter side of the model's input.
+BLUR_SHARE = 1 / 20
+
+
+def check_fill(fill: Fill) -> None:
+    """Raise OnnxplainError unless `fill` is "mean", "blur" or three numbers from 0 to 255."""
+    if isinstance(fill, str):
+        valid = fill in _FILL_NAMES
+    else:
+        valid = np.shape(fill) == (3,) and all(0 <= value <= 255 for value in fill)
+    if not valid:
+        raise OnnxplainError(f'fill: found {fill!r}, expected "mean", "blur" or a colour (r, g, b) from 0 to 255')
+
+
+def fill_pixels(
+    fill: Fill, image_hwc: npt.NDArray[np.uint8], warped_hwc: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    """What masked pixels show, float64 RGB, 0–255: (1, 1, 3) for a colour, (h, w, 3) for a blurred image.
+
+    "mean" is the mean colour of the original image, "blur" the warped one after a Gaussian whose standard
+    deviation is a twentieth of its shorter side, cut off at three of them and reflected at the edges.
+    """
+    if fill == "blur":
+        sigma = BLUR_SHARE * min(warped_hwc.shape[:2])
+        blurred = cv2.GaussianBlur(warped_hwc, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return blurred.astype(np.float64)
+    if fill == "mean":
+        mean: npt.NDArray[np.float64] = image_hwc.mean(axis=(0, 1), keepdims=True, dtype=np.float64)
+        return mean
+    return np.asarray(fill, np.float64).reshape(1, 1, 3)

@@ -1,0 +1,24 @@
+"""Matrix products that leave numpy's BLAS threads asleep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# OpenBLAS takes more than one thread above m · n · k = 2^18. Threads once awake spin for a while after the product,
+# on the cores that ONNX Runtime needs for the next batch; and how many there are would change the last bits.
+LARGEST_PRODUCT = 2**18 - 1
+
+
+def small_product(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``left @ right``, (…, m, k) and (…, k, n), some columns at a time, each piece on the calling thread alone."""
+    rows, inner = left.shape[-2:]
+    lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    product = np.empty((*lead, rows, right.shape[-1]), np.result_type(left, right))
+    width = max(1, LARGEST_PRODUCT // (rows * inner))
+    for start in range(0, right.shape[-1], width):
+        piece = slice(start, start + width)
+        np.matmul(left, right[..., piece], out=product[..., piece])
+    return product

@@ -1,0 +1,40 @@
+"""When RISE has seen enough masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxplain.errors import OnnxplainError
+
+# The error is known, and known well enough, from here on.
+LEAST_MASKS_FOR_TOLERANCE = 128
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """At most `masks` masks; fewer where the relative error is below `tolerance`, or after `budget_seconds`.
+
+    None: no such bound. Raises OnnxplainError for values out of range.
+    """
+
+    masks: int
+    tolerance: float | None = None
+    budget_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks < 1:
+            raise OnnxplainError(f"masks: found {self.masks}, expected at least 1")
+        for name, value in (("tolerance", self.tolerance), ("budget_seconds", self.budget_seconds)):
+            if value is not None and not 0 < value < float("inf"):
+                raise OnnxplainError(f"{name}: found {value}, expected a positive number, or None for no bound")
+
+    def watches(self, masks: int) -> bool:
+        """Whether the error matters after so many masks."""
+        return self.tolerance is not None and masks >= LEAST_MASKS_FOR_TOLERANCE
+
+    def satisfied_by(self, relative_errors: Sequence[float | None]) -> bool:
+        """Whether every target's error is known and below the tolerance."""
+        return all(
+            error is not None and self.tolerance is not None and error < self.tolerance for error in relative_errors
+        )

@@ -1,0 +1,70 @@
+"""Write the graphs that make masked copies where the model computes: python -m tools.mask_graphs
+
+One per type that models take. With R and C the bilinear matrices (`rows`, `columns`), cut at each mask's shift:
+``mask = R · grid · Cᵀ``, ``copies = delta · mask + hidden``. All sizes are symbols: n masks, g × g cells, P planes of
+h lines of l numbers (see `onnxplain.explainers.mask_chain`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+FOLDER = Path(__file__).resolve().parents[1] / "onnxplain" / "explainers" / "mask_graphs"
+TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
+# Old enough for every release of ONNX Runtime that is supported.
+OPSET, IR_VERSION = 18, 10
+
+
+def build(dtype: str) -> onnx.ModelProto:
+    """The graph whose copies are of that type."""
+    node, value = helper.make_node, helper.make_tensor_value_info
+    last = {
+        "float32": [node("Identity", ["mixed"], ["copies"])],
+        "float16": [node("Cast", ["mixed"], ["copies"], to=TensorProto.FLOAT16)],
+        # Half to even, as numpy rounds on the host.
+        "uint8": [node("Round", ["mixed"], ["rounded"]), node("Cast", ["rounded"], ["copies"], to=TensorProto.UINT8)],
+    }
+    nodes = [
+        node("Cast", ["grids"], ["tosses"], to=TensorProto.FLOAT),
+        node("Split", ["shifts_yx"], ["shift_y", "shift_x"], axis=1, num_outputs=2),
+        node("Add", ["shift_y", "row_numbers"], ["row_indices"]),
+        node("Add", ["shift_x", "column_numbers"], ["column_indices"]),
+        node("Gather", ["rows", "row_indices"], ["R"]),
+        node("Gather", ["columns", "column_indices"], ["C"]),
+        node("Transpose", ["C"], ["C_transposed"], perm=[0, 2, 1]),
+        node("MatMul", ["tosses", "C_transposed"], ["strips"]),
+        node("MatMul", ["R", "strips"], ["masks"]),
+        node("Unsqueeze", ["masks", "plane_axis"], ["masks_of_planes"]),
+        node("Mul", ["masks_of_planes", "delta"], ["shown"]),
+        node("Add", ["shown", "hidden"], ["mixed"]),
+        *last[dtype],
+    ]
+    inputs = [
+        value("grids", TensorProto.UINT8, ["n", "g", "g"]),
+        value("shifts_yx", TensorProto.INT64, ["n", 2]),
+        value("rows", TensorProto.FLOAT, ["H", "g"]),
+        value("columns", TensorProto.FLOAT, ["W", "g"]),
+        value("row_numbers", TensorProto.INT64, ["h"]),
+        value("column_numbers", TensorProto.INT64, ["l"]),
+        value("delta", TensorProto.FLOAT, ["P", "h", "l"]),
+        value("hidden", TensorProto.FLOAT, ["P", "h", "l"]),
+    ]
+    outputs = [value("copies", TYPES[dtype], ["n", "P", "h", "l"])]
+    constants = [helper.make_tensor("plane_axis", TensorProto.INT64, [1], [1])]
+    graph = helper.make_graph(nodes, f"masked copies, {dtype}", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def main() -> None:
+    """Write every graph."""
+    for dtype in TYPES:
+        onnx.save(build(dtype), FOLDER / f"{dtype}.onnx")
+
+
+if __name__ == "__main__":
+    main()
