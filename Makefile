@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format bench bench-gradients clean
+.PHONY: help demo install test test-networks check format bench bench-gradients bench-augmented clean
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -18,6 +18,7 @@ help:
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make bench    measure what the gradient branches cost (minutes)"
 	@echo "make bench-gradients  compare that cost with PyTorch's (minutes)"
+	@echo "make bench-augmented  measure what Augmented Grad-CAM costs beside the network (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
 demo: $(VENV)/.core
@@ -46,6 +47,9 @@ bench: install
 
 bench-gradients: install
 	@$(BIN)/python -m benchmarks.gradients
+
+bench-augmented: install
+	@$(BIN)/python -m benchmarks.augmented
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
