@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format bench bench-gradients bench-rise bench-rise-cost clean
+.PHONY: help demo install test test-networks check format bench bench-gradients bench-rise bench-rise-cost bench-augmented clean
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-gradients  compare that cost with PyTorch's (minutes)"
 	@echo "make bench-rise  compare RISE's estimators at equal numbers of evaluations (20 minutes)"
 	@echo "make bench-rise-cost  measure RISE's time and memory beside the model's own (minutes)"
+	@echo "make bench-augmented  measure what Augmented Grad-CAM costs beside the network (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
 demo: $(VENV)/.core
@@ -54,6 +55,9 @@ bench-rise: install
 
 bench-rise-cost: install
 	@$(BIN)/python -m benchmarks.rise_cost
+
+bench-augmented: install
+	@$(BIN)/python -m benchmarks.augmented
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

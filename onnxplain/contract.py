@@ -22,6 +22,12 @@ CAM_WEIGHTS_OUTPUT = "cam_weights"
 LOGITS_OUTPUT = "logits"
 EXPLAINED_DIMENSION = "explained"
 
+TAIL_SUFFIX = ".tail.onnx"
+TAIL_METADATA_KEY = "onnxplain_tail"
+TAIL_FEATURES_INPUT = "features"
+TAIL_LOGITS_OUTPUT = "logits"
+TAIL_BOX_OUTPUT = "box"
+
 Layout = Literal["nchw", "nhwc"]
 Channels = Literal["rgb", "bgr", "gray"]
 Resize = Literal["crop", "stretch", "letterbox"]
@@ -167,8 +173,32 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
+class TailSpec:
+    """The part of the model behind `layer`, a file of its own: feature maps in, logits (and raw box) out.
+
+    `file` is its name in the folder of the model. `id` stands in both files' metadata, here and under
+    ``metadata_props["onnxplain_tail"]``: that of another model's tail differs. `input`, `logits` and `box` name its
+    input and outputs; `box` is None where the model has no box head.
+    """
+
+    file: str
+    id: str
+    layer: str
+    input: str = TAIL_FEATURES_INPUT
+    logits: str = TAIL_LOGITS_OUTPUT
+    box: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.file or any(mark in self.file for mark in "/\\"):
+            raise ModelError(f"metadata: the tail is said to be {self.file!r}, expected the name of a file beside this")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """All that a file says about itself; `layers` stand in the order of the graph, the last is the default."""
+    """All that a file says about itself; `layers` stand in the order of the graph, the last is the default.
+
+    `tail` is the file of what lies behind the last layer, None where none was written.
+    """
 
     task: Task
     input: InputSpec
@@ -177,6 +207,7 @@ class ModelSpec:
     box: BoxSpec | None = None
     layers: tuple[LayerSpec, ...] = ()
     labels: tuple[str, ...] = ()
+    tail: TailSpec | None = None
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
@@ -189,6 +220,8 @@ class ModelSpec:
             )
         if (self.box is None) != (self.outputs.box is None):
             raise ModelError("metadata: a box output needs its format, and a format its output")
+        if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
+            raise ModelError(f"metadata: the tail belongs to {self.tail.layer!r}, which is not the last layer")
 
     def label(self, class_id: int) -> str:
         """The class's label, or its index as text where the file names no labels."""
@@ -236,4 +269,5 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         box=BoxSpec(**tree["box"]) if tree["box"] else None,
         layers=tuple(LayerSpec(**layer) for layer in tree["layers"]),
         labels=tuple(tree["labels"]),
+        tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
     )

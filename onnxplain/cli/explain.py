@@ -42,8 +42,11 @@ from onnxplain.cli.tables import box_text
 )
 @click.option(
     "--layer",
-    metavar="NAME",
-    help="An instrumented layer, or a part of its name that no other shares. Default: the last one.",
+    "layers",
+    multiple=True,
+    metavar="NAME|all",
+    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
+    "these layers fused into one. Default: the last one.",
 )
 @click.option(
     "-o",
@@ -81,7 +84,7 @@ def explain(
     images: tuple[str, ...],
     methods: tuple[str, ...],
     targets: tuple[str, ...],
-    layer: str | None,
+    layers: tuple[str, ...],
     output: Path,
     threshold: float | None,
     colormap: str,
@@ -114,6 +117,7 @@ def explain(
     sources = expand_images(images)
     failed = interrupted = False
     with progress_bar(quiet=quiet) as bar:
+        layer = layers[0] if len(layers) == 1 else layers or None
         options = {**method_options, "layer": layer, "progress": bar.within}
         questions = plan_questions(engine, methods, targets, options)
         check_no_overwrite(output, sources, questions)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from onnxplain.cli.export_report import print_report
+from onnxplain.cli.export_report import NO_TAIL_HELP, print_report
 from onnxplain.cli.extras import needs_extra
 from onnxplain.cli.labels import read_labels
 from onnxplain.cli.model_options import labels_option
@@ -65,6 +65,7 @@ CHECKPOINT_LAYERS = ("features",)
     is_flag=True,
     help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
 )
+@click.option("--no-tail", is_flag=True, help=NO_TAIL_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
 @preprocessing_options
@@ -76,6 +77,7 @@ def export(
     box_format: BoxFormat,
     box_units: BoxUnits,
     required_inputs: bool,
+    no_tail: bool,
     as_json: bool,
     labels_file: Path | None,
     stated: StatedInput,
@@ -87,7 +89,8 @@ def export(
     (logits, box). A factory needs --size; without preprocessing flags the imagenet preset is assumed, with
     --resize crop (stretch where there is a box head), and the file says so. A checkpoint knows its own.
 
-    Nothing is written unless outputs and gradients agree with PyTorch. Needs the extra `torch`.
+    Nothing is written unless outputs and gradients agree with PyTorch. Beside it OUT.tail.onnx is written, what lies
+    behind the last layer: features in, logits out. Needs the extra `torch`.
     """
     with needs_extra("torch"):
         import onnxplain.exporters.torch_export
@@ -99,7 +102,9 @@ def export(
     if Path(source).exists() or ":" not in source:
         if weights is not None:
             raise OnnxplainError(f"--weights: {source} is a checkpoint and has its own weights: leave it out")
-        report = export_checkpoint(Path(source), output, layers, labels, stated, required_inputs=required_inputs)
+        report = export_checkpoint(
+            Path(source), output, layers, labels, stated, required_inputs=required_inputs, tail=not no_tail
+        )
     else:
         from onnxplain.exporters import export as export_module
         from onnxplain.training.factory import build_module
@@ -117,6 +122,7 @@ def export(
             box_format=box_format,
             box_units=box_units,
             required_inputs=required_inputs,
+            tail=not no_tail,
         )
     print_report(report, as_json=as_json)
 
@@ -129,6 +135,7 @@ def export_checkpoint(
     stated: StatedInput | None = None,
     *,
     required_inputs: bool = False,
+    tail: bool = True,
 ) -> ExportReport:
     """Export a checkpoint of `train`; its own labels, size and preprocessing hold where nothing else is stated."""
     from onnxplain.exporters import export as export_module
@@ -147,6 +154,7 @@ def export_checkpoint(
         labels=labels or checkpoint.labels,
         preprocessing=stated.apply(checkpoint.preprocessing),
         required_inputs=required_inputs,
+        tail=tail,
     )
 
 

@@ -14,6 +14,9 @@ from onnxplain.cli.tables import print_json, print_table
 
 if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport, LayerCost
+NO_TAIL_HELP = (
+    "Write no tail file; ablation-cam and recipro-cam, which run it instead of the whole network, then do not work."
+)
 
 
 def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_json: bool) -> None:
@@ -24,6 +27,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "path": str(report.path),
                 "spec": json.loads(report.spec.to_json()),
                 "cam": report.cam,
+                "tail": report.tail,
                 "checks": asdict(report.checks),
                 "steps": report.steps,
                 "notes": report.notes,
@@ -34,7 +38,10 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
     click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
     lines = describe_spec(report.spec)
     lines.append(("cam", report.cam))
+    lines.append(("tail", report.tail))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
+    if report.checks.tail_error is not None:
+        lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
     lines.extend(("changed", step) for step in report.steps)
     lines.extend(("note", note) for note in report.notes)
     print_description(lines)

@@ -137,12 +137,23 @@ def _print_engine(engine: Engine) -> None:
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
-    lines = [*describe_spec(spec), ("methods", ", ".join(working))]
+    lines = [*describe_spec(spec), *_tail_line(engine), ("methods", ", ".join(working))]
     lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
     print_description(lines)
     if spec.layers:
         click.echo()
         print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
+
+
+def _tail_line(engine: Engine) -> list[tuple[str, str]]:
+    """The tail file, and whether it is there and belongs to the model."""
+    if engine.spec.tail is None:
+        return [("tail", "none")] if engine.spec.layers else []
+    try:
+        size = engine.tail.path.stat().st_size
+    except OnnxplainError as error:
+        return [("tail", str(error))]
+    return [("tail", f"{engine.spec.tail.file}, {size / 1e6:.2f} MB, from {engine.spec.tail.layer}")]
 
 
 def _top_text(trial: Trial) -> str:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from onnxplain.cli.export_report import print_report
+from onnxplain.cli.export_report import NO_TAIL_HELP, print_report
 from onnxplain.cli.extras import needs_extra
 from onnxplain.cli.labels import read_labels
 from onnxplain.cli.model_options import labels_option
@@ -50,6 +50,7 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
     help="A batch that the file fixes to 1 becomes dynamic: where the outputs prove to be the same (auto), or fail "
     "(dynamic); fixed leaves it.",
 )
+@click.option("--no-tail", is_flag=True, help=NO_TAIL_HELP)
 @click.option(
     "--verify", "measure", is_flag=True, help="Also measure what each layer's gradient costs, closed and open."
 )
@@ -66,6 +67,7 @@ def instrument(
     box_units: BoxUnits,
     required_inputs: bool,
     batch: Batch,
+    no_tail: bool,
     measure: bool,
     as_json: bool,
     labels_file: Path | None,
@@ -77,6 +79,8 @@ def instrument(
     the file. Without preprocessing flags the imagenet preset is assumed for float inputs and raw for uint8, with
     --resize crop (stretch where there is a box head), and the file says so. Nothing is written unless the
     original outputs are unchanged and the gradients agree with finite differences.
+
+    Beside it OUT.tail.onnx is written, what lies behind the last layer: features in, logits out.
 
     Needs the extra `export`.
     """
@@ -98,6 +102,7 @@ def instrument(
         layout=stated.layout,
         required_inputs=required_inputs,
         batch=batch,
+        tail=not no_tail,
     )
     costs = measure_cost(model, output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)

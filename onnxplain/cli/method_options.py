@@ -48,13 +48,85 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="rise: stop after S seconds per image. Default: never.",
     ),
     "seed": click.option(
-        "--seed", type=click.IntRange(min=0), metavar="N", help="rise: seed of the random masks. Default: 0."
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="rise, smooth-grad-cam++, augmented-grad-cam: seed of masks, noise and copies. Default: 0.",
+    ),
+    "samples": click.option(
+        "--samples", type=click.IntRange(min=1), metavar="N", help="smooth-grad-cam++: noisy copies. Default: 16."
+    ),
+    "noise": click.option(
+        "--noise",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="smooth-grad-cam++: standard deviation of the noise, as a share of the input's range. Default: 0.15.",
+    ),
+    "references": click.option(
+        "--references",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="finer-cam: the classes nearest in score that the class is compared with. Default: 3.",
+    ),
+    "strength": click.option(
+        "--strength",
+        type=click.FloatRange(min=0),
+        metavar="S",
+        help="finer-cam: how much of what they share is taken away, 0 for none. Default: 0.6.",
+    ),
+    "copies": click.option(
+        "--copies",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="augmented-grad-cam: turned and moved copies of the image, itself the first. Default: 100.",
+    ),
+    "rotation": click.option(
+        "--rotation",
+        type=click.FloatRange(min=0),
+        metavar="RADIANS",
+        help="augmented-grad-cam: largest rotation of a copy, either way. Default: 0.5.",
+    ),
+    "translation": click.option(
+        "--translation",
+        type=click.FloatRange(min=0, max=1, max_open=True),
+        metavar="SHARE",
+        help="augmented-grad-cam: largest shift, as a share of the input's side. Default: 30/224.",
+    ),
+    "zoom": click.option(
+        "--zoom",
+        type=click.FloatRange(min=1),
+        metavar="Z",
+        help="augmented-grad-cam: copies also shrink and grow, from 1/Z to Z times. Default: 1.",
+    ),
+    "mirror": click.option(
+        "--mirror", is_flag=True, default=None, help="augmented-grad-cam: flip half of the copies left to right."
+    ),
+    "mode": click.option(
+        "--mode",
+        type=click.Choice(["super-resolution", "mean", "max", "paper"]),
+        help="augmented-grad-cam: how the copies' maps become one. Default: super-resolution.",
+    ),
+    "points": click.option(
+        "--points",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="augmented-grad-cam: N × N sample points per cell, 1 is fastest. Default: 4.",
+    ),
+    "maps": click.option(
+        "--maps",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="score-cam: only the N feature maps that vary most. Default: all.",
+    ),
+    "gaussian": click.option(
+        "--gaussian", is_flag=True, default=None, help="recipro-cam: a 3 x 3 Gaussian around each position."
     ),
     "batch_size": click.option(
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="rise: copies that the model sees at once. Default: the fastest, found by timing.",
+        help="rise, score-cam, augmented-grad-cam: copies that the model sees at once. Default: 8; rise: the fastest, "
+        "found by timing.",
     ),
     "fill": click.option(
         "--fill",

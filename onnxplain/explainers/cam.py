@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from onnxplain.errors import UnsupportedError
-from onnxplain.explainers.activation_map import ActivationMapExplainer
+from onnxplain.explainers.activation_map import ActivationMapExplainer, weighted_sum
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
@@ -32,11 +30,11 @@ class CAM(ActivationMapExplainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         head_layer = self.engine.spec.outputs.cam_layer
-        asked = head_layer if self.layer is None else self.engine.resolve_layer(self.layer).name
-        if asked != head_layer:
+        asked = [head_layer] if self.layer is None else [layer.name for layer in self._layers()]
+        if asked != [head_layer]:
             raise UnsupportedError(
-                f"cam: found layer {asked}, expected {head_layer}, the one in front of the linear head: "
-                "leave the layer out, or use grad-cam"
+                f"cam: found layer {', '.join(map(str, asked))}, expected {head_layer}, the one in front of the "
+                "linear head: leave the layer out, or use grad-cam"
             )
         object.__setattr__(self, "layer", head_layer)
 
@@ -50,6 +48,4 @@ class CAM(ActivationMapExplainer):
         return index
 
     def _weigh(self, activations: Activations) -> FloatArray:
-        weights = self.engine.cam_weights()[activations.target]
-        maps: FloatArray = np.einsum("nk,nkhw->nhw", weights, activations.features).astype(np.float32)
-        return maps
+        return weighted_sum(self.engine.cam_weights()[activations.target], activations.features)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.activation_map import ActivationMapExplainer
+from onnxplain.explainers.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.runtime.results import Activations
 
@@ -25,8 +22,4 @@ class GradCAM(ActivationMapExplainer):
     name: ClassVar[str] = "grad-cam"
 
     def _weigh(self, activations: Activations) -> FloatArray:
-        if activations.gradients is None:
-            raise OnnxplainError("grad-cam: found activations without gradients, expected them: ask for gradients")
-        weights = activations.gradients.mean(axis=(2, 3))
-        maps: FloatArray = np.einsum("nk,nkhw->nhw", weights, activations.features).astype(np.float32)
-        return maps
+        return weighted_sum(require_gradients(activations).mean(axis=(2, 3)), activations.features)

@@ -29,14 +29,19 @@ class Need:
 SCORES = Need("any model with class scores", lambda spec: True, "")
 LAYERS = Need(
     "an instrumented layer",
-    lambda spec: bool(spec.layers),
-    "the file has no instrumented layers: run `onnxplain instrument` first",
+    lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
+    "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
 )
 LINEAR_HEAD = Need(
     "global average pooling + linear head",
     lambda spec: spec.outputs.cam_weights is not None,
     "the file has no output `cam_weights`: either its head is not global average pooling + linear, "
     "or `onnxplain instrument` has not seen it",
+)
+TAIL = Need(
+    "a tail file",
+    lambda spec: spec.tail is not None,
+    "the file names none: run `onnxplain instrument` without --no-tail; its report says why where there can be none",
 )
 
 
@@ -85,6 +90,78 @@ METHODS: Mapping[str, Method] = {
             "onnxplain.explainers.grad_cam:GradCAM",
             LAYERS,
             "feature maps weighted by the mean of their gradients (Selvaraju et al. 2017)",
+        ),
+        Method(
+            "augmented-grad-cam",
+            "onnxplain.explainers.augmented_grad_cam:AugmentedGradCAM",
+            LAYERS,
+            "Grad-CAMs of turned and moved copies, made one of high resolution (Morbidelli et al. 2020)",
+        ),
+        Method(
+            "grad-cam++",
+            "onnxplain.explainers.grad_cam_plus_plus:GradCAMPlusPlus",
+            LAYERS,
+            "Grad-CAM with a weight for every position's gradient (Chattopadhay et al. 2018)",
+        ),
+        Method(
+            "xgrad-cam",
+            "onnxplain.explainers.xgrad_cam:XGradCAM",
+            LAYERS,
+            "Grad-CAM, gradients weighted by the feature maps' activity (Fu et al. 2020)",
+        ),
+        Method(
+            "hires-cam",
+            "onnxplain.explainers.hires_cam:HiResCAM",
+            LAYERS,
+            "features times gradients, cell by cell (Draelos & Carin 2020)",
+        ),
+        Method(
+            "layer-cam",
+            "onnxplain.explainers.layer_cam:LayerCAM",
+            LAYERS,
+            "features times positive gradients, also of several layers (Jiang et al. 2021)",
+        ),
+        Method(
+            "smooth-grad-cam++",
+            "onnxplain.explainers.smooth_grad_cam_plus_plus:SmoothGradCAMPlusPlus",
+            LAYERS,
+            "Grad-CAM++ averaged over noisy copies of the image (Omeiza et al. 2019)",
+        ),
+        Method(
+            "eigen-cam",
+            "onnxplain.explainers.eigen_cam:EigenCAM",
+            LAYERS,
+            "first principal component of the feature maps, whatever the class (Muhammad & Yeasin 2020)",
+        ),
+        Method(
+            "eigen-grad-cam",
+            "onnxplain.explainers.eigen_cam:EigenGradCAM",
+            LAYERS,
+            "first principal component of features times gradients (Gildenblat 2021)",
+        ),
+        Method(
+            "finer-cam",
+            "onnxplain.explainers.finer_cam:FinerCAM",
+            LAYERS,
+            "Grad-CAM of a class against the classes most like it (Zhang et al. 2025)",
+        ),
+        Method(
+            "score-cam",
+            "onnxplain.explainers.score_cam:ScoreCAM",
+            LAYERS,
+            "feature maps weighted by the score of the image seen through each (Wang et al. 2020)",
+        ),
+        Method(
+            "ablation-cam",
+            "onnxplain.explainers.ablation_cam:AblationCAM",
+            TAIL,
+            "feature maps weighted by how much the score falls without each (Desai & Ramaswamy 2020)",
+        ),
+        Method(
+            "recipro-cam",
+            "onnxplain.explainers.recipro_cam:ReciproCAM",
+            TAIL,
+            "class score of one position of the feature maps at a time (Byun & Lee 2022)",
         ),
         Method(
             "rise",

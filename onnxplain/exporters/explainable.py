@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -24,6 +25,7 @@ from onnxplain.contract import (
     ModelSpec,
     OutputRoles,
     Preprocessing,
+    TailSpec,
     features_output,
     gradients_output,
 )
@@ -37,6 +39,7 @@ from onnxplain.exporters.model_file import finish
 from onnxplain.exporters.outputs import add_cam_weights, add_features, add_logits, free_name
 from onnxplain.exporters.roles import Roles, find_image_input, find_roles
 from onnxplain.exporters.tail import Tail, cut_tail
+from onnxplain.exporters.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.values import maybe_dims, name_of, static_dims, upstream
 
 
@@ -44,7 +47,8 @@ from onnxplain.exporters.values import maybe_dims, name_of, static_dims, upstrea
 class Request:
     """What the user states of a file; everything else is read from its graph.
 
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``.
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
+    last layer will stand beside; None for no tail.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -56,6 +60,7 @@ class Request:
     preprocessing: Preprocessing | None = None
     layout: Layout | None = None
     required_inputs: bool = False
+    tail_of: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Explainable:
 
     `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
     instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
-    apply, and if not, why.
+    apply, and if not, why. `tail_file` is the part behind the last layer as a model of its own, or the reason why there
+    is none.
     """
 
     proto: onnx.ModelProto
@@ -73,6 +79,7 @@ class Explainable:
     tails: tuple[Tail, ...]
     cam: str
     arrangements: tuple[Arrangement, ...]
+    tail_file: onnx.ModelProto | str
 
 
 def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
@@ -97,6 +104,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     for layer in layers:
         _check_reaches_box(layer, roles)
     base = _with_outputs(model, tails)
+    tail_file = "not asked for" if request.tail_of is None else cut_tail_file(ir.to_proto(model), layers[-1], roles)
 
     for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
@@ -136,10 +144,12 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
             for layer in layers
         ),
         labels=tuple(request.labels),
+        tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = _cam_verdict(head, cam_layer)
-    return Explainable(finish(model), spec, base, tails, cam, tuple(layer.arrangement for layer in layers))
+    arrangements_of_layers = tuple(layer.arrangement for layer in layers)
+    return Explainable(finish(model), spec, base, tails, cam, arrangements_of_layers, tail_file)
 
 
 def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]) -> list[Layer]:
@@ -189,6 +199,10 @@ def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
         if name not in known:
             proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return proto
+
+
+def _tail_spec(tail_file: onnx.ModelProto | str, tail_of: Path | None, layer: str) -> TailSpec | None:
+    return None if isinstance(tail_file, str) or tail_of is None else describe_tail(tail_file, tail_of, layer)
 
 
 def _cam_verdict(head: PooledHead | str, cam_layer: str | None) -> str:

@@ -14,13 +14,15 @@ from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.batch import check_same, free_batch, has_fixed_batch
 from onnxplain.exporters.explainable import Request, build, input_spec
 from onnxplain.exporters.layers import AUTO
-from onnxplain.exporters.model_file import changes, load_proto, prepare, write_proto
+from onnxplain.exporters.model_file import changes, load_proto, prepare
 from onnxplain.exporters.report import ExportReport
 from onnxplain.exporters.roles import find_image_input, find_roles
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.tail_file import check_tail_path
 from onnxplain.exporters.trial_images import image_batch
 from onnxplain.exporters.verify import OUTPUT_TOLERANCE, verify
+from onnxplain.exporters.write import write_verified
 
 BATCH_TO_TRY = 3
 
@@ -40,6 +42,7 @@ def instrument(
     layout: Layout | None = None,
     required_inputs: bool = False,
     batch: Batch = "auto",
+    tail: bool = True,
 ) -> ExportReport:
     """Write `destination`: the model of `source`, which can also output feature maps and gradients.
 
@@ -53,6 +56,8 @@ def instrument(
     says so. `input_size_hw`: closes an open input size. `required_inputs`: `target` and `explain` get no
     default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes to 1
     becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
+    `tail`: whether what lies behind the last layer is written too, as ``<stem>.tail.onnx`` beside `destination`; where
+    its features alone do not lead to the logits there is none, and the report says why.
 
     A file that is explainable already has its old instrumentation removed first; labels and preprocessing that it
     states are kept where none are given.
@@ -63,6 +68,8 @@ def instrument(
     source, destination = Path(source), Path(destination)
     if destination.exists() and source.exists() and destination.samefile(source):
         raise ModelError(f"{destination}: is the source itself: give another file to write")
+    if tail:
+        check_tail_path(destination, source)
     original, steps, notes = load_proto(source), [], []
     earlier = earlier_spec(original)
     if earlier is not None:
@@ -73,7 +80,18 @@ def instrument(
             preprocessing = earlier.input.preprocessing
         if box is None and earlier.box is not None:
             box, box_format, box_units = earlier.outputs.box, earlier.box.format, earlier.box.units
-    request = Request(layers, logits, box, box_format, box_units, labels, preprocessing, layout, required_inputs)
+    request = Request(
+        layers=layers,
+        logits=logits,
+        box=box,
+        box_format=box_format,
+        box_units=box_units,
+        labels=labels,
+        preprocessing=preprocessing,
+        layout=layout,
+        required_inputs=required_inputs,
+        tail_of=destination if tail else None,
+    )
     GraphSession(original, "original model")  # Contradictory shapes and cycles are named here.
     model = prepare(original, input_size_hw)
     steps.extend(changes(original, model, input_size_hw))
@@ -88,8 +106,7 @@ def instrument(
             notes.append(f"the batch stays fixed to 1: {error}")
     explainable = build(model, request)
     checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original=original)
-    write_proto(explainable.proto, destination)
-    return ExportReport(destination, explainable.spec, explainable.cam, checks, tuple(steps), tuple(notes))
+    return write_verified(explainable, destination, original, checks, tuple(steps), tuple(notes))
 
 
 def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -116,8 +117,24 @@ def finish(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def write_proto(proto: onnx.ModelProto, path: Path) -> None:
-    """Write the whole file or none of it."""
+def write_protos(protos: Mapping[Path, onnx.ModelProto]) -> None:
+    """Write every file whole under another name, and only then let each take its place, in the order given."""
+    temporaries: dict[Path, Path] = {}
+    try:
+        for path, proto in protos.items():
+            temporaries[path] = _write_beside(path, proto)
+        for path, temporary in temporaries.items():
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
+    """The whole file under a temporary name in the folder of `path`."""
     if path.is_dir():
         raise ModelError(f"{path}: is a folder: give the file to write")
     if not path.parent.is_dir():
@@ -131,13 +148,13 @@ def write_proto(proto: onnx.ModelProto, path: Path) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(proto.SerializeToString())
         temporary.chmod(0o644)
-        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return temporary
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,15 +24,22 @@ class LayerCheck:
 
 @dataclass(frozen=True)
 class Checks:
-    """All that was verified; `output_error` is the largest difference relative to the largest value."""
+    """All that was verified.
+
+    `output_error` is the largest difference relative to the largest value, `tail_error` the same of what the tail file
+    gives for the file's features; None without a tail.
+    """
 
     output_error: float
     layers: tuple[LayerCheck, ...]
+    tail_error: float | None = None
 
 
 @dataclass(frozen=True)
 class ExportReport:
     """The file that was written, what it contains, whether CAM applies (and why not), and its checks.
+
+    `tail` says which file the tail was written to, or why there is none.
 
     `steps` names what was changed of the file as found (opset, batch, input size …); all of it is covered by the
     check of the outputs. `notes` names what could not be done.
@@ -41,6 +48,7 @@ class ExportReport:
     path: Path
     spec: ModelSpec
     cam: str
+    tail: str
     checks: Checks
     steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -22,13 +22,15 @@ from onnxplain.exporters.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
 from onnxplain.exporters.directional import allowed_error
 from onnxplain.exporters.explainable import Explainable, Request, build
 from onnxplain.exporters.layers import AUTO
-from onnxplain.exporters.model_file import prepare, write_proto
+from onnxplain.exporters.model_file import prepare
 from onnxplain.exporters.report import ExportReport, LayerCheck
 from onnxplain.exporters.session import GraphSession
+from onnxplain.exporters.tail_file import check_tail_path
 from onnxplain.exporters.torch_translation import as_strided
 from onnxplain.exporters.trial_images import image_batch
 from onnxplain.exporters.values import TRANSPARENT, producer_of
 from onnxplain.exporters.verify import verify
+from onnxplain.exporters.write import write_verified
 
 OPSET = 18
 INPUT_NAME = "image"
@@ -50,18 +52,22 @@ def export(
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
     required_inputs: bool = False,
+    tail: bool = True,
 ) -> ExportReport:
     """Write a PyTorch classifier or localizer as an explainable ONNX file with a dynamic batch.
 
     `module` takes float32 [N, 3, H, W] (one channel where `preprocessing` is gray) and returns logits [N, C], or
     (logits, box [N, 4]). `layers` are module paths such as ``layer4`` whose output is a map [N, K, h, w], shares
     of the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. Without `preprocessing` ImageNet's
-    is assumed, and the file says so; a localizer's image is then stretched, not cropped.
+    is assumed, and the file says so; a localizer's image is then stretched, not cropped. `tail`: as in `instrument`.
 
     Before it is written the file is verified as in `instrument`, and against the module itself: outputs and
     `torch.autograd` gradients for a batch of several images with different targets. The module's training mode is
     left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is written then.
     """
+    path = Path(path)
+    if tail:
+        check_tail_path(path)
     was_training = module.training
     module.eval()
     try:
@@ -81,9 +87,10 @@ def export(
             box_format=box_format,
             box_units=box_units,
             required_inputs=required_inputs,
+            tail_of=path if tail else None,
         )
         channels = 3 if preprocessing is None else preprocessing.channel_count
-        return _export(module, Path(path), (channels, *input_size_hw), paths, request)
+        return _export(module, path, (channels, *input_size_hw), paths, request)
     finally:
         module.train(was_training)
 
@@ -104,8 +111,7 @@ def _export(
     _check_dynamic(explainable)
     witnessed = _check_against_module(module, explainable, original, taps)
     checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original, witnessed)
-    write_proto(explainable.proto, path)
-    return ExportReport(path, explainable.spec, explainable.cam, checks)
+    return write_verified(explainable, path, original, checks)
 
 
 class _Tapped(torch.nn.Module):

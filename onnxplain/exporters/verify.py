@@ -44,7 +44,7 @@ def verify(
     session = GraphSession(explainable, "explainable graph")
     output_error = _check_outputs(GraphSession(original, "original model"), session, spec, inputs[0])
     targets = _targets(spec)
-    if _rounds(base):
+    if rounds(base):
         # A value that rounds to either side of zero, or of saturation, changes the gradient behind it. So the rules are
         # checked without roundings: no fused integer kernels, which differ from graph to graph, and no float16.
         session = GraphSession(widen(explainable), "explainable graph", optimised=False)
@@ -61,7 +61,7 @@ def verify(
     return Checks(output_error, tuple(layers))
 
 
-def _rounds(proto: onnx.ModelProto) -> bool:
+def rounds(proto: onnx.ModelProto) -> bool:
     """Whether the graph computes in float16 or in integers."""
     narrow = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     return narrow or any(
@@ -77,7 +77,7 @@ def _check_outputs(original: GraphSession, explainable: GraphSession, spec: Mode
         if reference.dtype.kind == "f" and not np.isfinite(reference).all():
             raise VerificationError(f"output {name!r} of the original model is not finite on a random image")
     for explain in (False, True):
-        feeds = _feeds(spec, batch, target=-1, explain=explain)
+        feeds = feeds_of(spec, batch, target=-1, explain=explain)
         found = explainable.run(feeds, list(expected))
         for name, reference in expected.items():
             error = _relative_difference(found[name], reference)
@@ -120,14 +120,15 @@ def _open_runs(
         captured = base.run({spec.input.name: batch})
         runs.append(
             {
-                target: Run(explainable.run(_feeds(spec, batch, target, explain=True), names), captured)
+                target: Run(explainable.run(feeds_of(spec, batch, target, explain=True), names), captured)
                 for target in targets
             }
         )
     return runs
 
 
-def _feeds(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
+def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
+    """All inputs of the explainable graph, whether or not two of them have defaults."""
     return {
         spec.input.name: batch,
         TARGET_INPUT: np.array([target], np.int64),

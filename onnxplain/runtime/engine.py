@@ -22,6 +22,7 @@ from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
 from onnxplain.runtime.session import open_session, run_session
 from onnxplain.runtime.spec import Stated, read_spec
+from onnxplain.runtime.tail import Tail, open_tail
 from onnxplain.runtime.target import (
     PREDICTED_CLASS,
     Target,
@@ -63,6 +64,7 @@ class Engine:
         labels: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(model)
+        self._providers, self._threads = providers, threads
         self._session = open_session(self.path, providers, threads)
         stated = Stated(preprocessing, input_size_hw, layout, labels)
         self.spec: ModelSpec
@@ -239,6 +241,14 @@ class Engine:
             )
             raise UnsupportedError(f"{self.path}: the file holds no class activation map weights, {reason}")
         return self._cam_weights
+
+    @cached_property
+    def tail(self) -> Tail:
+        """What lies behind the last layer, from the file beside the model; opened when it is first asked for.
+
+        Raises ModelError where the model has none, and where the file is missing or another model's.
+        """
+        return open_tail(self.path, self.spec, self._providers, self._threads)
 
     def resolve_target(self, target: Target) -> int:
         """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the prediction."""

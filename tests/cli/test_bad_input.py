@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxplain.exporters import instrument
 from tests.cli.conftest import write_photo
 from tests.models import WEIGHTS
 
@@ -28,6 +29,7 @@ def files(models: Path, tmp_path: Path) -> dict[str, Path]:
         "truncated_image": ("truncated.jpg", photo.read_bytes()[:700]),
         "no_image": ("text.jpg", b"this is not an image"),
         "labels": ("labels.txt", b"ant\nbee\n"),
+        "no_tail": ("taken.tail.onnx", b"something else"),
     }
     paths = {
         "model": models / "explainable.onnx",
@@ -41,6 +43,8 @@ def files(models: Path, tmp_path: Path) -> dict[str, Path]:
         "no_weights": _write_external(tmp_path / "no_weights.onnx", "weights.bin"),
         "outside": _write_external(tmp_path / "outside.onnx", "../outside.bin"),
         "no_classes": _write_without_classes(tmp_path / "no_classes.onnx"),
+        "tail_lost": _write_without_its_tail(models / "conv.onnx", tmp_path / "lost.onnx"),
+        "taken": tmp_path / "taken.onnx",
     }
     paths["folder"].mkdir()
     (tmp_path.parent / "outside.bin").write_bytes(WEIGHTS.tobytes())
@@ -70,6 +74,12 @@ def _write_external(path: Path, location: str) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _write_without_its_tail(source: Path, path: Path) -> Path:
+    instrument(source, path)
+    path.with_name("lost.tail.onnx").unlink()
     return path
 
 
@@ -134,6 +144,14 @@ CASES = [
     ("explain {model} {photo} -o {out} --provider nonsense", WRONG_USAGE, ["nonsense", "cpu"]),
     ("predict {model} {photo} --provider cuda", WRONG_USAGE, ["cuda", "onnxplain[gpu]"]),
     ("explain {model} {photo} -o {out} --colormap sepia", WRONG_USAGE, ["sepia", "turbo"]),
+    (
+        "explain {model} {photo} -o {out} -m recipro-cam",
+        WRONG_USAGE,
+        ["recipro-cam", "tail", "instrument", "score-cam"],
+    ),
+    ("explain {tail_lost} {photo} -o {out} -m ablation-cam", WRONG_USAGE, ["lost.tail.onnx", "not found beside"]),
+    ("explain {tail_lost} {photo} -o {out} -m score-cam --maps 0", WRONG_USAGE, ["--maps", "0"]),
+    ("instrument {conv} -o {taken}", WRONG_USAGE, ["taken.tail.onnx", "is no tail", "--no-tail"]),
     # numbers out of range
     ("explain {model} {photo} -o {out} --masks 0", WRONG_USAGE, ["--masks", "0"]),
     ("explain {model} {photo} -o {out} --tolerance 0", WRONG_USAGE, ["--tolerance", "0"]),

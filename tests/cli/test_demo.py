@@ -10,7 +10,7 @@ import pytest
 from onnxplain import Engine, load_image
 from onnxplain.data.boxes import paired_iou
 from onnxplain.demo import IMAGES, MODEL, read_samples
-from onnxplain.explainers import METHODS, supported
+from onnxplain.explainers import supported
 from tests.cli.process import BEYOND_CPU, run_without
 
 
@@ -33,7 +33,7 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
     result = run("demo", "-o", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (0, "")
     engine, samples, rows = Engine(path), read_samples(), result.stdout.splitlines()[2:8]
-    methods = supported(engine)
+    methods = [name for name in ("cam", "grad-cam", "rise") if name in supported(engine)]
     entries = [json.loads(line) for line in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()]
     assert [entry["method"] for entry in entries] == [*methods] * 6
     for entry in entries:
@@ -51,7 +51,7 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
 
 def test_the_shipped_model_is_right_about_its_samples():
     engine = Engine(MODEL)
-    assert supported(engine) == tuple(METHODS)
+    assert {"cam", "grad-cam", "rise"} <= set(supported(engine))
     for sample in read_samples():
         (prediction,) = engine.predict(sample.image)
         assert prediction.label == sample.label

@@ -12,7 +12,19 @@ import pytest
 from onnxplain import Engine, load_image
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.contract import PRESETS
-from onnxplain.explainers import CAM, RISE, GradCAM, rise
+from onnxplain.explainers import (
+    CAM,
+    RISE,
+    AblationCAM,
+    FinerCAM,
+    GradCAM,
+    HiResCAM,
+    LayerCAM,
+    ReciproCAM,
+    ScoreCAM,
+    SmoothGradCAMPlusPlus,
+    rise,
+)
 from tests.cli.conftest import write_photo
 
 NAMES = [
@@ -77,6 +89,21 @@ def test_default_method_and_folder(run, models, images, tmp_path, monkeypatch):
     [
         ("cam", [], lambda engine: CAM(engine)),
         ("grad-cam", ["--layer", "conv"], lambda engine: GradCAM(engine, layer="convolved")),
+        ("layer-cam", ["--layer", "map", "--layer", "conv"], lambda engine: LayerCAM(engine, ["convolved", "map"])),
+        ("hires-cam", ["--layer", "all"], lambda engine: HiResCAM(engine, "all")),
+        (
+            "smooth-grad-cam++",
+            ["--samples", "3", "--noise", "0.3", "--seed", "5"],
+            lambda engine: SmoothGradCAMPlusPlus(engine, samples=3, noise=0.3, seed=5),
+        ),
+        (
+            "finer-cam",
+            ["--references", "2", "--strength", "0.9"],
+            lambda engine: FinerCAM(engine, references=2, strength=0.9),
+        ),
+        ("score-cam", ["--maps", "2", "--batch-size", "1"], lambda engine: ScoreCAM(engine, maps=2)),
+        ("ablation-cam", [], lambda engine: AblationCAM(engine)),
+        ("recipro-cam", ["--gaussian"], lambda engine: ReciproCAM(engine, gaussian=True)),
         (
             "rise",
             ["--masks", "30", "--seed", "5", "--batch-size", "4"],

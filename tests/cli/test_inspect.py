@@ -27,7 +27,7 @@ def test_json_is_the_metadata(model, run, models):
     [
         (
             "explainable",
-            ["explainable", "localization, 5 classes", "zero; one", "fine", "coarse", "cam, grad-cam, rise"],
+            ["explainable", "localization, 5 classes", "zero; one", "fine", "coarse", "cam, grad-cam, "],
         ),
         ("instrumented", ["classification", "v; w; x; y; z", "map", "12x16", "(0.485, 0.456, 0.406)", "assumed"]),
         ("plain", ["not instrumented", "none in the file", "1/255", "assumed", "not grad-cam", "onnxplain instrument"]),

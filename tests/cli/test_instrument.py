@@ -97,7 +97,33 @@ def test_required_inputs(run, models, tmp_path):
     assert [tensor.name for tensor in session.get_inputs()] == ["image", "target", "explain"]
 
 
+def test_the_tail_is_written_unless_refused(run, models, tmp_path):
+    out = tmp_path / "out.onnx"
+    result = run("instrument", models / "conv.onnx", "-o", out, "--json")
+    report = json.loads(result.stdout)
+    assert (report["tail"], report["spec"]["tail"]["layer"]) == ("yes, out.tail.onnx", "map")
+    assert report["checks"]["tail_error"] < 1e-5
+    assert (
+        f"out.tail.onnx, {(tmp_path / 'out.tail.onnx').stat().st_size / 1e6:.2f} MB, from map"
+        in run("inspect", out).stdout
+    )
+    (tmp_path / "out.tail.onnx").unlink()
+    assert "the tail file was not found beside out.onnx" in run("inspect", out).stdout
+    result = run("instrument", models / "conv.onnx", "-o", out, "--no-tail")
+    assert "no: not asked for" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
+    assert "not recipro-cam" in run("inspect", out).stdout
+
+
 def test_the_report_says_what_was_checked(run, models, tmp_path):
     text = run("instrument", models / "conv.onnx", "-o", tmp_path / "out.onnx").stdout
-    for words in ("written", "cam", "yes, at map", "original outputs differ by", "gradient error", "float64"):
+    for words in (
+        "written",
+        "cam",
+        "yes, at map",
+        "original outputs differ by",
+        "gradient error",
+        "float64",
+        "tail's outputs differ by",
+    ):
         assert words in text

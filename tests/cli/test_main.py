@@ -12,7 +12,7 @@ import pytest
 
 from onnxplain import __version__
 from onnxplain.cli.main import COMMANDS, cli
-from onnxplain.explainers import METHODS, RISE
+from onnxplain.explainers import METHODS, RISE, AugmentedGradCAM
 from onnxplain.explainers.regions import CAM_THRESHOLD, RISE_THRESHOLD
 from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS
 from tests.cli.process import run_without
@@ -48,6 +48,12 @@ def test_every_command_explains_itself_and_its_options(name, run):
         ("explain", "--seed", RISE.seed),
         ("explain", "--fill", RISE.fill),
         ("explain", "--explain-output", RISE.explain_output),
+        ("explain", "--copies", AugmentedGradCAM.copies),
+        ("explain", "--rotation", AugmentedGradCAM.rotation),
+        ("explain", "--translation", f"{AugmentedGradCAM.translation * 224:g}/224"),
+        ("explain", "--zoom", f"{AugmentedGradCAM.zoom:g}"),
+        ("explain", "--mode", AugmentedGradCAM.mode),
+        ("explain", "--points", AugmentedGradCAM.points),
         ("explain", "--threshold", CAM_THRESHOLD),
         ("explain", "--threshold", RISE_THRESHOLD),
         ("explain", "--max-megapixels", f"{DEFAULT_MAX_MEGAPIXELS:g}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.contract import (
     METADATA_KEY,
+    TAIL_METADATA_KEY,
     BoxSpec,
     InputSpec,
     LayerSpec,
     ModelSpec,
     OutputRoles,
     Preprocessing,
+    TailSpec,
     features_output,
     gradients_output,
 )
@@ -54,6 +56,7 @@ def make_tiny_model(
     power: int = 1,
     box: bool = False,
     instrumented: bool = True,
+    tail: bool = True,
     head_is_linear: bool = True,
     labels: tuple[str, ...] = LABELS,
     preprocessing: Preprocessing | None = None,
@@ -62,7 +65,7 @@ def make_tiny_model(
 ) -> TinyModel:
     """Write the model to `path` and load it.
 
-    `power` 1 is CAM's head, `power` 2 makes gradients that vary over the map.
+    `power` 1 is CAM's head, `power` 2 makes gradients that vary over the map. `tail`: its tail file stands beside it.
     """
     preprocessing = preprocessing or Preprocessing(scale=1 / 255, mean=(0.5,) * 3, std=(0.25,) * 3, resize="stretch")
     rng = np.random.default_rng(7)
@@ -75,10 +78,36 @@ def make_tiny_model(
         del model.graph.output[2 if box else 1 :]
     else:
         spec = _spec(kernel, weights, box, power == 1 and head_is_linear, labels, preprocessing)
+        if tail:
+            spec = replace(spec, tail=_write_tail(path, weights, box_weights, power))
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     onnx.save(model, path)
     stated = {} if instrumented else {"preprocessing": preprocessing, "labels": labels}
     return TinyModel(Engine(path, threads=1, **stated), kernel, weights, box_weights, power)
+
+
+def _write_tail(path: Path, weights: np.ndarray, box_weights: np.ndarray | None, power: int) -> TailSpec:
+    tail = TailSpec(f"{path.stem}.tail.onnx", "tiny", LAYER, box=None if box_weights is None else "box")
+    node, info = helper.make_node, helper.make_tensor_value_info
+    nodes = [
+        node("Pow", ["features", "power"], ["powered"]),
+        node("GlobalAveragePool", ["powered"], ["pooled"]),
+        node("Flatten", ["pooled"], ["flat"]),
+        node("Gemm", ["flat", "weights"], ["logits"], transB=1),
+    ]
+    outputs = [info("logits", TensorProto.FLOAT, ["N", len(weights)])]
+    constants = {"power": np.array(power, np.float32), "weights": weights}
+    if box_weights is not None:
+        nodes.append(node("Gemm", ["flat", "box_weights"], ["box"], transB=1))
+        outputs.append(info("box", TensorProto.FLOAT, ["N", 4]))
+        constants["box_weights"] = box_weights
+    features = info("features", TensorProto.FLOAT, ["N", weights.shape[1], *GRID_HW])
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tail", [features], outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {TAIL_METADATA_KEY: tail.id})
+    onnx.save(model, path.with_name(tail.file))
+    return tail
 
 
 def _build(kernel: np.ndarray, weights: np.ndarray, box_weights: np.ndarray | None, power: int) -> onnx.ModelProto:

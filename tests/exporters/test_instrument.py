@@ -286,16 +286,18 @@ class TestFile:
         assert metadata["names"] == "cat,dog"
         assert set(metadata) == {"names", METADATA_KEY}
 
-    def test_it_is_readable_by_all_and_alone_in_its_folder(self, source: Path, tmp_path: Path) -> None:
+    def test_it_is_readable_by_all_and_beside_its_tail_alone(self, source: Path, tmp_path: Path) -> None:
         report = instrument(source, tmp_path / "out.onnx")
         assert report.path == tmp_path / "out.onnx"
-        assert list(tmp_path.iterdir()) == [report.path]
-        assert stat.S_IMODE(report.path.stat().st_mode) == 0o644
+        assert sorted(tmp_path.iterdir()) == [report.path, tmp_path / "out.tail.onnx"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
 
     def test_writing_is_deterministic(self, source: Path, tmp_path: Path) -> None:
-        for name in ("one.onnx", "two.onnx"):
-            instrument(source, tmp_path / name, layers=LAYERS)
-        assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            instrument(source, tmp_path / folder / "out.onnx", layers=LAYERS)
+        for name in ("out.onnx", "out.tail.onnx"):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 class TestNames:

@@ -97,6 +97,9 @@ def test_auto_is_the_last_map_that_the_logits_read_whole(extra: int, readout: Re
     report = export(network, tmp_path / "model.onnx", input_size_hw=SIZE_HW)
     (layer,) = report.spec.layers
     assert (layer.channels, layer.size_hw) == (WIDTH, GRID_HW)
+    assert report.tail == (
+        "yes, model.tail.onnx" if not extra else f"no: layer {layer.name!r} holds {extra} more tokens than its map"
+    )
     images, targets = torch.randn(3, 3, *SIZE_HW), [4, 0, 2]
     session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     feed = {"image": images.numpy(), "target": np.array(targets), "explain": np.array([True])}

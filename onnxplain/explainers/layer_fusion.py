@@ -1,0 +1,63 @@
+"""Several layers in one map: deep layers know what, shallow ones where exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.geometry import bilinear_matrix
+from onnxplain.runtime.target import resolve_layer
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec, ModelSpec
+
+ALL_LAYERS = "all"
+
+
+def choose_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[LayerSpec, ...]:
+    """The layers that a user asks for, in the order of the graph, each once.
+
+    A name, a unique part of one, or None for the last layer; a list of these; or "all". Raises UnsupportedError for a
+    file without layers, OnnxplainError for an empty list, an unknown or an ambiguous name.
+    """
+    if layer == ALL_LAYERS and spec.layers:
+        return spec.layers
+    asked = [layer] if isinstance(layer, str) or layer is None else layer
+    if not asked:
+        names = ", ".join(entry.name for entry in spec.layers)
+        raise OnnxplainError(f'layer: found an empty list, expected names, or "all"; the file\'s layers are {names}')
+    chosen = [resolve_layer(spec, name) for name in asked]
+    return tuple(entry for entry in spec.layers if entry in chosen)
+
+
+def fuse_maps(maps_per_layer: Sequence[FloatArray]) -> FloatArray:
+    """``F = max over l of ReLU(M_l) / max(ReLU(M_l))``, the fusion of LayerCAM (Jiang et al. 2021, section III).
+
+    `maps_per_layer`: for each layer float32 (N, h_l, w_l), signed. Returns float32 (N, h, w) in [0, 1] on the finest of
+    the grids, to which the others are brought by bilinear, half-pixel exact interpolation. A layer with nothing
+    positive adds nothing; NaN or infinity in a layer makes the image's whole map NaN. The paper first passes the maps
+    of shallow layers through tanh(2 ·); here every layer counts alike.
+    """
+    height, width = (max(maps.shape[axis] for maps in maps_per_layer) for axis in (1, 2))
+    fused: FloatArray = np.maximum.reduce([_resample(_normalise(maps), (height, width)) for maps in maps_per_layer])
+    return fused
+
+
+def _normalise(maps_nhw: FloatArray) -> FloatArray:
+    positive = np.maximum(maps_nhw, 0)
+    largest = positive.max(axis=(1, 2), keepdims=True)
+    normalised = np.divide(positive, largest, out=np.zeros_like(positive), where=largest > 0)
+    finite = np.isfinite(maps_nhw).all(axis=(1, 2), keepdims=True)
+    return np.where(finite, normalised, np.float32(np.nan))
+
+
+def _resample(maps_nhw: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    (rows, row_count), (columns, column_count) = zip(maps_nhw.shape[1:], size_hw, strict=True)
+    down = bilinear_matrix(row_count, rows, rows / row_count, 0.0)
+    across = bilinear_matrix(column_count, columns, columns / column_count, 0.0)
+    resampled: FloatArray = (down @ maps_nhw @ across.T).astype(np.float32)
+    return resampled
