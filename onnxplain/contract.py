@@ -136,7 +136,9 @@ class InputSpec:
 class OutputRoles:
     """Which graph output plays which role; None where the graph has no such output.
 
-    `cam_weights` holds the weights of the class activation map of the layer named `cam_layer`.
+    `cam_weights` holds the weights w of the class activation map of the layer named `cam_layer`. `linear_head`: nothing
+    but a mean over the map and w stands behind that layer, no clamp and no rounding, so that the gradient of a logit is
+    the constant w_c / (h·w) for every image.
     """
 
     logits: str | None = None
@@ -144,6 +146,7 @@ class OutputRoles:
     box: str | None = None
     cam_weights: str | None = None
     cam_layer: str | None = None
+    linear_head: bool = False
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,11 @@ class ActivationMapExplainer(Explainer):
 
     def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
         """What the method sees of a layer, one row per image; `targets` are indices, −1 for the predicted class."""
-        return self.engine.activations(images, targets, layer.name, gradients=self.uses_gradients)
+        return self.engine.activations(images, targets, layer.name, gradients=self._takes_gradients(targets, layer))
+
+    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+        """Whether the method has to see the gradients of these targets by that layer."""
+        return self.uses_gradients
 
     def _resolve_target(self, target: Target) -> int:
         """The output to explain as an index, −1 for the predicted class; a method may refuse some."""
@@ -76,9 +80,9 @@ class ActivationMapExplainer(Explainer):
         """
         if not targets:
             return []
-        if self.uses_gradients:
-            return super().for_targets(image, targets)
         indices = [self._resolve_target(target) for target in targets]
+        if any(self._takes_gradients(indices, layer) for layer in self._layers()):
+            return super().for_targets(image, targets)
         seen = [self._observe([image], [PREDICTED_CLASS], layer) for layer in self._layers()]
         return self._explanations([_repeat(activations, indices) for activations in seen])
 

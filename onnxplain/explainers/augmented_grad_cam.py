@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.activation_map import require_gradients, weighted_sum
 from onnxplain.explainers.aggregation import aggregate
 from onnxplain.explainers.augmentation import Augmentation, Transforms, warp_copies
 from onnxplain.explainers.downsampling import Downsampling, build_downsampling
-from onnxplain.explainers.grad_cam import GradCAM
+from onnxplain.explainers.grad_cam import GradCAM, has_constant_gradient
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.published_optimiser import ADAM_STEPS, descend
 from onnxplain.explainers.super_resolution import SuperResolution, check_weights, solve
@@ -32,9 +31,6 @@ Mode = Literal["super-resolution", "mean", "max", "paper"]
 Progress: TypeAlias = Callable[[int, int], None]
 
 DEFAULT_BATCH_SIZE = 8
-
-# How far a gradient may be from a multiple of the head's weights, as a share of the largest.
-_SAME = 1e-3
 
 # The weights were published for maps of 14 × 14 cells of an input of 224 × 224 pixels.
 _PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
@@ -133,7 +129,7 @@ class AugmentedGradCAM(GradCAM):
     ) -> list[Explanation]:
         """One explanation per index; the image is number `position` of `images`."""
         batch = self.engine.prepare(image)
-        seen = self.engine.activations([batch.images[0]] * len(indices), indices, self._layer.name)
+        seen = self.engine.activations([batch.images[0]] * len(indices), indices, self._layer.name, gradients=False)
         passes = self._plan(seen)
         maps: dict[int, FloatArray] = {}
         for number, planned in enumerate(passes):
@@ -143,24 +139,10 @@ class AugmentedGradCAM(GradCAM):
 
     def _plan(self, seen: Activations) -> list[_Pass]:
         """Passes over the copies that answer every target once: together where features suffice, else one each."""
-        suffice = {int(target): self._features_suffice(seen, row) for row, target in enumerate(seen.target)}
-        together = tuple(target for target, enough in suffice.items() if enough)
-        alone = [_Pass((target,), gradients=True) for target, enough in suffice.items() if not enough]
+        targets = dict.fromkeys(int(target) for target in seen.target)
+        together = tuple(target for target in targets if has_constant_gradient(self.engine.spec, target, self._layer))
+        alone = [_Pass((target,), gradients=True) for target in targets if target not in together]
         return [_Pass(together, gradients=False), *alone] if together else alone
-
-    def _features_suffice(self, seen: Activations, row: int) -> bool:
-        """Whether the gradient is the linear head's weight, whatever the image, up to a factor.
-
-        Checked on the image itself, since a clamp may stand between the layer and the head.
-        """
-        spec, target = self.engine.spec, int(seen.target[row])
-        if self._layer.name != spec.outputs.cam_layer or target >= spec.classes:
-            return False
-        weights = self.engine.cam_weights()[target].astype(np.float64)
-        gradient = require_gradients(seen)[row].mean(axis=(1, 2), dtype=np.float64)
-        square = weights @ weights
-        factor = gradient @ weights / square if square > 0 else 0.0
-        return bool(factor > 0 and np.abs(gradient - factor * weights).max() <= _SAME * np.abs(gradient).max())
 
     def _map_copies(
         self, seen: Activations, pixels_chw: FloatArray, planned: _Pass, done: int, total: int
@@ -191,12 +173,6 @@ class AugmentedGradCAM(GradCAM):
             if self.progress is not None:
                 self.progress(done + stop, total)
         return maps
-
-    def _weigh(self, activations: Activations) -> FloatArray:
-        if activations.gradients is not None:
-            return super()._weigh(activations)
-        # Up to a factor, which the division by the maximum takes away.
-        return weighted_sum(self.engine.cam_weights()[activations.target], activations.features)
 
     def _fill(self, pixels_chw: FloatArray) -> FloatArray:
         if any(self.engine.spec.input.preprocessing.mean):

@@ -65,6 +65,9 @@ class FinerCAM(GradCAM):
             )
         return index
 
+    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+        return True
+
     def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
         activations = super()._observe(images, targets, layer)
         similar = find_similar_classes(activations, self._reference_count)

@@ -33,7 +33,7 @@ from onnxplain.errors import ModelError
 from onnxplain.exporters.arrangement import Arrangement, arrange
 from onnxplain.exporters.differentiate import path_between
 from onnxplain.exporters.gate import add_gate_inputs, add_gradient, split_gates
-from onnxplain.exporters.head import PooledHead, find_pooled_head
+from onnxplain.exporters.head import PooledHead, find_pooled_head, is_linear
 from onnxplain.exporters.layers import AUTO, Layer, choose_layers, find_layers
 from onnxplain.exporters.model_file import finish
 from onnxplain.exporters.outputs import add_cam_weights, add_features, add_logits, free_name
@@ -130,6 +130,9 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
             box=None if roles.box_output is None else name_of(roles.box_output),
             cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
             cam_layer=cam_layer,
+            linear_head=any(
+                layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
+            ),
         ),
         classes=roles.classes,
         box=None if roles.box is None else BoxSpec(request.box_format, request.box_units),

@@ -7,6 +7,7 @@ class maps that are then averaged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,8 @@ from onnxplain.exporters.values import (
 )
 
 CLAMPS = frozenset({"Clip", "Relu"})
+# What a head may hold whose gradient still depends on the image.
+_NOT_LINEAR = CLAMPS | QUANTIZING
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ def find_pooled_head(logits: ir.Value) -> PooledHead | str:
         found = "the input" if pool is None else describe(pool)
         return f"the linear layer follows {found}, not global average pooling"
     return _checked(pool.inputs[0], weights)
+
+
+def is_linear(operators: Iterable[str]) -> bool:
+    """Whether a pooled head that consists of these operators is linear: no clamp, no rounding."""
+    return _NOT_LINEAR.isdisjoint(operators)
 
 
 def _class_maps_head(pool: ir.Node) -> PooledHead | str:

@@ -146,16 +146,6 @@ def test_features_behind_a_linear_head_say_what_the_gradients_say(make_model: Ma
         np.testing.assert_allclose(one.raw, other.raw, atol=1e-3)
 
 
-def test_a_clamp_before_the_head_is_noticed(make_model: MakeModel) -> None:
-    """A file may name CAM weights although gradients differ from them: here the maps are squared first."""
-    honest, tempting = (make_model(power=2).engine for _ in range(2))
-    roles = replace(tempting.spec.outputs, cam_weights="cam_weights", cam_layer=LAYER)
-    tempting.spec = replace(tempting.spec, outputs=roles)
-    for target in range(CLASSES):
-        one, other = (AugmentedGradCAM(engine, copies=COPIES)(photo(), target) for engine in (honest, tempting))
-        np.testing.assert_array_equal(one.raw, other.raw)
-
-
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_size_of_a_batch_changes_nothing(make_model: MakeModel, power: int, batch_size: int) -> None:

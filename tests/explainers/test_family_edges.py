@@ -58,7 +58,7 @@ def test_status(make_model: MakeModel, method: str, kernel, weights, status: str
     assert explanation.heatmap.max() == (1 if explanation.status == "ok" else 0)
 
 
-@pytest.mark.parametrize("method", ["cam", "eigen-cam"])
+@pytest.mark.parametrize("method", ["cam", "grad-cam", "eigen-cam"])
 def test_without_gradients_all_targets_come_from_one_forward_pass(
     make_model: MakeModel, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +72,18 @@ def test_without_gradients_all_targets_come_from_one_forward_pass(
         assert (one.target, one.target_name, one.score) == (other.target, other.target_name, pytest.approx(other.score))
         np.testing.assert_allclose(one.raw, other.raw, rtol=1e-5, atol=1e-6)
     assert explainer.for_targets(photo(), []) == []
+
+
+def test_grad_cam_takes_the_gradients_unless_the_head_is_linear(make_model: MakeModel) -> None:
+    linear = make_model(box=True).engine
+    roles = replace(linear.spec.outputs, linear_head=False)
+    gated = make_model(box=True).engine
+    gated.spec = replace(gated.spec, outputs=roles)
+    for target in (0, 1, None, "box:2"):
+        one, other = (build("grad-cam", engine)(photo(), target) for engine in (linear, gated))
+        np.testing.assert_allclose(one.raw, other.raw, rtol=1e-5, atol=1e-7)
+    mixed = build("grad-cam", linear).for_targets(photo(), [0, "box:1"])
+    np.testing.assert_allclose(mixed[1].raw, build("grad-cam", gated)(photo(), "box:1").raw, rtol=1e-6)
 
 
 def test_eigen_cam_is_the_same_for_every_target(make_model: MakeModel) -> None:

@@ -187,6 +187,7 @@ def _spec(
             box="box" if box else None,
             cam_weights="cam_weights" if head_is_linear else None,
             cam_layer=LAYER if head_is_linear else None,
+            linear_head=head_is_linear,
         ),
         classes=len(weights),
         box=BoxSpec() if box else None,

@@ -18,7 +18,7 @@ from tests.exporters.graphs import open_session
 
 @dataclass(frozen=True)
 class RealModel:
-    """What a file is expected to become; `cam` says whether its head is pooling + linear."""
+    """What a file is expected to become; `cam`: its head is pooling + linear; `linear`: and has no clamp between."""
 
     layer: str
     maps: tuple[int, int, int]
@@ -27,6 +27,7 @@ class RealModel:
     layout: str = "nchw"
     scores: str | None = None
     size_hw: tuple[int, int] | None = None
+    linear: bool = False
 
 
 MODELS: Mapping[str, RealModel] = {
@@ -47,12 +48,14 @@ MODELS: Mapping[str, RealModel] = {
         layout="nhwc",
         scores="MobilenetV1/Predictions/Reshape_1",
     ),
-    "vww_96_float": RealModel("Relu__83:0", (256, 3, 3), 2, True, layout="nhwc", scores="Identity"),
-    "cifar10_resnet20_ts_op11": RealModel("/layer3/layer3.2/Relu_1_output_0", (64, 8, 8), 10, True),
-    "cifar10_resnet20_dynamo_op18": RealModel("relu_18", (64, 8, 8), 10, True),
+    "vww_96_float": RealModel("Relu__83:0", (256, 3, 3), 2, True, layout="nhwc", scores="Identity", linear=True),
+    "cifar10_resnet20_ts_op11": RealModel("/layer3/layer3.2/Relu_1_output_0", (64, 8, 8), 10, True, linear=True),
+    "cifar10_resnet20_dynamo_op18": RealModel("relu_18", (64, 8, 8), 10, True, linear=True),
     "cifar10_pytorch_winml": RealModel("43", (24, 10, 10), 10, False),
     "mnist_cntk": RealModel("Pooling160_Output_0", (16, 4, 4), 10, False),
-    "paddle_ppocr_cls": RealModel("p2o.MaxPool.1", (200, 1, 48), 2, True, scores="softmax_0.tmp_0", size_hw=(48, 192)),
+    "paddle_ppocr_cls": RealModel(
+        "p2o.MaxPool.1", (200, 1, 48), 2, True, scores="softmax_0.tmp_0", size_hw=(48, 192), linear=True
+    ),
 }
 REFUSED: Mapping[str, str] = {
     "FastestDet": r"found outputs .*\[1, 85, 22, 22\], none of which looks like classes",
@@ -110,6 +113,24 @@ def test_the_file_alone_is_enough(instrumented: tuple[RealModel, ExportReport, P
     if expected.cam:
         (weights,) = model.run(["cam_weights"], {image.name: batch})
         assert np.asarray(weights).shape == (expected.classes, expected.maps[0])
+
+
+def test_a_head_is_called_linear_only_where_every_gradient_is_its_weight(
+    instrumented: tuple[RealModel, ExportReport, Path],
+) -> None:
+    expected, report, _ = instrumented
+    assert report.spec.outputs.linear_head == expected.linear
+    if not expected.linear:
+        return
+    model, layer = open_session(report.path), report.spec.layers[0]
+    (image,) = model.get_inputs()
+    height, width = report.spec.input.size_hw
+    shape = (1, 3, height, width) if expected.layout == "nchw" else (1, height, width, 3)
+    batch = np.random.default_rng(5).uniform(-2, 2, shape).astype(np.float32)
+    feeds = {image.name: batch, "target": np.array([1]), "explain": np.array([True])}
+    gradient, weights = (np.asarray(a) for a in model.run([layer.gradients, "cam_weights"], feeds))
+    everywhere = np.broadcast_to(weights[1][:, None, None], gradient.shape[1:])
+    np.testing.assert_allclose(gradient[0] * np.prod(layer.size_hw), everywhere, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", REFUSED)
