@@ -25,10 +25,10 @@ from benchmarks.networks import ResNet50
 from benchmarks.wsol import compare_boxes
 from onnxplain import Engine
 from onnxplain.explainers import AugmentedGradCAM
-from onnxplain.explainers.augmentation import Augmentation
-from onnxplain.explainers.downsampling import build_downsampling
-from onnxplain.explainers.published_optimiser import ADAM_STEPS, descend
-from onnxplain.explainers.super_resolution import SuperResolution, solve
+from onnxplain.explainers.augmented.augmentation import Augmentation
+from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
+from onnxplain.explainers.augmented.super_resolution import SuperResolution, solve
 from onnxplain.exporters import export
 
 SIZE_HW, COPIES = (224, 224), 100

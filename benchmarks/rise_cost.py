@@ -25,10 +25,10 @@ from benchmarks.pairs import compare
 from onnxplain import Engine
 from onnxplain.contract import PRESETS
 from onnxplain.explainers import RISE
-from onnxplain.explainers.black_box import open_black_box
-from onnxplain.explainers.masked_scores import open_masked_scores
-from onnxplain.explainers.masks import MaskGeometry
-from onnxplain.explainers.samplers import IndependentSampler
+from onnxplain.explainers.rise.black_box import open_black_box
+from onnxplain.explainers.rise.masked_scores import open_masked_scores
+from onnxplain.explainers.rise.masks import MaskGeometry
+from onnxplain.explainers.rise.samplers import IndependentSampler
 from onnxplain.runtime.batch_size import best_batch_size
 
 MODELS = Path(__file__).parents[2] / "shared" / "assets" / "models"

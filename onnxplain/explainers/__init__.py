@@ -1,28 +1,28 @@
 """Methods of explanation: an engine (or any scores) and a photo in, a heatmap over the photo out."""
 
-from onnxplain.explainers.ablation_cam import AblationCAM
-from onnxplain.explainers.augmented_grad_cam import AugmentedGradCAM
-from onnxplain.explainers.cam import CAM
-from onnxplain.explainers.eigen_cam import EigenCAM, EigenGradCAM
-from onnxplain.explainers.estimator import Estimator
+from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
+from onnxplain.explainers.cam.ablation_cam import AblationCAM
+from onnxplain.explainers.cam.cam import CAM
+from onnxplain.explainers.cam.eigen_cam import EigenCAM, EigenGradCAM
+from onnxplain.explainers.cam.finer_cam import FinerCAM
+from onnxplain.explainers.cam.grad_cam import GradCAM
+from onnxplain.explainers.cam.grad_cam_plus_plus import GradCAMPlusPlus
+from onnxplain.explainers.cam.hires_cam import HiResCAM
+from onnxplain.explainers.cam.layer_cam import LayerCAM
+from onnxplain.explainers.cam.recipro_cam import ReciproCAM
+from onnxplain.explainers.cam.score_cam import ScoreCAM
+from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
+from onnxplain.explainers.cam.xgrad_cam import XGradCAM
 from onnxplain.explainers.explain import explain
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.finer_cam import FinerCAM
-from onnxplain.explainers.grad_cam import GradCAM
-from onnxplain.explainers.grad_cam_plus_plus import GradCAMPlusPlus
-from onnxplain.explainers.hires_cam import HiResCAM
-from onnxplain.explainers.layer_cam import LayerCAM
 from onnxplain.explainers.localize import localize
-from onnxplain.explainers.recipro_cam import ReciproCAM
 from onnxplain.explainers.regions import Regions, find_regions
 from onnxplain.explainers.registry import METHODS, build, supported
-from onnxplain.explainers.rise import RISE
-from onnxplain.explainers.sampling_report import SamplingReport
-from onnxplain.explainers.score_cam import ScoreCAM
-from onnxplain.explainers.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
-from onnxplain.explainers.tally import RiseTally
-from onnxplain.explainers.xgrad_cam import XGradCAM
+from onnxplain.explainers.rise.estimator import Estimator
+from onnxplain.explainers.rise.rise import RISE
+from onnxplain.explainers.rise.sampling_report import SamplingReport
+from onnxplain.explainers.rise.tally import RiseTally
 
 __all__ = [
     "CAM",

@@ -23,8 +23,8 @@ from onnxplain.explainers import (
     ReciproCAM,
     ScoreCAM,
     SmoothGradCAMPlusPlus,
-    rise,
 )
+from onnxplain.explainers.rise import rise
 from tests.cli.conftest import write_photo
 
 NAMES = [

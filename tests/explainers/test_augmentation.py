@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.augmentation import Augmentation, count_from_centres, warp_copies
+from onnxplain.explainers.augmented.augmentation import Augmentation, count_from_centres, warp_copies
 
 SIZE_HW = (60, 90)
 ALL = {"rotation": 1.2, "translation": 0.3, "zoom": 1.5, "mirror": True}

@@ -8,12 +8,12 @@ import pytest
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import AugmentedGradCAM, GradCAM
-from onnxplain.explainers.aggregation import aggregate
-from onnxplain.explainers.augmentation import Augmentation, warp_copies
-from onnxplain.explainers.downsampling import build_downsampling
-from onnxplain.explainers.published_optimiser import descend
+from onnxplain.explainers.augmented.aggregation import aggregate
+from onnxplain.explainers.augmented.augmentation import Augmentation, warp_copies
+from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.published_optimiser import descend
+from onnxplain.explainers.augmented.super_resolution import SuperResolution, solve
 from onnxplain.explainers.regions import CAM_THRESHOLD
-from onnxplain.explainers.super_resolution import SuperResolution, solve
 from tests.explainers.tiny_model import CLASSES, GRID_HW, INPUT_SIZE_HW, LAYER, MakeModel, TinyModel
 
 COPIES = 12

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.aggregation import aggregate
-from onnxplain.explainers.augmentation import Augmentation, count_from_centres
-from onnxplain.explainers.downsampling import build_downsampling
+from onnxplain.explainers.augmented.aggregation import aggregate
+from onnxplain.explainers.augmented.augmentation import Augmentation, count_from_centres
+from onnxplain.explainers.augmented.downsampling import build_downsampling
 
 SIZE_HW, GRID_HW = (30, 40), (5, 4)
 AUGMENTATION = Augmentation(9, rotation=0.8, translation=0.3, zoom=1.3, mirror=True, seed=3)

@@ -11,10 +11,10 @@ import pytest
 from onnxplain.contract import LayerSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import FinerCAM, GradCAM, GradCAMPlusPlus, LayerCAM, SmoothGradCAMPlusPlus, build
-from onnxplain.explainers.activation_map import require_gradients
-from onnxplain.explainers.eigen_cam import project_on_first_component
+from onnxplain.explainers.cam.activation_map import require_gradients
+from onnxplain.explainers.cam.eigen_cam import project_on_first_component
+from onnxplain.explainers.cam.layer_fusion import fuse_maps
 from onnxplain.explainers.heatmap import relu_over_max
-from onnxplain.explainers.layer_fusion import fuse_maps
 from onnxplain.runtime import Engine
 from onnxplain.runtime.geometry import make_frame
 from tests.explainers.tiny_model import CHANNELS, LAYER, MakeModel

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from onnxplain.contract import GRAY_PRESETS
-from onnxplain.explainers import copy_maker
-from onnxplain.explainers.black_box import View, open_black_box
-from onnxplain.explainers.masked_scores import MaskedScores, open_masked_scores
-from onnxplain.explainers.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.rise import copy_maker
+from onnxplain.explainers.rise.black_box import View, open_black_box
+from onnxplain.explainers.rise.masked_scores import MaskedScores, open_masked_scores
+from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
 from onnxplain.runtime import Engine
 from tests.explainers.tiny_model import MakeModel
 from tests.models import ExplainableModel

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.masks import ALL_PIXELS, MaskGeometry
-from onnxplain.explainers.samplers import IndependentSampler
+from onnxplain.explainers.rise.masks import ALL_PIXELS, MaskGeometry
+from onnxplain.explainers.rise.samplers import IndependentSampler
 
 GEOMETRIES = [
     MaskGeometry((224, 224)),

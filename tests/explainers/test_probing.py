@@ -14,7 +14,7 @@ from torch.nn import functional
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError
 from onnxplain.explainers import AblationCAM, Explainer, ReciproCAM, ScoreCAM, build
-from onnxplain.explainers.probing import ProbedActivations
+from onnxplain.explainers.cam.probing import ProbedActivations
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
 from onnxplain.runtime.tail import MAX_BATCH, Tail

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from onnxplain.explainers import RISE
-from onnxplain.explainers.estimator import ESTIMATORS, Estimator
-from onnxplain.explainers.map_estimate import MapEstimate
+from onnxplain.explainers.rise.estimator import ESTIMATORS, Estimator
+from onnxplain.explainers.rise.map_estimate import MapEstimate
 from tests.explainers.synthetic import BLACK, GRID, SIZE_HW, WHITE, curved, exact_maps, linear
 
 PARTS = [*ESTIMATORS, Estimator("independent")]

@@ -11,9 +11,9 @@ import pytest
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import RISE
-from onnxplain.explainers.estimator import ESTIMATORS
-from onnxplain.explainers.rise_sampling import RiseMoment
-from onnxplain.explainers.tally import RiseTally
+from onnxplain.explainers.rise.estimator import ESTIMATORS
+from onnxplain.explainers.rise.sampling import RiseMoment
+from onnxplain.explainers.rise.tally import RiseTally
 from tests.explainers.synthetic import BLACK, GRID, SIZE_HW, WHITE, curved
 
 

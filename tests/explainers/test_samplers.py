@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import qmc
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.masks import MaskGeometry
-from onnxplain.explainers.samplers import REPLICATES, IndependentSampler, MaskSampler, SobolSampler, replicate_of
+from onnxplain.explainers.rise.masks import MaskGeometry
+from onnxplain.explainers.rise.samplers import REPLICATES, IndependentSampler, MaskSampler, SobolSampler, replicate_of
 
 SAMPLERS = [IndependentSampler, SobolSampler]
 SAMPLES = [

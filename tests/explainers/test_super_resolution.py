@@ -9,17 +9,17 @@ import scipy.optimize
 import torch
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.aggregation import aggregate
-from onnxplain.explainers.augmentation import Augmentation
-from onnxplain.explainers.downsampling import build_downsampling
-from onnxplain.explainers.published_optimiser import descend
-from onnxplain.explainers.regions import CAM_THRESHOLD
-from onnxplain.explainers.super_resolution import (
+from onnxplain.explainers.augmented.aggregation import aggregate
+from onnxplain.explainers.augmented.augmentation import Augmentation
+from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.published_optimiser import descend
+from onnxplain.explainers.augmented.super_resolution import (
     SuperResolution,
     add_adjoint_differences,
     differences,
     solve,
 )
+from onnxplain.explainers.regions import CAM_THRESHOLD
 
 TINY_HW = (4, 5)
 

@@ -1,0 +1,1 @@
+"""Augmented Grad-CAM: Grad-CAMs of many copies of an image make one of high resolution."""

@@ -1,0 +1,225 @@
+"""Augmented Grad-CAM (Morbidelli et al. 2020): Grad-CAMs of many copies of an image make one of high resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.augmented.aggregation import aggregate
+from onnxplain.explainers.augmented.augmentation import Augmentation, Transforms, warp_copies
+from onnxplain.explainers.augmented.downsampling import Downsampling, build_downsampling
+from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
+from onnxplain.explainers.augmented.super_resolution import SuperResolution, check_weights, solve
+from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
+from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+from onnxplain.runtime.target import Target
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
+    from onnxplain.explainers.explanation import Explanation
+    from onnxplain.runtime.image import ImageLike
+
+Mode = Literal["super-resolution", "mean", "max", "paper"]
+Progress: TypeAlias = Callable[[int, int], None]
+
+DEFAULT_BATCH_SIZE = 8
+
+# The weights were published for maps of 14 × 14 cells of an input of 224 × 224 pixels.
+_PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The targets that one pass over the copies answers, and whether it needs their gradients: then it is one."""
+
+    targets: tuple[int, ...]
+    gradients: bool
+
+
+@dataclass(frozen=True)
+class AugmentedGradCAM(GradCAM):
+    """The heatmap h that, seen through every copy of the image, looks most like that copy's Grad-CAM.
+
+    ``min over h ≥ 0 of Σ_l ‖D A_l h − g_l‖² + λ L (‖∂x h‖₁ + ‖∂y h‖₁) + μ L ‖h‖²`` (Morbidelli et al. 2020):
+    A_l turns and moves h as copy l was, D averages it over the cells of the layer, g_l is the Grad-CAM of copy l after
+    ReLU, divided by its maximum, and L counts the copies used. Cells that do not show the image are left out of both
+    terms; so are copies whose Grad-CAM is nowhere positive. All copies explain the class predicted for the image.
+
+    `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `Augmentation`; outside the image a copy shows
+    zero of the normalised input, the mean colour of the training images (where the file's mean is 0, the image's own).
+    `mode`: "super-resolution", the above; "mean", "max": the maps warped back and aggregated; "paper": the published
+    optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per side of a cell.
+    `total_variation`, `ridge`: λ ≥ 0 and μ > 0 as they were published, which fits 14 × 14 cells of 224 × 224 pixels;
+    for other sizes they are scaled to the same balance of the three terms, but in mode "paper". `gap`: the relative
+    duality gap at which the solver stops.
+    `batch_size`: copies in memory at once, whatever their number (None: 8). `progress(done, total)`: called after each
+    batch with passes over all images of the call.
+
+    `raw` is float32 (H, W), the model's input size, not negative; `report` a `SuperResolutionReport`. Several classes
+    of one image share a pass in front of a linear head, where features suffice. Raises OnnxplainError for
+    parameters out of range, also where a copy shows nothing of the image, UnsupportedError as Grad-CAM does.
+    """
+
+    copies: int = 100
+    rotation: float = 0.5
+    translation: float = 30 / 224
+    zoom: float = 1.0
+    mirror: bool = False
+    seed: int = 0
+    mode: Mode = "super-resolution"
+    points: int = 4
+    total_variation: float = 0.002
+    ridge: float = 0.0001
+    gap: float = 0.01
+    batch_size: int | None = None
+    progress: Progress | None = None
+
+    name: ClassVar[str] = "augmented-grad-cam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self._layers()) > 1:
+            raise OnnxplainError(f"{self.name}: found {len(self._layers())} layers, expected one: name it")
+        if self.mode not in get_args(Mode):
+            raise OnnxplainError(f"mode: found {self.mode!r}, expected one of {', '.join(get_args(Mode))}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise OnnxplainError(f"batch_size: found {self.batch_size}, expected at least 1")
+        if not 0 < self.gap < 1:
+            raise OnnxplainError(f"gap: found {self.gap}, expected a share of the objective between 0 and 1")
+        check_weights(self.total_variation, self.ridge)
+        # Copies that show nothing are found here, before any image is read.
+        _ = self._downsampling
+
+    @property
+    def _layer(self) -> LayerSpec:
+        return self._layers()[0]
+
+    @cached_property
+    def _transforms(self) -> Transforms:
+        augmentation = Augmentation(self.copies, self.rotation, self.translation, self.zoom, self.mirror, self.seed)
+        return augmentation.draw(self.engine.spec.input.size_hw)
+
+    @cached_property
+    def _downsampling(self) -> Downsampling:
+        points = 1 if self.mode == "paper" else self.points
+        return build_downsampling(self._transforms, self.engine.spec.input.size_hw, self._layer.size_hw, points)
+
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation of the image per target; in front of a linear head all classes share one pass per copy."""
+        indices = [self._resolve_target(target) for target in targets]
+        return self._explain(image, indices) if indices else []
+
+    def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
+        indices = [self._resolve_target(target) for target in targets]
+        explanations = []
+        for position, (image, index) in enumerate(zip(images, indices, strict=True)):
+            explanations += self._explain(image, [index], position, len(images))
+        return explanations
+
+    def _explain(
+        self, image: ImageLike, indices: Sequence[int], position: int = 0, images: int = 1
+    ) -> list[Explanation]:
+        """One explanation per index; the image is number `position` of `images`."""
+        batch = self.engine.prepare(image)
+        seen = self.engine.activations([batch.images[0]] * len(indices), indices, self._layer.name, gradients=False)
+        passes = self._plan(seen)
+        maps: dict[int, FloatArray] = {}
+        for number, planned in enumerate(passes):
+            done, total = (position * len(passes) + number) * self.copies, images * len(passes) * self.copies
+            maps |= self._map_copies(seen, batch.pixels[0], planned, done, total)
+        return [self._conclude(seen, row, maps[int(target)]) for row, target in enumerate(seen.target)]
+
+    def _plan(self, seen: Activations) -> list[_Pass]:
+        """Passes over the copies that answer every target once: together where features suffice, else one each."""
+        targets = dict.fromkeys(int(target) for target in seen.target)
+        together = tuple(target for target in targets if has_constant_gradient(self.engine.spec, target, self._layer))
+        alone = [_Pass((target,), gradients=True) for target in targets if target not in together]
+        return [_Pass(together, gradients=False), *alone] if together else alone
+
+    def _map_copies(
+        self, seen: Activations, pixels_chw: FloatArray, planned: _Pass, done: int, total: int
+    ) -> dict[int, FloatArray]:
+        """Grad-CAMs of all copies, float32 (L, h, w), signed, for each target of a pass."""
+        layer = self._layer
+        names = [layer.features, *([layer.gradients] if planned.gradients else [])]
+        maps = {target: np.empty((self.copies, *layer.size_hw), np.float32) for target in planned.targets}
+        fill = self._fill(pixels_chw)
+        size = self.batch_size or DEFAULT_BATCH_SIZE
+        for start in range(0, self.copies, size):
+            stop = min(start + size, self.copies)
+            count = stop - start
+            copies = warp_copies(pixels_chw, self._transforms[start:stop], fill)
+            asked = np.full(count, planned.targets[0], np.int64)
+            features, *gradients = self.engine.run(copies, names, asked, layer.name if planned.gradients else None)
+            for target in planned.targets:
+                activations = Activations(
+                    layer=layer,
+                    features=features,
+                    gradients=gradients[0] if gradients else None,
+                    logits=None,
+                    scores=np.broadcast_to(seen.scores[0], (count, len(seen.scores[0]))),
+                    target=np.full(count, target, np.int64),
+                    frames=seen.frames[:1] * count,
+                )
+                maps[target][start:stop] = self._weigh(activations)
+            if self.progress is not None:
+                self.progress(done + stop, total)
+        return maps
+
+    def _fill(self, pixels_chw: FloatArray) -> FloatArray:
+        if any(self.engine.spec.input.preprocessing.mean):
+            return np.zeros(len(pixels_chw), np.float32)
+        mean_colour: FloatArray = pixels_chw.mean(axis=(1, 2))
+        return mean_colour
+
+    def _conclude(self, seen: Activations, row: int, maps_lhw: FloatArray) -> Explanation:
+        raw, report = self._combine(maps_lhw)
+        explanation = self._explanation(seen, row, raw)
+        return replace(explanation, evaluations=1 + self.copies, report=report)
+
+    def _combine(self, maps_lhw: FloatArray) -> tuple[FloatArray, SuperResolutionReport]:
+        """The heatmap float32 (H, W) of signed Grad-CAMs float32 (L, h, w), and how it was found."""
+        size_hw, operator = self.engine.spec.input.size_hw, self._downsampling
+        positive = np.where(operator.seen, np.maximum(maps_lhw, 0), 0).astype(np.float32, copy=False)
+        peaks = positive.max(axis=(1, 2))
+        used = peaks > 0
+        report = SuperResolutionReport(self.mode, self.copies, int(used.sum()))
+        if not np.isfinite(peaks).all():
+            return np.full(size_hw, np.nan, np.float32), report
+        if not used.any():
+            return np.zeros(size_hw, np.float32), report
+        maps = positive[used] / peaks[used, None, None]
+        if self.mode == "mean" or self.mode == "max":
+            return aggregate(maps, self._transforms[used], size_hw, self.mode), report
+        scale_tv, scale_ridge = (1.0, 1.0) if self.mode == "paper" else _balance(size_hw, self._layer.size_hw)
+        problem = SuperResolution(
+            matrix=operator.matrix[(operator.seen & used[:, None, None]).ravel()],
+            maps=maps[operator.seen[used]],
+            size_hw=size_hw,
+            total_variation=self.total_variation * report.copies_used * scale_tv,
+            ridge=self.ridge * report.copies_used * scale_ridge,
+        )
+        if self.mode == "paper":
+            heatmap = descend(problem)
+            return heatmap, replace(report, objective=problem.objective(heatmap), iterations=ADAM_STEPS)
+        solution = solve(problem, self.gap)
+        report = replace(report, objective=solution.objective, gap=solution.gap, iterations=solution.iterations)
+        return solution.heatmap, report
+
+
+def _balance(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> tuple[float, float]:
+    """What total variation and ridge are multiplied by so that the three terms keep the balance that was published.
+
+    The sum over cells grows with their number, an outline with the input's side, an area with its square.
+    """
+    cells = grid_hw[0] * grid_hw[1] / _PUBLISHED_CELLS
+    side = math.sqrt(input_size_hw[0] * input_size_hw[1]) / _PUBLISHED_SIDE
+    return cells / side, cells / side**2

@@ -1,0 +1,88 @@
+"""From a fine heatmap to the coarse maps of all copies: warp and downsampling in one sparse matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.augmented.augmentation import Transforms
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+# A cell counts as seen where at least this share of its sample points lies in the image.
+_SEEN_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Downsampling:
+    """``D A_l`` for every copy l (Morbidelli et al. 2020), stacked.
+
+    `matrix`: sparse float32 (L·h·w, H·W), from a heatmap in the frame of the model's input to the grids of the L
+    copies. A row is the mean of the heatmap over the part of its cell that shows the image, and sums to 1; rows of
+    cells that do not are empty. `seen`: bool (L, h, w), which cells show the image.
+    """
+
+    matrix: csr_matrix
+    seen: npt.NDArray[np.bool_]
+
+
+def build_downsampling(
+    transforms: Transforms, input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int = 4
+) -> Downsampling:
+    """The operator for copies drawn by `Augmentation.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
+
+    The area of a cell is averaged over `points` × `points` evenly spaced points, the heatmap interpolated bilinearly
+    at each (1 point: the published code's). Points outside the image are left out, and so are cells with less than
+    half of their points inside. Raises OnnxplainError for no points, and for a copy that sees no cell at all.
+    """
+    from scipy.sparse import csr_matrix, vstack
+
+    if points < 1:
+        raise OnnxplainError(f"points: found {points}, expected at least 1 sample point per side of a cell")
+    (height, width), (rows, columns) = input_size_hw, grid_hw
+    y = (np.arange(rows * points) + 0.5) * (height / (rows * points))
+    x = (np.arange(columns * points) + 0.5) * (width / (columns * points))
+    points_xy1 = np.stack([*(axis.ravel() for axis in np.meshgrid(x, y)), np.ones(len(x) * len(y))])
+    cell = (np.arange(len(y))[:, None] // points * columns + np.arange(len(x)) // points).ravel()
+    cells = rows * columns
+    matrices, seen = [], np.empty((len(transforms), cells), np.bool_)
+    for copy, transform in enumerate(transforms):
+        at_xy = transform @ points_xy1
+        inside = ((at_xy >= 0) & (at_xy <= [[width], [height]])).all(axis=0)
+        count = np.bincount(cell[inside], minlength=cells)
+        seen[copy] = count >= _SEEN_SHARE * points**2
+        if not seen[copy].any():
+            raise OnnxplainError(
+                f"augmentation: copy {copy} shows the image in none of the {rows} × {columns} cells of the layer, "
+                "expected at least one: take a smaller translation, rotation or zoom"
+            )
+        used = inside & seen[copy, cell]
+        pixels, shares = interpolate_bilinear(at_xy[:, used], input_size_hw)
+        values = (shares / count[cell[used]]).astype(np.float32)
+        where = np.broadcast_to(cell[used], pixels.shape)
+        # Shares of one cell in the same pixel are summed.
+        matrices.append(csr_matrix((values.ravel(), (where.ravel(), pixels.ravel())), shape=(cells, height * width)))
+    return Downsampling(vstack(matrices, format="csr"), seen.reshape(len(transforms), rows, columns))
+
+
+def interpolate_bilinear(
+    at_xy: npt.NDArray[np.float64], size_hw: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The four pixels around each point and their shares: indices y · W + x, int64 (4, P), and float64 (4, P).
+
+    `at_xy`: float64 (2, P), continuous coordinates; beyond the outermost pixel centres the edge pixel is repeated.
+    """
+    sides = np.array(size_hw[::-1])[:, None]
+    position = np.clip(at_xy - 0.5, 0, sides - 1)
+    first = np.minimum(position.astype(np.int64), np.maximum(sides - 2, 0))
+    second = np.minimum(first + 1, sides - 1)
+    share = position - first
+    (x1, y1), (x2, y2), (right, down), width = first, second, share, size_hw[1]
+    pixels = np.stack([y1 * width + x1, y1 * width + x2, y2 * width + x1, y2 * width + x2])
+    shares = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
+    return pixels, shares

@@ -1,0 +1,48 @@
+"""Ablation-CAM (Desai & Ramaswamy 2020): feature maps weighted by how much the score falls without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from onnxplain.explainers.cam.activation_map import weighted_sum
+from onnxplain.explainers.cam.probing import probed
+from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
+
+
+@dataclass(frozen=True)
+class AblationCAM(TailProbingExplainer):
+    """``M = Σ_k w_k A_k`` with ``w_k = (y − y_k) / |y|`` (Desai & Ramaswamy, WACV 2020, equations 3 and 4).
+
+    y is the logit of a class, or a coordinate of the box head, and y_k what becomes of it when map A_k is set to zero,
+    all others kept. The paper divides by y: the same wherever y is positive, while a negative y, as unlikely classes
+    have, would turn the map's sign round. Where y is 0 nothing is divided.
+
+    `raw` is M, float32 (h, w), signed: negative where maps lie that hold the score down. One pass through the model and
+    1 + K through its tail.
+    """
+
+    name: ClassVar[str] = "ablation-cam"
+
+    def _count_changes(self, layer: LayerSpec) -> int:
+        return layer.channels
+
+    def _change(self, copies: FloatArray, features: FloatArray, start: int) -> None:
+        copies[:] = features
+        rows = np.arange(len(copies))
+        copies[rows, start + rows] = 0
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        seen = probed(activations)
+        without, complete = seen.answers[:, seen.target].T, seen.reference[seen.target][:, None]
+        scale = np.abs(complete)
+        scale[scale == 0] = 1
+        weights = (complete - without) / scale
+        return weighted_sum(weights.astype(np.float32, copy=False), seen.features)

@@ -1,0 +1,158 @@
+"""The CAM family: maps made of a layer's features and gradients. Each method is one function of the activations."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.cam.layer_fusion import choose_layers, fuse_maps
+from onnxplain.explainers.explainer import Explainer, classify
+from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.heatmap import FloatArray, relu_over_max
+from onnxplain.explainers.regions import CAM_THRESHOLD
+from onnxplain.explainers.registry import METHODS, SCORES, require, supported
+from onnxplain.runtime.results import Activations
+from onnxplain.runtime.target import PREDICTED_CLASS, Target
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
+    from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.image import ImageLike
+
+
+@dataclass(frozen=True)
+class ActivationMapExplainer(Explainer):
+    """Base of the methods that read feature maps (and gradients) from the explainable graph.
+
+    `layer`: a layer's name or a unique part of it; None: the last instrumented one. A list of layers, or "all", gives
+    one map fused from theirs (`fuse_maps`), for one forward pass per layer. All images of a call go through the engine
+    together. Raises UnsupportedError where the file lacks what the method needs (naming the methods that do work) and
+    for a layer of a single cell, OnnxplainError for an unknown layer.
+    """
+
+    engine: Engine
+    layer: str | Sequence[str] | None = None
+
+    name: ClassVar[str]
+    uses_gradients: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(self.name, self.engine)
+        if self.layer is not None and not isinstance(self.layer, str):
+            object.__setattr__(self, "layer", tuple(self.layer))
+        for layer in self._layers():
+            if layer.size_hw == (1, 1):
+                raise UnsupportedError(f"{self.name}: {self._describe_single_cell(layer)}")
+
+    @abstractmethod
+    def _weigh(self, activations: Activations) -> FloatArray:
+        """The raw maps, float32 (N, h, w), signed, before ReLU."""
+
+    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
+        """What the method sees of a layer, one row per image; `targets` are indices, −1 for the predicted class."""
+        return self.engine.activations(images, targets, layer.name, gradients=self._takes_gradients(targets, layer))
+
+    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+        """Whether the method has to see the gradients of these targets by that layer."""
+        return self.uses_gradients
+
+    def _resolve_target(self, target: Target) -> int:
+        """The output to explain as an index, −1 for the predicted class; a method may refuse some."""
+        return self.engine.resolve_target(target)
+
+    def _layers(self) -> tuple[LayerSpec, ...]:
+        """The layers asked for; the maps of several are fused."""
+        return choose_layers(self.engine.spec, self.layer)
+
+    @property
+    def _evaluations_per_layer(self) -> int:
+        return 1
+
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation of the image per target; without gradients all come from one forward pass per layer.
+
+        A gradient belongs to one target: with them the image runs once per target, in batches.
+        """
+        if not targets:
+            return []
+        indices = [self._resolve_target(target) for target in targets]
+        if any(self._takes_gradients(indices, layer) for layer in self._layers()):
+            return super().for_targets(image, targets)
+        seen = [self._observe([image], [PREDICTED_CLASS], layer) for layer in self._layers()]
+        return self._explanations([_repeat(activations, indices) for activations in seen])
+
+    def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
+        indices = [self._resolve_target(target) for target in targets]
+        return self._explanations([self._observe(images, indices, layer) for layer in self._layers()])
+
+    def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
+        """One explanation per row of the activations, of which there is one entry per layer."""
+        maps_per_layer = [self._weigh(activations) for activations in seen]
+        raws = maps_per_layer[0] if len(seen) == 1 else fuse_maps(maps_per_layer)
+        layers = ", ".join(activations.layer.name for activations in seen)
+        return [self._explanation(seen[0], position, raw, layers) for position, raw in enumerate(raws)]
+
+    def _explanation(
+        self, activations: Activations, position: int, raw: FloatArray, layer: str | None = None
+    ) -> Explanation:
+        spec, frame = self.engine.spec, activations.frames[position]
+        target = int(activations.target[position])
+        prediction = classify(spec, activations.scores[position])
+        explained_class = target if target < spec.classes else prediction.class_id
+        heatmap, status = relu_over_max(raw, frame)
+        return Explanation(
+            heatmap=heatmap,
+            raw=raw,
+            status=status,
+            method=self.name,
+            target=target,
+            target_name=self.engine.target_name(target),
+            score=float(activations.scores[position, explained_class]),
+            label=spec.label(explained_class),
+            layer=layer or activations.layer.name,
+            frame=frame,
+            evaluations=self._evaluations_per_layer * len(self._layers()),
+            prediction=prediction,
+            default_threshold=CAM_THRESHOLD,
+        )
+
+    def _describe_single_cell(self, layer: LayerSpec) -> str:
+        larger = [entry.name for entry in self.engine.spec.layers if entry.size_hw != (1, 1)]
+        free = [name for name in supported(self.engine) if METHODS[name].needs is SCORES]
+        return (
+            f"found layer {layer.name} of 1 × 1, expected several cells, since one says nothing about where; "
+            f"layers that work: {', '.join(larger) or 'none'}; methods that need none: {', '.join(free)}"
+        )
+
+
+def weighted_sum(weights_nk: FloatArray, features_nkhw: FloatArray) -> FloatArray:
+    """``M = Σ_k w_k A_k`` for each image: float32 (N, K) and (N, K, h, w) → float32 (N, h, w)."""
+    count, channels, height, width = features_nkhw.shape
+    # One product per image: features that all rows share stay one array.
+    maps = weights_nk[:, None, :] @ features_nkhw.reshape(count, channels, height * width)
+    return maps.reshape(count, height, width).astype(np.float32, copy=False)
+
+
+def require_gradients(activations: Activations) -> FloatArray:
+    """The gradients, float32 (N, K, h, w). Raises OnnxplainError where they were not asked for."""
+    if activations.gradients is None:
+        raise OnnxplainError(f"layer {activations.layer.name}: found no gradients, expected them: ask for gradients")
+    return activations.gradients
+
+
+def _repeat(activations: Activations, targets: Sequence[int]) -> Activations:
+    """One row of activations, without gradients, for several targets; nothing is copied."""
+    predicted, rows, logits = int(activations.target[0]), len(targets), activations.logits
+    return replace(
+        activations,
+        features=np.broadcast_to(activations.features, (rows, *activations.features.shape[1:])),
+        logits=None if logits is None else np.broadcast_to(logits, (rows, logits.shape[1])),
+        scores=np.broadcast_to(activations.scores, (rows, activations.scores.shape[1])),
+        target=np.array([predicted if target == PREDICTED_CLASS else target for target in targets], np.int64),
+        frames=activations.frames * rows,
+    )

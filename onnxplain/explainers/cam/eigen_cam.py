@@ -1,0 +1,56 @@
+"""Eigen-CAM (Muhammad & Yeasin 2020) and Eigen-Grad-CAM: the first principal component of what a layer shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+
+@dataclass(frozen=True)
+class EigenCAM(ActivationMapExplainer):
+    """``M = O v``: O (h·w, K) holds the feature maps, v is its first right singular vector (Muhammad & Yeasin 2020).
+
+    What the layer shows most of, whatever the class: no gradient and no target is used, `target` only names the
+    explanation. As in the paper O is not centred. The sign is fixed by Σ_k v_k ≥ 0, so that M correlates with the sum
+    of the maps. `raw` is M, float32 (h, w), not negative where the features are not.
+    """
+
+    name: ClassVar[str] = "eigen-cam"
+    uses_gradients: ClassVar[bool] = False
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        return project_on_first_component(activations.features)
+
+
+@dataclass(frozen=True)
+class EigenGradCAM(ActivationMapExplainer):
+    """``M = O v`` as in `EigenCAM`, O holding the products ``A_k ∘ g_k`` with g = ∂y/∂A of the logit or coordinate y.
+
+    A method of the package pytorch-grad-cam (Gildenblat 2021), there with centred columns. With the sign rule
+    Σ_k v_k ≥ 0 M correlates with HiResCAM's map, which is O's row sum: positive heat speaks for the target. `raw` is M,
+    float32 (h, w), signed.
+    """
+
+    name: ClassVar[str] = "eigen-grad-cam"
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        return project_on_first_component(require_gradients(activations) * activations.features)
+
+
+def project_on_first_component(maps_nkhw: FloatArray) -> FloatArray:
+    """``O v = σ₁ u₁`` for each image, float32 (N, h, w); NaN where an image's maps hold NaN or infinity."""
+    count, channels, height, width = maps_nkhw.shape
+    projected = np.full((count, height, width), np.nan, np.float32)
+    for position, maps_khw in enumerate(maps_nkhw):
+        if np.isfinite(maps_khw).all():
+            cells = maps_khw.reshape(channels, height * width).T
+            left, lengths, right = np.linalg.svd(cells, full_matrices=False)
+            sign = 1 if right[0].sum() >= 0 else -1
+            projected[position] = (sign * lengths[0] * left[:, 0]).reshape(height, width)
+    return projected

@@ -1,0 +1,47 @@
+"""Grad-CAM (Selvaraju et al. 2017): feature maps weighted by the mean of their gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class GradCAM(ActivationMapExplainer):
+    """``M = Σ_k α_k A_k`` with ``α_k = mean over (x, y) of ∂y / ∂A_k(x, y)`` (Selvaraju et al. 2017, eq. 1).
+
+    A_k are the feature maps of `layer`, y is the logit of a class (not its probability), or a coordinate of
+    the box head: then positive heat is where the features push that coordinate up. `raw` is M, float32 (h,
+    w), signed; the paper's ReLU comes with the heatmap.
+
+    In front of a linear head the gradient of a class is the constant w / (h·w) and is not computed: then M is CAM's map
+    divided by h·w, and all classes of an image come from one forward pass.
+    """
+
+    name: ClassVar[str] = "grad-cam"
+
+    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+        return not all(has_constant_gradient(self.engine.spec, target, layer) for target in targets)
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        if activations.gradients is None:
+            weights = self.engine.cam_weights()[activations.target] / np.float32(math.prod(activations.layer.size_hw))
+        else:
+            weights = activations.gradients.mean(axis=(2, 3))
+        return weighted_sum(weights, activations.features)
+
+
+def has_constant_gradient(spec: ModelSpec, target: int, layer: LayerSpec) -> bool:
+    """Whether the gradient of a target (−1: the predicted class) by a layer is w / (h·w), whatever the image."""
+    return spec.outputs.linear_head and layer.name == spec.outputs.cam_layer and target < spec.classes

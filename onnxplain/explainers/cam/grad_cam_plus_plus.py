@@ -1,0 +1,50 @@
+"""Grad-CAM++ (Chattopadhay et al. 2018): every position's gradient gets a weight of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus(ActivationMapExplainer):
+    """``M = Σ_k w_k A_k`` with ``w_k = Σ_ij α_kij ReLU(g_kij)``, ``α = g² / (2 g² + g³ Σ_ab A_kab)``.
+
+    Chattopadhay et al. 2018, the closed form (eq. 19): the explained output is Y = exp(y) with the logit y, or box
+    coordinate, whose derivatives by A are taken as exp(y) g, exp(y) g² and exp(y) g³, g = ∂y/∂A. The factor exp(y) that
+    is left in w_k scales the whole map and is left out. α is 0 where its denominator is.
+
+    The weights are positive where the maps are (behind a ReLU); at a layer with negative features the denominator can
+    come near 0 and the map is then that of a few cells. `raw` is M, float32 (h, w), before ReLU.
+    """
+
+    name: ClassVar[str] = "grad-cam++"
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        # The cube of a small gradient underflows in float32.
+        features, gradients = activations.features, require_gradients(activations).astype(np.float64)
+        weighted = weigh_gradients(features, gradients, gradients**2, gradients**3)
+        return weighted_sum(weighted.sum(axis=(2, 3)), features)
+
+
+def weigh_gradients(
+    features: FloatArray,
+    first: npt.NDArray[np.floating],
+    second: npt.NDArray[np.floating],
+    third: npt.NDArray[np.floating],
+) -> FloatArray:
+    """``α ∘ ReLU(D¹)`` with ``α = D² / (2 D² + D³ Σ_ab A_ab)``, float32, all arrays (…, h, w).
+
+    `first`, `second`, `third` are D¹, D² and D³: g, g² and g³ of one image, or their means over copies of it.
+    """
+    denominators = 2 * second + third * features.sum(axis=(-2, -1), keepdims=True)
+    alphas = np.divide(second, denominators, out=np.zeros_like(second), where=denominators != 0)
+    weighted: FloatArray = (alphas * np.maximum(first, 0)).astype(np.float32)
+    return weighted

@@ -1,0 +1,25 @@
+"""HiResCAM (Draelos & Carin 2020): features times gradients, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+
+@dataclass(frozen=True)
+class HiResCAM(ActivationMapExplainer):
+    """``M = Σ_k g_k ∘ A_k``, with g = ∂y/∂A of the logit, or box coordinate, y (Draelos & Carin 2020).
+
+    No mean over the gradients: where the head is linear in the maps, of whatever shape, Σ_ij M_ij is exactly y without
+    the bias, so each cell shows what it contributes. `raw` is M, float32 (h, w), signed.
+    """
+
+    name: ClassVar[str] = "hires-cam"
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        maps: FloatArray = (require_gradients(activations) * activations.features).sum(axis=1)
+        return maps

@@ -1,0 +1,27 @@
+"""LayerCAM (Jiang et al. 2021): positive gradients as a weight per cell, good at shallow layers too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.results import Activations
+
+
+@dataclass(frozen=True)
+class LayerCAM(ActivationMapExplainer):
+    """``M = Σ_k ReLU(g_k) ∘ A_k``, with g = ∂y/∂A of the logit, or box coordinate, y (Jiang et al. 2021).
+
+    `raw` is M, float32 (h, w): not negative where the features are not. The paper fuses the maps of several layers:
+    ``layer=["layer2", "layer4"]`` or ``layer="all"``.
+    """
+
+    name: ClassVar[str] = "layer-cam"
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        maps: FloatArray = (np.maximum(require_gradients(activations), 0) * activations.features).sum(axis=1)
+        return maps

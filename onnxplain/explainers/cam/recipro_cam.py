@@ -1,0 +1,70 @@
+"""Recipro-CAM (Byun & Lee 2022): the class score when the tail sees one position of the feature maps alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from onnxplain.explainers.cam.probing import probed, require_class
+from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
+from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.runtime.results import Activations
+from onnxplain.runtime.scores import softmax
+from onnxplain.runtime.target import Target
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
+
+
+@dataclass(frozen=True)
+class ReciproCAM(TailProbingExplainer):
+    """``M(x, y) = softmax(tail(A ⊙ m_xy))_c``, m_xy 1 at the position (x, y) and 0 elsewhere (Byun & Lee 2022, eq. 3).
+
+    `gaussian`: m_xy is the paper's second mask, a 3 × 3 Gaussian around the position, cut at the border (its weights
+    sum to 1 inside). The published code then spreads the position's own features; here, as in the paper's formula, the
+    mask multiplies the features that are there.
+
+    `raw` is M, float32 (h, w), scores in [0, 1], which says by itself nothing of the sign of the evidence: the heatmap
+    is (M − min) / (max − min), as in the paper. One pass through the model and 1 + h·w through its tail. Box
+    coordinates are refused.
+    """
+
+    gaussian: bool = False
+
+    name: ClassVar[str] = "recipro-cam"
+
+    def _resolve_target(self, target: Target) -> int:
+        return require_class(self, super()._resolve_target(target))
+
+    def _count_changes(self, layer: LayerSpec) -> int:
+        return layer.size_hw[0] * layer.size_hw[1]
+
+    def _change(self, copies: FloatArray, features: FloatArray, start: int) -> None:
+        height, width = features.shape[1:]
+        y, x = np.divmod(np.arange(start, start + len(copies)), width)
+        rows, columns = self._spans(height)[y], self._spans(width)[x]
+        np.multiply(features, (rows[:, :, None] * columns[:, None, :])[:, None], out=copies)
+
+    def _spans(self, side: int) -> FloatArray:
+        """Float32 (side, side): row i is the mask of position i along one axis."""
+        alone = np.eye(side, dtype=np.float32)
+        if not self.gaussian:
+            return alone
+        # The outer product of two such rows is the paper's kernel: 1/4 in the middle, 1/8 beside it, 1/16 at corners.
+        beside = np.eye(side, k=1, dtype=np.float32) + np.eye(side, k=-1, dtype=np.float32)
+        return (alone / 2 + beside / 4).astype(np.float32, copy=False)
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        seen = probed(activations)
+        scores = softmax(seen.answers[:, : self.engine.spec.classes])
+        return scores[:, seen.target].T.reshape(-1, *seen.layer.size_hw)
+
+    def _explanation(
+        self, activations: Activations, position: int, raw: FloatArray, layer: str | None = None
+    ) -> Explanation:
+        explanation = super()._explanation(activations, position, raw, layer)
+        heatmap, status = minus_min_over_range(raw, explanation.frame)
+        return replace(explanation, heatmap=heatmap, status=status)

@@ -1,0 +1,102 @@
+"""Score-CAM (Wang et al. 2020): feature maps weighted by the score of the image seen through each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.cam.activation_map import weighted_sum
+from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer, probed, require_class
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.rise.black_box import View, open_black_box
+from onnxplain.explainers.rise.small_products import small_product
+from onnxplain.runtime.geometry import bilinear_matrix
+from onnxplain.runtime.results import Activations
+from onnxplain.runtime.target import Target
+
+if TYPE_CHECKING:
+    from onnxplain.runtime.image import ImageLike
+
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class ScoreCAM(ProbingExplainer):
+    """``M = Σ_k C(A_k) A_k`` with ``C(A_k) = f_c(X ∘ H_k) − f_c(X_b)`` (Wang et al., CVPRW 2020, definitions 3 and 4).
+
+    H_k is the feature map A_k, enlarged to the input (bilinear) and brought to [0, 1] by its minimum and range; f_c is
+    the softmax score of the class; X_b is the blank image. A map that is the same everywhere has no H_k and is left
+    out. Where H_k is 0 the input shows what a masked pixel of RISE shows, its "mean" fill, and so does X_b.
+
+    The paper's section on normalisation asks for scores behind the softmax, as here; its authors' code takes them
+    without X_b, which adds the same weight to every map. Its algorithm 1 also passes the increases through a softmax
+    over the maps, so that no weight is negative: not done here.
+
+    `maps`: take the maps of the largest standard deviation only, that many; None: all. `batch_size`: masked images
+    in memory at a time (None: 8). `raw` is M, float32 (h, w), signed: C is negative where a map hides what the score
+    comes from. K + 2 passes through the whole model, K the maps taken. Box coordinates are refused.
+    """
+
+    maps: int | None = None
+    batch_size: int | None = None
+
+    name: ClassVar[str] = "score-cam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("maps", self.maps), ("batch_size", self.batch_size)):
+            if least is not None and least < 1:
+                raise OnnxplainError(f"{name}: found {least}, expected at least 1")
+
+    def _resolve_target(self, target: Target) -> int:
+        return require_class(self, super()._resolve_target(target))
+
+    def _probe(self, image: ImageLike, activations: Activations) -> ProbedActivations:
+        features = activations.features[0]
+        taken = self._choose_maps(features)
+        view = open_black_box(self.engine, None, "mean").look(image)
+        reference = self.engine.scores(show(view, np.zeros((1, *view.pixels.shape[1:]), np.float32)))[0]
+        # A map that is not tried gets the weight 0.
+        answers = np.repeat(reference[None], len(features), axis=0)
+        batch_size = self.batch_size or DEFAULT_BATCH_SIZE
+        for start in range(0, len(taken), batch_size):
+            part = taken[start : start + batch_size]
+            answers[part] = self.engine.scores(show(view, make_masks(features[part], view.pixels.shape[1:])))
+            self._report(start + len(part), len(taken))
+        return ProbedActivations.of(activations, answers, reference, evaluations=2 + len(taken))
+
+    def _choose_maps(self, features: FloatArray) -> npt.NDArray[np.intp]:
+        """Indices of the maps to try, in ascending order."""
+        flat = features.reshape(len(features), -1)
+        varying = np.flatnonzero(flat.min(axis=1) != flat.max(axis=1))
+        if self.maps is None or self.maps >= len(varying):
+            return varying
+        deviation = flat[varying].std(axis=1)
+        return np.sort(varying[np.argsort(-deviation, kind="stable")[: self.maps]])
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        seen = probed(activations)
+        increase = seen.answers[:, seen.target] - seen.reference[seen.target]
+        return weighted_sum(increase.T, seen.features)
+
+
+def show(view: View, masks_nhw: FloatArray) -> FloatArray:
+    """One copy per mask, float32 (n, C, H, W): the pixel where the mask is 1, the fill where it is 0."""
+    return (view.pixels - view.hidden) * masks_nhw[:, None] + view.hidden
+
+
+def make_masks(features: FloatArray, size_hw: tuple[int, ...]) -> FloatArray:
+    """Feature maps (n, h, w) enlarged to (n, H, W), each brought to [0, 1] by its minimum and range."""
+    rows, columns = (
+        bilinear_matrix(side, cells, cells / side, 0) for side, cells in zip(size_hw, features.shape[1:], strict=True)
+    )
+    masks = np.empty((len(features), *size_hw), np.float32)
+    for mask, feature_map in zip(masks, features, strict=True):
+        mask[:] = small_product(rows, small_product(feature_map, columns.T))
+        mask -= mask.min()
+        mask /= mask.max() or 1
+    return masks

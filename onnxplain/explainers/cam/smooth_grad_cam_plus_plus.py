@@ -1,0 +1,96 @@
+"""Smooth Grad-CAM++ (Omeiza et al. 2019): Grad-CAM++ with derivatives averaged over noisy copies of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
+from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.engine import MAX_BATCH
+from onnxplain.runtime.results import Activations
+
+if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
+    from onnxplain.runtime.image import ImageLike
+
+
+@dataclass(frozen=True)
+class SmoothGradCAMPlusPlus(ActivationMapExplainer):
+    """``M = Σ_k w_k A_k``, ``w_k = Σ_ij α_kij ReLU(D¹_kij)``, ``α = D² / (2 D² + D³ Σ_ab A_kab)`` (Omeiza et al. 2019).
+
+    A are the feature maps of the image itself; D¹, D² and D³ are the means of g, g² and g³ over `samples` copies of it,
+    g = ∂y/∂A of the logit, or box coordinate, y at that copy. As in Grad-CAM++ these stand for the derivatives of
+    exp(y), of which the factor exp(y) is left out, here although it differs from copy to copy; and α's numerator is D²
+    as there, where the paper prints the first derivative. Copies are asked for the image's class, not their own.
+
+    A copy is the normalised input plus Gaussian noise, whose standard deviation is `noise` times the input's range,
+    maximum minus minimum (Smilkov et al. 2017). Copy m's noise depends on (`seed`, m) only. A file with uint8 input
+    rounds and clips it. Behind a linear head the gradient does not depend on the image: then this is Grad-CAM++.
+
+    1 + `samples` forward passes per image and layer, 8 at a time. `progress(done, total)` is called after each batch
+    with the copies seen, over all images of the call. `raw` is M, float32 (h, w), before ReLU.
+    Raises OnnxplainError for less than one sample, a negative seed, and a noise that is not a positive number.
+    """
+
+    samples: int = 16
+    noise: float = 0.15
+    seed: int = 0
+    progress: Callable[[int, int], None] | None = None
+
+    name: ClassVar[str] = "smooth-grad-cam++"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, found, least in (("samples", self.samples, 1), ("seed", self.seed, 0)):
+            if found < least:
+                raise OnnxplainError(f"{name}: found {found}, expected at least {least}")
+        if not 0 < self.noise < np.inf:
+            raise OnnxplainError(
+                f"noise: found {self.noise}, expected a positive share of the input's range, e.g. 0.15"
+            )
+
+    @property
+    def _evaluations_per_layer(self) -> int:
+        return 1 + self.samples
+
+    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
+        """The image's own feature maps, and α ∘ ReLU(D¹) in place of its gradients."""
+        clean = self.engine.activations(images, targets, layer.name, gradients=False)
+        weighted = np.empty_like(clean.features)
+        for position, pixels_chw in enumerate(self.engine.prepare(images).pixels):
+            before = self._layers().index(layer) * len(images) + position
+            means = self._average_powers(pixels_chw, int(clean.target[position]), layer, before, len(images))
+            weighted[position] = weigh_gradients(clean.features[position], *means)
+        return replace(clean, gradients=weighted)
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        return weighted_sum(require_gradients(activations).sum(axis=(2, 3)), activations.features)
+
+    def _average_powers(
+        self, pixels_chw: FloatArray, target: int, layer: LayerSpec, before: int, images: int
+    ) -> npt.NDArray[np.float64]:
+        """The means of g, g² and g³ over the noisy copies of one image, (3, K, h, w)."""
+        deviation = np.float32(self.noise) * (pixels_chw.max() - pixels_chw.min())
+        sums: npt.NDArray[np.float64] = np.zeros((3, layer.channels, *layer.size_hw))
+        for start in range(0, self.samples, MAX_BATCH):
+            stop = min(start + MAX_BATCH, self.samples)
+            draws = [self._draw(copy, pixels_chw.shape) for copy in range(start, stop)]
+            targets = np.full(stop - start, target, np.int64)
+            (gradients,) = self.engine.run(
+                pixels_chw + deviation * np.stack(draws), [layer.gradients], targets, layer.name
+            )
+            for power in (1, 2, 3):
+                sums[power - 1] += (gradients.astype(np.float64) ** power).sum(axis=0)
+            if self.progress is not None:
+                self.progress(before * self.samples + stop, self.samples * images * len(self._layers()))
+        return sums / self.samples
+
+    def _draw(self, copy: int, shape: tuple[int, ...]) -> FloatArray:
+        return np.random.default_rng((self.seed, copy)).standard_normal(shape, np.float32)

@@ -1,0 +1,1 @@
+"""RISE: scores under random masks, for any model of which scores can be had."""

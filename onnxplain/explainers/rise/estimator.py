@@ -1,0 +1,70 @@
+"""The estimators of RISE: which masks, and which of the noise that is known to be noise is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.rise.masks import MaskGeometry
+from onnxplain.explainers.rise.samplers import IndependentSampler, MaskSampler, SobolSampler
+
+SamplerName: TypeAlias = Literal["independent", "sobol"]
+EstimatorName: TypeAlias = Literal["paper", "centred", "sobol", "default"]
+
+_SAMPLERS: Mapping[SamplerName, type[MaskSampler]] = {"independent": IndependentSampler, "sobol": SobolSampler}
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """The parts of an estimator of ``S(x) = E[s · M(x)] / p``, each of which leaves its expectation as it is.
+
+    `sampler`: "independent" masks, the paper's, or antithetic "sobol" masks. `centred`: masks are weighed by the
+    score's deviation from the mean score, which is added back. `control_variate`: also by its deviation from a
+    linear regression on the masks' principal components, whose share of the map is known in closed form.
+    Raises OnnxplainError for an unknown sampler, and for a control variate without centring.
+    """
+
+    sampler: SamplerName = "sobol"
+    centred: bool = True
+    control_variate: bool = True
+
+    def __post_init__(self) -> None:
+        if self.sampler not in _SAMPLERS:
+            raise OnnxplainError(f"sampler: found {self.sampler!r}, expected one of {', '.join(_SAMPLERS)}")
+        if self.control_variate and not self.centred:
+            raise OnnxplainError(
+                "control_variate: found True with centred=False, expected centred scores: the regression has a mean"
+            )
+
+    def __str__(self) -> str:
+        for name, estimator in ESTIMATORS.items():
+            if estimator == self:
+                return name
+        parts = (self.sampler, "centred" * self.centred, "control variate" * self.control_variate)
+        return ", ".join(part for part in parts if part)
+
+    def open_sampler(self, geometry: MaskGeometry, seed: int) -> MaskSampler:
+        """The masks; raises OnnxplainError for a seed or a grid out of range."""
+        return _SAMPLERS[self.sampler](geometry, seed)
+
+
+# From the paper's on, each row adds one part.
+ESTIMATORS: Mapping[EstimatorName, Estimator] = {
+    "paper": Estimator("independent", centred=False, control_variate=False),
+    "centred": Estimator("independent", centred=True, control_variate=False),
+    "sobol": Estimator("sobol", centred=True, control_variate=False),
+    "default": Estimator(),
+}
+
+
+def find_estimator(estimator: Estimator | EstimatorName) -> Estimator:
+    """An estimator by its name, or itself. Raises OnnxplainError for an unknown name."""
+    if isinstance(estimator, Estimator):
+        return estimator
+    if estimator not in ESTIMATORS:
+        raise OnnxplainError(
+            f"estimator: found {estimator!r}, expected an Estimator or one of {', '.join(get_args(EstimatorName))}"
+        )
+    return ESTIMATORS[estimator]

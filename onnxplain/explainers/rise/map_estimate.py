@@ -1,0 +1,162 @@
+"""From sums to RISE's map: S(x) = E[s · M(x)] / p, the expected score where a random mask shows pixel x.
+
+With φ_k, λ_k, z_k the masks' principal components, their variances and values, and ŝ = c₀ + Σ c_k z_k any linear
+prediction of the score that does not depend on the masks of replicate r, that replicate estimates
+
+    S_r(x) = c₀ + 1/p · [ mean (s − c₀) M(x) − Σ_kl c_k (mean z_k z_l − λ_k [k = l]) φ_l(x) ] − Σ_k c_k · mean z_k,
+
+means over its own masks. Every term behind the first mean has expectation 0, whatever c, so S_r is unbiased; a good c
+makes it the map of the residuals s − ŝ, whose noise is smaller, plus the known map of ŝ. (What z says of M beyond
+the first K components is left in the noise.) c is fitted on the other replicates. The paper's estimator is c = 0,
+centring is c₀ = the mean score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.explainers.rise.mask_sums import MaskSums
+from onnxplain.explainers.rise.masks import ALL_PIXELS, MaskGeometry, Pixels
+from onnxplain.explainers.rise.principal_components import PrincipalComponents
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MapEstimate:
+    """One target's map from R independent replicates: `replicates` (R, H, W), float64, and their `weights`, sum 1.
+
+    `replicates` holds those with any mask; their error is known (`error_known`) once all 8 have a pair of masks.
+    """
+
+    replicates: Array
+    weights: Array
+    error_known: bool
+
+    @property
+    def values(self) -> Array:
+        """The map (H, W): the weighted mean of the replicates."""
+        return _mean(self.replicates, self.weights)
+
+    @property
+    def standard_error(self) -> Array | None:
+        """Of `values` (H, W), from the replicates' spread: Student's t with R − 1 = 7 degrees of freedom."""
+        return np.sqrt(_variance_of_mean(self.replicates, self.weights)) if self.error_known else None
+
+    def relative_error(self, pixels: Pixels = ALL_PIXELS) -> float | None:
+        """Root mean square standard error over the map's standard deviation, both over some pixels.
+
+        Both of the map less its mean over those pixels, a number that no heatmap shows and that is harder to know
+        than the map's form. With a relative error e, the map's correlation with the true one is about 1 / √(1 + e²).
+        None where the error is unknown, or the map is the same everywhere or not finite.
+        """
+        if not self.error_known:
+            return None
+        # A model may answer infinity, whose differences are NaN.
+        with np.errstate(invalid="ignore"):
+            shown = self.replicates[:, pixels[0], pixels[1]]
+            forms = shown - shown.mean(axis=(1, 2), keepdims=True)
+            spread = float(_mean(forms, self.weights).std())
+            error = float(np.sqrt(_variance_of_mean(forms, self.weights).mean()))
+        return error / spread if spread > 0 and np.isfinite(error / spread) else None
+
+
+@dataclass(frozen=True)
+class MapEstimator:
+    """How sums become maps: the geometry of their masks, and which parts of the score are predicted."""
+
+    geometry: MaskGeometry
+    centred: bool
+    components: PrincipalComponents | None
+
+    def estimate(self, sums: MaskSums, target: int, pixels: Pixels = ALL_PIXELS) -> MapEstimate:
+        """The map of one of the sums' targets, by its position; `pixels`: those that are wanted.
+
+        The map is the mean of the replicates', weighed by their numbers of masks, of which there must be one.
+        """
+        sampled = np.flatnonzero(sums.masks)
+        # A model may answer infinity, whose differences are NaN; the map's status tells.
+        with np.errstate(invalid="ignore"):
+            maps = self._replicate_maps(sums, target, sampled, pixels)
+        return MapEstimate(maps, sums.masks[sampled] / sums.masks.sum(), error_known=bool(sums.masks.min() >= 2))
+
+    def _replicate_maps(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels) -> Array:
+        """Each sampled replicate's own map, (R, h, w), its prediction fitted on the others."""
+        fits = [
+            self.fit(
+                sums.masks.sum() - sums.masks[replicate],
+                sums.scores[target].sum() - sums.scores[target, replicate],
+                sums.components.sum(axis=0) - sums.components[replicate],
+                sums.component_products.sum(axis=0) - sums.component_products[replicate],
+                sums.scored_components[target].sum(axis=0) - sums.scored_components[target, replicate],
+            )
+            for replicate in sampled
+        ]
+        return self.maps(
+            np.array([base for base, _ in fits]),
+            np.array([slopes for _, slopes in fits]),
+            sums.masks[sampled],
+            sums.scored_grids[target, sampled],
+            sums.grids[sampled],
+            sums.components[sampled],
+            sums.component_products[sampled],
+            pixels,
+        )
+
+    def fit(
+        self, masks: float, scores: Array, components: Array, products: Array, scored_components: Array
+    ) -> tuple[Array, Array]:
+        """c₀ (…,) and c (…, K) from sums as in `MaskSums`: `scores` (…,), `scored_components` (…, K).
+
+        Ridge regression, ``(G + K/n · Λ) c = cov(z, s)`` with n masks, G the covariance of z among them and Λ the
+        true one: with few masks the prediction is timid, with many it is least squares.
+        """
+        none = np.zeros_like(scored_components)
+        if not self.centred or masks == 0:
+            return np.zeros_like(scores), none
+        mean = scores / masks
+        if self.components is None:
+            return mean, none
+        mean_components = components / masks
+        covariance = products / masks - np.outer(mean_components, mean_components)
+        ridge = np.diag(self.components.variances) * len(self.components) / masks
+        deviations = scored_components / masks - np.multiply.outer(mean, mean_components)
+        slopes = np.linalg.solve(covariance + ridge, deviations.T).T.astype(np.float64)
+        return mean - slopes @ mean_components, slopes
+
+    def maps(
+        self,
+        base: Array,
+        slopes: Array,
+        masks: Array | float,
+        scored_grids: Array,
+        grids: Array,
+        components: Array,
+        products: Array,
+        pixels: Pixels = ALL_PIXELS,
+    ) -> Array:
+        """L maps (L, h, w), from c₀ (L,), c (L, K) and sums as in `MaskSums`, one for each map or one for all."""
+        keep, counts = self.geometry.keep, np.reshape(masks, (-1, 1, 1))
+        base = base[:, None, None]
+        deviating = scored_grids - base[..., None, None] * grids
+        maps = base + self.geometry.weighted_sum(deviating, pixels) / (keep * counts)
+        if self.components is not None:
+            excess = products / counts - np.diag(self.components.variances)
+            weights = (slopes[:, None] @ excess)[:, 0]
+            offsets = (slopes * components).sum(axis=1)[:, None, None] / counts
+            maps -= self.components.maps(weights, pixels) / keep + offsets
+        return maps
+
+
+def _mean(maps: Array, weights: Array) -> Array:
+    mean: Array = (weights[:, None, None] * maps).sum(axis=0)
+    return mean
+
+
+def _variance_of_mean(maps: Array, weights: Array) -> Array:
+    """Σ w (map − mean)² / (R − 1): unbiased where a map's variance is inverse to its weight."""
+    variance: Array = (weights[:, None, None] * (maps - _mean(maps, weights)) ** 2).sum(axis=0) / (len(maps) - 1)
+    return variance

@@ -1,0 +1,114 @@
+"""Masks in, scores out: the one thing RISE asks of a model, as fast as the model allows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.rise.black_box import BlackBox, View
+from onnxplain.explainers.rise.copy_maker import choose_maker
+from onnxplain.explainers.rise.explained_output import ExplainedOutput
+from onnxplain.explainers.rise.mask_painter import MaskPainter
+from onnxplain.explainers.rise.masked_image import lay_out
+from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
+from onnxplain.runtime.batch_size import best_batch_size
+
+CALLABLE_BATCH_SIZE = 8
+
+# Small batches are painted several at a time, while the image and the scratch memory are in the processor's cache:
+# up to so many copies, and so many bytes.
+_PAINTED, _PAINTED_BYTES = 16, 2**20
+
+
+class MaskedScores(ABC):
+    """What a model answers for masked copies of one image, in memory that does not depend on their number.
+
+    `unmasked`: float32 (C,), its answer for the whole image. `masks_at_once`: a call with a multiple of so many masks
+    wastes nothing. One object serves one thread at a time.
+    """
+
+    unmasked: FloatArray
+    masks_at_once: int
+
+    @abstractmethod
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        """Scores float32 (n, C) of the copies under n ≥ 1 masks."""
+
+
+class _CallableScores(MaskedScores):
+    """A callable's scores; each batch is a new array, which the callable may keep."""
+
+    def __init__(self, black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+        self._black_box = black_box
+        self.masks_at_once = batch_size or CALLABLE_BATCH_SIZE
+        self._shape = view.pixels.shape
+        self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), geometry)
+        self.unmasked = black_box.scores(view.pixels[None])[0]
+
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        scores = []
+        for start in range(0, len(draw), self.masks_at_once):
+            part = draw.part(start, start + self.masks_at_once)
+            copies = np.empty((len(part), *self._shape), np.float32)
+            self._painter.paint(part, copies)
+            scores.append(self._black_box.scores(copies))
+        return np.concatenate(scores)
+
+
+class _EngineScores(MaskedScores):
+    """An engine's answers; its session reads masked copies where they are made."""
+
+    def __init__(self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+        engine = explained.engine
+        self._explained = explained
+        self._fixed_batch = engine.fixed_batch
+        self._batch_size = engine.fixed_batch or batch_size or best_batch_size(engine)
+        self._whole = engine.run(view.pixels[None], explained.output_names)
+        # A box overlaps itself wholly, so this is also the answer for the box.
+        self.unmasked = engine.class_scores(self._whole[0])[0]
+        self._bound = engine.bind(explained.output_names)
+        self._input = engine.spec.input.name
+        copy_bytes = engine.input_buffer(1).nbytes
+        batches = max(1, min(_PAINTED, _PAINTED_BYTES // copy_bytes) // self._batch_size)
+        self.masks_at_once = batches * self._batch_size
+        self._make = choose_maker(engine, view, geometry, self.masks_at_once)
+
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        starts = range(0, len(draw), self.masks_at_once)
+        batches = [outputs for start in starts for outputs in self._run(draw.part(start, start + self.masks_at_once))]
+        outputs = [np.concatenate(arrays)[: len(draw)] for arrays in zip(*batches, strict=True)]
+        return self._explained.read(outputs, self._whole)
+
+    def _run(self, draw: MaskDraw) -> Iterator[list[npt.NDArray[Any]]]:
+        # Only the last part can need padding, so the rows to drop come last.
+        draw = draw if self._fixed_batch is None else pad(draw, self._fixed_batch)
+        copies = self._make(draw)
+        for start in range(0, len(draw), self._batch_size):
+            stop = min(start + self._batch_size, len(draw))
+            self._bound.bind(self._input, copies[start:stop])
+            self._bound.run(stop - start)
+            yield self._bound.fetch()
+
+
+def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> MaskedScores:
+    """The scores of an image under masks, `batch_size` copies at a time; None: as many as are fastest.
+
+    That is `best_batch_size` for an engine, 8 for a callable; a batch that the file fixes is kept. Evaluates the
+    unmasked image.
+    """
+    if black_box.explained is None:
+        return _CallableScores(black_box, view, geometry, batch_size)
+    return _EngineScores(black_box.explained, view, geometry, batch_size)
+
+
+def pad(draw: MaskDraw, size: int) -> MaskDraw:
+    """The draw with its last mask repeated, up to a multiple of `size` masks."""
+    missing = -len(draw) % size
+    if not missing:
+        return draw
+    return MaskDraw(*(np.concatenate([part, *[part[-1:]] * missing]) for part in (draw.grids, draw.shifts_yx)))

@@ -1,0 +1,204 @@
+"""One image under random masks: scores are gathered until they are enough, and a map can be had at any time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.explainers.regions import RISE_THRESHOLD
+from onnxplain.explainers.rise.black_box import BlackBox, View
+from onnxplain.explainers.rise.map_estimate import MapEstimate, MapEstimator
+from onnxplain.explainers.rise.mask_sums import MaskSums
+from onnxplain.explainers.rise.masked_scores import MaskedScores
+from onnxplain.explainers.rise.masks import MaskDraw, Pixels
+from onnxplain.explainers.rise.samplers import MaskSampler
+from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
+from onnxplain.explainers.rise.stopping_rule import StoppingRule
+from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+# The relative error is taken over a lattice with so many pixels to a cell's side: within a cell a map is smooth.
+_LATTICE_PER_CELL = 8
+
+
+@dataclass(frozen=True, eq=False)
+class RiseSampling:
+    """One image, its masks, and the targets whose scores weigh them; `key` says the same in plain values."""
+
+    black_box: BlackBox
+    view: View
+    scores: MaskedScores
+    sampler: MaskSampler
+    estimator: MapEstimator
+    key: TallyKey
+
+    def begin(self) -> RiseTally:
+        """A tally without masks."""
+        components = 0 if self.estimator.components is None else len(self.estimator.components)
+        sums = MaskSums.empty(self.sampler.geometry, len(self.key.targets), components)
+        return RiseTally(self.key, sums, np.zeros((0, len(self.key.targets)), np.float32))
+
+    def moments(
+        self,
+        tally: RiseTally,
+        rule: StoppingRule,
+        progress: Progress | None = None,
+        *,
+        fleeting: bool = False,
+    ) -> Iterator[RiseMoment]:
+        """A moment after each block of masks from `tally` on; the last one says what ended it.
+
+        Whatever the batch size, the rule's tolerance is looked at after each block, its time after each call of the
+        model. Ctrl-C ends it too, with what there is. `progress(masks, most)` is called after each call. `fleeting`: a
+        moment holds only until the next one, which saves a copy of the sums.
+        """
+        if tally.masks >= rule.masks:
+            yield RiseMoment(self, tally, "masks")
+            return
+        deadline = time.monotonic() + (np.inf if rule.budget_seconds is None else rule.budget_seconds)
+        at_once = self.scores.masks_at_once
+        span = BLOCK * -(-at_once // BLOCK)
+        while True:
+            first = tally.masks - len(tally.tail)
+            draw = self.sampler.draw(first, min(first + span, rule.masks))
+            gathered = [tally.tail]
+            broken: Stopped | None = None
+            try:
+                for start in range(len(tally.tail), len(draw), at_once):
+                    part = draw.part(start, start + at_once)
+                    gathered.append(self.scores(part)[:, list(self.key.targets)])
+                    if progress is not None:
+                        progress(first + start + len(part), rule.masks)
+                    if time.monotonic() >= deadline:
+                        broken = "budget"
+                        break
+            except KeyboardInterrupt:
+                broken = "interrupted"
+            scores = np.concatenate(gathered)
+            for start in range(0, max(len(scores), 1), BLOCK):
+                stop = start + BLOCK
+                tally = self._grow(tally, draw.part(start, stop), scores[start:stop], fleeting)
+                stopped = self._stopped(tally, rule) or (broken if stop >= len(scores) else None)
+                yield RiseMoment(self, tally, stopped)
+                if stopped is not None:
+                    return
+
+    def _grow(self, tally: RiseTally, draw: MaskDraw, scores: FloatArray, fleeting: bool) -> RiseTally:
+        """A block in place of the tail: a whole one goes into the sums, else it is the new tail."""
+        if len(scores) < BLOCK:
+            return RiseTally(self.key, tally.sums, scores)
+        sums = tally.sums if fleeting else tally.sums.copy()
+        sums.add(int(sums.masks.sum()), draw, scores, self.estimator.components)
+        return RiseTally(self.key, sums, scores[:0])
+
+    def _stopped(self, tally: RiseTally, rule: StoppingRule) -> Stopped | None:
+        if rule.watches(tally.masks) and not len(tally.tail) and rule.satisfied_by(self.relative_errors(tally.sums)):
+            return "tolerance"
+        return "masks" if tally.masks >= rule.masks else None
+
+    def whole_sums(self, tally: RiseTally) -> MaskSums:
+        """The sums over all masks of a tally, its tail as well."""
+        if not len(tally.tail):
+            return tally.sums
+        first, sums = tally.masks - len(tally.tail), tally.sums.copy()
+        sums.add(first, self.sampler.draw(first, tally.masks), tally.tail, self.estimator.components)
+        return sums
+
+    def relative_errors(self, sums: MaskSums) -> list[float | None]:
+        """Of each target, over a lattice of visible pixels."""
+        if not sums.masks.sum():
+            return [None] * len(self.key.targets)
+        return [
+            self.estimator.estimate(sums, position, self._lattice).relative_error()
+            for position in range(len(self.key.targets))
+        ]
+
+    def _blank(self) -> MapEstimate:
+        """The map of no mask."""
+        return MapEstimate(np.zeros((1, *self.sampler.geometry.input_size_hw)), np.ones(1), error_known=False)
+
+    @cached_property
+    def _lattice(self) -> Pixels:
+        frame, geometry = self.view.frame, self.sampler.geometry
+        ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy])
+        height, width = geometry.input_size_hw
+        step_y, step_x = (max(1, cell // _LATTICE_PER_CELL) for cell in geometry.cell_hw)
+        return (
+            slice(max(int(np.floor(y1)), 0), min(int(np.ceil(y2)), height), step_y),
+            slice(max(int(np.floor(x1)), 0), min(int(np.ceil(x2)), width), step_x),
+        )
+
+    def explain(self, tally: RiseTally, stopped: Stopped | None) -> list[Explanation]:
+        """One explanation per target."""
+        sums = self.whole_sums(tally)
+        return [self._explain(sums, position, stopped) for position in range(len(self.key.targets))]
+
+    def _explain(self, sums: MaskSums, position: int, stopped: Stopped | None) -> Explanation:
+        target, masks, unmasked = self.key.targets[position], int(sums.masks.sum()), self.scores.unmasked
+        estimate = self.estimator.estimate(sums, position) if masks else self._blank()
+        raw, standard_error = estimate.values.astype(np.float32), estimate.standard_error
+        # NaN differs from itself, and its map shows it; where no mask was scored, the range is that of nothing.
+        changed = masks > 0 and sums.lowest[position] != sums.highest[position]
+        heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
+        label = self.black_box.label(target)
+        return Explanation(
+            heatmap=heatmap,
+            raw=raw,
+            status=status,
+            method="rise",
+            target=target,
+            target_name=f"box of {label}" if self.key.explain_output == "box" else label,
+            score=float(unmasked[target]),
+            label=label,
+            layer=None,
+            frame=self.view.frame,
+            evaluations=1 + masks,
+            prediction=self.black_box.prediction(unmasked),
+            default_threshold=RISE_THRESHOLD,
+            report=SamplingReport(
+                estimator=self.key.estimator,
+                seed=self.key.seed,
+                masks=masks,
+                stopped=stopped,
+                relative_error=estimate.relative_error(self._lattice) if changed else None,
+                standard_error=None if standard_error is None else standard_error.astype(np.float32),
+                explain_output=self.key.explain_output,
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RiseMoment:
+    """A map on its way: `tally` is all it rests on, `stopped` what ended the sampling, None while it goes on."""
+
+    sampling: RiseSampling
+    tally: RiseTally
+    stopped: Stopped | None
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes so far, the unmasked image's among them."""
+        return 1 + self.tally.masks
+
+    @cached_property
+    def relative_error(self) -> float | None:
+        """The largest of the targets', as in `SamplingReport`; None where one is unknown. Computed when asked for."""
+        errors = self.sampling.relative_errors(self.sampling.whole_sums(self.tally))
+        known = [error for error in errors if error is not None]
+        return max(known) if len(known) == len(errors) else None
+
+    def explanations(self) -> list[Explanation]:
+        """The maps so far, one per target. Computed when asked for."""
+        return self.sampling.explain(self.tally, self.stopped)
+
+    def explanation(self) -> Explanation:
+        """The map so far, of the first target. Computed when asked for."""
+        return self.explanations()[0]
