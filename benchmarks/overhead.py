@@ -22,7 +22,7 @@ from benchmarks.networks import ResNet50
 from benchmarks.pairs import compare
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT
 from onnxplain.exporters import export, instrument
-from onnxplain.exporters.torch_export import OUTPUT_NAMES
+from onnxplain.exporters.torch_module import OUTPUT_NAMES
 
 ASSETS = Path(__file__).parents[2] / "shared" / "assets" / "models"
 FILES = (

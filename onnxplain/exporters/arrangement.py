@@ -37,7 +37,9 @@ FIXES_NCHW = frozenset(
         "LRN",
         "LpPool",
         "MaxPool",
+        "QLinearAveragePool",
         "QLinearConv",
+        "QLinearGlobalAveragePool",
         "SpaceToDepth",
     }
 )

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
-from onnxplain.exporters.expansion import expand_node
+from onnxplain.exporters.expansion import expand_node, expansion_of
 from onnxplain.exporters.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
 from onnxplain.exporters.values import FLOATS, describe, dims
 
@@ -48,14 +48,19 @@ def _sources(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def is_differentiable(path: Sequence[ir.Node]) -> bool:
-    """Whether every operator of the path has a rule, a function body, or says that its gradient is zero."""
+    """Whether every operator of the path has a rule, can be written out, or says that its gradient is zero."""
     for node in path:
         if _is_standard(node, CONTROL_FLOW):
             return False
         if _is_standard(node, RULES) or _is_standard(node, ZERO):
             continue
-        graph = node.graph
-        if graph is None or expand_node(node, graph.opset_imports[""]) is None:
+        if node.graph is None:
+            return False
+        try:
+            with expansion_of(node, node.graph.opset_imports[""]) as expansion:
+                if expansion is None:
+                    return False
+        except UnsupportedError:
             return False
     return True
 

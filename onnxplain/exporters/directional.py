@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.contract import LayerSpec
+from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS
 from onnxplain.exporters.tail import Tail
 from onnxplain.exporters.ties import features_off_the_ties
 
 # Beyond these a rule is wrong, not imprecise: float32 gates flip where a ReLU's input is near zero.
 GRADIENT_TOLERANCE = 5e-2
 SMOOTH_GRADIENT_TOLERANCE = 2e-3
-GATED_OPERATORS = frozenset({"Clip", "MaxPool", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Relu"})
+GATED_OPERATORS = frozenset(
+    {"Clip", "MaxPool", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Relu", *QUANTIZED_FUNCTIONS}
+)
 DIRECTIONS = 6
 # The first step of float64 moves a value by a few times its size, so neighbours that were equal have to lie further
 # apart. The wider ones are for gradients so small that the logits' own rounding hides them at the first.

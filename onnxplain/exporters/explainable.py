@@ -195,8 +195,7 @@ def _check_reaches_box(layer: Layer, roles: Roles) -> None:
 
 def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
     """The model as it is now, with the values that its tails need as further outputs."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(ir.to_proto(model))
+    proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
     for name in dict.fromkeys(name for tail in tails for name in tail.captured):
         if name not in known:

@@ -8,7 +8,8 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.expansion import FUSED, Expansion, expand_node, type_proto
+from onnxplain.exporters.expansion import expansion_of, type_proto
+from onnxplain.exporters.fused import FUSED, MICROSOFT
 
 
 def infer_behind_fused(graph: ir.Graph) -> bool:
@@ -20,7 +21,7 @@ def infer_behind_fused(graph: ir.Graph) -> bool:
             continue
         if any(source is not None and source.shape is None for source in node.inputs):
             continue
-        if node.domain == "com.microsoft" and node.op_type in FUSED:
+        if node.domain == MICROSOFT and node.op_type in FUSED:
             found |= _as_expanded(node, opset)
         elif found and node.domain in ("", "ai.onnx"):
             _alone(node, opset)
@@ -30,26 +31,16 @@ def infer_behind_fused(graph: ir.Graph) -> bool:
 def _as_expanded(node: ir.Node, opset: int) -> bool:
     """Give the outputs the shapes of what the operator is made of; whether one was not known before."""
     try:
-        expansion = expand_node(node, opset)
+        with expansion_of(node, opset) as expansion:
+            found = False
+            for output, made in zip(node.outputs, () if expansion is None else expansion.outputs, strict=False):
+                if output.shape is None and made is not None and made.shape is not None and made.dtype is not None:
+                    output.shape, output.dtype = made.shape, made.dtype
+                    found = True
+            return found
     except UnsupportedError:
         # A form that has no gradient may still stand before the layer.
         return False
-    if expansion is None:
-        return False
-    found = False
-    for output, made in zip(node.outputs, expansion.outputs, strict=True):
-        if output.shape is None and made is not None and made.shape is not None and made.dtype is not None:
-            output.shape, output.dtype = made.shape, made.dtype
-            found = True
-    _let_go(expansion)
-    return found
-
-
-def _let_go(expansion: Expansion) -> None:
-    """Take the expansion's nodes off the consumers of the graph's values."""
-    for inner in expansion.nodes:
-        for index in range(len(inner.inputs)):
-            inner.replace_input_with(index, None)
 
 
 def _alone(node: ir.Node, opset: int) -> None:

@@ -125,10 +125,10 @@ def _skip_bias(value: ir.Value) -> ir.Value:
 
 
 def _linear_weights(node: ir.Node) -> np.ndarray | None:
-    """float32 [C, K] of a Gemm, MatMul or 1 × 1 Conv with constant weights, else None."""
-    if node.op_type not in ("Gemm", "MatMul", "Conv") or is_constant(node.outputs[0]):
+    """float32 [C, K] of a Gemm, QGemm, MatMul or 1 × 1 Conv with constant weights, else None."""
+    if node.op_type not in ("Gemm", "QGemm", "MatMul", "Conv") or is_constant(node.outputs[0]):
         return None
-    weights = constant_of(node.inputs[1])
+    weights = _dequantized_weights(node) if node.op_type == "QGemm" else constant_of(node.inputs[1])
     if weights is None:
         return None
     if node.op_type == "Conv":
@@ -138,10 +138,22 @@ def _linear_weights(node: ir.Node) -> np.ndarray | None:
         return weights.reshape(weights.shape[:2]).astype(np.float32)
     if weights.ndim != 2 or int_attribute(node, "transA", 0):
         return None
-    if node.op_type == "Gemm":
+    if node.op_type in ("Gemm", "QGemm"):
         scaled = weights.astype(np.float32) * np.float32(node.attributes.get_float("alpha", 1.0))
         return scaled if int_attribute(node, "transB", 0) else np.ascontiguousarray(scaled.T)
     return np.ascontiguousarray(weights.astype(np.float32).T)
+
+
+def _dequantized_weights(node: ir.Node) -> np.ndarray | None:
+    """(B − z) · s of a QGemm, one scale for all or one per column."""
+    integers, scale, zero = (constant_of(source) for source in node.inputs[3:6])
+    if integers is None or scale is None:
+        return None
+    along_columns = (-1, 1) if int_attribute(node, "transB", 0) else (1, -1)
+    centred = integers.astype(np.float32)
+    if zero is not None:
+        centred = centred - zero.astype(np.float32).reshape(along_columns)
+    return np.asarray(centred * scale.reshape(along_columns))
 
 
 def _is_full_pool(node: ir.Node) -> bool:
@@ -150,9 +162,9 @@ def _is_full_pool(node: ir.Node) -> bool:
     shape = None if source is None else maybe_dims(source)
     if source is None or shape is None or len(shape) != 4:
         return False
-    if node.op_type == "GlobalAveragePool":
+    if node.op_type in ("GlobalAveragePool", "QLinearGlobalAveragePool"):
         return True
-    if node.op_type == "AveragePool":
+    if node.op_type in ("AveragePool", "QLinearAveragePool"):
         kernel = tuple(int(size) for size in node.attributes["kernel_shape"].as_ints())
         out = maybe_dims(node.outputs[0])
         return kernel == shape[2:] and out is not None and out[2:] == (1, 1)

@@ -23,6 +23,7 @@ from onnxplain.exporters.values import (
     is_constant,
     maybe_dims,
     name_of,
+    producer_of,
     upstream,
 )
 
@@ -66,17 +67,19 @@ def find_layers(
     for node in graph:
         macs += multiply_adds(node)
         # What lies before the first product with weights is the image, in whatever layout.
-        if not macs or node not in needed or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
+        if not macs or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
             continue
         for value in node.outputs:
             arrangement, tap = arrangements.get(value), tap_point(value)
+            if producer_of(tap) not in needed:
+                continue
             if arrangement is None or arrangement.positions < 2 or value.dtype not in FLOATS:
                 continue
             channels = channels_of(value, arrangement)
             if channels is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
                 continue
             tapped.add(tap)
-            automatic = value in whole and (arrangement.form == "nchw" or _ends_a_block(node))
+            automatic = tap in whole and (arrangement.form == "nchw" or _ends_a_block(node))
             layers.append(Layer(name_of(value), tap, arrangement, channels, macs, automatic))
     return layers
 
@@ -172,6 +175,7 @@ WEIGHT_INPUT = {
     "Gemm": 1,
     "MatMul": 1,
     "MatMulInteger": 1,
+    "QGemm": 3,
     "QLinearConv": 3,
     "QLinearMatMul": 3,
 }
@@ -200,5 +204,5 @@ def multiply_adds(node: ir.Node) -> int:
         source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])
         sizes = [size for size in (source or ())[1:] if isinstance(size, int)]
         return math.prod(sizes) * math.prod(weight_sizes[1:])
-    inner = weight_sizes[-1] if node.op_type == "Gemm" and int_attribute(node, "transB", 0) else weight_sizes[-2]
+    inner = weight_sizes[-1 if int_attribute(node, "transB", 0) else -2]
     return math.prod(out_sizes) * inner

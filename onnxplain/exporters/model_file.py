@@ -14,6 +14,7 @@ import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.dequantize import add_dequantizers
 from onnxplain.exporters.pool_shapes import infer_shapes
 
 LOWEST_OPSET = 18
@@ -81,6 +82,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     if size_hw is not None:
         _close_size(model.graph, size_hw)
     infer_shapes(model)
+    add_dequantizers(model.graph)
     return model
 
 

@@ -16,6 +16,7 @@ from onnxplain.exporters.values import (
     RESHAPING,
     TRANSPARENT,
     Dims,
+    describe,
     maybe_dims,
     name_of,
     producer_of,
@@ -121,6 +122,7 @@ def _is_box(output: ir.Value) -> bool:
 def _only_candidate(graph: ir.Graph, tips: Sequence[ir.Value], box_output: ir.Value | None) -> ir.Value:
     listed = ", ".join(f"{output.name} {_shape_text(output)}" for output in graph.outputs)
     if not tips:
+        _check_shapes_known(graph)
         raise ModelError(
             f"found outputs {listed}, none of which looks like classes: expected [N, C]; "
             "name the class logits with --logits NAME"
@@ -134,12 +136,25 @@ def _only_candidate(graph: ir.Graph, tips: Sequence[ir.Value], box_output: ir.Va
     return tips[0]
 
 
+def _check_shapes_known(graph: ir.Graph) -> None:
+    """Name the operator behind which the shapes are lost, where that hides the outputs."""
+    if all(output.shape is not None for output in graph.outputs):
+        return
+    for node in graph:
+        if any(output.shape is None and (output.consumers() or output.is_graph_output()) for output in node.outputs):
+            domain = f"{node.domain}." if node.domain else ""
+            raise ModelError(
+                f"operator {domain}{node.op_type} at node {describe(node)}: the shape of its output is not known, nor "
+                "any behind it: save the file with fewer optimisations, or quantize it in the QDQ form"
+            )
+
+
 def _behind_softmax(tip: ir.Value) -> tuple[ir.Value, bool]:
     """The float tensor before the Softmax at the end of the graph, and whether there was one."""
     value: ir.Value = tip
     while (node := producer_of(value)) is not None and node.inputs and node.inputs[0] is not None:
         source = node.inputs[0]
-        if node.op_type in ("Softmax", "LogSoftmax"):
+        if node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax"):
             return _float_source(source), True
         if node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
             break
@@ -152,6 +167,9 @@ def _float_source(value: ir.Value) -> ir.Value:
     while value.dtype not in FLOATS:
         node = producer_of(value)
         if node is None or node.inputs[0] is None or node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
+            dequantized = [reader.outputs[0] for reader in value.consumers() if reader.op_type == "DequantizeLinear"]
+            if dequantized:
+                return dequantized[0]
             raise ModelError(f"value {value.name!r} is not computed from floating point numbers: no logits there")
         value = node.inputs[0]
     return value

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS, is_given, slices_axis
 from onnxplain.exporters.rules.quantization import quantized_range
 from onnxplain.exporters.tail_builder import TailBuilder, scale_and_zero
-from onnxplain.exporters.values import constant_of, dims, name_of
+from onnxplain.exporters.values import FLOATS, constant_of, dims, name_of
 
 
 def _quantize(tail: TailBuilder, node: ir.Node) -> None:
@@ -81,6 +82,52 @@ def _quantized_product(tail: TailBuilder, node: ir.Node) -> None:
     _add_unsaturated(tail, node.outputs[0], f"{prefix}/dq")
 
 
+def _quantized_function(tail: TailBuilder, node: ir.Node) -> None:
+    """QLinearAdd, QGemm and the like: y₀ + [y₀ not saturated] · (f(A, B) − f(A₀, B₀)) / s_y, of dequantized A and B.
+
+    Where QGemm has no scale for its result, that is float: y₀ + f(A, B) − f(A₀, B₀).
+    """
+    function, out = QUANTIZED_FUNCTIONS[node.op_type], node.outputs[0]
+    prefix = f"{name_of(out)}/straight"
+    for role, bring in (("now", tail.input), ("then", tail.capture)):
+        operands = [_dequantized(tail, node, index, bring) for index in function.operands_of(node)]
+        tail.emit(function.operator, operands, f"{prefix}/{role}", **function.attributes_of(node))
+    tail.emit("Sub", [f"{prefix}/now", f"{prefix}/then"], f"{prefix}/dy")
+    if out.dtype in FLOATS:
+        tail.emit("Add", [tail.capture(out), f"{prefix}/dy"], name_of(out))
+        return
+    scale = _slices(node, constant_of(node.inputs[function.result]), 0)
+    tail.emit("Div", [f"{prefix}/dy", tail.constant(scale, prefix, "scale")], f"{prefix}/dq")
+    _add_unsaturated(tail, out, f"{prefix}/dq")
+
+
+def _dequantized(tail: TailBuilder, node: ir.Node, index: int, bring: Callable[[ir.Value], str]) -> str:
+    """(q − z) · s."""
+    integers = node.inputs[index]
+    assert integers is not None
+    name, rank = f"{name_of(node.outputs[0])}/{index}{bring.__name__}", len(dims(integers))
+    known = constant_of(integers)
+    source = bring(integers) if known is None else tail.constant(known, name, "operand")
+    if is_given(node, index + 2):
+        zero = tail.constant(_slices(node, constant_of(node.inputs[index + 2]), rank), name, "zero")
+        tail.emit("Sub", [source, zero], f"{name}/centred")
+        source = f"{name}/centred"
+    scale = tail.constant(_slices(node, constant_of(node.inputs[index + 1]), rank), name, "scale")
+    tail.emit("Mul", [source, scale], f"{name}/float")
+    return f"{name}/float"
+
+
+def _slices(node: ir.Node, number: np.ndarray | None, rank: int) -> np.ndarray:
+    """A scale or zero point: one, or one per column of a weight."""
+    if number is None:
+        raise OnnxplainError(f"a scale of {node.name or node.op_type} is computed at run time: choose a later layer")
+    if number.size == 1:
+        return number.reshape(()).astype(np.float64)
+    shape = [1] * rank
+    shape[slices_axis(node)] = -1
+    return number.astype(np.float64).reshape(shape)
+
+
 def _product(tail: TailBuilder, node: ir.Node, operands: Sequence[str], output: str) -> None:
     kind = "Conv" if "Conv" in node.op_type else "MatMul"
     tail.emit(kind, operands, output, **{name: attr.value for name, attr in node.attributes.items()})
@@ -127,4 +174,5 @@ STRAIGHT_THROUGH: Mapping[str, Callable[[TailBuilder, ir.Node], None]] = {
     "QLinearConv": _quantized_product,
     "QLinearMatMul": _quantized_product,
     "QuantizeLinear": _quantize,
+    **dict.fromkeys(QUANTIZED_FUNCTIONS, _quantized_function),
 }

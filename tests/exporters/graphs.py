@@ -152,13 +152,14 @@ def run_gradient(
     return np.asarray(session(ir.to_proto(model)).run([GRADIENT], fed)[0])
 
 
-def session(proto: onnx.ModelProto) -> ort.InferenceSession:
-    """A quiet CPU session on a graph in memory."""
+def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
+    """A quiet CPU session on a graph in memory, or on a file."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, Path) else model.SerializeToString()
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def relative_error(found: np.ndarray, reference: np.ndarray) -> float:
@@ -176,4 +177,4 @@ def integers(rng: np.random.Generator, shape: Sequence[int], low: int = -4, high
 
 def open_session(path: Path) -> ort.InferenceSession:
     """A quiet CPU session on a file."""
-    return session(onnx.load(path))
+    return session(path)

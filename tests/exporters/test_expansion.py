@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.expansion import FUSED
+from onnxplain.exporters.differentiate import is_differentiable
+from onnxplain.exporters.fused import FUSED
 from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS
 from onnxplain.exporters.rules import CONTROL_FLOW, RULES, ZERO
 from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import relative_error, run_gradient
@@ -301,6 +303,22 @@ def test_an_output_that_a_fused_operator_does_not_make_is_refused() -> None:
         run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
 
 
+def test_looking_into_an_operator_leaves_the_graph_as_it_was() -> None:
+    nodes = [
+        make("Mish", ["x"], ["a"]),
+        make("FusedMatMul", ["a", "w"], ["b"], domain=MICROSOFT),
+        make("FusedConv", ["b", "k"], ["c"], domain=MICROSOFT, activation="Softmax"),
+        make("Det", ["b"], ["y"]),
+    ]
+    graph = prepare(model_of(nodes, {"w": np.ones((4, 3), np.float32), "k": np.ones((2, 3, 1), np.float32)})).graph
+    mish, fused, uncovered, unknown = graph
+    assert is_differentiable([mish, fused])
+    assert not is_differentiable([mish, uncovered])
+    assert not is_differentiable([mish, fused, unknown])
+    values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+    assert all(reader.graph is graph for value in values for reader in value.consumers())
+
+
 def test_every_operator_of_onnx_is_in_one_table_at_most() -> None:
     assert not set(RULES) & ZERO
     assert not (set(RULES) | ZERO) & CONTROL_FLOW
@@ -314,4 +332,5 @@ def test_every_operator_of_onnx_is_in_one_table_at_most() -> None:
         "Gelu",
         "QuickGelu",
         "SkipLayerNormalization",
+        *QUANTIZED_FUNCTIONS,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,12 @@ def test_gray_images_and_required_inputs(tmp_path: Path) -> None:
     feeds = {"image": np.ones((2, 1, 8, 10), np.float32), "target": np.array([0, 2]), "explain": np.array([True])}
     (gradient,) = session.run([report.spec.layers[0].gradients], feeds)
     assert np.asarray(gradient).shape[0] == 2
+
+
+def test_the_module_is_let_go(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    weight = weakref.ref(next(module.parameters()))
+    export(module, tmp_path / "model.onnx", input_size_hw=(8, 8))
+    del module
+    gc.collect()
+    assert weight() is None

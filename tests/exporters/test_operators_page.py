@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxplain.exporters.expansion import FUSED
+from onnxplain.exporters.fused import FUSED
 from onnxplain.exporters.rules import CONTROL_FLOW, RULES, ZERO
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()

@@ -15,6 +15,7 @@ import torch
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.model_file import prepare
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
+from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 
 make = onnx.helper.make_node
 info = onnx.helper.make_tensor_value_info
@@ -118,39 +119,6 @@ def test_blocked_quantization_is_refused() -> None:
         run_gradient(prepare(proto), "x0", {"y": np.ones((4, 2))}, {})
 
 
-def _model(
-    nodes: list[onnx.NodeProto], inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
-) -> onnx.ModelProto:
-    graph = onnx.helper.make_graph(
-        nodes,
-        "integers",
-        [info(name, FLOAT, ["N", *array.shape[1:]]) for name, array in inputs.items()],
-        [onnx.ValueInfoProto(name="y")],
-        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-
-
-class _Quantized(torch.autograd.Function):
-    """q = clamp(round(x / s) + z), dequantized; its gradient passes where q lies strictly inside the range."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, scale: float, zero: int, low: int, high: int) -> torch.Tensor:
-        q = torch.round(x / scale) + zero
-        ctx.save_for_backward((q > low) & (q < high))
-        return (q.clamp(low, high) - zero) * scale
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None, None, None
-
-
-def _autograd(y: torch.Tensor, x: torch.Tensor, cotangent: np.ndarray) -> np.ndarray:
-    (gradient,) = torch.autograd.grad(y, x, torch.tensor(cotangent), retain_graph=True)
-    return gradient.numpy()
-
-
 RNG = np.random.default_rng(6)
 CONVOLUTIONS: Mapping[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "plain": ((4, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
@@ -189,9 +157,9 @@ def test_a_dynamically_quantized_convolution(
     image = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     y = _convolution(image, (weight.astype(np.float64) - zero) * scale, attributes)
     cotangent = RNG.normal(size=y.shape)
-    model = prepare(_model(nodes, {"x": x}, {"w": weight, "w0": np.array(zero), "sw": scale}))
+    model = prepare(integer_model(nodes, {"x": x}, {"w": weight, "w0": np.array(zero), "sw": scale}))
     found = run_gradient(model, "x", {"y": cotangent}, {"x": x})
-    assert relative_error(found, _autograd(y, image, cotangent)) < 1e-5
+    assert relative_error(found, gradient_of(y, image, cotangent)) < 1e-5
 
 
 @pytest.mark.parametrize("left", [True, False], ids=["left", "right"])
@@ -209,9 +177,9 @@ def test_a_dynamically_quantized_matrix_product(left: bool) -> None:
     value = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     y = value @ factor if left else factor @ value
     cotangent = RNG.normal(size=y.shape)
-    model = prepare(_model(nodes, {"x": x}, {"w": weight, "w0": np.array(7, np.uint8)}))
+    model = prepare(integer_model(nodes, {"x": x}, {"w": weight, "w0": np.array(7, np.uint8)}))
     found = run_gradient(model, "x", {"y": cotangent}, {"x": x})
-    assert relative_error(found, _autograd(y, value, cotangent)) < 1e-5
+    assert relative_error(found, gradient_of(y, value, cotangent)) < 1e-5
 
 
 @pytest.mark.parametrize(("shape", "attributes"), CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
@@ -243,14 +211,14 @@ def test_a_quantized_convolution(
     ]
     image = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     scales = weight_scale.astype(np.float64).reshape(-1, 1, 1, 1)
-    held = _Quantized.apply(image, float(constants["sx"]), middle + 9, low, high)
+    held = Quantized.apply(image, float(constants["sx"]), middle + 9, low, high)
     product = _convolution(held, weight * scales, attributes)
     bias = torch.tensor(constants["b"] * float(constants["sx"]) * scales.reshape(-1)).reshape(-1, 1, 1)
-    y = _Quantized.apply(product + bias, float(constants["sy"]), middle - 20, low, high)
+    y = Quantized.apply(product + bias, float(constants["sy"]), middle - 20, low, high)
     cotangent = RNG.normal(size=y.shape)
-    reference = _autograd(y, image, cotangent)
+    reference = gradient_of(y, image, cotangent)
     assert 0 < np.count_nonzero(reference) < reference.size
-    found = run_gradient(prepare(_model(nodes, {"x": x}, constants)), "x", {"y": cotangent}, {"x": x})
+    found = run_gradient(prepare(integer_model(nodes, {"x": x}, constants)), "x", {"y": cotangent}, {"x": x})
     assert relative_error(found, reference) < 1e-5
 
 
@@ -268,14 +236,14 @@ def test_a_quantized_matrix_product_of_two_activations() -> None:
     ]
     left, right = (torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in (a, b))
     held = [
-        _Quantized.apply(value, float(constants[f"s{name}"]), int(constants[f"{name}0"]), 0, 255)
+        Quantized.apply(value, float(constants[f"s{name}"]), int(constants[f"{name}0"]), 0, 255)
         for value, name in ((left, "a"), (right, "b"))
     ]
-    y = _Quantized.apply(held[0] @ held[1], float(constants["sy"]), 128, 0, 255)
+    y = Quantized.apply(held[0] @ held[1], float(constants["sy"]), 128, 0, 255)
     cotangent = RNG.normal(size=y.shape)
     for name, value in (("a", left), ("b", right)):
-        model = prepare(_model(nodes, {"a": a, "b": b}, constants))
+        model = prepare(integer_model(nodes, {"a": a, "b": b}, constants))
         found = run_gradient(model, name, {"y": cotangent}, {"a": a, "b": b})
-        reference = _autograd(y, value, cotangent)
+        reference = gradient_of(y, value, cotangent)
         assert 0 < np.count_nonzero(reference) < reference.size
         assert relative_error(found, reference) < 1e-5

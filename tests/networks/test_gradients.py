@@ -5,7 +5,8 @@ The shallow ones run every day, the whole ones with ``make test-networks``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +30,18 @@ INPUTS = 3
 
 # One of each kind of part; the others, and all at their real size, have a make target of their own.
 EVERYDAY = {"resnet", "mobilenet-v3", "shufflenet-v2", "vit", "swin"}
-NETWORKS = [
-    network if network.name in EVERYDAY else pytest.param(network, marks=pytest.mark.networks)
-    for network in (*SHALLOW, *WHOLE)
-]
+NETWORKS = (*SHALLOW, *WHOLE)
+GATED = [network for network in NETWORKS if network.gated]
+TARGETS = pytest.mark.parametrize("targets", [[3], [5, CLASSES - 1]], ids=["one image", "two images"])
 
 
-def _title(value: object) -> str | None:
-    return value.name if isinstance(value, Network) else None
+def _rows(networks: Sequence[Network], smooth: bool) -> pytest.MarkDecorator:
+    """The fixture `exported` for each of the networks."""
+    rows = [
+        pytest.param((network, smooth), id=network.name, marks=[] if network.name in EVERYDAY else pytest.mark.networks)
+        for network in networks
+    ]
+    return pytest.mark.parametrize("exported", rows, indirect=True, scope="module")
 
 
 @dataclass(frozen=True)
@@ -70,40 +75,32 @@ class Exported:
         ]
 
 
-def _export(network: Network, folder: pytest.TempPathFactory) -> Exported:
-    module, path = build(network), folder.mktemp("network") / "model.onnx"
-    export(module, path, input_size_hw=network.size_hw, layers=("0%", "50%", "auto"))
-    session = open_session(path)
-    spec = ModelSpec.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-    assert len(spec.layers) == LAST + 1
-    return Exported(network, module.double(), session, tuple(layer.name for layer in spec.layers))
-
-
-@pytest.fixture(scope="module", params=NETWORKS, ids=_title)
+@pytest.fixture(scope="module")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
-    """A network as it is."""
-    with activations(smooth=False):
-        yield _export(request.param, tmp_path_factory)
+    """A network as it is, or with smooth functions for its gates; one at a time is kept in memory."""
+    network, smooth = request.param
+    # The graphs of the network before are full of cycles, and hold its weights until they are collected.
+    gc.collect()
+    path = tmp_path_factory.mktemp("network") / "model.onnx"
+    with activations(smooth):
+        module = build(network)
+        export(module, path, input_size_hw=network.size_hw, layers=("0%", "50%", "auto"))
+        session = open_session(path)
+        path.unlink()
+        spec = ModelSpec.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        assert len(spec.layers) == LAST + 1
+        yield Exported(network, module.double(), session, tuple(layer.name for layer in spec.layers))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[row for row in NETWORKS if (row if isinstance(row, Network) else row.values[0]).gated],
-    ids=_title,
-)
-def smoothed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
-    """A gated network with smooth functions for its gates."""
-    with activations(smooth=True):
-        yield _export(request.param, tmp_path_factory)
-
-
-@pytest.mark.parametrize("targets", [[3], [5, CLASSES - 1]], ids=["one image", "two images"])
+@TARGETS
+@_rows(NETWORKS, smooth=False)
 def test_last_map(exported: Exported, targets: list[int]) -> None:
     last = exported.compare(targets, seed=2)[LAST]
     assert exported.network.last in last.makers
     assert last.error < LAST_LAYER_TOLERANCE
 
 
+@_rows(NETWORKS, smooth=False)
 def test_first_and_middle_map(exported: Exported) -> None:
     runs = [exported.compare([3, CLASSES - 2], seed) for seed in range(INPUTS)]
     for layer in (FIRST, MIDDLE):
@@ -112,6 +109,7 @@ def test_first_and_middle_map(exported: Exported) -> None:
             assert np.median([run[layer].error for run in runs]) < SMOOTH_TOLERANCE
 
 
-@pytest.mark.parametrize("targets", [[3], [5, CLASSES - 1]], ids=["one image", "two images"])
-def test_all_maps_behind_smooth_gates(smoothed: Exported, targets: list[int]) -> None:
-    assert max(layer.error for layer in smoothed.compare(targets, seed=4)) < SMOOTH_TOLERANCE
+@TARGETS
+@_rows(GATED, smooth=True)
+def test_all_maps_behind_smooth_gates(exported: Exported, targets: list[int]) -> None:
+    assert max(layer.error for layer in exported.compare(targets, seed=4)) < SMOOTH_TOLERANCE
