@@ -26,7 +26,7 @@ from benchmarks.wsol import compare_boxes
 from onnxplain import Engine
 from onnxplain.explainers import AugmentedGradCAM
 from onnxplain.explainers.augmented.augmentation import Augmentation
-from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, solve
 from onnxplain.exporters import export
@@ -65,7 +65,7 @@ def measure_share(threads: int, repeat: int) -> None:
         engine = Engine(path, threads=threads)
         layer = engine.resolve_layer(None)
         print("ResNet-50: seconds of ONNX Runtime (features suffice behind its head), of the rest, their ratio")
-        for points in (4, 1):
+        for points in (choose_points(SIZE_HW, layer.size_hw), 4, 1):
             explainer = AugmentedGradCAM(engine, points=points)
             report = explainer(data.astronaut(), 0).report
             network, rest = np.median([split_call(explainer) for _ in range(repeat)], axis=0)

@@ -110,7 +110,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--points",
         type=click.IntRange(min=1),
         metavar="N",
-        help="augmented-grad-cam: N × N sample points per cell, 1 is fastest. Default: 4.",
+        help="augmented-grad-cam: N × N sample points per cell, 1 is fastest. Default: 4, more for "
+        "cells of over 16 pixels.",
     ),
     "maps": click.option(
         "--maps",

@@ -53,7 +53,6 @@ def test_every_command_explains_itself_and_its_options(name, run):
         ("explain", "--translation", f"{AugmentedGradCAM.translation * 224:g}/224"),
         ("explain", "--zoom", f"{AugmentedGradCAM.zoom:g}"),
         ("explain", "--mode", AugmentedGradCAM.mode),
-        ("explain", "--points", AugmentedGradCAM.points),
         ("explain", "--threshold", CAM_THRESHOLD),
         ("explain", "--threshold", RISE_THRESHOLD),
         ("explain", "--max-megapixels", f"{DEFAULT_MAX_MEGAPIXELS:g}"),

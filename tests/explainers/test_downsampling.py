@@ -7,7 +7,7 @@ import pytest
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
 from onnxplain.explainers.augmented.augmentation import Augmentation, count_from_centres
-from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
 
 SIZE_HW, GRID_HW = (30, 40), (5, 4)
 AUGMENTATION = Augmentation(9, rotation=0.8, translation=0.3, zoom=1.3, mirror=True, seed=3)
@@ -43,6 +43,23 @@ def test_the_operator_is_a_loop_over_copies_cells_and_points(points: int) -> Non
         assert operator.seen[copy, row, column] == (len(seen) >= points**2 / 2)
         expected = np.mean(seen) if len(seen) >= points**2 / 2 else 0
         assert value == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("input_size_hw", "grid_hw", "points"),
+    [
+        ((224, 224), (14, 14), 4),
+        ((224, 224), (7, 7), 8),
+        ((128, 128), (4, 4), 8),
+        ((64, 64), (8, 8), 4),
+        ((96, 240), (3, 3), 20),
+        ((100, 60), (6, 6), 5),
+    ],
+)
+def test_points_lie_at_most_4_pixels_apart(
+    input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int
+) -> None:
+    assert choose_points(input_size_hw, grid_hw) == points
 
 
 def test_rows_of_seen_cells_sum_to_one_and_others_are_empty() -> None:

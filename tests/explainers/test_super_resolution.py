@@ -11,7 +11,7 @@ import torch
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
 from onnxplain.explainers.augmented.augmentation import Augmentation
-from onnxplain.explainers.augmented.downsampling import build_downsampling
+from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import descend
 from onnxplain.explainers.augmented.super_resolution import (
     SuperResolution,
@@ -221,3 +221,26 @@ def test_a_known_map_is_found_better_than_by_one_copy_the_mean_or_the_maximum(dr
     for name, other in others.items():
         assert psnr(solution.heatmap, truth) > psnr(other, truth) + 2, name
         assert region_iou(solution.heatmap, truth) > region_iou(other, truth) + 0.1, name
+
+
+def test_points_that_are_close_enough_leave_no_spikes() -> None:
+    """Cells of 32 pixels, weights as the published ones are brought to such a grid."""
+    size_hw, grid_hw, copies = (128, 128), (4, 4), 30
+    truth = two_blobs(*(np.mgrid[:128, :128] + 0.5) / 128).astype(np.float32)
+    transforms = Augmentation(copies).draw(size_hw)
+    camera = build_downsampling(transforms, size_hw, grid_hw, points=16)
+    # Maps of real copies agree no better: each is divided by a maximum of its own.
+    noise = 0.2 * np.random.default_rng(0).normal(size=camera.matrix.shape[0])
+    maps = np.maximum(camera.matrix @ truth.ravel() + noise, 0).astype(np.float32)
+
+    def solve_with(points: int) -> np.ndarray:
+        operator = build_downsampling(transforms, size_hw, grid_hw, points)
+        rows = operator.seen.ravel()
+        weights = (0.0003 * copies, 0.00003 * copies)
+        return solve(SuperResolution(operator.matrix[rows], maps[rows], size_hw, *weights)).heatmap
+
+    def peak_above_its_neighbours(heatmap: np.ndarray) -> float:
+        return heatmap.max() / cv2.medianBlur(heatmap, 5).max()
+
+    assert peak_above_its_neighbours(solve_with(choose_points(size_hw, grid_hw))) < 1.1
+    assert peak_above_its_neighbours(solve_with(4)) > 1.5

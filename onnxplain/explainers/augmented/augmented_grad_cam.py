@@ -13,7 +13,7 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
 from onnxplain.explainers.augmented.augmentation import Augmentation, Transforms, warp_copies
-from onnxplain.explainers.augmented.downsampling import Downsampling, build_downsampling
+from onnxplain.explainers.augmented.downsampling import Downsampling, build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, check_weights, solve
 from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
@@ -56,7 +56,8 @@ class AugmentedGradCAM(GradCAM):
     `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `Augmentation`; outside the image a copy shows
     zero of the normalised input, the mean colour of the training images (where the file's mean is 0, the image's own).
     `mode`: "super-resolution", the above; "mean", "max": the maps warped back and aggregated; "paper": the published
-    optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per side of a cell.
+    optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per side of a cell; None:
+    4, more where they would lie over 4 pixels apart.
     `total_variation`, `ridge`: λ ≥ 0 and μ > 0 as they were published, which fits 14 × 14 cells of 224 × 224 pixels;
     for other sizes they are scaled to the same balance of the three terms, but in mode "paper". `gap`: the relative
     duality gap at which the solver stops.
@@ -75,7 +76,7 @@ class AugmentedGradCAM(GradCAM):
     mirror: bool = False
     seed: int = 0
     mode: Mode = "super-resolution"
-    points: int = 4
+    points: int | None = None
     total_variation: float = 0.002
     ridge: float = 0.0001
     gap: float = 0.01
@@ -109,8 +110,9 @@ class AugmentedGradCAM(GradCAM):
 
     @cached_property
     def _downsampling(self) -> Downsampling:
-        points = 1 if self.mode == "paper" else self.points
-        return build_downsampling(self._transforms, self.engine.spec.input.size_hw, self._layer.size_hw, points)
+        input_size_hw, grid_hw = self.engine.spec.input.size_hw, self._layer.size_hw
+        points = choose_points(input_size_hw, grid_hw) if self.points is None else self.points
+        return build_downsampling(self._transforms, input_size_hw, grid_hw, 1 if self.mode == "paper" else points)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target; in front of a linear head all classes share one pass per copy."""
