@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from onnxplain.exporters import ExportReport
 
-# The map in front of both heads of a localizer that `train` writes.
-CHECKPOINT_LAYERS = ("features",)
-
 
 @click.command(short_help="Export a PyTorch model as an explainable ONNX file.")
 @click.argument("source", metavar="SOURCE")
@@ -38,7 +35,7 @@ CHECKPOINT_LAYERS = ("features",)
     metavar="NAME|auto|50%",
     help="Feature maps to give gradients for: the path of a part of the module such as layer4, the map nearest to a "
     "share of the multiply-adds, or auto, the last one; may be given several times. Default: auto; for a checkpoint "
-    "of `train` its part features.",
+    "of `train` its part features, where that is a map.",
 )
 @click.option(
     "--weights",
@@ -150,7 +147,7 @@ def export_checkpoint(
         checkpoint.module,
         output,
         input_size_hw=checkpoint.size_hw,
-        layers=layers or CHECKPOINT_LAYERS,
+        layers=layers or (checkpoint.module.explainable_layer,),
         labels=labels or checkpoint.labels,
         preprocessing=stated.apply(checkpoint.preprocessing),
         required_inputs=required_inputs,

@@ -58,7 +58,7 @@ class StatedInput:
 _PARTS = ("channels", "scale", "mean", "std", "resize")
 
 
-def _read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """``HxW`` → (H, W)."""
     if value is None:
         return None
@@ -103,7 +103,7 @@ _OPTIONS = (
     click.option(
         "--size",
         metavar="HxW",
-        callback=_read_size,
+        callback=read_size,
         help="Height and width of the model's input where the file leaves them open.",
     ),
     click.option(

@@ -29,6 +29,11 @@ class Bar:
         self._done += 1
         self._show(0.0, None)
 
+    def reach(self, done: int) -> None:
+        """So many steps are done."""
+        self._done = done
+        self._show(0.0, None)
+
     def within(self, done: int, total: int) -> None:
         """`done` of `total` parts of the current step are done."""
         self._show(done / total, None)

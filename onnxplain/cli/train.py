@@ -1,9 +1,10 @@
-"""`onnxplain train`: a localizer, from scratch."""
+"""`onnxplain train`: a localizer, from the digits or from people's own photos."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,16 +12,23 @@ from onnxplain.cli.export import export_checkpoint
 from onnxplain.cli.export_report import print_report
 from onnxplain.cli.extras import needs_extra
 from onnxplain.cli.progress import Bar, progress_bar
+from onnxplain.cli.training_options import training_options
+from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
     from onnxplain.training.loop import Progress
+    from onnxplain.training.options import TrainingOptions
+    from onnxplain.training.photo_training import PhotoParts
+    from onnxplain.training.score import LocalizationScore
+    from onnxplain.training.training import Training, TrainingReport
 
+DIGITS = "digits"
 GOAL_ACCURACY = 0.95
 GOAL_MEAN_IOU = 0.75
 
 
 @click.command(short_help="Train a localizer: class and bounding box.")
-@click.argument("dataset", type=click.Choice(["digits"]), metavar="DATASET")
+@click.argument("dataset", metavar="DATASET")
 @click.option(
     "-o",
     "--output",
@@ -29,61 +37,156 @@ GOAL_MEAN_IOU = 0.75
     metavar="OUT",
     help="The checkpoint to write; where OUT ends in .onnx, the explainable file, its checkpoint beside it as .pt.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Default: 20.")
 @click.option(
-    "--images-per-epoch", type=click.IntRange(min=64), metavar="N", help="Generated images per epoch. Default: 20000."
+    "--resume", is_flag=True, help="Go on with the training of the same arguments that was stopped; it ends the same."
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of weights and images."
-)
-def train(dataset: str, output: Path, epochs: int | None, images_per_epoch: int | None, seed: int) -> None:
-    """Train a small convolutional localizer (label: cross-entropy, box: Euclidean distance) from scratch.
+@training_options
+def train(
+    dataset: str,
+    output: Path,
+    resume: bool,
+    chosen: dict[str, Any],
+    images: Path | None,
+    lists: tuple[Path, ...],
+    strict: bool,
+    flip: bool,
+    augment: bool,
+    images_per_epoch: int | None,
+) -> None:
+    """Train a localizer: label by cross-entropy, box by its distance; or the label alone (--supervision labels), and
+    the heatmap says where.
 
-    DATASET is digits: handwritten digits at random place, scale and contrast on photographs of textures, generated
-    while it trains. At the end the localizer is tried on 1,000 images whose digits and textures it was not trained
-    on; the exit status is 1 below 95 % accuracy or 0.75 mean IoU. Needs the extra `train`.
+    DATASET is a data set of photos: a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV of boxes,
+    or a folder of images per class. Some images are kept for choosing the best epoch, others for the test at the end;
+    what cannot be used is reported on standard error.
+
+    Or DATASET is digits: handwritten digits at random place, scale and contrast on photographs of textures, generated
+    while it trains, and tried on 1,000 images whose digits and textures were not trained on; the exit status is 1
+    below 95 % accuracy or 0.75 mean IoU. Needs the extra `train`.
     """
+    wants_onnx = output.suffix.lower() == ".onnx"
+    checkpoint = output.with_suffix(".pt") if wants_onnx else output
+    if wants_onnx:
+        with needs_extra("train"):  # now rather than after the training
+            import onnxplain.exporters.torch_export  # noqa: F401
+    if dataset == DIGITS:
+        if images or lists or strict or not (flip and augment):
+            raise click.UsageError("--images, --split, --strict, --no-flip and --no-augment are for photos, not digits")
+        training, photos = _prepare_digits(chosen, images_per_epoch), None
+    elif images_per_epoch is not None:
+        raise click.UsageError("--images-per-epoch is for digits: photos are shown once per epoch")
+    else:
+        photos, options = _read_photos(dataset, chosen, images, lists, strict=strict, flip=flip, augment=augment)
+        from onnxplain.training.photo_training import photo_training
+
+        training = photo_training(photos, options)
+    with progress_bar() as bar:
+        report = training.run(checkpoint, resume=resume, progress=lambda progress: _show(bar, progress))
+    click.echo(
+        f"{checkpoint}: {report.parameters} parameters, {report.epochs} epochs, {report.seconds / 60:.1f} minutes, "
+        f"seed {report.seed}; validation: {_describe(report.validation)}"
+    )
+    if wants_onnx:
+        print_report(export_checkpoint(checkpoint, output), as_json=False)
+    if photos is None:
+        _judge_digits(report)
+    elif report.test is not None:
+        _show_test(report.test, photos, output if wants_onnx else None)
+
+
+def _prepare_digits(chosen: dict[str, Any], images_per_epoch: int | None) -> Training:
     with needs_extra("train"):
         import skimage  # noqa: F401
         import sklearn  # noqa: F401
 
-        from onnxplain.training.digits import EPOCHS, IMAGES_PER_EPOCH, train_digits
+        from onnxplain.training.digits import DIGITS_OPTIONS, IMAGES_PER_EPOCH, digits_training
 
-    wants_onnx = output.suffix.lower() == ".onnx"
-    checkpoint = output.with_suffix(".pt") if wants_onnx else output
-    with progress_bar() as bar:
-        report = train_digits(
-            checkpoint,
-            seed=seed,
-            epochs=epochs or EPOCHS,
-            images_per_epoch=images_per_epoch or IMAGES_PER_EPOCH,
-            progress=lambda progress: _show(bar, progress),
-        )
-    click.echo(
-        f"{checkpoint}: {report.parameters} parameters, {report.images} images in {report.epochs} epochs, "
-        f"{report.seconds / 60:.1f} minutes, seed {report.seed}"
-    )
-    if wants_onnx:
-        print_report(export_checkpoint(checkpoint, output), as_json=False)
+    options = replace(DIGITS_OPTIONS, **chosen)
+    return digits_training(options, images_per_epoch=images_per_epoch or IMAGES_PER_EPOCH)
+
+
+def _read_photos(
+    dataset: str,
+    chosen: dict[str, Any],
+    images: Path | None,
+    lists: tuple[Path, ...],
+    *,
+    strict: bool,
+    flip: bool,
+    augment: bool,
+) -> tuple[PhotoParts, TrainingOptions]:
+    """Read a data set, and say on standard error what of it cannot be used."""
+    with needs_extra("train"):
+        from onnxplain.training.augmentation import Augmentation
+        from onnxplain.training.options import TrainingOptions
+        from onnxplain.training.parts import open_parts
+        from onnxplain.training.photo_training import read_parts
+
+    options = TrainingOptions(**chosen, augmentation=Augmentation(mirror=flip) if augment else None)
+    opened = open_parts(dataset, images=images, lists=lists, seed=options.seed, strict=strict)
+    parts = opened.usable(options.supervision)
+    photos = read_parts(parts, options.size_hw, strict=strict)
+    problems = (*parts.problems, *photos.problems)
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
+    counts = [(len(problems), "problems, listed above"), *parts.left_out]
+    said = [f"{count} {reason}" for count, reason in counts if count]
+    if said:
+        click.echo(f"left out: {', '.join(said)}", err=True)
+    sizes = [("train", photos.train), ("validation", photos.validation), ("test", photos.test)]
+    described = ", ".join(f"{name} {len(part)}" for name, part in sizes if part is not None)
+    click.echo(f"{dataset}: {len(photos.train.labels)} classes; images: {described}")
+    return photos, options
+
+
+def _judge_digits(report: TrainingReport) -> None:
+    """What the digits recipe reached, and the exit status 1 where that is too little."""
     test = report.test
-    click.echo(
-        f"on {test.count} unseen images: accuracy {test.accuracy:.1%}, mean IoU {test.mean_iou:.3f} "
-        f"(goal: {GOAL_ACCURACY:.0%}, {GOAL_MEAN_IOU})"
-    )
-    if test.accuracy < GOAL_ACCURACY or test.mean_iou < GOAL_MEAN_IOU:
+    if test is None:
+        raise OnnxplainError("digits: found no test score, expected one")
+    goal = f"goal: {GOAL_ACCURACY:.0%}" + ("" if test.mean_iou is None else f", {GOAL_MEAN_IOU}")
+    click.echo(f"on {test.count} unseen images: {_describe(test)} ({goal})")
+    if test.accuracy < GOAL_ACCURACY or (test.mean_iou is not None and test.mean_iou < GOAL_MEAN_IOU):
         raise click.exceptions.Exit(1)
+
+
+def _show_test(test: LocalizationScore, photos: PhotoParts, model: Path | None) -> None:
+    """What was reached on unseen images, beside what one gets without looking, and by the heatmap."""
+    click.echo(f"on {test.count} unseen images: {_describe(test)}")
+    constant = photos.constant()
+    if constant is None:
+        return
+    click.echo(f"  the most frequent label and the mean box, without looking: {_describe(constant)}")
+    if model is not None and photos.test is not None:
+        from onnxplain.cli.heatmap_boxes import predict_by_heatmap
+        from onnxplain.training.score import score_predictions
+
+        by_heatmap = score_predictions(predict_by_heatmap(model), photos.test.records, photos.test.labels)
+        click.echo(f"  boxes from the heatmaps, no box head: {_describe(by_heatmap)}")
+
+
+def _describe(score: LocalizationScore) -> str:
+    parts = [f"accuracy {score.accuracy:.1%}"]
+    if score.mean_iou is not None:
+        parts.append(f"mean IoU {score.mean_iou:.3f}")
+    if score.box_accuracy is not None:
+        parts.append(f"IoU of at least 0.5 {score.box_accuracy:.1%}")
+    return ", ".join(parts)
 
 
 def _show(bar: Bar, progress: Progress) -> None:
     """A bar over all steps, and one line per epoch on standard output."""
-    running = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}  IoU {progress.mean_iou:.3f}"
-    if progress.epoch == 1 and progress.step == 1:
-        bar.expect(progress.epochs * progress.steps)
-    bar.step()
+    running = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}{_overlap(progress.mean_iou)}"
+    bar.expect(progress.epochs * progress.steps)
+    bar.reach((progress.epoch - 1) * progress.steps + progress.step)
     bar.say(running)
     if progress.validation is not None:
         score = progress.validation
         bar.echo(
             f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}  {running}  "
-            f"validation: accuracy {score.accuracy:.1%}  IoU {score.mean_iou:.3f}"
+            f"validation: accuracy {score.accuracy:.1%}{_overlap(score.mean_iou)}"
         )
+
+
+def _overlap(mean_iou: float | None) -> str:
+    return "" if mean_iou is None else f"  IoU {mean_iou:.3f}"

@@ -1,3 +1,24 @@
-"""Data sets: the record that every reader yields, and generated digits."""
+"""Data sets: readers of the common formats, splits, mosaics, and generated digits; all as records."""
 
 from __future__ import annotations
+
+from onnxplain.data.dataset import DataSet
+from onnxplain.data.formats import FORMATS
+from onnxplain.data.loading import load_images
+from onnxplain.data.mosaic import mosaics
+from onnxplain.data.open import open_dataset
+from onnxplain.data.problem import Problem
+from onnxplain.data.record import Record
+from onnxplain.data.splits import split, split_by_lists
+
+__all__ = [
+    "FORMATS",
+    "DataSet",
+    "Problem",
+    "Record",
+    "load_images",
+    "mosaics",
+    "open_dataset",
+    "split",
+    "split_by_lists",
+]

@@ -1,4 +1,4 @@
-"""The supervised localizer: one small convolutional network, a label head and a box head."""
+"""The localizer: a backbone, a label head and, where boxes are learnt, a box head."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ import torch
 from torch import nn
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.training.backbone import SMALL, build_backbone, check_backbone, convolution
 
 
 @dataclass(frozen=True)
 class LocalizerConfig:
     """What makes one `Localizer` differ from another; checkpoints carry it.
 
-    `widths`: channels of each stage; every stage halves the resolution. `box_channels`: feature maps that the box
-    head keeps, at the resolution of the last stage. Raises OnnxplainError for sizes that the stages do not divide.
+    `backbone`: a name that `build_backbone` takes. `widths`: channels of each stage of the small backbone; every
+    stage halves the resolution. `box_channels`: feature maps that the box head keeps, at the resolution of the last
+    map; 0 for no box head. Raises OnnxplainError for sizes that the stages do not divide.
     """
 
     classes: int
     size_hw: tuple[int, int] = (64, 64)
     widths: tuple[int, ...] = (16, 48, 96)
     box_channels: int = 16
+    backbone: str = SMALL
 
     def __post_init__(self) -> None:
+        # Checkpoints come back with lists.
         object.__setattr__(self, "size_hw", tuple(int(side) for side in self.size_hw))
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
-        numbers = (self.classes, self.box_channels, *self.widths, *self.size_hw)
-        if not self.widths or len(self.size_hw) != 2 or min(numbers) < 1:
+        check_backbone(self.backbone)
+        numbers = (self.classes, *self.widths, *self.size_hw)
+        if not self.widths or len(self.size_hw) != 2 or min(numbers) < 1 or self.box_channels < 0:
             raise OnnxplainError(f"localizer: {self}: expected positive numbers and at least one stage")
-        if any(side % self.stride for side in self.size_hw):
+        if self.backbone == SMALL and any(side % self.stride for side in self.size_hw):
             raise OnnxplainError(
                 f"localizer: found input size {self.size_hw[0]}x{self.size_hw[1]}, "
                 f"expected multiples of {self.stride}: each of the {len(self.widths)} stages halves it"
@@ -37,44 +42,70 @@ class LocalizerConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels of the input per cell of the last feature map, along each axis."""
+        """Pixels of the input per cell of the small backbone's last feature map, along each axis."""
         return 1 << len(self.widths)
 
 
 class Localizer(nn.Module):
-    """Label and box of the one object in an image.
+    """Label and, with a box head, box of the one object in an image.
 
     `features` is the last spatial map. The label head is global average pooling + linear, so the class
     activation map is exact (Zhou et al. 2016, equation 2). The box head flattens its maps instead: where an object
-    lies is just what pooling forgets.
+    lies is just what pooling forgets. `pretrained`: start from the backbone's own weights. Raises OnnxplainError for
+    a backbone that cannot be built, or that does not take images of `config.size_hw`.
     """
 
-    def __init__(self, config: LocalizerConfig) -> None:
+    def __init__(self, config: LocalizerConfig, *, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
-        stages: list[nn.Module] = []
-        channels = 3
-        for width in config.widths:
-            stages += [_convolution(channels, width, stride=2), _convolution(width, width)]
-            channels = width
-        cells = (config.size_hw[0] // config.stride) * (config.size_hw[1] // config.stride)
-        self.features = nn.Sequential(*stages)
+        self.features = build_backbone(config.backbone, config.widths, pretrained=pretrained)
+        channels, cells = _map_shape(self.features, config)
         self.classifier = nn.Linear(channels, config.classes)
-        self.box = nn.Sequential(
-            _convolution(channels, config.box_channels, kernel=1),
-            nn.Flatten(),
-            nn.Linear(cells * config.box_channels, 4),
-        )
+        self.box: nn.Sequential | None = None
+        if config.box_channels:
+            self.box = nn.Sequential(
+                convolution(channels, config.box_channels, kernel=1),
+                nn.Flatten(),
+                nn.Linear(cells * config.box_channels, 4),
+            )
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images float32 (N, 3, H, W) → logits (N, C) and box (N, 4): cx, cy, w, h as shares of width and height."""
+    @property
+    def explainable_layer(self) -> str:
+        """What `export` is asked to instrument: ``features``, or ``auto`` where `features` lays out tokens, which the
+        exporter takes as they are."""
+        return "features" if getattr(self.features, "gives_map", True) else "auto"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Images float32 (N, 3, H, W) → logits (N, C), with a box head (logits, box)."""
+        logits, box = self.heads(images)
+        return logits if box is None else (logits, box)
+
+    def heads(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits (N, C) and box (N, 4), cx, cy, w, h as shares of width and height; None without a box head."""
         features = self.features(images)
-        return self.classifier(features.mean(dim=(2, 3))), self.box(features)
+        return self.classifier(features.mean(dim=(2, 3))), None if self.box is None else self.box(features)
 
 
-def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+def build_localizer(config: LocalizerConfig, seed: int, *, pretrained: bool = False) -> Localizer:
+    """An untrained localizer whose weights depend on `config` and `seed` alone; the random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Localizer(config, pretrained=pretrained)
+
+
+def _map_shape(features: nn.Module, config: LocalizerConfig) -> tuple[int, int]:
+    """Channels and cells of the last map, by a blank image."""
+    height, width = config.size_hw
+    try:
+        with torch.no_grad():
+            shape = features.eval()(torch.zeros(1, 3, height, width)).shape
+    except Exception as error:  # whatever a network raises for a size that it cannot take
+        reason = " ".join(str(error).split())[:200]
+        raise OnnxplainError(
+            f"backbone {config.backbone}: does not take {height}x{width} ({reason}): give the size that it expects"
+        ) from error
+    finally:
+        features.train()
+    if len(shape) != 4:
+        raise OnnxplainError(f"backbone {config.backbone}: gives {tuple(shape)}, expected a map (1, K, h, w)")
+    return shape[1], shape[2] * shape[3]

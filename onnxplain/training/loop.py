@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +14,32 @@ import torch
 from onnxplain.data.boxes import cxcywh_to_xyxy, paired_iou
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.localizer import Localizer
-from onnxplain.training.loss import localization_loss
+from onnxplain.training.loss import BoxLoss, localization_loss
 from onnxplain.training.score import LocalizationScore
 
 
 class TrainBatch(NamedTuple):
-    """`images` float32 (N, 3, H, W), `classes` int64 (N,), `boxes` float32 (N, 4) cxcywh, shares of the input."""
+    """`images` float32 (N, 3, H, W), `classes` int64 (N,), `boxes` float32 (N, 4) cxcywh, shares of the input; None
+    where labels alone are learnt."""
 
     images: torch.Tensor
     classes: torch.Tensor
-    boxes: torch.Tensor
+    boxes: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class LoopConfig:
     """`epochs` of `steps` batches each. `learning_rate` is the peak of one warm-up and cosine decay over them all;
-    `box_weight` scales the box term of the loss."""
+    `box_weight` scales the box term of the loss, `box_loss` says which it is. `seed`: of what the network itself
+    draws, such as dropout."""
 
     epochs: int
     steps: int
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     box_weight: float = 2.0
+    box_loss: BoxLoss = "l2"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps < 1:
@@ -52,9 +56,21 @@ class Progress:
     steps: int
     loss: float
     accuracy: float
-    mean_iou: float
+    mean_iou: float | None
+    """None where labels alone are learnt."""
     validation: LocalizationScore | None = None
     """Present after the last step of an epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoopState:
+    """A training between two epochs: the validation scores of those that are done, and the state dicts with which the
+    next one begins. They share memory with the training: save them before it goes on."""
+
+    scores: tuple[LocalizationScore, ...]
+    module: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -67,13 +83,17 @@ def fit(
     config: LoopConfig,
     *,
     on_best: Callable[[LocalizationScore], None],
+    on_state: Callable[[LoopState], None] | None = None,
+    resume: LoopState | None = None,
     progress: ProgressCallback | None = None,
 ) -> LocalizationScore:
     """Train `module` in place; returns the best validation score, by `quality`.
 
     ``batches(epoch)`` gives the `config.steps` batches of an epoch, counted from 0. `validate` is called after
-    each epoch, and `on_best` whenever its score is the best so far, while `module` holds those weights. The random
-    state of torch is neither read nor changed. Raises OnnxplainError where the loss becomes NaN or infinite.
+    each epoch, and `on_best` whenever its score is the best so far, while `module` holds those weights. `on_state` is
+    called before the first epoch and after each; a training that goes on from such a state (`resume`) ends like one
+    that never stopped. The random state of torch is left as it was. Raises OnnxplainError where the loss becomes NaN
+    or infinite.
     """
     # About a quarter faster on a CPU; torch's annotations leave out this form of `to`.
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -82,17 +102,36 @@ def fit(
         optimizer, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.1, cycle_momentum=False
     )
     scores: list[LocalizationScore] = []
-    for epoch in range(config.epochs):
+    if resume is not None:
+        scores += resume.scores
+        try:
+            module.load_state_dict(resume.module)
+            optimizer.load_state_dict(resume.optimizer)
+            schedule.load_state_dict(resume.schedule)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OnnxplainError("training: the state to resume does not fit the network: start anew") from error
+
+    def tell_state() -> None:
+        if on_state is not None:
+            on_state(LoopState(tuple(scores), module.state_dict(), optimizer.state_dict(), schedule.state_dict()))
+
+    if resume is None:
+        tell_state()
+    for epoch in range(len(scores), config.epochs):
         running = _Running()
-        for step, batch in enumerate(batches(epoch), start=1):
-            running.add(*_step(module, batch, optimizer, config))
-            schedule.step()
-            if step < config.steps and progress:
-                progress(running.progress(epoch, step, config))
+        with torch.random.fork_rng(devices=[]):
+            # What the network draws depends on the epoch, not on what was drawn before a training was resumed.
+            torch.manual_seed(config.seed * config.epochs + epoch)
+            for step, batch in enumerate(batches(epoch), start=1):
+                running.add(*_step(module, batch, optimizer, config))
+                schedule.step()
+                if step < config.steps and progress:
+                    progress(running.progress(epoch, step, config))
         score = validate(module)
         if all(score.quality > earlier.quality for earlier in scores):
             on_best(score)
         scores.append(score)
+        tell_state()
         if progress:
             progress(running.progress(epoch, config.steps, config, score))
     return max(scores, key=lambda score: score.quality)
@@ -105,27 +144,33 @@ class _Running:
         self.images = 0
         self.sums = np.zeros(3)
 
-    def add(self, loss: float, hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32]) -> None:
+    def add(self, loss: float, hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32] | None) -> None:
         self.images += len(hits)
-        self.sums += (loss * len(hits), hits.sum(), overlaps.sum())
+        self.sums += (loss * len(hits), hits.sum(), np.nan if overlaps is None else overlaps.sum())
 
     def progress(self, epoch: int, step: int, config: LoopConfig, score: LocalizationScore | None = None) -> Progress:
-        loss, accuracy, mean_iou = (float(value) for value in self.sums / max(self.images, 1))
+        loss, accuracy, overlap = (float(value) for value in self.sums / max(self.images, 1))
+        mean_iou = None if math.isnan(overlap) else overlap
         return Progress(epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score)
 
 
 def _step(
     module: Localizer, batch: TrainBatch, optimizer: torch.optim.Optimizer, config: LoopConfig
-) -> tuple[float, npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+) -> tuple[float, npt.NDArray[np.bool_], npt.NDArray[np.float32] | None]:
     """One update; the batch's loss, right labels and overlaps, before it."""
     optimizer.zero_grad()
-    logits, boxes = module(batch.images.contiguous(memory_format=torch.channels_last))
-    loss = localization_loss(logits, boxes, batch.classes, batch.boxes, config.box_weight)
-    value = loss.total.item()
+    logits, boxes = module.heads(batch.images.contiguous(memory_format=torch.channels_last))
+    overlaps = None
+    if boxes is None or batch.boxes is None:
+        total = torch.nn.functional.cross_entropy(logits, batch.classes)
+    else:
+        loss = localization_loss(logits, boxes, batch.classes, batch.boxes, config.box_weight, config.box_loss)
+        total = loss.total
+        overlaps = paired_iou(cxcywh_to_xyxy(boxes.detach().numpy()), cxcywh_to_xyxy(batch.boxes.numpy()))
+    value = total.item()
     if not math.isfinite(value):
         raise OnnxplainError(f"training: the loss became {value}: lower the learning rate ({config.learning_rate:g})")
-    loss.total.backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     hits = (logits.argmax(dim=1) == batch.classes).numpy()
-    overlaps = paired_iou(cxcywh_to_xyxy(boxes.detach().numpy()), cxcywh_to_xyxy(batch.boxes.numpy()))
     return value, hits, overlaps

@@ -1,11 +1,16 @@
-"""The loss of supervised localization: softmax cross-entropy for the label, a Euclidean distance for the box."""
+"""The loss of localization: softmax cross-entropy for the label, a distance for the box."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch.nn import functional
+
+BoxLoss = Literal["l2", "smooth-l1"]
+
+SMOOTH_L1_BETA = 0.1
+"""Where smooth L1 turns from quadratic to linear, in the units of the boxes: a tenth of the image."""
 
 
 class LocalizationLoss(NamedTuple):
@@ -22,13 +27,19 @@ def localization_loss(
     target_classes: torch.Tensor,
     target_boxes: torch.Tensor,
     box_weight: float = 1.0,
+    box_loss: BoxLoss = "l2",
 ) -> LocalizationLoss:
-    """Cross-entropy + box_weight · mean over the batch of ‖[cx′, cy′, w′, h′] − [cx, cy, w, h]‖₂.
+    """Cross-entropy + box_weight · mean over the batch of the distance between the boxes.
 
-    `logits` (N, C), `boxes` and `target_boxes` (N, 4) in the same units, `target_classes` int64 (N,). The norm is
-    not squared: its pull does not fade as the box comes close, so boxes end up tighter. Where prediction and target
-    are equal the gradient is the subgradient 0, not NaN.
+    `logits` (N, C), `boxes` and `target_boxes` (N, 4) in the same units, `target_classes` int64 (N,). ``l2``:
+    ‖[cx′, cy′, w′, h′] − [cx, cy, w, h]‖₂. The norm is not squared: its pull does not fade as the box comes close, so
+    boxes end up tighter. Where prediction and target are equal the gradient is the subgradient 0, not NaN.
+    ``smooth-l1``: Σ over the coordinates of d² / 2β where |d| < β, else |d| − β / 2 (Girshick 2015, equation 3, where
+    β = 1), with β = SMOOTH_L1_BETA.
     """
     label = functional.cross_entropy(logits, target_classes)
-    box = torch.linalg.vector_norm(boxes - target_boxes, dim=1).mean()
+    if box_loss == "l2":
+        box = torch.linalg.vector_norm(boxes - target_boxes, dim=1).mean()
+    else:
+        box = functional.smooth_l1_loss(boxes, target_boxes, reduction="sum", beta=SMOOTH_L1_BETA) / len(boxes)
     return LocalizationLoss(label + box_weight * box, label, box)

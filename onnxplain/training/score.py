@@ -15,24 +15,29 @@ from onnxplain.errors import OnnxplainError
 Predict = Callable[[Sequence[npt.NDArray[np.uint8]]], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
 """Images, uint8 (H, W, 3) RGB of any size → class ids (N,) and boxes (N, 4) xyxy in pixels of each image."""
 
+HIT_IOU = 0.5
+
 
 @dataclass(frozen=True)
 class LocalizationScore:
-    """`accuracy`: share of right labels. `mean_iou`: mean overlap of predicted and true box.
-    `quality`: mean overlap, 0 where the label is wrong. `count`: images."""
+    """`accuracy`: share of right labels. `mean_iou`: mean overlap of predicted and true box; None where no boxes were
+    compared. `quality`: what chooses the best weights, mean overlap, 0 where the label is wrong; without boxes the
+    mean probability of the right label. `count`: images. `box_accuracy`: share of overlaps of at least HIT_IOU,
+    whatever the label; None as for `mean_iou`."""
 
     accuracy: float
-    mean_iou: float
+    mean_iou: float | None
     quality: float
     count: int
+    box_accuracy: float | None = None
 
 
 def score_predictions(
     predict: Predict, records: Sequence[Record], labels: Sequence[str], *, batch_size: int = 100
 ) -> LocalizationScore:
-    """Score `predict` on `records`, each of one box; `labels` gives the class id of each label.
+    """Score `predict` on `records`, each of at least one box; `labels` gives the class id of each label.
 
-    Raises OnnxplainError for no records, or for a record with another number of boxes.
+    Raises OnnxplainError for no records, or for a record without a box.
     """
     if not len(records):
         raise OnnxplainError("score: no records, expected at least one")
@@ -42,9 +47,34 @@ def score_predictions(
         chunk = [records[index] for index in range(start, min(start + batch_size, len(records)))]
         class_ids, boxes_xyxy = predict([record.load() for record in chunk])
         hits.append(class_ids == np.array([labels.index(record.label) for record in chunk]))
-        overlaps.append(paired_iou(boxes_xyxy, true_boxes(chunk)))
-    hit, overlap = np.concatenate(hits), np.concatenate(overlaps)
-    return LocalizationScore(float(hit.mean()), float(overlap.mean()), float((hit * overlap).mean()), len(hit))
+        overlaps.append(best_overlaps(boxes_xyxy, [record.boxes_xyxy for record in chunk]))
+    return score_boxes(np.concatenate(hits), np.concatenate(overlaps))
+
+
+def score_boxes(hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32]) -> LocalizationScore:
+    """The score of right labels (N,) and overlaps (N,)."""
+    return LocalizationScore(
+        accuracy=float(hits.mean()),
+        mean_iou=float(overlaps.mean()),
+        quality=float((hits * overlaps).mean()),
+        count=len(hits),
+        box_accuracy=float((overlaps >= HIT_IOU).mean()),
+    )
+
+
+def best_overlaps(
+    boxes_xyxy: npt.NDArray[np.floating], true_xyxy: Sequence[npt.NDArray[np.floating]]
+) -> npt.NDArray[np.float32]:
+    """Intersection over union of each box (N, 4) with the nearest of its image's true boxes, N arrays (M, 4).
+
+    float32 (N,). Raises OnnxplainError where an image has none.
+    """
+    counts = [len(boxes) for boxes in true_xyxy]
+    if not all(counts):
+        raise OnnxplainError("score: found an image without a box, expected at least one in each")
+    overlaps = paired_iou(np.repeat(boxes_xyxy, counts, axis=0), np.concatenate(true_xyxy))
+    best: npt.NDArray[np.float32] = np.maximum.reduceat(overlaps, np.cumsum([0, *counts[:-1]]))
+    return best
 
 
 def true_boxes(records: Sequence[Record]) -> npt.NDArray[np.float32]:

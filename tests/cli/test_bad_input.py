@@ -129,7 +129,7 @@ CASES = [
     ("export no_such_package:factory -o {out} --size 8x8", WRONG_USAGE, ["no_such_package", "package.module:factory"]),
     ("export math:pi -o {out} --size 8x8", WRONG_USAGE, ["math:pi", "torch.nn.Module"]),
     ("export math:pi -o {out}", WRONG_USAGE, ["size", "--size HxW"]),
-    ("train imagenet -o {out}", WRONG_USAGE, ["imagenet", "digits"]),
+    ("train imagenet -o {out}", WRONG_USAGE, ["imagenet", "no such file or folder"]),
     # targets, layers, methods, providers
     ("explain {model} {photo} -o {out} --target elephant", WRONG_USAGE, ["elephant", "from 0 to 4", "box:0"]),
     ("explain {model} {photo} -o {out} --target 9", WRONG_USAGE, ["found 9", "from 0 to 4"]),

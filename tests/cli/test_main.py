@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import click
 import pytest
@@ -65,9 +66,24 @@ def test_defaults_in_the_help_are_those_of_the_library(command, option, value):
 
 
 def test_training_defaults_in_the_help():
-    from onnxplain.training.digits import EPOCHS, IMAGES_PER_EPOCH
+    from onnxplain.cli.train import train
+    from onnxplain.cli.training_options import CHOICE_NAMES
+    from onnxplain.training.digits import DIGITS_OPTIONS, IMAGES_PER_EPOCH
+    from onnxplain.training.loss import BoxLoss
+    from onnxplain.training.options import Supervision, TrainingOptions
 
-    assert f"Default: {EPOCHS}." in help_of("train", "--epochs")
+    choices = {parameter.name: parameter.type for parameter in train.params}
+    assert tuple(choices["supervision"].choices) == get_args(Supervision)
+    assert tuple(choices["box_loss"].choices) == get_args(BoxLoss)
+    photos = TrainingOptions()
+    for name in CHOICE_NAMES:
+        flag = {"size_hw": "--size"}.get(name, f"--{name.replace('_', '-')}")
+        ours, digits = (
+            "x".join(map(str, value)) if name == "size_hw" else value
+            for value in (getattr(photos, name), getattr(DIGITS_OPTIONS, name))
+        )
+        said = f"Default: {ours}" + ("" if ours == digits else f", digits {digits}")
+        assert name == "pretrained" or f"{said}." in help_of("train", flag) or f"{said}, " in help_of("train", flag)
     assert f"Default: {IMAGES_PER_EPOCH}." in help_of("train", "--images-per-epoch")
 
 

@@ -12,12 +12,14 @@ import torch
 
 from onnxplain import Engine
 from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
+from onnxplain.explainers import localize
 from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
-from onnxplain.training.digits import TrainingReport
 from onnxplain.training.localizer import Localizer, LocalizerConfig
 from onnxplain.training.loop import Progress
 from onnxplain.training.score import LocalizationScore
+from onnxplain.training.training import Training, TrainingReport
 from tests.cli.conftest import write_photo
+from tests.training.shapes import NAMES, write_shapes
 
 PREPROCESSING = Preprocessing("rgb", 1 / 255, (0.5,) * 3, (0.25,) * 3, resize="stretch")
 
@@ -55,39 +57,44 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def fake_training(score: float, checkpoint: Path):
-    """A training that is over at once: it copies a checkpoint and claims to have reached `score`."""
+@pytest.fixture
+def reached(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    """Trainings are over at once: they copy a checkpoint and claim to have reached that accuracy."""
 
-    def train(path: Path, *, seed: int, epochs: int, images_per_epoch: int, progress) -> TrainingReport:
-        loaded = load_checkpoint(checkpoint)
-        save_checkpoint(path, loaded.module, loaded.labels, loaded.preprocessing)
-        reached = LocalizationScore(score, 0.8, 0.75, 1000)
-        for epoch in range(1, epochs + 1):
-            progress(Progress(epoch, epochs, 1, 2, 0.5, 0.9, 0.7))
-            progress(Progress(epoch, epochs, 2, 2, 0.4, 0.91, 0.71, reached))
-        return TrainingReport(Path(path), 1234, seed, epochs, images_per_epoch * epochs, 60.0, reached, reached)
+    def claim(accuracy: float) -> None:
+        def run(training: Training, path: Path, *, resume: bool, progress) -> TrainingReport:
+            loaded = load_checkpoint(checkpoint)
+            save_checkpoint(path, loaded.module, loaded.labels, loaded.preprocessing)
+            score = LocalizationScore(accuracy, 0.8, 0.75, 1000, 0.9)
+            epochs = training.loop.epochs
+            for epoch in range(1, epochs + 1):
+                progress(Progress(epoch, epochs, 1, 2, 0.5, 0.9, 0.7))
+                progress(Progress(epoch, epochs, 2, 2, 0.4, 0.91, 0.71, score))
+            return TrainingReport(Path(path), 1234, training.loop.seed, epochs, 60.0, score, score)
 
-    return train
+        monkeypatch.setattr(Training, "run", run)
+        monkeypatch.setattr("onnxplain.training.digits.VALIDATION_IMAGES", 2)
+
+    return claim
 
 
-@pytest.mark.parametrize(("score", "status"), [(0.951, 0), (0.949, 1)])
-def test_train_says_what_it_reached(score, status, run, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("onnxplain.training.digits.train_digits", fake_training(score, checkpoint))
+@pytest.mark.parametrize(("accuracy", "status"), [(0.951, 0), (0.949, 1)])
+def test_train_says_what_it_reached(accuracy, status, run, reached, tmp_path):
+    reached(accuracy)
     out = tmp_path / "new" / "digits.pt"
     result = run("train", "digits", "-o", out, "--epochs", 2, "--seed", 7)
     assert (result.exit_code, result.stderr) == (status, "")
     lines = result.stdout.splitlines()
-    assert [line.startswith(f"epoch {number}/2  loss 0.400  accuracy 91.0%") for number, line in enumerate(lines, 1)][
-        :2
-    ] == [True, True]
+    for number, line in enumerate(lines[:2], 1):
+        assert line.startswith(f"epoch {number}/2  loss 0.400  accuracy 91.0%  IoU 0.710")
     assert "1234 parameters" in lines[2]
     assert "seed 7" in lines[2]
-    assert lines[3] == f"on 1000 unseen images: accuracy {score:.1%}, mean IoU 0.800 (goal: 95%, 0.75)"
+    assert f"1000 unseen images: accuracy {accuracy:.1%}, mean IoU 0.800" in lines[3]
     assert load_checkpoint(out).labels == ("a", "b", "c")
 
 
-def test_train_to_onnx_exports_at_once(run, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("onnxplain.training.digits.train_digits", fake_training(0.96, checkpoint))
+def test_train_to_onnx_exports_at_once(run, reached, checkpoint, tmp_path):
+    reached(0.96)
     result = run("train", "digits", "-o", tmp_path / "digits.onnx", "--epochs", 1)
     assert (result.exit_code, result.stderr) == (0, "")
     assert (tmp_path / "digits.pt").is_file()
@@ -101,6 +108,75 @@ def test_train_to_onnx_exports_at_once(run, checkpoint, tmp_path, monkeypatch):
         logits, _ = load_checkpoint(checkpoint).module(torch.from_numpy(engine.preprocess(image)))
     expected = torch.softmax(logits, dim=1).numpy()
     np.testing.assert_allclose(engine.scores(engine.preprocess(image)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "task", "columns"),
+    [
+        ([], "localization", ["epoch 2/2  loss", "IoU", "accuracy"]),
+        (["--supervision", "labels"], "classification", ["epoch 2/2  loss", "accuracy"]),
+    ],
+)
+def test_train_on_photos_says_what_was_left_out_and_what_was_reached(flags, task, columns, run, tmp_path):
+    source = write_shapes(tmp_path / "shapes", 21, boxes=1)
+    source.write_text(source.read_text() + "ghost.png,red,1,1,5,5\n05.png,red,0,0,999,5\n")
+    out = tmp_path / "shapes.onnx"
+    result = run("train", source, "-o", out, "--epochs", 2, "--size", "32x48", "--batch-size", 8, *flags)
+    assert result.exit_code == 0
+    problems = result.stderr.splitlines()
+    for row in (23, 24):
+        assert any(line.startswith(f"left out: {source}:{row}: ") for line in problems[:2])
+    assert problems[2:] == ["left out: 2 problems, listed above"]
+    assert f"{source}: 2 classes; images: train 14, validation 3, test 4" in result.stdout
+    (epoch,) = (line for line in result.stdout.splitlines() if line.startswith("epoch 2/2"))
+    for column in columns:
+        assert column in epoch
+    assert ("IoU" in epoch) == (not flags)
+    assert "on 4 unseen images: accuracy" in result.stdout
+    assert "without looking: accuracy 50.0%, mean IoU" in result.stdout
+    assert "boxes from the heatmaps, no box head: accuracy" in result.stdout
+    engine = Engine(out)
+    assert engine.spec.labels == NAMES
+    assert engine.spec.task == task
+    assert (engine.spec.box is None) == bool(flags)
+    assert engine.spec.input.size_hw == (32, 48)
+    prediction = localize(engine, tmp_path / "shapes" / "03.png")[0]
+    assert prediction.box_source in ("head", "cam", None)
+    assert (prediction.box_source == "head") == (not flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digits", "--strict"], ["--strict", "not digits"]),
+        (["digits", "--no-flip"], ["--no-flip", "not digits"]),
+        (["{shapes}", "--images-per-epoch", "64"], ["--images-per-epoch is for digits"]),
+        (["{shapes}", "--split", "one.txt"], ["1 lists", "expected two"]),
+        (["{shapes}", "--size", "100x100"], ["100x100", "multiples of 8"]),
+        (["{shapes}", "--size", "big"], ["big", "224x224"]),
+        (["{shapes}", "--backbone", "resnet18"], ["resnet18", "timm:NAME"]),
+        (["{shapes}", "--pretrained"], ["small", "no pretrained weights"]),
+        (["{shapes}", "--resume"], ["model.pt.state", "no training to resume"]),
+        (["{shapes}", "--images", "nowhere"], ["nowhere"]),
+        (["{bad}", "--strict"], ["boxes.csv:12", "ghost.png"]),
+        (["nowhere"], ["nowhere", "no such file"]),
+        (["{text}"], ["notes.txt", "no known data set"]),
+    ],
+)
+def test_trainings_that_cannot_begin_say_why_in_one_line(arguments, words, run, tmp_path):
+    paths = {
+        "shapes": write_shapes(tmp_path / "shapes", 10),
+        "bad": write_shapes(tmp_path / "bad", 10),
+        "text": tmp_path / "notes.txt",
+    }
+    paths["bad"].write_text(paths["bad"].read_text() + "ghost.png,red,1,1,5,5\n")
+    paths["text"].write_text("no data set")
+    result = run("train", *(argument.format(**paths) for argument in arguments), "-o", tmp_path / "model.pt")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+    assert not list(tmp_path.glob("model.*"))
 
 
 def test_export_a_checkpoint(run, checkpoint, tmp_path):

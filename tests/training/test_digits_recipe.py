@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from onnxplain.data.digits import DIGIT_LABELS, DigitScenes  # noqa: E402
 from onnxplain.data.record import Record  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training import digits as recipe  # noqa: E402
+from onnxplain.training.augmentation import Augmentation  # noqa: E402
 from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
-from onnxplain.training.digits import BATCH_SIZE, evaluate_digits, train_batch, train_digits  # noqa: E402
+from onnxplain.training.digits import DIGITS_OPTIONS, digits_training, evaluate_digits, train_batch  # noqa: E402
 from onnxplain.training.score import score_predictions  # noqa: E402
+
+BATCH_SIZE = DIGITS_OPTIONS.batch_size
 
 
 def oracle(records: Sequence[Record], wrong_labels: int = 0, shift: float = 0.0) -> object:
@@ -79,16 +83,32 @@ def test_the_recipe_writes_a_checkpoint_and_reports_what_it_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "VALIDATION_IMAGES", 20)
-    monkeypatch.setattr(recipe, "evaluate_digits", lambda model: evaluate_digits(model, count=20))
+    monkeypatch.setattr(recipe, "TEST_IMAGES", 20)
     path, steps = tmp_path / "digits.pt", []
-    report = train_digits(path, epochs=2, images_per_epoch=2 * BATCH_SIZE, progress=steps.append)
+    training = digits_training(replace(DIGITS_OPTIONS, epochs=2), images_per_epoch=2 * BATCH_SIZE)
+    report = training.run(path, progress=steps.append)
     checkpoint = load_checkpoint(path)
 
     assert len(steps) == 4
-    assert (report.checkpoint, report.epochs, report.images) == (path, 2, 4 * BATCH_SIZE)
+    assert (report.checkpoint, report.epochs) == (path, 2)
     assert report.parameters == sum(parameter.numel() for parameter in checkpoint.module.parameters())
-    assert report.test == evaluate_digits(checkpoint.module, count=20)
+    assert report.test is not None
+    by_file = evaluate_digits(checkpoint.module, count=20)
+    assert report.test.accuracy == by_file.accuracy
+    assert report.test.mean_iou == pytest.approx(by_file.mean_iou, abs=1e-5)
     assert checkpoint.labels == DIGIT_LABELS
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_labels_alone_train_a_network_without_a_box_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "VALIDATION_IMAGES", 20)
+    monkeypatch.setattr(recipe, "TEST_IMAGES", 20)
+    options = replace(DIGITS_OPTIONS, epochs=1, supervision="labels")
+    report = digits_training(options, images_per_epoch=BATCH_SIZE).run(tmp_path / "digits.pt")
+
+    assert report.test is not None
+    assert report.test.mean_iou is None
+    assert load_checkpoint(tmp_path / "digits.pt").module.box is None
 
 
 def test_no_scene_is_shown_twice() -> None:
@@ -100,7 +120,15 @@ def test_no_scene_is_shown_twice() -> None:
     assert torch.equal(again.images, second.images)
 
 
-def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "VALIDATION_IMAGES", 2)
     (tmp_path / "file").touch()
     with pytest.raises(OnnxplainError, match="cannot write the checkpoint"):
-        train_digits(tmp_path / "file" / "digits.pt")
+        digits_training().run(tmp_path / "file" / "digits.pt")
+
+
+def test_augmentation_is_refused() -> None:
+    with pytest.raises(OnnxplainError, match="scenes vary as they are drawn"):
+        digits_training(replace(DIGITS_OPTIONS, augmentation=Augmentation()))

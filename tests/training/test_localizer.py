@@ -46,6 +46,14 @@ def test_the_box_head_sees_where_a_pattern_lies() -> None:
     assert (box - rolled_box).abs().max() > 100 * (logits - rolled_logits).abs().max()
 
 
+def test_without_a_box_head_there_are_logits_alone() -> None:
+    module = Localizer(LocalizerConfig(classes=2, box_channels=0)).eval()
+    with torch.inference_mode():
+        logits = module(torch.zeros(3, 3, 64, 64))
+
+    assert logits.shape == (3, 2)
+
+
 def test_building_leaves_the_global_random_state_alone_and_depends_on_the_seed() -> None:
     before = torch.random.get_rng_state()
     first, again, other = (build_digits_localizer(seed) for seed in (1, 1, 2))
@@ -63,6 +71,8 @@ def test_building_leaves_the_global_random_state_alone_and_depends_on_the_seed()
         ({"widths": ()}, "at least one stage"),
         ({"widths": (8, 0)}, "positive numbers"),
         ({"classes": 0}, "positive numbers"),
+        ({"box_channels": -1}, "positive numbers"),
+        ({"backbone": "resnet18"}, "expected small, timm:NAME or torchvision:NAME"),
     ],
 )
 def test_impossible_sizes_are_refused(arguments: dict[str, object], message: str) -> None:

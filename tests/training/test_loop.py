@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -11,8 +12,8 @@ pytest.importorskip("skimage", reason="needs the train extra")
 from onnxplain.data.digits import DigitScenes  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch  # noqa: E402
-from onnxplain.training.localizer import Localizer  # noqa: E402
-from onnxplain.training.loop import LoopConfig, Progress, TrainBatch, fit  # noqa: E402
+from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
+from onnxplain.training.loop import LoopConfig, LoopState, Progress, TrainBatch, fit  # noqa: E402
 from onnxplain.training.score import LocalizationScore  # noqa: E402
 
 
@@ -126,3 +127,88 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
 def test_nothing_to_do_is_refused(numbers: tuple[int, int]) -> None:
     with pytest.raises(OnnxplainError, match="expected at least 1"):
         LoopConfig(*numbers)
+
+
+def test_states_come_before_the_first_epoch_and_after_each() -> None:
+    seen: list[int] = []
+    fit(
+        build_digits_localizer(),
+        lambda epoch: random_batches(epoch, 1),
+        scores(0.1, 0.2),
+        LoopConfig(epochs=2, steps=1),
+        on_best=lambda score: None,
+        on_state=lambda state: seen.append(len(state.scores)),
+    )
+    assert seen == [0, 1, 2]
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2])
+def test_a_training_that_goes_on_from_a_state_ends_like_one_that_never_stopped(stop_after: int) -> None:
+    """Weights, scores and what was kept; with dropout, which draws from the global random state."""
+    config = LoopConfig(epochs=3, steps=2)
+
+    def train(resume: LoopState | None = None, stop_after: int | None = None) -> tuple[Localizer, list[float]]:
+        module = build_digits_localizer()
+        module.features.append(torch.nn.Dropout(0.5))  # type: ignore[operator]
+        kept: list[float] = []
+        qualities = [0.3, 0.1, 0.4][0 if resume is None else len(resume.scores) :]
+
+        def on_state(state: LoopState) -> None:
+            if len(state.scores) == stop_after:
+                states.append(copy.deepcopy(state))
+                raise StopError
+
+        fit(
+            module,
+            lambda epoch: random_batches(epoch, 2),
+            scores(*qualities),
+            config,
+            on_best=lambda score: kept.append(score.quality),
+            on_state=on_state,
+            resume=resume,
+        )
+        return module, kept
+
+    states: list[LoopState] = []
+    whole, kept = train()
+    with pytest.raises(StopError):
+        train(stop_after=stop_after)
+    torch.manual_seed(stop_after)
+    resumed, kept_later = train(resume=states[0])
+
+    assert kept == [0.3, 0.4]
+    assert kept_later == (kept if stop_after == 0 else [0.4])
+    for one, two in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    state = LoopState((), {"weight": torch.zeros(1)}, {}, {})
+    with pytest.raises(OnnxplainError, match="does not fit the network"):
+        fit(
+            build_digits_localizer(),
+            lambda epoch: random_batches(epoch, 1),
+            scores(0.1),
+            LoopConfig(epochs=1, steps=1),
+            on_best=lambda score: None,
+            resume=state,
+        )
+
+
+def test_labels_alone_have_no_overlap() -> None:
+    seen: list[Progress] = []
+    module = Localizer(LocalizerConfig(classes=10, box_channels=0))
+    fit(
+        module,
+        lambda epoch: [batch._replace(boxes=None) for batch in random_batches(epoch, 2)],
+        scores(0.1),
+        LoopConfig(epochs=1, steps=2),
+        on_best=lambda score: None,
+        progress=seen.append,
+    )
+    assert [progress.mean_iou for progress in seen] == [None, None]
+    assert all(progress.loss > 0 for progress in seen)

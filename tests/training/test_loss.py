@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.training.loss import localization_loss  # noqa: E402
+from onnxplain.training.loss import SMOOTH_L1_BETA, localization_loss  # noqa: E402
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]])
 CLASSES = np.array([0, 2])
@@ -55,3 +55,21 @@ def test_the_gradient_is_zero_and_finite_where_a_box_is_exact() -> None:
 
     assert (boxes.grad == 0).all()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_smooth_l1_and_its_gradient_equal_the_closed_form() -> None:
+    """Differences of 0.3, -0.4 are linear, one of -0.05 quadratic."""
+    found = np.array([[0.5, 0.5, 0.4, 0.2], [0.1, 0.2, 0.3, 0.55]])
+    differences = found - TARGETS
+    assert np.sort(np.abs(differences).ravel()[differences.ravel() != 0]) == pytest.approx([0.05, 0.3, 0.4])
+    near = np.abs(differences) < SMOOTH_L1_BETA
+    terms = np.where(near, differences**2 / (2 * SMOOTH_L1_BETA), np.abs(differences) - SMOOTH_L1_BETA / 2)
+    boxes = torch.tensor(found, requires_grad=True)
+    logits, classes = torch.tensor(LOGITS), torch.tensor(CLASSES)
+    loss = localization_loss(logits, boxes, classes, torch.tensor(TARGETS), WEIGHT, "smooth-l1")
+    loss.total.backward()
+
+    assert loss.box.item() == pytest.approx(terms.sum() / 2, rel=1e-12)
+    assert loss.total.item() == pytest.approx(loss.label.item() + WEIGHT * terms.sum() / 2, rel=1e-12)
+    gradient = WEIGHT * np.where(near, differences / SMOOTH_L1_BETA, np.sign(differences)) / 2
+    np.testing.assert_allclose(boxes.grad.numpy(), gradient, rtol=1e-9)

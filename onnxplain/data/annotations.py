@@ -1,0 +1,51 @@
+"""What an annotation file states, before anything is checked against the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onnxplain.data.problem import Place, Problem
+
+BoxUnits = Literal["pixels", "normalized"]
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object; `box_xyxy` is continuous (pixel i covers [i, i + 1)), None where only the label is known.
+
+    `units`: pixels of the image, or shares of its width and height.
+    """
+
+    label: str
+    box_xyxy: tuple[float, float, float, float] | None
+    place: Place
+    units: BoxUnits = "pixels"
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """One image and its objects.
+
+    `name`: a path relative to `folder`, as it is written; its suffix may be missing. `size_hw`: the size that the
+    file states, None where it states none. `part`: the part of the data set that the image belongs to (``train``,
+    ``validation``, ``test``), empty where the data set has no parts.
+    """
+
+    name: str
+    folder: Path
+    place: Place
+    objects: tuple[AnnotatedObject, ...]
+    size_hw: tuple[int, int] | None = None
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that a reader found. `labels`: the classes in the order of the data set; None where it has no list of
+    classes, then they are the labels that occur, sorted. `problems`: what could not be read."""
+
+    images: tuple[AnnotatedImage, ...]
+    labels: tuple[str, ...] | None
+    problems: tuple[Problem, ...]

@@ -1,0 +1,87 @@
+"""A data set: records, their classes, and what had to be left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxplain.data.problem import Problem
+from onnxplain.data.record import Record
+from onnxplain.data.subset import Subset
+from onnxplain.errors import OnnxplainError
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Labelled images, and what was wrong with the rest.
+
+    `name`: what reports call it. `labels`: the class names; a class's id is its position, whichever classes the
+    records show. `records`: one per image and class, images read or drawn when asked for. `problems`: everything that
+    was left out when it was read, never silently. Raises OnnxplainError for no record or no label, and for a label
+    that stands there twice.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    records: Sequence[Record]
+    problems: tuple[Problem, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.records):
+            first = f", the first: {self.problems[0]}" if self.problems else ""
+            raise OnnxplainError(
+                f"{self.name}: found no usable image ({len(self.problems)} problems{first}), expected at least one"
+            )
+        twice = [label for label, count in Counter(self.labels).items() if count > 1]
+        if not self.labels or twice:
+            raise OnnxplainError(f"{self.name}: found labels {list(self.labels)}, expected some, each once")
+
+    @property
+    def skipped(self) -> int:
+        """How many images, objects and files were left out: one per problem."""
+        return len(self.problems)
+
+    @property
+    def images_with_several_boxes(self) -> int:
+        """How many images show more than one object, of one class or of several; `single_box` leaves them out."""
+        return sum(count > 1 for count in self._boxes_per_image().values())
+
+    @property
+    def images_without_boxes(self) -> int:
+        """How many images have a label and no box; `single_box` leaves them out too."""
+        return sum(count == 0 for count in self._boxes_per_image().values())
+
+    def single_box(self) -> DataSet:
+        """The images that show exactly one object, as a model with one box needs them.
+
+        Raises OnnxplainError where there is none.
+        """
+        boxes = self._boxes_per_image()
+        return self._keep([index for index, record in enumerate(self.records) if boxes[image_key(record)] == 1])
+
+    def select(self, labels: Sequence[str]) -> DataSet:
+        """The records of those classes; `labels` is the new order of the classes.
+
+        Raises OnnxplainError for a label that the data set does not have, and where no record is left.
+        """
+        unknown = [label for label in labels if label not in self.labels]
+        if unknown:
+            raise OnnxplainError(f"{self.name}: found no class {unknown[0]!r}, expected some of {list(self.labels)}")
+        kept = [index for index, record in enumerate(self.records) if record.label in labels]
+        return replace(self._keep(kept), labels=tuple(labels))
+
+    def _keep(self, indices: Sequence[int]) -> DataSet:
+        return replace(self, records=Subset(self.records, indices))
+
+    def _boxes_per_image(self) -> Counter[Path | str]:
+        boxes: Counter[Path | str] = Counter()
+        for record in self.records:
+            boxes[image_key(record)] += len(record.boxes_xyxy)
+        return boxes
+
+
+def image_key(record: Record) -> Path | str:
+    """What the records of one image share: its path, or its name where it has none."""
+    return record.image if isinstance(record.image, Path) else record.name

@@ -1,0 +1,96 @@
+"""Where the image that an annotation names lies, and how large it is."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from onnxplain.errors import ImageError
+from onnxplain.runtime.image import describe_start, one_line
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+_TWIN_FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}
+"""Where YOLO and Pascal VOC keep the images of annotations in a folder of that name."""
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class ImageLookup:
+    """Finds images by name: in `images` where it is given, else beside the annotation file, in `images` beside it, or
+    in the folder that is its twin in YOLO's and VOC's layout. Reads each folder at most once."""
+
+    def __init__(self, images: Path | None = None) -> None:
+        self.images = images
+        self._files_by_stem: dict[Path, dict[str, list[Path]]] = {}
+
+    def find(self, name: str, folder: Path) -> Path:
+        """The file that `name` names from `folder`; a name without the suffix of an image gets one.
+
+        Raises ImageError where there is none, or where several files differ in nothing but the suffix.
+        """
+        folders = self._folders(folder)
+        for candidate in folders:
+            path = candidate / name
+            if _is_file(path):
+                return path
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                continue
+            found = self._by_stem(path.parent).get(path.name, [])
+            if len(found) > 1:
+                raise ImageError(f"found {' and '.join(file.name for file in found)}, expected one image {name!r}")
+            if found:
+                return found[0]
+        places = ", ".join(str(candidate) for candidate in folders)
+        raise ImageError(f"found no image {name!r} in {places}: name its folder (images=DIR, --images DIR)")
+
+    def _folders(self, folder: Path) -> list[Path]:
+        if self.images is not None:
+            return [self.images]
+        folders = [folder, folder / "images"]
+        for depth, parent in enumerate((folder, *folder.parents)):
+            if parent.name in _TWIN_FOLDERS:
+                below = folder.parts[len(folder.parts) - depth :]
+                folders.append(parent.with_name(_TWIN_FOLDERS[parent.name]).joinpath(*below))
+                break
+        return folders
+
+    def _by_stem(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._files_by_stem:
+            files: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    files.setdefault(path.stem, []).append(path)
+            self._files_by_stem[folder] = files
+        return self._files_by_stem[folder]
+
+
+def read_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width of an image as `load_image` gives it, upright, from the file's header alone.
+
+    Raises ImageError for a file whose header is not an image's. Damage behind the header stays unseen.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size, which load_image limits itself
+            with Image.open(path) as image:
+                # The base class's method: that of PNG decodes the whole image in search of EXIF behind it. Of TIFF
+                # Pillow gives the upright size at once.
+                orientation = Image.Image.getexif(image).get(_EXIF_ORIENTATION)
+                sideways = orientation in _SIDEWAYS and image.format != "TIFF"
+                return image.size if sideways else (image.size[1], image.size[0])
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: found no image ({describe_start(path)}), expected JPEG, PNG …") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: found an image that is too large ({one_line(error)}): shrink it") from None
+    except Exception as error:  # damaged headers make the decoders raise anything
+        raise ImageError(f"{path}: cannot be opened ({one_line(error)}): check the file") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False

@@ -1,0 +1,42 @@
+"""The images of many records, one after the other, past those that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.data.problem import Problem, ProblemError
+from onnxplain.data.record import Record
+from onnxplain.errors import ImageError
+
+
+def load_images(
+    records: Sequence[Record], problems: list[Problem], *, strict: bool = False
+) -> Iterator[tuple[Record, npt.NDArray[np.uint8]]]:
+    """Yield each record with its pixels, uint8 (H, W, 3) RGB; an image that cannot be read becomes one of `problems`.
+
+    Opening a data set reads the headers of its images only; damage behind them is found here. `strict`: raise
+    ProblemError instead.
+    """
+    for index in range(len(records)):
+        try:
+            record = records[index]
+            image_hwc = load_pixels(record)
+        except ProblemError as error:
+            if strict:
+                raise
+            problems.append(error.problem)
+        else:
+            yield record, image_hwc
+
+
+def load_pixels(record: Record) -> npt.NDArray[np.uint8]:
+    """The pixels of a record, uint8 (H, W, 3) RGB. Raises ProblemError where they cannot be read."""
+    try:
+        return record.load()
+    except ImageError as error:
+        path = record.image if isinstance(record.image, Path) else Path(record.name)
+        raise ProblemError(Problem(path, None, f"{error}".removeprefix(f"{path}: "))) from error

@@ -1,0 +1,46 @@
+"""What is wrong with a data set, and where it says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.errors import OnnxplainError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image, an object or a whole annotation file that was left out, and why.
+
+    `path`: the file that states it. `line`: its line, counted from 1; None where the file has no lines worth
+    naming (COCO, whose message names the entry, and images). `str` of it is one line, ``path:line: message``.
+    """
+
+    path: Path
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.message}"
+
+
+class ProblemError(OnnxplainError):
+    """A file of which nothing can be used; `problem` says which and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an annotation stands: file, line from 1, and the name of the entry in a file without lines."""
+
+    path: Path
+    line: int | None = None
+    entry: str = ""
+
+    def problem(self, message: str) -> Problem:
+        """The problem of that message in this place."""
+        return Problem(self.path, self.line, f"{self.entry}: {message}" if self.entry else message)

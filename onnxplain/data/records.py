@@ -1,0 +1,112 @@
+"""From annotations to records: images found, boxes checked against them, every image named once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.data.annotations import AnnotatedImage, AnnotatedObject
+from onnxplain.data.image_lookup import ImageLookup, read_size_hw
+from onnxplain.data.problem import Problem
+from onnxplain.data.record import Record
+from onnxplain.errors import ImageError
+
+EDGE_TOLERANCE = 0.5
+"""A box may reach so many pixels over the edge by rounding; it is moved onto the edge. Beyond, it is left out."""
+
+
+def build_records(
+    images: Sequence[AnnotatedImage], labels: Sequence[str], lookup: ImageLookup
+) -> tuple[tuple[Record, ...], tuple[Problem, ...]]:
+    """One record per image and label, in the order of the annotations, and the problems of what was left out.
+
+    The header of every image is read: a missing file, one that is no image, one of another size than annotated;
+    boxes outside the image or of no area; labels that are not in `labels`; the same object twice.
+    """
+    found: dict[tuple[Path, str], list[npt.NDArray[np.float32]]] = {}
+    problems: list[Problem] = []
+    taken: dict[Path, AnnotatedImage] = {}
+    for image in images:
+        if not image.objects:
+            continue  # its reader has said so
+        try:
+            path = lookup.find(image.name, image.folder)
+            size_hw = _checked_size(path, image)
+        except ImageError as error:
+            problems.append(image.place.problem(f"{error}"))
+            continue
+        if path in taken:
+            problems.append(image.place.problem(f"image {path} is annotated in {taken[path].place.path} already"))
+            continue
+        taken[path] = image
+        for annotated in image.objects:
+            try:
+                box = _checked_box(annotated, labels, size_hw)
+                boxes = found.setdefault((path, annotated.label), [])
+                if any(np.array_equal(box, other) for other in boxes):
+                    raise ValueError(f"found the same {annotated.label!r} again, expected each once")
+                boxes.append(box)
+            except ValueError as error:
+                problems.append(annotated.place.problem(f"{error}"))
+    kept = {key: np.concatenate(boxes) for key, boxes in found.items() if boxes}
+    names = _name_records(list(kept))
+    records = tuple(Record(path, label, kept[path, label], names[path, label]) for path, label in kept)
+    return records, tuple(problems)
+
+
+def _checked_size(path: Path, image: AnnotatedImage) -> tuple[int, int]:
+    size_hw = read_size_hw(path)
+    if image.size_hw not in (None, size_hw):
+        height, width = image.size_hw or size_hw
+        raise ImageError(
+            f"found {path} of {size_hw[1]} × {size_hw[0]} pixels, expected {width} × {height} as annotated: its boxes "
+            "belong to another picture, or to one that EXIF had not turned yet"
+        )
+    return size_hw
+
+
+def _checked_box(
+    annotated: AnnotatedObject, labels: Sequence[str], size_hw: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """The box in pixels, float32 (1, 4), or (0, 4) where there is none. ValueError for what cannot be right."""
+    if annotated.label not in labels:
+        raise ValueError(f"found label {annotated.label!r}, expected one of {', '.join(labels)[:80]}")
+    if annotated.box_xyxy is None:
+        return np.empty((0, 4), np.float32)
+    edges = np.array([size_hw[1], size_hw[0]] * 2, np.float64)
+    box = np.array(annotated.box_xyxy) * (edges if annotated.units == "normalized" else 1)
+    shown = " ".join(f"{edge:g}" for edge in box)
+    if (box < -EDGE_TOLERANCE).any() or (box > edges + EDGE_TOLERANCE).any():
+        raise ValueError(f"found box {shown}, expected it inside the image of {size_hw[1]} × {size_hw[0]} pixels")
+    clipped: npt.NDArray[np.float32] = np.clip(box, 0, edges).astype(np.float32)
+    if not (clipped[2:] > clipped[:2]).all():
+        raise ValueError(f"found box {shown}, expected x1 < x2 and y1 < y2")
+    return clipped[None]
+
+
+def _name_records(keys: Sequence[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
+    """A name for each image and label: the stem; where others share it, the shortest end of the path that is the
+    image's own. Behind it ``#label`` where the image shows several classes."""
+    paths = list(dict.fromkeys(path for path, _ in keys))
+    names: dict[Path, str] = {}
+    for length in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        for spell in (_without_suffix, Path.as_posix):
+            spelled = {path: spell(Path(*path.parts[-length:])) for path in paths if path not in names}
+            # Upper and lower case count as equal, since many file systems do not tell them apart.
+            count = Counter(name.casefold() for name in (*names.values(), *spelled.values()))
+            names |= {path: name for path, name in spelled.items() if count[name.casefold()] == 1}
+        if len(names) == len(paths):
+            break
+    labels = Counter(path for path, _ in keys)
+    return {
+        (path, label): names.get(path, path.as_posix()) + (f"#{label}" if labels[path] > 1 else "")
+        for path, label in keys
+    }
+
+
+def _without_suffix(path: Path) -> str:
+    return path.with_suffix("").as_posix()

@@ -1,0 +1,101 @@
+"""Data sets divided by image: by shares, or by lists of names."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.data.annotation_text import numbered_lines, read_text
+from onnxplain.data.dataset import DataSet, image_key
+from onnxplain.data.problem import Place, Problem
+from onnxplain.data.subset import Subset
+from onnxplain.errors import OnnxplainError
+
+
+def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0) -> tuple[DataSet, ...]:
+    """Divide a data set at random into sides that share no image, each with its share of every class.
+
+    All records of an image go to one side; an image of several classes counts for the first by name. A side's size is
+    off its share by about one image, in all and within each class. The same images, shares and seed give the same
+    sides, however the annotations are ordered. Raises OnnxplainError for shares that are not positive or do not sum
+    to 1, and where a side stays empty.
+    """
+    if seed < 0 or len(shares) < 2 or min(shares) <= 0 or not math.isclose(sum(shares), 1):
+        raise OnnxplainError(
+            f"split: found shares {tuple(shares)}, seed {seed}, expected positive shares that sum to 1, seed at least 0"
+        )
+    images: dict[object, tuple[str, str, list[int]]] = {}
+    for index, record in enumerate(dataset.records):
+        label, name, indices = images.get(image_key(record), (record.label, record.name, []))
+        images[image_key(record)] = min(label, record.label), min(name, record.name), [*indices, index]
+    rng = np.random.default_rng(seed)
+    strata: dict[str, list[list[int]]] = {label: [] for label in dataset.labels}
+    for label, _, indices in sorted(images.values()):
+        strata[label].append(indices)
+    sides: list[list[int]] = [[] for _ in shares]
+    counts = np.zeros(len(shares))
+    for position in rng.permutation(len(strata)):
+        stratum = strata[dataset.labels[position]]
+        for place in rng.permutation(len(stratum)):
+            # The side that is farthest behind its share takes the next image.
+            side = int(np.argmax(np.array(shares) * (counts.sum() + 1) - counts))
+            counts[side] += 1
+            sides[side] += stratum[place]
+    if not counts.all():
+        raise OnnxplainError(f"split: found {len(images)} images, too few to give every share of {tuple(shares)} one")
+    return tuple(_side(dataset, indices, f"{share:.0%}") for indices, share in zip(sides, shares, strict=True))
+
+
+def split_by_lists(
+    dataset: DataSet, lists: Sequence[str | os.PathLike[str]], *, strict: bool = False
+) -> tuple[DataSet, ...]:
+    """Divide a data set as lists say: each a text file of names of images, one per line.
+
+    A name is a record's name, or the end of the image's path, its suffix given or not. Images on no list belong to no
+    side. A name that no image has, that several have, or that an earlier line took becomes a problem of that side;
+    with `strict` the first raises OnnxplainError, as does a list that leaves its side empty.
+    """
+    spelled: dict[str, set[Path | str]] = {}
+    records: dict[Path | str, list[int]] = {}
+    for index, record in enumerate(dataset.records):
+        key = image_key(record)
+        records.setdefault(key, []).append(index)
+        for name in {record.name, *(_endings(key) if isinstance(key, Path) else ())}:
+            spelled.setdefault(name, set()).add(key)
+    taken: dict[Path | str, Place] = {}
+    sides = []
+    for path in map(Path, lists):
+        indices: list[int] = []
+        problems: list[Problem] = []
+        for number, name in numbered_lines(read_text(path)):
+            place, keys = Place(path, number), spelled.get(name, set())
+            first = next((taken[key] for key in keys if key in taken), None)
+            if len(keys) != 1:
+                problems.append(place.problem(f"found {name!r}, which {len(keys)} images are called, expected 1"))
+            elif first is not None:
+                problems.append(place.problem(f"found {name!r}, which {first.path}:{first.line} lists already"))
+            else:
+                (key,) = keys
+                taken[key] = place
+                indices += records[key]
+        if strict and problems:
+            raise OnnxplainError(f"{problems[0]}")
+        if not indices:
+            raise OnnxplainError(f"{path}: names no image of {dataset.name}, expected at least one")
+        sides.append(replace(_side(dataset, indices, path.stem), problems=tuple(problems)))
+    return tuple(sides)
+
+
+def _side(dataset: DataSet, indices: Sequence[int], name: str) -> DataSet:
+    return replace(dataset, name=f"{dataset.name} ({name})", records=Subset(dataset.records, sorted(indices)))
+
+
+def _endings(path: Path) -> list[str]:
+    """The file name, that with its folder, and so on; each with the suffix and without."""
+    ends = [Path(*path.parts[start:]) for start in range(len(path.parts))]
+    return [spelling for end in ends for spelling in (end.as_posix(), end.with_suffix("").as_posix())]

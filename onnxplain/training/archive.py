@@ -1,0 +1,92 @@
+"""Files of tensors and plain values: written whole or not at all, read without running pickled code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onnxplain.errors import OnnxplainError
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A kind of file: `kind` and `version` stand in it, `noun` and `author` in messages about it."""
+
+    kind: str
+    version: int
+    noun: str
+    author: str
+
+    def write(self, path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
+        """Write `tree`; the file appears whole or not at all. Raises OnnxplainError where it cannot be written."""
+        destination = Path(path)
+        temporary = _beside(destination)
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                torch.save({"kind": self.kind, "version": self.version, **tree}, stream)
+            temporary.replace(destination)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def require_writable(self, path: str | os.PathLike[str]) -> None:
+        """Raise OnnxplainError where such a file cannot be written to `path`; call it before a long training.
+
+        A file that is already there stays.
+        """
+        destination = Path(path)
+        try:
+            if destination.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _beside(destination)
+            temporary.touch()
+            temporary.unlink()
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+
+    def read(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """What `write` wrote; nothing pickled in the file is executed.
+
+        Raises OnnxplainError for a file that is missing, truncated, or of another kind or version.
+        """
+        try:
+            with Path(path).open("rb") as stream:
+                if not zipfile.is_zipfile(stream):
+                    raise self.foreign(path, "not a PyTorch file, or a truncated one")
+                stream.seek(0)
+                tree = torch.load(stream, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise OnnxplainError(f"{path}: cannot read the {self.noun} ({error.strerror or error})") from error
+        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise self.foreign(path, "an archive that holds more than plain tensors, or a damaged one") from error
+        if not isinstance(tree, dict) or tree.get("kind") != self.kind:
+            raise self.foreign(path, "a PyTorch file of another kind")
+        if tree.get("version") != self.version:
+            raise self.foreign(
+                path, f"a {self.noun} of version {tree.get('version')}, this onnxplain reads {self.version}"
+            )
+        return tree
+
+    def foreign(self, path: str | os.PathLike[str], found: str) -> OnnxplainError:
+        """The error for a file that is something else."""
+        return OnnxplainError(f"{path}: {found}; expected a {self.noun} written by {self.author}")
+
+    def _unwritable(self, path: str | os.PathLike[str], error: OSError) -> OnnxplainError:
+        return OnnxplainError(f"{path}: cannot write the {self.noun} ({error.strerror}): choose another path")
+
+
+def _beside(destination: Path) -> Path:
+    """A temporary name in the folder of `destination`: a rename is atomic only within one file system."""
+    return destination.with_name(f".{destination.name}.{os.getpid()}.part")

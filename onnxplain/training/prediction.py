@@ -1,0 +1,52 @@
+"""Predictions of a localizer in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from onnxplain.contract import Preprocessing
+from onnxplain.data.boxes import cxcywh_to_xyxy
+from onnxplain.data.inputs import model_inputs
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.localizer import Localizer
+from onnxplain.training.score import Predict
+
+
+@contextmanager
+def evaluating(module: Localizer) -> Iterator[None]:
+    """In eval mode and without gradients while the context lasts; the module's training mode is left as it was."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def localizer_predict(module: Localizer, preprocessing: Preprocessing) -> Predict:
+    """The prediction function of a localizer with a box head, trained on whole images, stretched.
+
+    Raises OnnxplainError for one without, and for another way of resizing.
+    """
+    if module.box is None:
+        raise OnnxplainError("predict: found a localizer without a box head, expected one: its boxes are in heatmaps")
+    if preprocessing.resize != "stretch":
+        raise OnnxplainError(f"predict: found images resized by {preprocessing.resize}, expected stretch")
+
+    def predict(
+        images: Sequence[npt.NDArray[np.uint8]],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        inputs = torch.from_numpy(model_inputs(images, module.config.size_hw, preprocessing))
+        with evaluating(module):
+            logits, boxes = module.heads(inputs)
+        assert boxes is not None
+        sizes_whwh = np.array([image.shape[1::-1] * 2 for image in images], np.float32)
+        return logits.argmax(dim=1).numpy(), cxcywh_to_xyxy(boxes.numpy()) * sizes_whwh
+
+    return predict

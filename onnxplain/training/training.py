@@ -1,0 +1,103 @@
+"""One training from its first epoch, or from where it was stopped, to its checkpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from onnxplain.contract import Preprocessing
+from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from onnxplain.training.localizer import Localizer
+from onnxplain.training.loop import LoopConfig, LoopState, ProgressCallback, TrainBatch, fit
+from onnxplain.training.score import LocalizationScore
+from onnxplain.training.state import StateFile
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What is trained, on what and how; nothing has happened yet.
+
+    ``batches(epoch)`` gives the `loop.steps` batches of an epoch, always the same ones. `validate` scores the module
+    after each epoch, `test` the best one at the end, if there is anything to test on. `data`: what identifies the
+    images, plain values by name.
+    """
+
+    module: Localizer
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    loop: LoopConfig
+    batches: Callable[[int], Iterable[TrainBatch]]
+    validate: Callable[[Localizer], LocalizationScore]
+    test: Callable[[Localizer], LocalizationScore] | None
+    data: Mapping[str, object]
+
+    def run(
+        self,
+        checkpoint_path: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> TrainingReport:
+        """Train, and keep the best weights in `checkpoint_path`.
+
+        While it lasts, ``<checkpoint_path>.state`` holds what `resume` needs: a training that was
+        killed and resumed ends with the same weights and scores as one that was not. Raises OnnxplainError for a path
+        that cannot be written, and where there is nothing to resume or it is another training's.
+        """
+        require_writable(checkpoint_path)
+        path = Path(checkpoint_path)
+        kept = StateFile(path.with_name(f"{path.name}.state"), self._identity())
+        begin, spent = kept.load() if resume else (None, 0.0)
+        started = time.perf_counter() - spent
+
+        def keep_state(state: LoopState) -> None:
+            kept.save(state, time.perf_counter() - started)
+
+        validation = fit(
+            self.module,
+            self.batches,
+            self.validate,
+            self.loop,
+            on_best=lambda _: save_checkpoint(path, self.module, self.labels, self.preprocessing),
+            on_state=keep_state,
+            resume=begin,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - started
+        test = None if self.test is None else self.test(load_checkpoint(path).module)
+        kept.remove()
+        return TrainingReport(
+            checkpoint=path,
+            parameters=sum(parameter.numel() for parameter in self.module.parameters()),
+            seed=self.loop.seed,
+            epochs=self.loop.epochs,
+            seconds=seconds,
+            validation=validation,
+            test=test,
+        )
+
+    def _identity(self) -> dict[str, object]:
+        return {
+            **self.data,
+            "labels": self.labels,
+            **asdict(self.module.config),
+            **asdict(self.loop),
+            "preprocessing": asdict(self.preprocessing),
+        }
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training reached: `validation` chose the kept weights, `test` was looked at once, at the end; None where
+    there is nothing to test on. `seconds` include those before a training was resumed."""
+
+    checkpoint: Path
+    parameters: int
+    seed: int
+    epochs: int
+    seconds: float
+    validation: LocalizationScore
+    test: LocalizationScore | None

@@ -1,0 +1,376 @@
+"""Whatever is wrong with a data set is reported by file and line, counted, and left out; nothing else is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxplain.data import open_dataset
+from onnxplain.errors import OnnxplainError
+from tests.data.written import COCO, CSV, FORMATS, VOC_A, VOC_B, Files, paint, write
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "ha">\n<!ENTITY c "&b;&b;">]>\n<annotation><filename>&c;</filename></annotation>'
+CROWD = '{"id": 5, "image_id": 9, "category_id": 17, "bbox": [0, 0, 4, 4], "iscrowd": 1},'
+
+WSOL = FORMATS["wsol"]
+YOLO = FORMATS["yolo"]
+
+
+def edit(content: object, old: str, new: str) -> str:
+    assert isinstance(content, str) and old in content
+    return content.replace(old, new, 1)
+
+
+# Format, files that replace those of the format, and the problems: file, line, message.
+CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
+    "voc: missing image": ("voc", {"c.xml": edit(VOC_B, "b.png", "c.png")}, [("c.xml", 3, "no image 'c.png' in")]),
+    "voc: box outside": (
+        "voc",
+        {"a.xml": edit(VOC_A, "<xmax>20<", "<xmax>41<")},
+        [("a.xml", 5, "box 4 8 41 24, expected it inside the image of 40 × 32")],
+    ),
+    "voc: box without area": (
+        "voc",
+        {"a.xml": edit(VOC_A, "<xmax>20<", "<xmax>4<")},
+        [("a.xml", 5, "x1 < x2")],
+    ),
+    "voc: counted from zero": (
+        "voc",
+        {"a.xml": edit(VOC_A, "<xmin>1<", "<xmin>0<")},
+        [("a.xml", 6, "voc_origin=0")],
+    ),
+    "voc: no number": ("voc", {"a.xml": edit(VOC_A, "<xmin>5<", "<xmin>five<")}, [("a.xml", 5, "'five', expected a")]),
+    "voc: not finite": ("voc", {"a.xml": edit(VOC_A, "<xmin>5<", "<xmin>nan<")}, [("a.xml", 5, "'nan'")]),
+    "voc: no corner": ("voc", {"a.xml": edit(VOC_A, "<xmin>5</xmin>", "")}, [("a.xml", 5, "no <xmin>")]),
+    "voc: no box": (
+        "voc",
+        {"b.xml": edit(VOC_B, "<bndbox>", "<x/><!-- ").replace("</bndbox>", " -->", 1)},
+        [("b.xml", 4, "no <bndbox>")],
+    ),
+    "voc: no name": ("voc", {"a.xml": edit(VOC_A, "<name>cat</name>", "")}, [("a.xml", 5, "without <name>")]),
+    "voc: no object": (
+        "voc",
+        {"c.xml": "<annotation><filename>c.png</filename></annotation>"},
+        [("c.xml", 1, "no <object>")],
+    ),
+    "voc: the image twice, spelled otherwise": (
+        "voc",
+        {"c.xml": edit(VOC_B, "b.png", "b")},
+        [("c.xml", 3, "annotated in .*b.xml already")],
+    ),
+    "voc: the image twice": ("voc", {"c.xml": VOC_B}, [("c.xml", 3, "'b.png' is annotated in b.xml already")]),
+    "voc: the object twice": (
+        "voc",
+        {"b.xml": edit(VOC_B, "</annotation>", VOC_B.splitlines()[3] + "</annotation>")},
+        [("b.xml", 6, "the same 'cat' again")],
+    ),
+    "voc: another size": (
+        "voc",
+        {"a.xml": edit(VOC_A, "<width>40<", "<width>41<")},
+        [("a.xml", 3, "40 × 32 .*, expected 41 × 32")],
+    ),
+    "voc: size in words": ("voc", {"c.xml": edit(VOC_A, "<width>40<", "<width>wide<")}, [("c.xml", 4, "'wide'")]),
+    "voc: not XML": ("voc", {"c.xml": "a.png,cat,1,2,3,4\n"}, [("c.xml", 1, "no XML")]),
+    "voc: XML cut off": ("voc", {"c.xml": VOC_A[:200]}, [("c.xml", 5, "no XML")]),
+    "voc: unknown encoding": (
+        "voc",
+        {"c.xml": '<?xml version="1.0" encoding="cat-8"?>\n<annotation/>'},
+        [("c.xml", 1, "decoded")],
+    ),
+    "voc: other XML": ("voc", {"c.xml": "<svg/>"}, [("c.xml", 1, "<svg>, expected the <annotation>")]),
+    "voc: entity bomb": ("voc", {"c.xml": BOMB}, [("c.xml", 1, "document type")]),
+    "voc: empty file": ("voc", {"c.xml": ""}, [("c.xml", None, "empty file")]),
+    "voc: no image at that name": (
+        "voc",
+        {"images/c.png": "text", "c.xml": edit(VOC_B, "b.png", "c.png")},
+        [("c.xml", 3, "c.png: found no image .4 bytes")],
+    ),
+    "voc: empty image": (
+        "voc",
+        {"images/c.png": "", "c.xml": edit(VOC_B, "b.png", "c.png")},
+        [("c.xml", 3, "c.png: found no image .0 bytes")],
+    ),
+    "voc: impossible name": (
+        "voc",
+        {"c.xml": edit(VOC_B, "b.png", "x" * 300 + ".png")},
+        [("c.xml", 3, "no image 'xxx")],
+    ),
+    "coco: unknown category": (
+        "coco",
+        {"instances.json": edit(COCO, '"category_id": 18', '"category_id": 19')},
+        [("instances.json", None, r"annotations\[1\]: found category_id 19")],
+    ),
+    "coco: unknown image": (
+        "coco",
+        {"instances.json": edit(COCO, '"image_id": 7, "category_id": 18', '"image_id": 8, "category_id": 18')},
+        [("instances.json", None, r"annotations\[1\]: found image_id 8")],
+    ),
+    "coco: crowd": (
+        "coco",
+        {"instances.json": edit(COCO, '{"id": 1,', CROWD + '{"id": 1,')},
+        [("instances.json", None, r"annotations\[0\]: found a crowd of 'cat'")],
+    ),
+    "coco: negative side": (
+        "coco",
+        {"instances.json": edit(COCO, "[4, 8, 16, 16]", "[4, 8, -2, 16]")},
+        [("instances.json", None, r"annotations\[0\]: .*x1 < x2")],
+    ),
+    "coco: no box": (
+        "coco",
+        {"instances.json": edit(COCO, "[4, 8, 16, 16]", '[4, 8, "16", 16]')},
+        [("instances.json", None, r"annotations\[0\]: found bbox .* expected four numbers")],
+    ),
+    "coco: not finite": (
+        "coco",
+        {"instances.json": edit(COCO, "[4, 8, 16, 16]", f"[4, 8, 1{'0' * 400}, NaN]")},
+        [("instances.json", None, r"annotations\[0\]: found bbox .* expected four numbers")],
+    ),
+    "coco: the class twice": (
+        "coco",
+        {
+            "instances.json": edit(
+                COCO, '{"id": 17, "name": "cat"}', '{"id": 17, "name": "cat"}, {"id": 1, "name": "cat"}'
+            )
+        },
+        [("instances.json", None, r"categories\[2\]: .* again")],
+    ),
+    "coco: the image twice": (
+        "coco",
+        {
+            "instances.json": edit(COCO, '"images": [', '"images": [{"id": 1, "file_name": "b.png"},')
+            .replace('"id": 9,', '"id": 1,', 1)
+            .replace('"image_id": 9', '"image_id": 1')
+        },
+        [("instances.json", None, r"images\[2\]: .* again")],
+    ),
+    "coco: image without annotation": (
+        "coco",
+        {"instances.json": edit(COCO, '"images": [', '"images": [{"id": 1, "file_name": "c.png"},')},
+        [
+            ("instances.json", None, r"images\[0\]: image 'c.png' has no annotation"),
+        ],
+    ),
+    "coco: entries of other types": (
+        "coco",
+        {"instances.json": edit(COCO, '"annotations": [', '"annotations": [3, {"image_id": [1]},')},
+        [
+            ("instances.json", None, r"annotations\[0\]: found int"),
+            ("instances.json", None, r"annotations\[1\]: found image_id \[1\]"),
+        ],
+    ),
+    "csv: no number": ("csv", {"boxes.csv": edit(CSV, "8,20", "x,20")}, [("boxes.csv", 2, "'x', expected a number")]),
+    "csv: too few columns": (
+        "csv",
+        {"boxes.csv": CSV + "b.png,cat,1,2\n"},
+        [("boxes.csv", 6, "4 columns, expected 8")],
+    ),
+    "csv: empty label": ("csv", {"boxes.csv": edit(CSV, "png,cat", "png,")}, [("boxes.csv", 2, "empty file or label")]),
+    "csv: sizes disagree": ("csv", {"boxes.csv": edit(CSV, "dog,40", "dog,41")}, [("boxes.csv", 3, "another size")]),
+    "csv: the row twice": ("csv", {"boxes.csv": CSV + CSV.splitlines()[1]}, [("boxes.csv", 6, "the same 'cat' again")]),
+    "csv: outside, the file twice": (
+        "csv",
+        {"boxes.csv": CSV + "a.png,cat,40,32,-1,0,5,5\na.png,cat,40,32,0,0,5,33\n"},
+        [("boxes.csv", 6, "inside"), ("boxes.csv", 7, "inside")],
+    ),
+    "yolo: class out of range": (
+        "yolo",
+        {"labels/b.txt": "2 .5 .5 .1 .1\n0 .5 .5 .1 .1"},
+        [("labels/b.txt", 1, "class 2, .* 0 to 1")],
+    ),
+    "yolo: class with a fraction": (
+        "yolo",
+        {"labels/b.txt": "0.5 .5 .5 .1 .1\n0 .5 .5 .1 .1"},
+        [("labels/b.txt", 1, "class 0.5")],
+    ),
+    "yolo: a confidence behind": (
+        "yolo",
+        {"labels/b.txt": "0 .5 .5 .1 .1\n0 .5 .5 .2 .2 .9"},
+        [("labels/b.txt", 2, "6 numbers")],
+    ),
+    "yolo: pixels": (
+        "yolo",
+        {"labels/b.txt": "0 .5 .5 .1 .1\n0 8 9 3 3"},
+        [("labels/b.txt", 2, "inside the image of 16 × 48")],
+    ),
+    "yolo: words": (
+        "yolo",
+        {"labels/b.txt": "0 .5 .5 .1 .1\nsee the other file please"},
+        [("labels/b.txt", 2, "'see'")],
+    ),
+    "yolo: empty file": ("yolo", {"labels/c.txt": ""}, [("labels/c.txt", None, "empty file")]),
+    "yolo: no text": ("yolo", {"labels/c.txt": b"0 0 0 1 1\n\xff\xfe"}, [("labels/c.txt", 2, "UTF-8")]),
+    "yolo: two images": (
+        "yolo",
+        {"images/b.jpg": "", "labels/c.txt": "0 .5 .5 1 1"},
+        [("labels/b.txt", None, "b.jpg and b.png"), ("labels/c.txt", None, "no image 'c'")],
+    ),
+    "yolo: the class twice": (
+        "yolo",
+        {"data.yaml": "names: [cat, dog, cat]", "labels/b.txt": "0 .5 .5 1 1\n2 .5 .5 1 1"},
+        [("data.yaml", None, r"names\[2\]: .* 'cat' again"), ("labels/b.txt", 2, "class 2, whose name stands twice")],
+    ),
+    "wsol: unlisted": (
+        "wsol",
+        {"class_labels.txt": "c.png,1\n" + str(WSOL["class_labels.txt"])},
+        [("class_labels.txt", 1, "'c.png', expected one that image_ids.txt lists")],
+    ),
+    "wsol: listed twice": (
+        "wsol",
+        {"image_ids.txt": "a.png\nb.png\na.png\n"},
+        [("image_ids.txt", 3, "in line 1 already")],
+    ),
+    "wsol: no class": ("wsol", {"image_ids.txt": "c.png\na.png\nb.png\n"}, [("image_ids.txt", 1, "no class")]),
+    "wsol: two classes": (
+        "wsol",
+        {"class_labels.txt": str(WSOL["class_labels.txt"]) + "a.png,4"},
+        [("class_labels.txt", 3, "class 3 above")],
+    ),
+    "wsol: class in words": (
+        "wsol",
+        {"class_labels.txt": str(WSOL["class_labels.txt"]) + "a.png,cat"},
+        [("class_labels.txt", 3, "'cat'")],
+    ),
+    "wsol: masks": (
+        "wsol",
+        {"localization.txt": "a.png,masks/a.png,\n"},
+        [("localization.txt", 1, "masks, expected boxes")],
+    ),
+    "wsol: outside by one": (
+        "wsol",
+        {"localization.txt": "a.png,4,8,40,23\nb.png,2,3,9,26"},
+        [("localization.txt", 1, "inside")],
+    ),
+    "wsol: too few": (
+        "wsol",
+        {"localization.txt": "a.png,4\nb.png,2,3,9,26"},
+        [("localization.txt", 1, "2 columns, expected 5")],
+    ),
+    "wsol: sizes": (
+        "wsol",
+        {"image_sizes.txt": "a.png,x,3\nb.png,17,48"},
+        [("image_sizes.txt", 1, "'x'"), ("image_ids.txt", 2, "expected 17 × 48")],
+    ),
+    "image-folder: strays": (
+        "image-folder",
+        {"cat/1.png": "", "dog/notes.md": "", "readme.md": "", "empty/notes": "x"},
+        [
+            ("readme.md", None, "beside the class folders"),
+            ("dog/notes.md", None, "no image"),
+            ("empty/notes", None, "no image"),
+            ("empty", None, "in this class folder"),
+            ("cat/1.png", None, "0 bytes"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_problem_is_reported_by_file_and_line_and_left_out(case: str, tmp_path: Path) -> None:
+    name, changed, expected = CASES[case]
+    if name == "image-folder":
+        paint(tmp_path / "cat" / "2.png")
+        paint(tmp_path / "dog" / "3.png")
+        folder = tmp_path
+        for path, content in changed.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text(str(content))
+    else:
+        folder = write(tmp_path, {**FORMATS[name], **changed})
+    dataset = open_dataset(folder, format=name)
+
+    found = [(problem.path.relative_to(folder).as_posix(), problem.line) for problem in dataset.problems]
+    assert found == [(path, line) for path, line, _ in expected]
+    for problem, (path, line, message) in zip(dataset.problems, expected, strict=True):
+        assert re.search(message, problem.message), problem.message
+        assert "\n" not in f"{problem}"
+        assert f"{problem}".startswith(f"{folder / path}:" + (f"{line}: " if line else " "))
+    assert dataset.skipped == len(expected)
+    assert len(dataset.records) > 0
+    with pytest.raises(OnnxplainError) as raised:
+        open_dataset(folder, format=name, strict=True)
+    assert f"{raised.value}" == f"{dataset.problems[0]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "message"),
+    [
+        ("coco", "instances.json", "[1, 2]", "a JSON list, expected a COCO file"),
+        ("coco", "instances.json", '{"images": [], "categories": []}', "no list 'annotations'"),
+        ("coco", "instances.json", '{"images": [\n  7\n', "instances.json:3: found no JSON"),
+        ("coco", "instances.json", "<annotation/>", "json:1: found no JSON"),
+        ("coco", "instances.json", "[" * 100_000, "beyond all measure"),
+        ("coco", "instances.json", "1" * 10_000, "beyond all measure"),
+        ("coco", "instances.json", '{"images": [], "annotations": [], "categories": []}', "no usable image"),
+        (
+            "csv",
+            "boxes.csv",
+            "<annotation>\n</annotation>",
+            "csv:1: found '<annotation>', expected columns file, label",
+        ),
+        ("csv", "boxes.csv", "file;label;xmin\na;b;1", "expected columns file, label"),
+        ("csv", "boxes.csv", "a.png,1,2,3,4,cat", "expected columns"),
+        ("csv", "boxes.csv", "file,filename,label,xmin,ymin,xmax,ymax", "two columns for 'file'"),
+        ("csv", "boxes.csv", "file,label,xmin,ymin,xmax,ymax\n", "no usable image .0 problems"),
+        ("csv", "boxes.csv", ",,\n", "empty rows"),
+        ("csv", "boxes.csv", 'file,label,xmin,ymin,xmax,ymax\na,"b', "csv:2: found no CSV"),
+        ("csv", "boxes.csv", b"\x89PNG\r\n\x1a\n", "UTF-8"),
+        ("csv", "boxes.csv", CSV.replace(".png", ".gif"), r"no usable image .2 problems, the first: .*csv:2: found no"),
+        ("voc", "a.xml", "<svg/>", "no usable image .1 problems, the first"),
+        ("yolo", "data.yaml", "names: [cat\nnc: 2", "data.yaml:2: found no YAML"),
+        ("yolo", "data.yaml", "nc: 2", "no usable list of classes"),
+        ("yolo", "data.yaml", "names: [yes, no]", "quote yes, no"),
+        ("yolo", "data.yaml", "names: {0: cat, 2: dog}", "no usable list"),
+        ("yolo", "classes.txt", "cat\n\ndog", "classes.txt:2: found an empty line"),
+        ("yolo", "labels/a.txt", "0 1 1 1 1", "neither data.yaml nor classes.txt"),
+        ("wsol", "image_ids.txt", "a.png", "class_labels.txt: cannot be read"),
+    ],
+)
+def test_a_file_of_which_nothing_is_usable_is_one_clear_error(
+    name: str, file: str, content: str | bytes, message: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, {file: content})
+    if name == "voc":
+        (folder / "images" / "a.png").unlink()
+    with pytest.raises(OnnxplainError, match=message) as raised:
+        open_dataset(folder, format=name)
+    assert "\n" not in f"{raised.value}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_damage_of_a_file_makes_a_reader_stumble(name: str, tmp_path: Path) -> None:
+    """Cut off, bytes replaced, words replaced: usable in part, or one line of error."""
+    rng = np.random.default_rng(0)
+    folder = write(tmp_path, FORMATS[name])
+    for file, content in FORMATS[name].items():
+        whole = str(content).encode()
+        words = sorted(set(re.findall(rb"[\w.]+", whole)))
+        for _ in range(40):
+            damaged = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+            old, new = rng.choice(len(words), 2)
+            (folder / file).write_bytes(bytes(damaged).replace(words[old], words[new]))
+            try:
+                dataset = open_dataset(folder, format=name)
+            except OnnxplainError as error:
+                assert "\n" not in f"{error}"
+            else:
+                assert all("\n" not in f"{problem}" for problem in dataset.problems)
+        (folder / file).write_bytes(whole)
+
+
+def test_labels_outside_the_given_classes_are_problems(tmp_path: Path) -> None:
+    dataset = open_dataset(write(tmp_path, FORMATS["csv"]), labels=["cat", "cow"])
+
+    assert [(problem.line, "label 'dog'" in problem.message) for problem in dataset.problems] == [(3, True)]
+    assert dataset.labels == ("cat", "cow")
+    assert {record.label for record in dataset.records} == {"cat"}
+
+
+def test_without_pyyaml_a_data_yaml_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+
+    with pytest.raises(OnnxplainError, match=r"onnxplain\[train\]"):
+        open_dataset(write(tmp_path, YOLO))
