@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from onnxplain.cli.export_report import NO_TAIL_HELP, print_report
-from onnxplain.cli.extras import needs_extra
+from onnxplain.cli.extras import require_modules
 from onnxplain.cli.labels import read_labels
 from onnxplain.cli.model_options import labels_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
@@ -89,10 +89,7 @@ def export(
     Nothing is written unless outputs and gradients agree with PyTorch. Beside it OUT.tail.onnx is written, what lies
     behind the last layer: features in, logits out. Needs the extra `torch`.
     """
-    with needs_extra("torch"):
-        import onnxplain.exporters.torch_export
-        import onnxplain.training.checkpoint  # noqa: F401
-
+    require_modules("torch", "onnxplain.exporters.torch_export", "onnxplain.training.checkpoint")
     labels = () if labels_file is None else read_labels(labels_file)
     if stated.layout == "nhwc":
         raise OnnxplainError("layout: found nhwc, expected nchw: PyTorch modules take [N, C, H, W]")

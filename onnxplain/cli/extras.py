@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Literal
 
 from onnxplain.errors import OnnxplainError
+
+Extra = Literal["export", "torch", "train"]
 
 _PACKAGES: dict[str, str] = {
     "onnx": "export",
@@ -21,7 +24,7 @@ _ORDER = ("export", "torch", "train")
 
 
 @contextmanager
-def needs_extra(extra: Literal["export", "torch", "train"]) -> Iterator[None]:
+def needs_extra(extra: Extra) -> Iterator[None]:
     """Around imports: where a package of the extra, or of one inside it, is missing, OnnxplainError names it."""
     try:
         yield
@@ -32,3 +35,10 @@ def needs_extra(extra: Literal["export", "torch", "train"]) -> Iterator[None]:
         raise OnnxplainError(
             f'{package}: not installed, this command needs it: run pip install "onnxplain[{extra}]"'
         ) from error
+
+
+def require_modules(extra: Extra, *modules: str) -> None:
+    """Import modules now, so that a missing package is named before the work begins and not in its midst."""
+    with needs_extra(extra):
+        for module in modules:
+            import_module(module)

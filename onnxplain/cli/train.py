@@ -10,7 +10,7 @@ import click
 
 from onnxplain.cli.export import export_checkpoint
 from onnxplain.cli.export_report import print_report
-from onnxplain.cli.extras import needs_extra
+from onnxplain.cli.extras import needs_extra, require_modules
 from onnxplain.cli.progress import Bar, progress_bar
 from onnxplain.cli.training_options import training_options
 from onnxplain.errors import OnnxplainError
@@ -67,8 +67,7 @@ def train(
     wants_onnx = output.suffix.lower() == ".onnx"
     checkpoint = output.with_suffix(".pt") if wants_onnx else output
     if wants_onnx:
-        with needs_extra("train"):  # now rather than after the training
-            import onnxplain.exporters.torch_export  # noqa: F401
+        require_modules("train", "onnxplain.exporters.torch_export")
     if dataset == DIGITS:
         if images or lists or strict or not (flip and augment):
             raise click.UsageError("--images, --split, --strict, --no-flip and --no-augment are for photos, not digits")
@@ -95,10 +94,8 @@ def train(
 
 
 def _prepare_digits(chosen: dict[str, Any], images_per_epoch: int | None) -> Training:
+    require_modules("train", "skimage", "sklearn")
     with needs_extra("train"):
-        import skimage  # noqa: F401
-        import sklearn  # noqa: F401
-
         from onnxplain.training.digits import DIGITS_OPTIONS, IMAGES_PER_EPOCH, digits_training
 
     options = replace(DIGITS_OPTIONS, **chosen)

@@ -156,7 +156,7 @@ def test_slices_and_negative_indices_follow_sequences() -> None:
 )
 def test_bad_arguments_are_refused(draw: object, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
-        draw()  # type: ignore[operator]
+        draw()
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_a_missing_extra_is_named(module: str, load: object, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(OnnxplainError, match=r"onnxplain\[train\]"):
-        load()  # type: ignore[operator]
+        load()

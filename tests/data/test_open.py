@@ -116,7 +116,7 @@ def test_parts_of_a_data_set(layout: str, split: Any, stems: str, tmp_path: Path
         write(tmp_path, {}, images="valid/images")
     dataset = open_dataset(tmp_path, split=split, strict=True)
 
-    assert "".join(sorted({Path(record.image).stem for record in dataset.records})) == stems  # type: ignore[arg-type]
+    assert "".join(sorted({Path(record.image).stem for record in dataset.records})) == stems
     with pytest.raises(OnnxplainError, match="found the parts train, validation, expected 'test'"):
         open_dataset(tmp_path, split="test")
 

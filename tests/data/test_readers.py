@@ -13,10 +13,7 @@ WITH_LABELS = ("voc", "coco", "yolo", "csv")
 
 def boxes_of(dataset: DataSet) -> dict[tuple[str, str], list[list[float]]]:
     assert len({record.name for record in dataset.records}) == len(dataset.records)
-    return {
-        (Path(record.image).stem, record.label): record.boxes_xyxy.tolist()  # type: ignore[arg-type]
-        for record in dataset.records
-    }
+    return {(Path(record.image).stem, record.label): record.boxes_xyxy.tolist() for record in dataset.records}
 
 
 @pytest.mark.parametrize("name", WITH_LABELS)

@@ -35,7 +35,7 @@ def test_record_of_a_path_is_read_when_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("empty", [np.empty((0, 4)), np.empty(0), []])
 def test_record_without_boxes_has_an_empty_array_of_four_columns(empty: object) -> None:
-    assert Record(PIXELS, "cat", empty).boxes_xyxy.shape == (0, 4)  # type: ignore[arg-type]
+    assert Record(PIXELS, "cat", empty).boxes_xyxy.shape == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def make(counts: dict[str, int], both: int = 0) -> DataSet:
 
 
 def images(dataset: DataSet) -> set[Path]:
-    return {record.image for record in dataset.records}  # type: ignore[misc]
+    return {record.image for record in dataset.records}
 
 
 @pytest.mark.parametrize("shares", [(0.8, 0.2), (0.5, 0.5), (0.7, 0.1, 0.2)])

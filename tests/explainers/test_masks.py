@@ -53,4 +53,4 @@ def test_weighted_sum_is_the_sum_of_weighted_masks(pixels: tuple[slice, slice]) 
 )
 def test_parameters_out_of_range_are_refused(options: dict[str, float], word: str) -> None:
     with pytest.raises(OnnxplainError, match=f"^{word}: found .* expected"):
-        MaskGeometry((8, 8), **options)  # type: ignore[arg-type]
+        MaskGeometry((8, 8), **options)

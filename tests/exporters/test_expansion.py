@@ -60,7 +60,7 @@ def with_reference(node: onnx.NodeProto, attribute: str, outer: str, kind: int) 
 
 def autograd(function: object) -> np.ndarray:
     x = torch.tensor(X, requires_grad=True)
-    (gradient,) = torch.autograd.grad(function(x), x, torch.ones(X.shape))  # type: ignore[operator]
+    (gradient,) = torch.autograd.grad(function(x), x, torch.ones(X.shape))
     return gradient.numpy()
 
 

@@ -38,7 +38,7 @@ class Subject:
 
 
 def subject(layer: str = "early", **options: bool) -> Subject:
-    plain = plain_model(**options)  # type: ignore[arg-type]
+    plain = plain_model(**options)
     request = Request(layers=[layer], box="box" if options.get("box") else None)
     return Subject(plain, build(prepare(plain), request))
 
@@ -222,7 +222,7 @@ class TestImageBatch:
 
 def _spec(layout: str) -> ModelSpec:
     spec = subject().built.spec
-    return replace(spec, input=replace(spec.input, layout=layout))  # type: ignore[arg-type]
+    return replace(spec, input=replace(spec.input, layout=layout))
 
 
 def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

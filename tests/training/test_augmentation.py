@@ -100,4 +100,4 @@ def test_colours_change_within_their_range_and_nothing_else() -> None:
 )
 def test_ranges_that_are_none_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(OnnxplainError, match="expected 0 < zoom"):
-        Augmentation(**arguments)  # type: ignore[arg-type]
+        Augmentation(**arguments)

@@ -54,7 +54,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(
     before = path.read_bytes()
 
     def full_disk(tree: object, stream: object) -> None:
-        stream.write(b"half")  # type: ignore[attr-defined]
+        stream.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)

@@ -77,4 +77,4 @@ def test_building_leaves_the_global_random_state_alone_and_depends_on_the_seed()
 )
 def test_impossible_sizes_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
-        LocalizerConfig(**{"classes": 10, **arguments})  # type: ignore[arg-type]
+        LocalizerConfig(**{"classes": 10, **arguments})

@@ -153,7 +153,7 @@ def test_a_training_that_goes_on_from_a_state_ends_like_one_that_never_stopped(s
 
     def train(resume: LoopState | None = None, stop_after: int | None = None) -> tuple[Localizer, list[float]]:
         module = build_digits_localizer()
-        module.features.append(torch.nn.Dropout(0.5))  # type: ignore[operator]
+        module.features.append(torch.nn.Dropout(0.5))
         kept: list[float] = []
         qualities = [0.3, 0.1, 0.4][0 if resume is None else len(resume.scores) :]
 

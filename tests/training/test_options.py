@@ -25,7 +25,7 @@ from onnxplain.training.options import TrainingOptions
 )
 def test_what_cannot_be_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
-        TrainingOptions(**arguments)  # type: ignore[arg-type]
+        TrainingOptions(**arguments)
 
 
 def test_labels_alone_have_no_box_head() -> None:

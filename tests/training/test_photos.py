@@ -30,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 def batches(photos: Photos, epoch: int = 0, **changes: object) -> list[object]:
     options = {"seed": 0, "augmentation": None, "with_boxes": True, **changes}
-    return list(photo_batches(photos, epoch, 3, SMALL_PREPROCESSING, **options))  # type: ignore[arg-type]
+    return list(photo_batches(photos, epoch, 3, SMALL_PREPROCESSING, **options))
 
 
 def test_training_sees_the_pixels_that_the_engine_makes(photos: Photos) -> None:
@@ -97,12 +97,12 @@ def test_damaged_images_are_left_out_and_said(tmp_path: Path) -> None:
     whole = (tmp_path / "01.png").read_bytes()
     (tmp_path / "01.png").write_bytes(whole[: len(whole) // 2])
     problems: list[object] = []
-    photos = read_photos(open_dataset(source), SIZE_HW, problems)  # type: ignore[arg-type]
+    photos = read_photos(open_dataset(source), SIZE_HW, problems)
 
     assert [record.name for record in photos.records] == ["00", "02", "03"]
     assert photos.pixels_nhwc is not None
     assert photos.pixels_nhwc.shape == (3, *SIZE_HW, 3)
-    assert [Path(problem.path).name for problem in problems] == ["01.png"]  # type: ignore[attr-defined]
+    assert [Path(problem.path).name for problem in problems] == ["01.png"]
     with pytest.raises(ProblemError, match=r"01\.png"):
         read_photos(open_dataset(source), SIZE_HW, [], strict=True)
 
@@ -136,8 +136,8 @@ def test_an_image_of_several_boxes_scores_its_nearest(tmp_path: Path) -> None:
     module = build_localizer(LocalizerConfig(2, SIZE_HW, (4, 4), box_channels=2), seed=0)
     (x1, y1, x2, y2) = photos.boxes_xyxy[0][1]
     with torch.no_grad():
-        module.box[2].weight.zero_()  # type: ignore[index, union-attr]
-        module.box[2].bias.copy_(torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]))  # type: ignore[index, union-attr]
+        module.box[2].weight.zero_()
+        module.box[2].bias.copy_(torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]))
     first = Photos(
         photos.records[:1], photos.labels, photos.classes[:1], photos.boxes_xyxy[:1], SIZE_HW, photos.pixels_nhwc
     )

@@ -145,6 +145,16 @@ def require_gradients(activations: Activations) -> FloatArray:
     return activations.gradients
 
 
+def require_class(explainer: ActivationMapExplainer, index: int, reason: str) -> int:
+    """The index of a class. Raises UnsupportedError, with the method's reason, for a box coordinate."""
+    if index >= explainer.engine.spec.classes:
+        raise UnsupportedError(
+            f"{explainer.name}: found target {explainer.engine.target_name(index)}, expected a class: {reason}; for a "
+            "box coordinate use grad-cam"
+        )
+    return index
+
+
 def _repeat(activations: Activations, targets: Sequence[int]) -> Activations:
     """One row of activations, without gradients, for several targets; nothing is copied."""
     predicted, rows, logits = int(activations.target[0]), len(targets), activations.logits

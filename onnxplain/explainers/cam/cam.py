@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_class, weighted_sum
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
@@ -39,13 +39,7 @@ class CAM(ActivationMapExplainer):
         object.__setattr__(self, "layer", head_layer)
 
     def _resolve_target(self, target: Target) -> int:
-        index = super()._resolve_target(target)
-        if index >= self.engine.spec.classes:
-            raise UnsupportedError(
-                f"cam: found target {self.engine.target_name(index)}, expected a class: the linear head's "
-                "weights belong to classes; for a box coordinate use grad-cam"
-            )
-        return index
+        return require_class(self, super()._resolve_target(target), "the linear head's weights belong to classes")
 
     def _weigh(self, activations: Activations) -> FloatArray:
         return weighted_sum(self.engine.cam_weights()[activations.target], activations.features)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.cam.activation_map import require_gradients
+from onnxplain.explainers.cam.activation_map import require_class, require_gradients
 from onnxplain.explainers.cam.grad_cam import GradCAM
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
@@ -57,13 +57,7 @@ class FinerCAM(GradCAM):
         return min(self.references, self.engine.spec.classes - 1)
 
     def _resolve_target(self, target: Target) -> int:
-        index = super()._resolve_target(target)
-        if index >= self.engine.spec.classes:
-            raise UnsupportedError(
-                f"finer-cam: found target {self.engine.target_name(index)}, expected a class, which others are like; "
-                "for a box coordinate use grad-cam"
-            )
-        return index
+        return require_class(self, super()._resolve_target(target), "it is compared with the classes most like it")
 
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.runtime.results import Activations
@@ -103,13 +103,3 @@ def probed(activations: Activations) -> ProbedActivations:
     """The activations with the answers that the base of these methods has added to them."""
     assert isinstance(activations, ProbedActivations)
     return activations
-
-
-def require_class(explainer: ActivationMapExplainer, index: int) -> int:
-    """The index of a class. Raises UnsupportedError for a box coordinate."""
-    if index >= explainer.engine.spec.classes:
-        raise UnsupportedError(
-            f"{explainer.name}: found target {explainer.engine.target_name(index)}, expected a class: the method looks "
-            "at class scores; for a box coordinate use grad-cam or ablation-cam"
-        )
-    return index

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.cam.probing import probed, require_class
+from onnxplain.explainers.cam.activation_map import require_class
+from onnxplain.explainers.cam.probing import probed
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
@@ -37,7 +38,7 @@ class ReciproCAM(TailProbingExplainer):
     name: ClassVar[str] = "recipro-cam"
 
     def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target))
+        return require_class(self, super()._resolve_target(target), "the method looks at class scores")
 
     def _count_changes(self, layer: LayerSpec) -> int:
         return layer.size_hw[0] * layer.size_hw[1]

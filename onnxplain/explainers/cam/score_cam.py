@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.activation_map import weighted_sum
-from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer, probed, require_class
+from onnxplain.explainers.cam.activation_map import require_class, weighted_sum
+from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer, probed
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.rise.black_box import View, open_black_box
 from onnxplain.explainers.rise.small_products import small_product
@@ -53,7 +53,7 @@ class ScoreCAM(ProbingExplainer):
                 raise OnnxplainError(f"{name}: found {least}, expected at least 1")
 
     def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target))
+        return require_class(self, super()._resolve_target(target), "the method looks at class scores")
 
     def _probe(self, image: ImageLike, activations: Activations) -> ProbedActivations:
         features = activations.features[0]
