@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format bench bench-gradients bench-rise bench-rise-cost bench-augmented clean
+.PHONY: help demo install test test-networks check format clean
+.PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -16,10 +17,10 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
-	@echo "make bench    measure what the gradient branches cost (minutes)"
-	@echo "make bench-gradients  compare that cost with PyTorch's (minutes)"
+	@echo "make bench    measure every case beside raw ONNX Runtime (8 minutes)"
+	@echo "make bench-peers  the same beside PyTorch and the other toolkits, each installed on first use (40 minutes)"
+	@echo "make bench-report  write docs/benchmarks.md, its pictures and the README's table from what was measured"
 	@echo "make bench-rise  compare RISE's estimators at equal numbers of evaluations (20 minutes)"
-	@echo "make bench-rise-cost  measure RISE's time and memory beside the model's own (minutes)"
 	@echo "make bench-augmented  measure what Augmented Grad-CAM costs beside the network (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
@@ -44,20 +45,22 @@ format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# An interrupted run goes on behind what it has measured; BENCH="--quick" only tries everything.
 bench: install
-	@$(BIN)/python -m benchmarks.overhead
+	@$(BIN)/python -m benchmarks run --tool onnxplain --tool floor $(BENCH)
 
-bench-gradients: install
-	@$(BIN)/python -m benchmarks.gradients
+bench-peers: install
+	@$(BIN)/python -m benchmarks peers --install
+	@$(BIN)/python -m benchmarks run $(BENCH)
+
+bench-report: install
+	@$(BIN)/python -m benchmarks report
 
 bench-rise: install
-	@$(BIN)/python -m benchmarks.rise_quality
-
-bench-rise-cost: install
-	@$(BIN)/python -m benchmarks.rise_cost
+	@$(BIN)/python -m benchmarks.studies.rise_quality
 
 bench-augmented: install
-	@$(BIN)/python -m benchmarks.augmented
+	@$(BIN)/python -m benchmarks.studies.augmented
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""What onnxplain costs, measured; nothing here is part of the package or of its tests."""
+"""onnxplain beside its floor and its peers, measured; nothing here is part of the package or timed by its tests."""

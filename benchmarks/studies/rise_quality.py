@@ -24,7 +24,7 @@ from onnxplain.contract import PRESETS
 from onnxplain.explainers import RISE
 from onnxplain.exporters import instrument
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ASSETS = ROOT.parent / "shared" / "assets"
 CACHE = ROOT / "runs" / "rise_quality"
 # The tables stand between these two lines of rise.md.

@@ -18,7 +18,7 @@ import numpy as np
 from onnxplain import Engine, load_image
 from onnxplain.explainers import AugmentedGradCAM, GradCAM, find_regions
 
-DATA = Path(__file__).parents[2] / "shared" / "assets" / "wsol"
+DATA = Path(__file__).parents[3] / "shared" / "assets" / "wsol"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
 TILE = 224
 MODES = ("mean", "max", "paper", "super-resolution")

@@ -1,6 +1,6 @@
 """One Grad-CAM, the mean and the maximum of 100, and their super-resolution, side by side.
 
-    python -m benchmarks.augmented_sheet MODEL.onnx IMAGE... [-o runs/augmented]
+    python -m benchmarks.studies.augmented_sheet MODEL.onnx IMAGE... [-o runs/augmented]
 
 writes a JPEG per image; MODEL is an instrumented classifier. With `--docs FILE` it draws the picture of the
 documentation instead: two of the demo's images with the shipped localizer, scikit-image's own photos with MODEL.
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from benchmarks.wsol import explain_all
+from benchmarks.studies.wsol import explain_all
 from onnxplain import Engine, load_image
 from onnxplain.demo import MODEL, read_samples
 from onnxplain.explainers import GradCAM

@@ -21,8 +21,8 @@ import onnxruntime as ort
 import torch
 from skimage import data
 
-from benchmarks.networks import ResNet50
-from benchmarks.wsol import compare_boxes
+from benchmarks.studies.networks import ResNet50
+from benchmarks.studies.wsol import compare_boxes
 from onnxplain import Engine
 from onnxplain.explainers import AugmentedGradCAM
 from onnxplain.explainers.augmented.augmentation import Augmentation

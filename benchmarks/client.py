@@ -1,0 +1,148 @@
+"""The harness's side of the protocol: one worker process, asked one thing at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parent
+WORKER = FOLDER / "worker.py"
+# A worker that is silent for longer is given up.
+PATIENCE_SECONDS = 900
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+
+
+class WorkerError(Exception):
+    """Why a worker gave no answer, in one line."""
+
+
+class Client:
+    """A tool in a process of its own; `with` ends the process.
+
+    `log` receives what the tool prints. Every call raises WorkerError where the tool refuses, fails, dies, or says
+    nothing for `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        log: Path,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.patience = patience
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=dict(environment),
+                text=True,
+                encoding="utf-8",
+            )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def hello(self) -> dict[str, str]:
+        """The versions of the packages that the tool is made of."""
+        versions: dict[str, str] = self.ask("hello")["versions"]
+        return versions
+
+    def prepare(self, case: Mapping[str, Any]) -> None:
+        self.ask("prepare", case=case)
+
+    def run(self, repeat: int = 1, **changes: int) -> float:
+        """Seconds of one call, the mean of `repeat`; `changes` are masks and seed from now on."""
+        seconds: float = self.ask("run", repeat=repeat, **changes)["seconds"]
+        return seconds
+
+    def answer(self, path: Path) -> tuple[np.ndarray, int | None]:
+        """The map of the last run, and the forward passes that it took, where the tool counts them."""
+        evaluations: int | None = self.ask("answer", path=str(path))["evaluations"]
+        return np.load(path), evaluations
+
+    def peak(self) -> int:
+        """The largest resident set of the process, in bytes."""
+        peak_rss_bytes: int = self.ask("peak")["peak_rss_bytes"]
+        return peak_rss_bytes
+
+    def ask(self, do: str, **fields: Any) -> dict[str, Any]:
+        """Send one request and wait for its reply."""
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
+            self._process.stdin.flush()
+            line = self._lines.get(timeout=self.patience)
+        except queue.Empty:
+            self.close()
+            raise WorkerError(f"no answer within {self.patience:.0f} s") from None
+        except OSError:
+            line = ""
+        if not line:
+            raise WorkerError(self._describe_death())
+        reply: dict[str, Any] = json.loads(line)
+        if not reply["ok"]:
+            raise WorkerError(reply["reason"])
+        return reply
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                # A request that the process no longer read.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        # The stream may be closed while it is read.
+        with contextlib.suppress(ValueError):
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put("")
+
+    def _describe_death(self) -> str:
+        status = self._process.wait()
+        lines = [line.strip() for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        cause = f"signal {-status}" if status < 0 else f"status {status}"
+        return f"the process ended with {cause}" + (f": {lines[-1]}" if lines else "")
+
+
+def worker_command(python: Path, peer: Path, *arguments: str | Path) -> list[str | Path]:
+    """How a peer's worker file is started with a Python."""
+    return [python, WORKER, peer, *arguments]
+
+
+def worker_environment(threads: int, own: bool) -> dict[str, str]:
+    """The environment of a worker: every thread pool of the same size, and asleep where it waits.
+
+    `own`: the tool is this project's, measured as it lies in this folder; a foreign one must not see it.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {name: str(threads) for name in THREAD_VARIABLES}
+    environment |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TF_NUM_INTEROP_THREADS": "1"}
+    environment |= {"CUDA_MODULE_LOADING": "LAZY", "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if own:
+        environment["PYTHONPATH"] = str(ROOT)
+    return environment

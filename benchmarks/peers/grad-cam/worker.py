@@ -1,0 +1,25 @@
+"""pytorch-grad-cam: GradCAM, whose maps come enlarged to the input and divided by their maximum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch_grad_cam import TorchGradCAM, over_photos
+from worker import serve
+
+
+class GradCAM(TorchGradCAM):
+    def build(self) -> None:
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+        from torch_model import tokens_to_grid
+
+        self.grad_cam = GradCAM(self.model, [self.layer], reshape_transform=tokens_to_grid)
+        self.target = ClassifierOutputTarget(self.case["target"])
+
+    def explain(self, batch: Any) -> np.ndarray:
+        return self.grad_cam(batch, [self.target] * len(batch))
+
+
+serve("grad-cam", packages=("torch", "grad-cam"), methods={"grad-cam": GradCAM, "throughput": over_photos(GradCAM)})

@@ -1,0 +1,169 @@
+"""Equal quality: how many evaluations, and how long, until a tool's map is as near to its own limit as the goal says.
+
+A tool runs many times with the same number of masks and another seed each time. Its limit is the mean of its maps;
+tools draw masks differently and converge to different maps, so each is held against its own. The runs are divided
+into as many parts as there are trials; a trial's maps are those of its part, averaged one by one, its limit the mean
+of all the other runs. A map that is near enough after one run already is asked for again with fewer masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.agreement import correlate
+from benchmarks.bench import Bench, Outcome, open_all
+from benchmarks.case import Case, tool_folder
+from benchmarks.client import Client, WorkerError
+from benchmarks.rounds import measure_rounds
+
+GOAL = 0.98
+TRIALS = 3
+# Masks of the runs that are shorter than the case's.
+LADDER = (64, 128, 192, 256, 384, 512, 768)
+# The floor does the same thing every time.
+FLOOR_RUNS = 6
+
+# (evaluations, correlation with the limit), evaluations rising.
+Curve = list[tuple[float, float]]
+Shorter = Callable[[int, int], tuple[float, np.ndarray]]
+
+
+@dataclass
+class Runs:
+    """A tool's runs so far: evaluations, seconds and the map of each; the floor has no maps."""
+
+    client: Client
+    answer_path: Any
+    has_maps: bool
+    evaluations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    maps: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, masks: int, seed: int) -> float:
+        """One run more; its seconds."""
+        evaluations, seconds, found = self.run(masks, seed)
+        self.evaluations.append(evaluations)
+        self.seconds.append(seconds)
+        if found is not None:
+            self.maps.append(found)
+        return seconds
+
+    def run(self, masks: int, seed: int) -> tuple[int, float, np.ndarray | None]:
+        reply = self.client.ask("run", repeat=1, masks=masks, seed=seed)
+        found = self.client.answer(self.answer_path)[0].squeeze() if self.has_maps else None
+        return reply["evaluations"], reply["seconds"], found
+
+    def shorter(self, masks: int, seed: int) -> tuple[float, np.ndarray]:
+        """Evaluations and map of a run that is not kept."""
+        evaluations, _, found = self.run(masks, seed)
+        assert found is not None
+        return float(evaluations), found
+
+
+def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
+    """All tools side by side, one run of each per round, with the round's number as its seed."""
+    assert case.masks is not None
+    with ExitStack() as stack:
+        clients = open_all(bench, case, outcomes, stack)
+        runs = {
+            tool: Runs(client, bench.answer_path(case, tool), has_maps=tool_folder(tool) != "floor")
+            for tool, client in clients.items()
+        }
+
+        def sample(tool: str, seed: int) -> float:
+            if not runs[tool].has_maps and seed >= FLOOR_RUNS:
+                return runs[tool].seconds[-1]
+            if seed == 0:
+                clients[tool].run(1, masks=min(LADDER[0], case.masks), seed=seed)
+            return runs[tool].add(case.masks, seed)
+
+        actions = {tool: lambda seed, tool=tool: sample(tool, seed) for tool in clients}
+        _, errors = measure_rounds(actions, case.rounds)
+        for outcome in outcomes:
+            if outcome.tool not in clients:
+                continue
+            try:
+                if outcome.tool in errors:
+                    raise WorkerError(errors[outcome.tool])
+                conclude(outcome, runs[outcome.tool])
+            except WorkerError as error:
+                outcome.fail(error)
+
+
+def conclude(outcome: Outcome, runs: Runs) -> None:
+    """Seconds and evaluations until the goal, one sample per trial that got there."""
+    if not runs.has_maps:
+        outcome.samples, outcome.evaluations = runs.seconds, float(np.median(runs.evaluations))
+        return
+    seconds_per_evaluation = sum(runs.seconds) / sum(runs.evaluations)
+    curves, limits = follow_trials(np.stack(runs.maps), np.array(runs.evaluations), runs.shorter)
+    found = [evaluations_until(GOAL, curve) for curve in curves]
+    reached = [evaluations for evaluations in found if evaluations is not None]
+    outcome.samples = [evaluations * seconds_per_evaluation for evaluations in reached]
+    outcome.evaluations = float(np.median(reached)) if reached else None
+    outcome.map = np.mean(runs.maps, axis=0)
+    points = sorted({evaluations for curve in curves for evaluations, _ in curve})
+    outcome.quality = {
+        "goal": GOAL,
+        "seeds": len(curves),
+        "reached": len(reached),
+        "limit_evaluations": min(limits),
+        "seconds_per_evaluation": seconds_per_evaluation,
+        "correlations": {
+            f"{point:.0f}": float(np.mean([value for curve in curves for at, value in curve if at == point]))
+            for point in points
+        },
+        "precision": "bfloat16" if outcome.tool.endswith("@bf16") else "float32",
+    }
+
+
+def follow_trials(maps: np.ndarray, evaluations: np.ndarray, shorter: Shorter) -> tuple[list[Curve], list[int]]:
+    """The curve of each trial, and the evaluations behind its limit; `maps` (runs, h, w), `evaluations` (runs,)."""
+    curves, limits = [], []
+    runs = np.arange(len(maps))
+    for part in np.array_split(runs, min(TRIALS, len(runs))):
+        others = np.setdiff1d(runs, part)
+        limit = maps[others].mean(axis=0)
+        curve = average_one_by_one(maps[part], evaluations[part], limit)
+        if curve[0][1] >= GOAL:
+            curve = climb(shorter, int(part[0]), limit, curve[0])
+        curves.append(curve)
+        limits.append(int(evaluations[others].sum()))
+    return curves, limits
+
+
+def average_one_by_one(maps: np.ndarray, evaluations: np.ndarray, limit: np.ndarray) -> Curve:
+    """Of the first map, the mean of two, and so on."""
+    means = np.cumsum(maps, axis=0) / np.arange(1, len(maps) + 1)[:, None, None]
+    return [(float(count), correlate(mean, limit)) for count, mean in zip(np.cumsum(evaluations), means, strict=True)]
+
+
+def climb(shorter: Shorter, seed: int, limit: np.ndarray, last: tuple[float, float]) -> Curve:
+    """Of single runs with ever more masks, until the goal is reached; at the `last` point it is."""
+    curve: Curve = []
+    for masks in LADDER:
+        if masks >= last[0]:
+            break
+        evaluations, found = shorter(masks, seed)
+        curve.append((evaluations, correlate(found, limit)))
+        if curve[-1][1] >= GOAL:
+            return curve
+    return [*curve, last]
+
+
+def evaluations_until(goal: float, curve: Curve) -> float | None:
+    """Where the curve first reaches the goal, between two points straight in log(evaluations); None: nowhere."""
+    for position, (evaluations, value) in enumerate(curve):
+        if value < goal:
+            continue
+        if position == 0:
+            return evaluations
+        before, below = curve[position - 1]
+        share = (goal - below) / (value - below)
+        return float(before * (evaluations / before) ** share)
+    return None

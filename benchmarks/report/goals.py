@@ -1,0 +1,78 @@
+"""What was to be reached, one row each, and whether it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.report.measurement import OURS, Results
+from benchmarks.report.ratio import Ratio, unpaired_ratio
+
+TORCH_TOOLS = ("torchcam", "captum", "grad-cam")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound of what we take over what `tool` takes ("at most"), or of the opposite ("at least").
+
+    `tool` stands in `other_case` where that is given: there are no pairs then.
+    """
+
+    name: str
+    case: str
+    tool: str
+    bound: Literal["at most", "at least"]
+    limit: float
+    other_case: str | None = None
+    ours: str = OURS
+
+    def measure(self, results: Results) -> Ratio | None:
+        """None where one of the two sides was not measured."""
+        if self.other_case is not None:
+            ours, theirs = results.find(self.case, self.ours), results.find(self.other_case, self.tool)
+            if ours is None or theirs is None or not ours.samples or not theirs.samples:
+                return None
+            return unpaired_ratio(ours.samples, theirs.samples)
+        sides = (self.ours, self.tool) if self.bound == "at most" else (self.tool, self.ours)
+        return results.compare(self.case, *sides)
+
+    def is_met(self, ratio: Ratio) -> bool:
+        """By the median; the interval stands beside it."""
+        return ratio.median <= self.limit if self.bound == "at most" else ratio.median >= self.limit
+
+
+GOALS = (
+    Goal("Grad-CAM, ResNet-50, batch 1", "grad-cam/resnet50/b1", "floor", "at most", 1.05),
+    Goal("Grad-CAM, ResNet-50, batch 1", "grad-cam/resnet50/b1", "torchcam", "at least", 1.8),
+    Goal("Grad-CAM, ResNet-50, batch 1", "grad-cam/resnet50/b1", "captum", "at least", 1.8),
+    Goal("Grad-CAM, ResNet-50, batch 1", "grad-cam/resnet50/b1", "grad-cam", "at least", 5),
+    Goal("RISE, equal masks, ResNet-50", "rise-masks/resnet50/256", "floor", "at most", 1.05),
+    Goal("RISE, equal masks, MobileNetV2", "rise-masks/mobilenetv2/1000", "floor", "at most", 1.05),
+    Goal("RISE, equal masks, MobileNetV2", "rise-masks/mobilenetv2/1000", "dianna", "at least", 1),
+    Goal("RISE, peak memory, 1,000 masks", "memory-masks/mobilenetv2/1000", "dianna", "at most", 0.25),
+    Goal("RISE, peak memory, 8,000 masks", "memory-masks/mobilenetv2/8000", "dianna", "at most", 0.1),
+    *(
+        Goal(f"RISE, equal quality, {name}", f"rise-quality/{model}", tool, "at least", factor)
+        for model, name in (("mobilenetv1", "MobileNetV1"), ("squeezenet", "SqueezeNet"))
+        for tool, factor in (
+            ("torch", 4),
+            ("dianna", 4),
+            ("xplique", 4),
+            ("openvino-xai", 4),
+            ("openvino-xai@bf16", 1),
+        )
+    ),
+    *(
+        Goal("Cold start to the first file", "cold-start/resnet50", tool, "at most", 0.25, ours="onnxplain@cli")
+        for tool in TORCH_TOOLS
+    ),
+    *(Goal("Installed size", "installed-size", tool, "at most", 0.5) for tool in TORCH_TOOLS),
+    Goal(
+        "Peak memory, 10,000 images over 100",
+        "memory-images/mobilenetv1/10000",
+        OURS,
+        "at most",
+        1.05,
+        other_case="memory-images/mobilenetv1/100",
+    ),
+)

@@ -1,0 +1,161 @@
+"""A group of cases as a table, with what could not be measured below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from benchmarks.report.cells import (
+    NOTHING,
+    wrap,
+    write_agreement,
+    write_quantity,
+    write_ratio,
+    write_spread,
+    write_table,
+)
+from benchmarks.report.measurement import FLOOR, OURS, Measurement, Results, tool_rank
+from benchmarks.report.ratio import spread
+
+
+@dataclass(frozen=True)
+class Group:
+    """What stands above a group's table, and whose figures the others are divided by."""
+
+    title: str
+    lead: str = ""
+    baselines: tuple[str, ...] = (OURS, FLOOR)
+
+
+GROUPS = {
+    "grad-cam": Group("Grad-CAM", "At the last convolution, or the last block's first normalisation in ViT-S."),
+    "rise-masks": Group("RISE, equal masks", "Every tool draws its own masks, as many of them."),
+    "rise-quality": Group(
+        "RISE, equal quality",
+        "Until the correlation with the tool's own limit reaches the goal. The limit is the mean of its runs over "
+        "other seeds, so no run is compared with itself; the seconds are those evaluations at the tool's pace "
+        "over all its runs. The floor is the raw forward, as often as the tool called it.",
+    ),
+    "augmented": Group(
+        "Augmented Grad-CAM",
+        "`resnet50` is all of it, the network on 100 copies included; `solve` the 100 maps to one.",
+    ),
+    "cold-start": Group(
+        "Cold start", "A script for each tool, and for ours the command line as well; files in the page cache."
+    ),
+    "import-time": Group("Import"),
+    "installed-size": Group(
+        "Installed size", "Without pip and setuptools, and without what only these measurements need."
+    ),
+    "memory-masks": Group("Peak memory over masks"),
+    "memory-images": Group("Peak memory over images"),
+    "throughput": Group("Throughput"),
+    "overhead": Group(
+        "The gradient branch, closed and open",
+        "The explainable file; the floor is the original file on the same session options. Closed: a plain prediction. "
+        "Open: feature maps and gradients as well.",
+    ),
+    "depth": Group(
+        "Gradient cost by depth",
+        "Forward and gradient at one layer. The floor is the plain file's forward, `torch@forward` PyTorch's.",
+        (OURS, FLOOR, "torch@forward"),
+    ),
+    "boxes": Group("Boxes of a heatmap"),
+    "gpu": Group("On a GPU"),
+}
+PAGE_ORDER = tuple(GROUPS)
+
+
+def describe(group: str) -> Group:
+    """A group that has no row above is shown under its own name."""
+    return GROUPS.get(group, Group(group))
+
+
+def order_groups(results: Results) -> list[str]:
+    """Those of the table first, in its order."""
+    return sorted(results.groups(), key=lambda name: PAGE_ORDER.index(name) if name in PAGE_ORDER else len(PAGE_ORDER))
+
+
+def write_section(results: Results, group: str, machines: dict[str, int]) -> str:
+    about, cases = describe(group), results.cases(group)
+    entries = [entry for case in cases for entry in results.of(case)]
+    parts = [f"### {about.title}\n", wrap(about.lead) if about.lead else "", write_regions(entries)]
+    if measured := [entry for entry in entries if entry.samples]:
+        parts.append(write_measured(results, measured, about.baselines))
+    if missing := [entry for entry in entries if not entry.samples]:
+        parts.append(write_missing(missing))
+    if len(machines) > 1:
+        numbers = sorted({machines[machine_key(entry)] for entry in entries})
+        parts.append(f"Machine {', '.join(map(str, numbers))}.\n")
+    return "\n".join(part for part in parts if part)
+
+
+def write_regions(entries: list[Measurement]) -> str:
+    regions = dict.fromkeys(entry.region for entry in entries if entry.region)
+    return wrap(f"Measured: {'; '.join(regions)}.") if regions else ""
+
+
+def write_measured(results: Results, entries: list[Measurement], baselines: tuple[str, ...]) -> str:
+    headings = ["case", "tool", "evaluations", "median [quartiles]", *(f"over {name}" for name in baselines)]
+    headings += ["agreement (with)", "rounds", "note"]
+    rows, previous = [], None
+    for entry in entries:
+        measured = spread(entry.samples)
+        ratios = [
+            NOTHING if entry.tool in (name, FLOOR) else write_ratio(results.compare(entry.case, entry.tool, name))
+            for name in baselines
+        ]
+        rows.append(
+            [
+                entry.label if entry.case != previous else "",
+                entry.tool,
+                f"{entry.evaluations:,.0f}" if entry.evaluations is not None else NOTHING,
+                write_spread(measured, entry.unit),
+                *ratios,
+                write_agreement(entry.agreement),
+                str(measured.count),
+                write_note(entry),
+            ]
+        )
+        previous = entry.case
+    return write_table(headings, rows)
+
+
+def write_note(entry: Measurement) -> str:
+    quality = entry.quality or {}
+    parts = [entry.note, quality.get("precision")]
+    if "reached" in quality:
+        parts.append(f"reached {quality['goal']} in {quality['reached']} of {quality['seeds']} runs")
+    return "; ".join(part for part in parts if part) or NOTHING
+
+
+def why_missing(entry: Measurement) -> str:
+    """Why there is no figure."""
+    if entry.error:
+        return entry.error
+    quality = entry.quality or {}
+    if "goal" in quality:
+        return f"no run reached {quality['goal']}"
+    return "no sample and no reason in the results"
+
+
+def write_missing(entries: list[Measurement]) -> str:
+    """One row for each tool and reason."""
+    ordered = sorted(entries, key=lambda entry: (tool_rank(entry), why_missing(entry)))
+    rows = [
+        [tool, ", ".join(entry.label for entry in those), reason]
+        for (tool, reason), those in (
+            (key, list(group)) for key, group in groupby(ordered, key=lambda entry: (entry.tool, why_missing(entry)))
+        )
+    ]
+    return write_table(["not measured", "cases", "why"], rows)
+
+
+def machine_key(entry: Measurement) -> str:
+    """What tells machines apart."""
+    return repr(sorted(entry.machine.items()))
+
+
+def typical(entry: Measurement) -> str:
+    """The median with its unit."""
+    return write_quantity(spread(entry.samples).median, entry.unit)
