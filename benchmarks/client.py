@@ -41,6 +41,8 @@ class Client:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.patience = patience
+        # Forward passes of the last call, where the tool counts them.
+        self.evaluations: int | None = None
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors:
@@ -66,13 +68,15 @@ class Client:
 
     def run(self, repeat: int = 1, **changes: int) -> float:
         """Seconds of one call, the mean of `repeat`; `changes` are masks and seed from now on."""
-        seconds: float = self.ask("run", repeat=repeat, **changes)["seconds"]
-        return seconds
+        reply = self.ask("run", repeat=repeat, **changes)
+        self.evaluations = reply["evaluations"]
+        return float(reply["seconds"])
 
-    def answer(self, path: Path) -> tuple[np.ndarray, int | None]:
-        """The map of the last run, and the forward passes that it took, where the tool counts them."""
-        evaluations: int | None = self.ask("answer", path=str(path))["evaluations"]
-        return np.load(path), evaluations
+    def answer(self, path: Path) -> np.ndarray:
+        """The map of the last run, float32 (h, w) or (N, h, w), by way of a file."""
+        self.ask("answer", path=str(path))
+        answer: np.ndarray = np.load(path)
+        return answer
 
     def peak(self) -> int:
         """The largest resident set of the process, in bytes."""
@@ -143,6 +147,5 @@ def worker_environment(threads: int, own: bool) -> dict[str, str]:
     environment |= {name: str(threads) for name in THREAD_VARIABLES}
     environment |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TF_NUM_INTEROP_THREADS": "1"}
     environment |= {"CUDA_MODULE_LOADING": "LAZY", "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if own:
-        environment["PYTHONPATH"] = str(ROOT)
+    environment["PYTHONPATH"] = str(ROOT if own else FOLDER / "peers" / "shared")
     return environment

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,9 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str]) -
     return seconds
 
 
-def _measure_processes(case: Case, outcomes: Sequence[Outcome], sample) -> None:
+def _measure_processes(case: Case, outcomes: Sequence[Outcome], sample: Callable[[str, int], float]) -> None:
     """One round more than asked for: the first reads the files into the system's cache."""
-    actions = {outcome.tool: lambda number, tool=outcome.tool: sample(tool, number) for outcome in outcomes}
+    actions = {outcome.tool: partial(sample, outcome.tool) for outcome in outcomes}
     samples, errors = measure_rounds(actions, case.rounds + 1)
     for outcome in outcomes:
         outcome.samples = samples[outcome.tool][1:]

@@ -75,7 +75,7 @@ def environment(name: str) -> Environment:
         reason = None if recipe.product else f"not installed: {command}"
         return Environment(name, python, worker, recipe.statement, reason=reason)
     record = json.loads(record_path.read_text(encoding="utf-8"))
-    if record["recipe"] != _fingerprint(name):
+    if record["recipe"] != _fingerprint(name, recipe):
         reason = None if recipe.product else f"its recipe has changed since it was installed: {command}"
         return Environment(name, python, worker, recipe.statement, reason=reason)
     return Environment(name, python, worker, recipe.statement, record["installed_bytes"], record["reason"])
@@ -97,7 +97,7 @@ def install(name: str) -> Environment:
         size = _build(name, recipe, folder)
     except subprocess.CalledProcessError as error:
         reason = f"not installable here: {_last_words(error.output)}"
-    record = {"recipe": _fingerprint(name), "installed_bytes": size, "reason": reason}
+    record = {"recipe": _fingerprint(name, recipe), "installed_bytes": size, "reason": reason}
     (folder / "environment.json").write_text(json.dumps(record), encoding="utf-8")
     return environment(name)
 
@@ -176,11 +176,12 @@ def _last_words(output: str) -> str:
     return (errors or lines[-1:] or ["no message"])[0]
 
 
-def _fingerprint(name: str) -> str:
+def _fingerprint(name: str, recipe: Recipe) -> str:
     """Of all that decides what is in the environment."""
-    parts = [_requirements(name), PEERS / name / "recipe.toml"]
-    text = "\0".join(path.read_text(encoding="utf-8") if path.exists() else "" for path in parts)
-    return hashlib.sha256(f"{sys.version_info[:2]}\0{text}".encode()).hexdigest()
+    sources = [_requirements(name), *((ROOT / "constraints.txt", ROOT / "pyproject.toml") if recipe.product else ())]
+    texts = [path.read_text(encoding="utf-8") if path.exists() else "" for path in sources]
+    parts = (sys.version_info[:2], recipe.pip_options, recipe.beside, texts)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _requirements(name: str) -> Path:

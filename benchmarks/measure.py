@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.bench import Bench, Outcome, open_all
 from benchmarks.case import Case, Kind, tool_folder
@@ -37,11 +38,11 @@ def measure_time(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
                     calls[outcome.tool] = warm_up(clients[outcome.tool], 0 if bench.quick else SAMPLE_SECONDS)
                 except WorkerError as error:
                     outcome.fail(error)
-        actions = {
-            tool: lambda _round, client=clients[tool], repeat=repeat: client.run(repeat)
-            for tool, repeat in calls.items()
-        }
-        samples, errors = measure_rounds(actions, case.rounds)
+
+        def sample(tool: str, _round: int) -> float:
+            return clients[tool].run(calls[tool])
+
+        samples, errors = measure_rounds({tool: partial(sample, tool) for tool in calls}, case.rounds)
         for outcome in outcomes:
             if outcome.tool in errors:
                 outcome.fail(errors[outcome.tool])
@@ -62,12 +63,12 @@ def warm_up(client: Client, sample_seconds: float) -> int:
 
 
 def fetch_answer(bench: Bench, case: Case, outcome: Outcome, client: Client) -> None:
-    """The map that goes with the samples; the floor has none."""
+    """The map that goes with the samples, and what it took; the floor makes none."""
+    outcome.evaluations = client.evaluations
     if tool_folder(outcome.tool) == "floor":
-        outcome.evaluations = client.ask("run", repeat=1)["evaluations"]
         return
     try:
-        outcome.map, outcome.evaluations = client.answer(bench.answer_path(case, outcome.tool))
+        outcome.map = client.answer(bench.answer_path(case, outcome.tool))
     except WorkerError as error:
         outcome.fail(error)
 
@@ -76,7 +77,7 @@ def measure_memory(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> Non
     """The peak of a process that did the work once; a new process per sample."""
     by_tool = {outcome.tool: outcome for outcome in outcomes}
 
-    def sample(tool: str) -> float:
+    def sample(tool: str, _round: int) -> float:
         with bench.open(tool, case) as client:
             by_tool[tool].versions = client.hello()
             client.prepare(bench.question(case, tool))
@@ -85,9 +86,7 @@ def measure_memory(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> Non
             fetch_answer(bench, case, by_tool[tool], client)
         return float(peak_bytes)
 
-    samples, errors = measure_rounds(
-        {outcome.tool: lambda _round, tool=outcome.tool: sample(tool) for outcome in outcomes}, case.rounds
-    )
+    samples, errors = measure_rounds({tool: partial(sample, tool) for tool in by_tool}, case.rounds)
     for outcome in outcomes:
         outcome.samples = samples[outcome.tool]
         if outcome.tool in errors:

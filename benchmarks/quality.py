@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Runs:
     """A tool's runs so far: evaluations, seconds and the map of each; the floor has no maps."""
 
     client: Client
-    answer_path: Any
+    answer_path: Path
     has_maps: bool
     evaluations: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -54,9 +55,9 @@ class Runs:
         return seconds
 
     def run(self, masks: int, seed: int) -> tuple[int, float, np.ndarray | None]:
-        reply = self.client.ask("run", repeat=1, masks=masks, seed=seed)
-        found = self.client.answer(self.answer_path)[0].squeeze() if self.has_maps else None
-        return reply["evaluations"], reply["seconds"], found
+        seconds = self.client.run(1, masks=masks, seed=seed)
+        found = self.client.answer(self.answer_path).squeeze() if self.has_maps else None
+        return self.client.evaluations or masks, seconds, found
 
     def shorter(self, masks: int, seed: int) -> tuple[float, np.ndarray]:
         """Evaluations and map of a run that is not kept."""
@@ -67,7 +68,7 @@ class Runs:
 
 def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
     """All tools side by side, one run of each per round, with the round's number as its seed."""
-    assert case.masks is not None
+    masks = case.masks or 1
     with ExitStack() as stack:
         clients = open_all(bench, case, outcomes, stack)
         runs = {
@@ -79,11 +80,10 @@ def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> No
             if not runs[tool].has_maps and seed >= FLOOR_RUNS:
                 return runs[tool].seconds[-1]
             if seed == 0:
-                clients[tool].run(1, masks=min(LADDER[0], case.masks), seed=seed)
-            return runs[tool].add(case.masks, seed)
+                clients[tool].run(1, masks=min(LADDER[0], masks), seed=seed)
+            return runs[tool].add(masks, seed)
 
-        actions = {tool: lambda seed, tool=tool: sample(tool, seed) for tool in clients}
-        _, errors = measure_rounds(actions, case.rounds)
+        _, errors = measure_rounds({tool: partial(sample, tool) for tool in clients}, case.rounds)
         for outcome in outcomes:
             if outcome.tool not in clients:
                 continue

@@ -16,7 +16,7 @@ PAUSE_SECONDS = 0.05
 
 def rotate(tools: Sequence[str], round_number: int) -> list[str]:
     """A B C, then B C A, then C A B."""
-    first = round_number % len(tools)
+    first = round_number % max(len(tools), 1)
     return [*tools[first:], *tools[:first]]
 
 

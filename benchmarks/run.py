@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, Outcome
 from benchmarks.case import Case, shrink, tool_folder
 from benchmarks.measure import measure
 from benchmarks.record import Run, make_rows
-from benchmarks.results import append_case, measured, read_results
+from benchmarks.results import Row, append_case, measured, read_results
 from benchmarks.subjects import write_missing
 
 UNIT_SCALES = {"s": (1000, "ms"), "bytes": (2**-20, "MiB"), "images/s": (1, "images/s")}
@@ -86,7 +86,7 @@ def leave_out_gpu(cases: Sequence[Case], run: Run) -> list[Case]:
     return on_host
 
 
-def summarise(row: dict) -> str:
+def summarise(row: Row) -> str:
     """The median sample, or why there is none; the correlation of the answers."""
     if row["error"] is not None:
         return f"– {row['error']}"

@@ -4,8 +4,8 @@
     PYTHON benchmarks/worker.py benchmarks/peers/NAME/worker.py --once CASE.json OUT.npy
 
 The first answers requests on standard input, the second is one cold run: from nothing to a map in a file. The peer's
-file says which methods its tool has, and ends with `serve(…)`. This module runs inside foreign environments, so it needs
-Python and numpy alone; whatever the tool prints goes to standard error.
+file says which methods its tool has, and ends with `serve(…)`. This module runs inside foreign environments, so it
+needs Python and numpy alone; whatever the tool prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Server:
     def answer(self, request: Request) -> Reply:
         method = self._prepared()
         np.save(request["path"], np.asarray(method.answer(), np.float32))
-        return {"evaluations": method.evaluations}
+        return {}
 
     def peak(self, _request: Request) -> Reply:
         return {"peak_rss_bytes": peak_rss_bytes()}

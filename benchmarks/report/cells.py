@@ -11,6 +11,7 @@ from benchmarks.report.ratio import Ratio, Spread
 TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
 NOTHING = "–"
+ALIKE = 0.9
 
 
 def write_quantity(value: float, unit: str) -> str:
@@ -40,15 +41,17 @@ def write_ratio(ratio: Ratio | None) -> str:
 
 
 def write_agreement(agreement: Mapping[str, Any] | None) -> str:
-    """`0.9998, 2e-06 (torch)`: correlation, largest relative difference, with whose map."""
+    """`0.9998, 2e-06 (torch)`: correlation, largest relative difference, with whose map.
+
+    The difference of maps that are not alike, of differently drawn masks for one, says nothing: it is left out.
+    """
     if agreement is None:
         return NOTHING
-    figures = []
-    if agreement.get("correlation") is not None:
-        figures.append(f"{agreement['correlation']:.4f}")
-    if agreement.get("max_relative_difference") is not None:
-        figures.append(f"{agreement['max_relative_difference']:.0e}")
-    return f"{', '.join(figures)} ({agreement['with']})" if figures else NOTHING
+    correlation, difference = agreement["correlation"], agreement["max_relative_difference"]
+    figures = [f"{correlation:.4f}"]
+    if difference is not None and correlation > ALIKE:
+        figures.append(f"{difference:.0e}")
+    return f"{', '.join(figures)} ({agreement['with']})"
 
 
 def wrap(sentence: str) -> str:

@@ -27,12 +27,13 @@ class Goal:
     ours: str = OURS
 
     def measure(self, results: Results) -> Ratio | None:
-        """None where one of the two sides was not measured."""
+        """None where one of the two sides was not measured, or not all of ours."""
+        ours = results.find(self.case, self.ours)
+        if ours is None or not ours.is_complete:
+            return None
         if self.other_case is not None:
-            ours, theirs = results.find(self.case, self.ours), results.find(self.other_case, self.tool)
-            if ours is None or theirs is None or not ours.samples or not theirs.samples:
-                return None
-            return unpaired_ratio(ours.samples, theirs.samples)
+            theirs = results.find(self.other_case, self.tool)
+            return unpaired_ratio(ours.samples, theirs.samples) if theirs is not None and theirs.samples else None
         sides = (self.ours, self.tool) if self.bound == "at most" else (self.tool, self.ours)
         return results.compare(self.case, *sides)
 

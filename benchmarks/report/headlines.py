@@ -14,7 +14,7 @@ HEADLINES = {
     "rise-quality/squeezenet": "RISE to a correlation of 0.98, SqueezeNet",
     "memory-masks/mobilenetv2/8000": "RISE's peak memory, 8,000 masks",
     "augmented/resnet50/100": "Augmented Grad-CAM, 100 copies",
-    "augmented/solve/100": "its solver, the 100 maps given",
+    "augmented/solve/100": "Its solver alone, the maps given",
     "cold-start/resnet50": "Process start to first heatmap file",
     "import-time": "Import",
     "throughput/resnet50": "Many photos, ResNet-50",

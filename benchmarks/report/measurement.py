@@ -65,13 +65,18 @@ class Measurement:
 
     @property
     def base_tool(self) -> str:
-        """`openvino-xai` of the variant `openvino-xai@default`."""
+        """`openvino-xai` of the variant `openvino-xai@bf16`."""
         return self.tool.partition("@")[0]
 
     @property
     def is_peer(self) -> bool:
         """Whether another tool did the same work: a bare forward pass is a yardstick, and we are no peer of ours."""
         return self.base_tool not in (OURS, FLOOR) and self.tool.partition("@")[2] != "forward"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a sample of every trial; those of the lucky ones alone would flatter the tool."""
+        return bool(self.samples) and (self.quality is None or self.quality["reached"] == self.quality["seeds"])
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from benchmarks.report.measurement import FLOOR, OURS, Results
 from benchmarks.report.plots import Curve, Row, draw_curves, draw_ratios
 from benchmarks.report.ratio import spread
 
-ROOFLINE_GROUPS = ("grad-cam", "rise-masks", "augmented", "overhead")
+ROOFLINE_GROUPS = ("grad-cam", "rise-masks", "augmented", "throughput")
 MEMORY_GROUPS = {"memory-masks": "masks", "memory-images": "images"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from benchmarks.report.cells import (
     NOTHING,
@@ -124,8 +126,8 @@ def write_measured(results: Results, entries: list[Measurement], baselines: tupl
 def write_note(entry: Measurement) -> str:
     quality = entry.quality or {}
     parts = [entry.note, quality.get("precision")]
-    if "reached" in quality:
-        parts.append(f"reached {quality['goal']} in {quality['reached']} of {quality['seeds']} runs")
+    if quality:
+        parts.append(write_reached(quality))
     return "; ".join(part for part in parts if part) or NOTHING
 
 
@@ -133,10 +135,11 @@ def why_missing(entry: Measurement) -> str:
     """Why there is no figure."""
     if entry.error:
         return entry.error
-    quality = entry.quality or {}
-    if "goal" in quality:
-        return f"no run reached {quality['goal']}"
-    return "no sample and no reason in the results"
+    return write_reached(entry.quality) if entry.quality else "no sample and no reason in the results"
+
+
+def write_reached(quality: Mapping[str, Any]) -> str:
+    return f"reached {quality['goal']} in {quality['reached']} of {quality['seeds']} trials"
 
 
 def write_missing(entries: list[Measurement]) -> str:

@@ -47,9 +47,9 @@ def judge(results: Results, goal: Goal, ratio: Ratio | None, remarks: tuple[Rema
         entry = results.find(case, tool)
         if entry is None:
             return f"not measured: {tool} was not asked"
-        if not entry.samples:
+        if not entry.is_complete:
             return f"not measured: {tool}: {why_missing(entry)}"
-    return "not measured: never in turns"
+    return "not measured: never in the same rounds"
 
 
 def find_losses(results: Results) -> list[tuple[Measurement, Ratio]]:

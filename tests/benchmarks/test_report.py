@@ -60,7 +60,7 @@ def a_bit_of_everything() -> list[dict[str, object]]:
     """Every kind of line that a run can write."""
     agreement = {"with": "onnxplain", "correlation": 0.99991, "max_relative_difference": 3e-6}
     curve = {"128": 0.9, "256": 0.95, "1024": 0.985}
-    quality = {"goal": 0.98, "seeds": 3, "limit_evaluations": 16000, "correlations": curve, "precision": "float32"}
+    quality = {"goal": 0.98, "seeds": 3, "limit_evaluations": 16000, "correlations": curve, "reached": 3}
     lines = [
         line("grad-cam/resnet50/b1", "onnxplain", [0.041, 0.042, 0.043], evaluations=1),
         line("grad-cam/resnet50/b1", "floor", [0.040, 0.041, 0.042], evaluations=1, agreement=None),
@@ -145,6 +145,12 @@ def test_a_block_is_replaced_and_nothing_else(tmp_path):
     page.write_text("a\n<!-- x -->\nb\n<!-- /x -->\n<!-- y -->\nc\n<!-- /y -->\n")
     find_block(page, "x").fill("new\n")
     assert page.read_text() == "a\n<!-- x -->\n\nnew\n\n<!-- /x -->\n<!-- y -->\nc\n<!-- /y -->\n"
+
+
+def test_the_pages_of_this_repository_have_their_blocks():
+    repository = Path(__file__).parents[2]
+    assert find_block(repository / "docs" / "benchmarks.md", "results").after
+    assert find_block(repository / "README.md", "benchmarks").after
 
 
 # Ratios.
@@ -249,13 +255,21 @@ def test_a_quick_run_says_that_its_figures_mean_nothing():
 def test_a_goal_of_quality_that_no_run_reached_is_a_row_that_says_so():
     quality = {"goal": 0.98, "seeds": 3, "reached": 0}
     page = page_of(line("rise-quality/x", "dianna", [], kind="quality", quality=quality))
-    assert "| dianna | x | no run reached 0.98 |" in page
+    assert "| dianna | x | reached 0.98 in 0 of 3 trials |" in page
 
 
-def test_agreement_stands_beside_the_time():
-    agreement = {"with": "onnxplain", "correlation": 0.12341, "max_relative_difference": 0.5}
+@pytest.mark.parametrize(
+    ("correlation", "difference", "cell"),
+    [
+        (0.98761, 0.05, "0.9876, 5e-02 (onnxplain)"),
+        (0.98761, None, "0.9876 (onnxplain)"),
+        (-0.12341, 0.05, "-0.1234 (onnxplain)"),
+    ],
+)
+def test_agreement_stands_beside_the_time(correlation, difference, cell):
+    agreement = {"with": "onnxplain", "correlation": correlation, "max_relative_difference": difference}
     page = page_of(line("grad-cam/x/b1", "captum", [1.0], agreement=agreement))
-    assert "0.1234, 5e-01 (onnxplain)" in page
+    assert f"| {cell} |" in page
 
 
 def test_results_of_two_machines_are_told_apart():
@@ -298,6 +312,16 @@ def test_a_goal_across_two_cases():
     results = Results([line("m/x/100", "onnxplain", [100.0]), line("m/x/10000", "onnxplain", [104.0])])
     assert goal.measure(results).median == pytest.approx(1.04)
     assert goal.measure(Results([])) is None
+
+
+def test_a_goal_is_not_met_by_the_trials_that_were_lucky(monkeypatch):
+    monkeypatch.setattr("benchmarks.report.verdicts.GOALS", (Goal("goal", "q/x", "peer", "at least", 4),))
+    luck = {"goal": 0.98, "seeds": 3, "reached": 2}
+    lines = [
+        line("q/x", "onnxplain", [1.0, 1.0], kind="quality", quality=luck),
+        line("q/x", "peer", [9.0, 9.0, 9.0], kind="quality", quality={**luck, "reached": 3}),
+    ]
+    assert "not measured: onnxplain: reached 0.98 in 2 of 3 trials" in write_goals(Results(lines), ())
 
 
 def test_losses_are_what_lies_below_one_with_its_whole_interval():

@@ -47,6 +47,19 @@ def tokens_to_grid(tokens: torch.Tensor) -> torch.Tensor:
     return tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
 
 
+class TokenGrid(torch.nn.Module):
+    """A layer of tokens whose patch tokens pass through `grid` as (N, K, h, w): for tools that look at spatial maps."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer, self.grid = layer, torch.nn.Identity()
+
+    def forward(self, tokens_before: torch.Tensor) -> torch.Tensor:
+        tokens = self.layer(tokens_before)
+        grid = self.grid(tokens_to_grid(tokens))
+        return torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
 def preprocess_photos(photos_hwc: list[np.ndarray], model: dict[str, Any]) -> torch.Tensor:
     """uint8 (H, W, 3) each → float32 (N, 3, h, w), the way of torchvision's own presets."""
     from torchvision.transforms import v2

@@ -14,7 +14,10 @@ class RISE(Method):
 
         tf.config.threading.set_intra_op_parallelism_threads(self.case["threads"])
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        self.tf, self.Rise = tf, Rise
+        # Its mask functions are compiled once, with the seed of that moment, and then draw on: the case's seed fixes
+        # the sequence of runs, not each run.
+        tf.random.set_seed(self.case["seed"])
+        self.Rise = Rise
         session = open_session(self.case["model"]["scores"], self.case["threads"], self.case["provider"])
         name = session.get_inputs()[0].name
         self.score = lambda batch_nhwc: session.run(
@@ -24,7 +27,6 @@ class RISE(Method):
         self.target = np.eye(self.case["model"]["classes"], dtype=np.float32)[[self.case["target"]]]
 
     def run(self) -> None:
-        self.tf.random.set_seed(self.case["seed"])
         rise = self.Rise(self.score, nb_samples=self.case["masks"], grid_size=8, preservation_probability=0.5)
         self.map = rise(self.image_nhwc, self.target).numpy()[0, ..., 0]
         self.evaluations = self.case["masks"]
