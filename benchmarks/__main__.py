@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.bench import SCRATCH, Bench
 from benchmarks.cases import CASES
 from benchmarks.client import ROOT
-from benchmarks.environments import UnknownPeer, environment, install, peers, remove
+from benchmarks.environments import UnknownPeerError, environment, install, peers, remove
 from benchmarks.machine import count_cores
 from benchmarks.record import start_run
 from benchmarks.results import ResultsError
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         arguments.action(arguments)
-    except (UsageError, ResultsError, UnknownPeer) as error:
+    except (UsageError, ResultsError, UnknownPeerError) as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
         say("interrupted: what was measured is kept, the same command goes on behind it")
@@ -72,9 +72,13 @@ def measure_cases(arguments: argparse.Namespace) -> None:
 
 
 def write_report(arguments: argparse.Namespace) -> None:
-    from benchmarks.report import write_report
+    from benchmarks.report import MissingBlockError, write_report
 
-    for path in write_report(arguments.results, ROOT):
+    try:
+        written = write_report(arguments.results, ROOT)
+    except MissingBlockError as error:
+        raise UsageError(str(error)) from None
+    for path in written:
         print(path)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +44,7 @@ class Bench:
         return worker_command(found.python, found.worker, *arguments)
 
     def environment(self, tool: str) -> dict[str, str]:
-        # What runs in our own Python is measured as it lies in this checkout; a foreign tool must not see it.
-        return worker_environment(self.threads, own=self.find(tool).python == Path(sys.executable))
+        return worker_environment(self.threads, own=self.find(tool).own)
 
     def open(self, tool: str, case: Case) -> Client:
         """A fresh worker process for the tool."""
@@ -95,14 +94,25 @@ class Outcome:
 
 
 def open_all(bench: Bench, case: Case, outcomes: Sequence[Outcome], stack: ExitStack) -> dict[str, Client]:
-    """A prepared worker of every tool that has one; the others' outcomes say why not."""
-    clients = {}
-    for outcome in outcomes:
+    """A prepared worker of every tool that has one; the others' outcomes say why not.
+
+    They prepare at the same time: nothing is measured yet.
+    """
+    clients: dict[str, Client] = {}
+
+    def prepare(outcome: Outcome) -> None:
+        client = clients[outcome.tool]
         try:
-            client = stack.enter_context(bench.open(outcome.tool, case))
             outcome.versions = client.hello()
             client.prepare(bench.question(case, outcome.tool))
-            clients[outcome.tool] = client
         except WorkerError as error:
             outcome.fail(error)
-    return clients
+
+    for outcome in outcomes:
+        try:
+            clients[outcome.tool] = stack.enter_context(bench.open(outcome.tool, case))
+        except WorkerError as error:
+            outcome.fail(error)
+    with ThreadPoolExecutor(bench.threads) as pool:
+        list(pool.map(prepare, [outcome for outcome in outcomes if outcome.error is None]))
+    return {outcome.tool: clients[outcome.tool] for outcome in outcomes if outcome.error is None}

@@ -17,7 +17,7 @@ UNITS: dict[Kind, str] = {
     "quality": "s",
 }
 
-QUICK_ROUNDS, QUICK_QUALITY_ROUNDS, QUICK_MASKS = 1, 6, 24
+QUICK_ROUNDS, QUICK_QUALITY_ROUNDS, QUICK_BATCH, QUICK_MASKS = 1, 6, 2, 24
 QUICK_OPTIONS = {"copies": 4, "images": 10}
 
 
@@ -28,7 +28,7 @@ class Case:
     `name`: group/model/detail. `kind`: how it is measured, see `measure.py`. `region`: what lies between the two looks
     at the clock (or what the bytes count), in words. `tools`: all that are asked, in the order of the first round;
     ``tool@variant`` is another way of calling the same tool. `rounds`: samples per tool. `batch`: images per call.
-    `masks`: of RISE. `options`: whatever else the workers should know.
+    `masks`: of RISE. `options`: whatever else the workers should know. `note`: what a reader of its rows should know.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Case:
     masks: int | None = None
     provider: str = "cpu"
     options: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -63,10 +64,11 @@ class Case:
 
 
 def shrink(case: Case) -> Case:
-    """The same case with so few rounds, masks, copies and images that it shows only whether everything works."""
+    """The same case, so small that it shows only whether everything works."""
     options = {name: min(value, QUICK_OPTIONS.get(name, value)) for name, value in case.options.items()}
     rounds = min(case.rounds, QUICK_QUALITY_ROUNDS if case.kind == "quality" else QUICK_ROUNDS)
-    return replace(case, rounds=rounds, masks=case.masks and min(case.masks, QUICK_MASKS), options=options)
+    masks = case.masks and min(case.masks, QUICK_MASKS)
+    return replace(case, rounds=rounds, batch=min(case.batch, QUICK_BATCH), masks=masks, options=options)
 
 
 def tool_folder(tool: str) -> str:

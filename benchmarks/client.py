@@ -92,8 +92,8 @@ class Client:
             line = self._lines.get(timeout=self.patience)
         except queue.Empty:
             self.close()
-            raise WorkerError(f"no answer within {self.patience:.0f} s") from None
-        except OSError:
+            raise WorkerError(f"no answer within {self.patience:g} s") from None
+        except (OSError, ValueError):  # its end of the pipe is closed, or ours
             line = ""
         if not line:
             raise WorkerError(self._describe_death())

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.client import FOLDER, ROOT
@@ -26,7 +26,7 @@ ENVIRONMENTS = ROOT / "runs" / "peers"
 INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils")
 
 
-class UnknownPeer(ValueError):
+class UnknownPeerError(ValueError):
     """A name that no folder has."""
 
 
@@ -36,24 +36,30 @@ class Recipe:
 
     `statement` (key ``import``): what a user of the tool imports; tried at the end, with peers/shared on the path.
     `product`: the worker runs in the Python that runs the harness; requirements, if any, are installed for their size
-    alone. `pip_options`: for the requirements. `beside`: packages that only the benchmark needs, such as what builds
-    the networks; they go in without their dependencies and after the size was taken.
+    alone. `own`: the tool is this project's code as it lies in this checkout, beside other packages. `pip_options`: for
+    the requirements. `beside`: packages that only the benchmark needs, such as what builds the networks; they go in
+    without their dependencies and after the size was taken.
     """
 
     statement: str | None = None
     product: bool = False
+    own: bool = False
     pip_options: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A peer's Python. `reason`: why it cannot run, in one line. `installed_bytes`: of what its users install."""
+    """A peer's Python. `reason`: why it cannot run, in one line. `installed_bytes`: of what its users install.
+
+    `own`: it imports this project from this checkout; a foreign tool must not see it.
+    """
 
     name: str
     python: Path
     worker: Path
     statement: str | None
+    own: bool = False
     installed_bytes: int | None = None
     reason: str | None = None
 
@@ -68,21 +74,19 @@ def environment(name: str) -> Environment:
     recipe = read_recipe(name)
     folder = ENVIRONMENTS / name
     python = Path(sys.executable) if recipe.product else _python_of(folder)
-    worker = PEERS / name / "worker.py"
+    found = Environment(name, python, PEERS / name / "worker.py", recipe.statement, recipe.product or recipe.own)
     record_path = folder / "environment.json"
-    command = f"python -m benchmarks peers --install {name}"
-    if not record_path.exists():
-        reason = None if recipe.product else f"not installed: {command}"
-        return Environment(name, python, worker, recipe.statement, reason=reason)
-    record = json.loads(record_path.read_text(encoding="utf-8"))
-    if record["recipe"] != _fingerprint(name, recipe):
-        reason = None if recipe.product else f"its recipe has changed since it was installed: {command}"
-        return Environment(name, python, worker, recipe.statement, reason=reason)
-    return Environment(name, python, worker, recipe.statement, record["installed_bytes"], record["reason"])
+    record = json.loads(record_path.read_text(encoding="utf-8")) if record_path.exists() else None
+    if record is not None and record["recipe"] == _fingerprint(name, recipe):
+        return replace(found, installed_bytes=record["installed_bytes"], reason=record["reason"])
+    if recipe.product:
+        return found
+    state = "not installed" if record is None else "its recipe has changed since it was installed"
+    return replace(found, reason=f"{state}: python -m benchmarks peers --install {name}")
 
 
 def install(name: str) -> Environment:
-    """Build the environment unless it is there already; what fails is kept as its `reason`, the whole of it in pip.log."""
+    """Build the environment unless it is there; what fails is kept as its `reason`, and the whole of it in pip.log."""
     recipe = read_recipe(name)
     if not _requirements(name).exists():
         return environment(name)
@@ -110,14 +114,15 @@ def remove(name: str) -> None:
 
 
 def read_recipe(name: str) -> Recipe:
-    """Raises UnknownPeer."""
+    """Raises UnknownPeerError."""
     if name not in peers():
-        raise UnknownPeer(f"found peer {name!r}, expected one of {', '.join(peers())}")
+        raise UnknownPeerError(f"found peer {name!r}, expected one of {', '.join(peers())}")
     path = PEERS / name / "recipe.toml"
     table = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return Recipe(
         table.pop("import", None),
         table.pop("product", False),
+        table.pop("own", False),
         tuple(table.pop("pip_options", ())),
         tuple(table.pop("beside", ())),
         **table,
@@ -137,7 +142,7 @@ def _build(name: str, recipe: Recipe, folder: Path) -> int:
     if recipe.beside:
         _call([*pip, "--no-deps", *recipe.beside], log)
     if recipe.statement is not None and not recipe.product:
-        _call([python, "-c", recipe.statement], log)
+        _call([python, "-c", recipe.statement], log, path=ROOT if recipe.own else SHARED)
     return size
 
 
@@ -152,9 +157,9 @@ def measure_packages(folder: Path) -> int:
     return total
 
 
-def _call(command: Sequence[str | Path], log: Path) -> None:
+def _call(command: Sequence[str | Path], log: Path, path: Path = SHARED) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    environment["PYTHONPATH"] = str(SHARED)
+    environment["PYTHONPATH"] = str(path)
     done = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,

@@ -60,7 +60,7 @@ def make_rows(run: Run, bench: Bench, case: Case, outcomes: Sequence[Outcome]) -
             "evaluations": outcome.evaluations,
             "agreement": agreement(outcome, outcomes),
             "quality": outcome.quality,
-            "note": outcome.note,
+            "note": outcome.note or case.note,
             "error": outcome.error,
             "versions": outcome.versions,
             "machine": run.machine,

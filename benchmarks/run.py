@@ -60,7 +60,7 @@ def run_cases(run: Run, bench: Bench, cases: Sequence[Case], results: Path, agai
     if len(todo) < len(cases):
         say(f"{results} has {len(cases) - len(todo)} of these {len(cases)} cases already; going on with the others")
     todo = leave_out_gpu(todo, run)
-    reasons = write_missing(case.model for case in todo)
+    reasons = write_missing([case.model for case in todo])
     for number, case in enumerate(todo, start=1):
         say(f"[{number}/{len(todo)}] {case.name}")
         sized = shrink(case) if bench.quick else case
@@ -72,7 +72,7 @@ def run_cases(run: Run, bench: Bench, cases: Sequence[Case], results: Path, agai
         measured_rows = make_rows(run, bench, sized, outcomes)
         append_case(results, measured_rows)
         for row in measured_rows:
-            say(f"    {row['tool']:20} {summarise(row)}")
+            say(f"    {row['tool']:24} {summarise(row)}")
     return len(todo)
 
 

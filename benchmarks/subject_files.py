@@ -1,48 +1,41 @@
 """Write the files of one subject: `python -m benchmarks.subject_files NAME`, which `subjects.py` calls.
 
-A torch model has random weights of seed 0, its batch normalizations calibrated on the inputs, so that its maps are
-no noise; it is exported once, and all tools load the same numbers. Class: the first whose Grad-CAM is positive on a
-quarter of the cells of every input.
+Beside the models (`subject_models.py`) these are the inputs, the class to explain and `subject.json`, which comes last
+and says what the rest is.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from skimage import data
 
-from benchmarks.client import FOLDER as BENCHMARKS
-from benchmarks.subjects import ASSETS, BATCH, REVISION, SUBJECTS, Subject, photo_paths
-from onnxplain import Engine
-from onnxplain.contract import PRESETS, ModelSpec, Preprocessing
+from benchmarks.subject_models import (
+    EXPLAINABLE,
+    INPUT_HW,
+    SEED,
+    write_asset,
+    write_asset_as_is,
+    write_network,
+    write_other_layer,
+)
+from benchmarks.subjects import ASSETS, BATCH, COPIES_OF, DESCRIPTION, REVISION, SUBJECTS, Subject, photo_paths
+from onnxplain import Engine, load_image
+from onnxplain.contract import ModelSpec
 from onnxplain.explainers import GradCAM
 from onnxplain.explainers.augmented.augmentation import Augmentation, warp_copies
-from onnxplain.exporters import export, instrument
 
-if TYPE_CHECKING:
-    import torch
-
-INPUT_HW = (224, 224)
-POSITIVE_SHARE = 0.25
-SEED = 0
-RESIDUAL_NORM, RESIDUAL_GAIN = "bn3", 0.2
-# TFLite's float input of the MobileNets is (pixel − 128) / 128.
-PREPROCESSING = {
-    **PRESETS,
-    "tflite": Preprocessing("rgb", 1 / 128, (1.0, 1.0, 1.0)),
-    "unit": Preprocessing("rgb", 1 / 255),
-}
-# Entries of `subject.json` that are files in its folder.
+# Entries of the description that are files, beside it or in the folder of the subject that it stands on.
 FILES = ("onnx", "scores", "explainable", "weights", "input", "copies_maps", "copies_transforms")
 COPIES = 100
+POSITIVE_SHARE = 0.25
+CANDIDATES = 64
 INPUT_DTYPES = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorProto.UINT8: np.uint8}
 
 
@@ -50,190 +43,47 @@ def main() -> None:
     subject = SUBJECTS[sys.argv[1]]
     subject.folder.mkdir(parents=True, exist_ok=True)
     write_photos()
+    stored = write_on_base(subject, SUBJECTS[subject.base]) if subject.base is not None else write_all(subject)
+    common = {"revision": REVISION, "name": subject.name, "architecture": subject.architecture, "files": FILES}
+    write_whole(subject.folder / DESCRIPTION, json.dumps({**common, **stored, "torch_layer": subject.layer}, indent=1))
+
+
+def write_all(subject: Subject) -> dict[str, Any]:
     if subject.architecture is not None:
-        stored = write_torch_model(subject, subject.architecture)
-    elif subject.as_is:
-        stored = write_asset_as_is(subject)
+        files = write_network(subject)
     else:
-        stored = write_asset(subject)
-    common = {
-        "revision": REVISION,
-        "name": subject.name,
-        "architecture": subject.architecture,
-        "torch_layer": subject.layer,
-    }
-    write_whole(subject.folder / "subject.json", json.dumps({**common, **stored}, indent=1))
-
-
-def write_photos() -> None:
-    """Windows of different sizes out of scikit-image's own photographs."""
-    rng = np.random.default_rng(SEED)
-    sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
-    for number, path in enumerate(photo_paths()):
-        source = sources[number % len(sources)]
-        height, width = (int(rng.integers(size * 2 // 3, size + 1)) for size in source.shape[:2])
-        top, left = (int(rng.integers(0, room + 1)) for room in (source.shape[0] - height, source.shape[1] - width))
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, np.ascontiguousarray(source[top : top + height, left : left + width]))
-
-
-def write_torch_model(subject: Subject, architecture: str) -> dict[str, Any]:
-    import torch
-
-    # The networks are built by the code that the peers load them with.
-    sys.path.append(str(BENCHMARKS / "peers" / "shared"))
-    from torch_model import build_model
-
-    torch.manual_seed(SEED)
-    preprocessing = PRESETS["imagenet"]
-    network = build_model(architecture)
-    calibrate(network, normalised_photos(INPUT_HW, preprocessing))
-    folder = subject.folder
-    torch.save(network.state_dict(), folder / "model.pt")
-    original = folder / "original.onnx"
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(2, 3, *INPUT_HW),),
-        str(original),
-        dynamo=True,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=18,
-        external_data=False,
-        verbose=False,
-    )
-    export(network, folder / "explainable.onnx", input_size_hw=INPUT_HW, layers=[str(subject.layer)], tail=False,
-           preprocessing=preprocessing)  # fmt: skip
-    append_softmax(original, folder / "scores.onnx")
-    stored = {**describe_files(subject, "original.onnx", "scores.onnx"), "weights": "model.pt"}
-    return stored | (write_copies(folder, stored["target"]) if subject.name == "resnet50" else {})
-
-
-def write_copies(folder: Path, target: int) -> dict[str, Any]:
-    """The Grad-CAMs of turned and moved copies of the first input, for solvers that start from maps."""
-    engine = Engine(folder / "explainable.onnx")
-    layer, image = engine.spec.layers[-1], np.load(photo_paths()[0])
-    transforms = Augmentation(COPIES).draw(INPUT_HW)
-    fill = np.zeros(3, np.float32)
-    maps = []
-    for transform in transforms:
-        copy = warp_copies(engine.preprocess(image)[0], transform[None], fill)
-        features, gradients = engine.run(copy, [layer.features, layer.gradients], np.array([target]), layer.name)
-        maps.append(np.einsum("k,khw->hw", gradients[0].mean(axis=(1, 2)), features[0]))
-    np.save(folder / "copies_maps.npy", np.stack(maps))
-    np.save(folder / "copies_transforms.npy", transforms)
-    return {"copies_maps": "copies_maps.npy", "copies_transforms": "copies_transforms.npy"}
-
-
-def calibrate(network: torch.nn.Module, batch_nchw: np.ndarray) -> None:
-    """Batch normalizations get the statistics of these inputs, a ResNet's blocks the small gain of trained ones.
-
-    With a gain of 1 a random ResNet is chaotic: noise of a hundredth in the photo gives another map.
-    """
-    import torch
-
-    for name, module in network.named_modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-            if name.endswith(RESIDUAL_NORM):
-                torch.nn.init.constant_(module.weight, RESIDUAL_GAIN)
-    network.train()
-    with torch.no_grad():
-        network(torch.from_numpy(batch_nchw))
-    network.eval()
-
-
-def write_asset(subject: Subject) -> dict[str, Any]:
-    """The asset as a float32 file, NCHW, of any batch: what every black-box tool can read."""
-    model = onnx.load(ASSETS / "models" / str(subject.asset))
-    folder = subject.folder
-    core = folder / "core.onnx"
-    onnx.save(widen(model) if "fp16" in str(subject.asset) else cut_integers_off(model), core)
-    instrument(core, folder / "explainable.onnx", preprocessing=PREPROCESSING[subject.preset], tail=False)
-    core.unlink()
-    spec = Engine(folder / "explainable.onnx").spec
-    extractor = onnx.utils.Extractor(onnx.load(folder / "explainable.onnx"))
-    onnx.save(extractor.extract_model([spec.input.name], [str(spec.outputs.logits)]), folder / "plain.onnx")
-    append_softmax(folder / "plain.onnx", folder / "scores.onnx")
-    return describe_files(subject, "plain.onnx", "scores.onnx")
-
-
-def write_asset_as_is(subject: Subject) -> dict[str, Any]:
-    """The asset itself beside its explainable form; the input in the file's own type and layout."""
-    source = ASSETS / "models" / str(subject.asset)
-    instrument(source, subject.folder / "explainable.onnx", preprocessing=PREPROCESSING[subject.preset], tail=False)
-    original = subject.folder / "original.onnx"
-    original.write_bytes(source.read_bytes())
-    return describe_files(subject, "original.onnx", None)
-
-
-def cut_integers_off(model: onnx.ModelProto) -> onnx.ModelProto:
-    """From the float image, channels first, to the softmax, both before any integer."""
-    (transpose,) = (node for node in model.graph.node if node.op_type == "Transpose")
-    (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
-    return onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(
-        list(transpose.output), list(softmax.output)
-    )
-
-
-def widen(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float16 model in float32."""
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT16:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    return model
-
-
-def append_softmax(source: Path, destination: Path) -> None:
-    model = onnx.load(source)
-    (logits,) = model.graph.output
-    model.graph.node.append(helper.make_node("Softmax", [logits.name], ["scores"], axis=-1))
-    scores = onnx.ValueInfoProto()
-    scores.CopyFrom(logits)
-    scores.name = "scores"
-    del model.graph.output[:]
-    model.graph.output.append(scores)
-    onnx.save(model, destination)
-
-
-def describe_files(subject: Subject, plain: str, scores: str | None) -> dict[str, Any]:
-    """Inputs and class of a subject, and what `subject.json` says of its files."""
-    folder = subject.folder
-    engine = Engine(folder / "explainable.onnx", threads=os.cpu_count())
+        files = write_asset_as_is(subject) if subject.as_is else write_asset(subject)
+    engine, images = Engine(subject.folder / EXPLAINABLE), photographs(subject)
     spec = engine.spec
-    graph = onnx.load(folder / plain).graph
+    graph = onnx.load(subject.folder / files["onnx"]).graph
     (element,) = (entry.type.tensor_type.elem_type for entry in graph.input if entry.name == spec.input.name)
-    dtype = INPUT_DTYPES[element]
-    images = photographs(subject)
-    inputs = engine.preprocess(images)
-    target = choose_target(engine, images)
-    if spec.input.layout == "nhwc":
-        inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
-    if subject.as_is:
-        # The original's batch may be fixed.
-        inputs = inputs[:1]
-    np.save(folder / "input.npy", (np.rint(inputs) if dtype == np.uint8 else inputs).astype(dtype))
+    write_inputs(subject, engine, images, np.dtype(INPUT_DTYPES[element]))
+    target = choose_target(subject, engine, images)
     return {
-        "files": [*FILES],
-        "onnx": plain,
-        "scores": scores,
-        "explainable": "explainable.onnx",
-        "weights": None,
+        **files,
+        **(write_copies(subject.folder, engine, images[0], target) if subject.name == COPIES_OF else {}),
         "input": "input.npy",
         "target": target,
-        "onnx_layer": spec.layers[-1].name,
-        "grid_hw": list(spec.layers[-1].size_hw),
         "input_name": spec.input.name,
-        "output_name": graph.output[0].name,
         "input_hw": list(spec.input.size_hw),
+        "output_name": graph.output[0].name,
         "classes": spec.classes,
+        **describe_layer(spec),
         **describe_preprocessing(spec),
     }
+
+
+def write_on_base(subject: Subject, base: Subject) -> dict[str, Any]:
+    """Another layer of a network that is written already: its files, but for the explainable one."""
+    stored = json.loads((base.folder / DESCRIPTION).read_text(encoding="utf-8"))
+    shared = {name: f"../{base.name}/{stored[name]}" for name in FILES if stored.get(name) is not None}
+    write_other_layer(subject, base.folder / stored["weights"])
+    spec = Engine(subject.folder / EXPLAINABLE).spec
+    return {**stored, **shared, "name": subject.name, "explainable": EXPLAINABLE, **describe_layer(spec)}
+
+
+def describe_layer(spec: ModelSpec) -> dict[str, Any]:
+    return {"onnx_layer": spec.layers[-1].name, "grid_hw": list(spec.layers[-1].size_hw)}
 
 
 def describe_preprocessing(spec: ModelSpec) -> dict[str, Any]:
@@ -247,37 +97,67 @@ def describe_preprocessing(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def write_photos() -> None:
+    """Windows of different sizes out of scikit-image's own photographs, each 4 parts high and 5 wide.
+
+    So their resized sizes are whole and even, and every tool's centre crop is the same.
+    """
+    rng = np.random.default_rng(SEED)
+    sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
+    for number, path in enumerate(photo_paths()):
+        source = sources[number % len(sources)]
+        most = min(source.shape[0] // 4, source.shape[1] // 5)
+        part = int(rng.integers(most * 2 // 3, most + 1))
+        height, width = 4 * part, 5 * part
+        top, left = (int(rng.integers(0, room + 1)) for room in (source.shape[0] - height, source.shape[1] - width))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.ascontiguousarray(source[top : top + height, left : left + width]))
+
+
 def photographs(subject: Subject) -> list[np.ndarray]:
     """The inputs: for a model that can see, a photo of what it knows comes first."""
     images = [np.load(path) for path in photo_paths()[:BATCH]]
     if subject.asset is not None:
-        from onnxplain import load_image
-
         images[0] = load_image(ASSETS / "images" / "both_dogcat.png")
     return images
 
 
-def normalised_photos(size_hw: tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
-    from onnxplain.runtime.geometry import make_frame
-    from onnxplain.runtime.preprocess import normalise, warp_image
+def write_inputs(subject: Subject, engine: Engine, images: list[np.ndarray], dtype: np.dtype[Any]) -> None:
+    """Preprocessed, in the model's own layout and type; one only where the original's batch may be fixed."""
+    inputs = engine.preprocess(images)
+    if engine.spec.input.layout == "nhwc":
+        inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
+    if subject.as_is:
+        inputs = inputs[:1]
+    np.save(subject.folder / "input.npy", (np.rint(inputs) if dtype == np.uint8 else inputs).astype(dtype))
 
-    images = [np.load(path) for path in photo_paths()[:BATCH]]
-    warped = [warp_image(image, make_frame(image.shape[:2], size_hw, "crop")) for image in images]
-    return normalise(np.stack(warped), replace(preprocessing, resize="crop"))
 
-
-def choose_target(engine: Engine, images: list[np.ndarray]) -> int:
+def choose_target(subject: Subject, engine: Engine, images: list[np.ndarray]) -> int:
     """The class that a trained model predicts; of a random one, the first with evidence in all images."""
-    trained = engine.spec.input.name != "image"
-    if trained:
+    if subject.asset is not None:
         return int(engine.predict(images[0])[0].class_id)
     shares = []
-    for target in range(64):
+    for target in range(CANDIDATES):
         maps = np.stack([explanation.raw for explanation in GradCAM(engine)(images, target)])
         shares.append(float((maps > 0).mean(axis=(1, 2)).min()))
         if shares[-1] >= POSITIVE_SHARE:
             return target
     return int(np.argmax(shares))
+
+
+def write_copies(folder: Path, engine: Engine, image: np.ndarray, target: int) -> dict[str, Any]:
+    """The Grad-CAMs of turned and moved copies of an input, for solvers that start from maps."""
+    layer, pixels = engine.spec.layers[-1], engine.preprocess(image)[0]
+    transforms = Augmentation(COPIES).draw(INPUT_HW)
+    maps = []
+    for transform in transforms:
+        copy = warp_copies(pixels, transform[None], np.zeros(3, np.float32))
+        features, gradients = engine.run(copy, [layer.features, layer.gradients], np.array([target]), layer.name)
+        maps.append(np.einsum("k,khw->hw", gradients[0].mean(axis=(1, 2)), features[0]))
+    np.save(folder / "copies_maps.npy", np.stack(maps))
+    np.save(folder / "copies_transforms.npy", transforms)
+    return {"copies_maps": "copies_maps.npy", "copies_transforms": "copies_transforms.npy"}
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ from benchmarks.client import ROOT
 
 FOLDER = ROOT / "runs" / "bench" / "models"
 ASSETS = ROOT.parent / "shared" / "assets"
-# A subject written by other code than this is written again.
-REVISION = 1
+# What was written by code of another revision is written again.
+REVISION = 2
+DESCRIPTION = "subject.json"
+# The one whose copies' maps are kept, for solvers.
+COPIES_OF = "resnet50"
 PHOTOS = 32
 BATCH = 16
 
@@ -25,7 +28,8 @@ class Subject:
     """A model: `architecture` is built in torch with random weights, `asset` a file of ../shared/assets.
 
     `layer`: the torch module whose output the CAM family looks at. `as_is`: the asset with its own input and output
-    types, for what is measured against the original file; else it is made float32, NCHW, of any batch.
+    types, for what is measured against the original file; else it is made float32, NCHW, of any batch. `base`: another
+    subject of the same network, whose files are used but for the explainable one.
     """
 
     name: str
@@ -34,10 +38,11 @@ class Subject:
     asset: str | None = None
     preset: str = "imagenet"
     as_is: bool = False
+    base: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where its files lie: weights, ONNX files, inputs, and `subject.json`, which says what they are."""
+        """Where its files lie: weights, ONNX files, inputs, and a description, which says what they are."""
         return FOLDER / self.name
 
     @property
@@ -52,15 +57,15 @@ SUBJECTS = {
     subject.name: subject
     for subject in (
         Subject("resnet50", "resnet50", "layer4"),
-        Subject("resnet50-layer3", "resnet50", "layer3"),
-        Subject("resnet50-layer2", "resnet50", "layer2"),
-        Subject("resnet50-stem", "resnet50", "relu"),
+        Subject("resnet50-layer3", "resnet50", "layer3", base="resnet50"),
+        Subject("resnet50-layer2", "resnet50", "layer2", base="resnet50"),
+        Subject("resnet50-stem", "resnet50", "relu", base="resnet50"),
         Subject("mobilenetv2", "mobilenet_v2", "features"),
-        Subject("mobilenetv2-middle", "mobilenet_v2", "features.6"),
+        Subject("mobilenetv2-middle", "mobilenet_v2", "features.6", base="mobilenetv2"),
         Subject("efficientnet_b0", "efficientnet_b0", "features"),
-        Subject("efficientnet_b0-middle", "efficientnet_b0", "features.3"),
+        Subject("efficientnet_b0-middle", "efficientnet_b0", "features.3", base="efficientnet_b0"),
         Subject("vit_small", "vit_small_patch16_224", "blocks.11.norm1"),
-        Subject("vit_small-middle", "vit_small_patch16_224", "blocks.5"),
+        Subject("vit_small-middle", "vit_small_patch16_224", "blocks.5", base="vit_small"),
         Subject("mobilenetv1", asset="mobilenet_v1_0.25_128_float.onnx", preset="tflite"),
         Subject("squeezenet", asset="squeezenet_fp16_winml.onnx", preset="caffe"),
         Subject("squeezenet-float16", asset="squeezenet_fp16_winml.onnx", preset="caffe", as_is=True),
@@ -74,7 +79,7 @@ SUBJECTS = {
 
 def describe(subject: Subject) -> dict[str, Any]:
     """What a worker is told of a model, its files and its inputs; they must have been written."""
-    stored: dict[str, Any] = json.loads((subject.folder / "subject.json").read_text(encoding="utf-8"))
+    stored: dict[str, Any] = json.loads((subject.folder / DESCRIPTION).read_text(encoding="utf-8"))
     return {
         key: str(subject.folder / value) if key in stored["files"] and value is not None else value
         for key, value in stored.items()
@@ -82,13 +87,14 @@ def describe(subject: Subject) -> dict[str, Any]:
 
 
 def photo_paths() -> list[Path]:
-    return [FOLDER / "photos" / f"{number:02}.npy" for number in range(PHOTOS)]
+    return [FOLDER / f"photos-{REVISION}" / f"{number:02}.npy" for number in range(PHOTOS)]
 
 
-def write_missing(names: Iterable[str]) -> dict[str, str]:
+def write_missing(names: Sequence[str]) -> dict[str, str]:
     """Write the subjects that are not there yet; why some cannot be, by name."""
     reasons: dict[str, str] = {}
-    for name in dict.fromkeys(names):
+    bases = [SUBJECTS[name].base for name in names]
+    for name in dict.fromkeys(name for pair in zip(bases, names, strict=True) for name in pair if name is not None):
         subject = SUBJECTS[name]
         if subject.missing is not None:
             reasons[name] = subject.missing
@@ -103,5 +109,5 @@ def write_missing(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_written(subject: Subject) -> bool:
-    path = subject.folder / "subject.json"
+    path = subject.folder / DESCRIPTION
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["revision"] == REVISION

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.report.blocks import find_block
+from benchmarks.report.blocks import MissingBlockError, find_block
 from benchmarks.report.measurement import Results
 from benchmarks.report.page import write_page, write_readme_block
 from benchmarks.report.pictures import draw_pictures
 from benchmarks.report.remarks import read_remarks
 from benchmarks.results import read_results
+
+__all__ = ["MissingBlockError", "write_report"]
 
 
 def write_report(results_path: Path, root: Path) -> list[Path]:

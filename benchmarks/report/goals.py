@@ -54,14 +54,11 @@ GOALS = (
     Goal("RISE, peak memory, 8,000 masks", "memory-masks/mobilenetv2/8000", "dianna", "at most", 0.1),
     *(
         Goal(f"RISE, equal quality, {name}", f"rise-quality/{model}", tool, "at least", factor)
-        for model, name in (("mobilenetv1", "MobileNetV1"), ("squeezenet", "SqueezeNet"))
-        for tool, factor in (
-            ("torch", 4),
-            ("dianna", 4),
-            ("xplique", 4),
-            ("openvino-xai", 4),
-            ("openvino-xai@bf16", 1),
+        for model, name, tools in (
+            ("mobilenetv1", "MobileNetV1", ("torch", "dianna", "xplique", "openvino-xai", "openvino-xai@bf16")),
+            ("squeezenet", "SqueezeNet", ("dianna", "openvino-xai", "openvino-xai@bf16")),
         )
+        for tool, factor in ((tool, 1 if tool.endswith("@bf16") else 4) for tool in tools)
     ),
     *(
         Goal("Cold start to the first file", "cold-start/resnet50", tool, "at most", 0.25, ours="onnxplain@cli")

@@ -10,8 +10,10 @@ from benchmarks.report.ratio import Ratio, paired_ratio, unpaired_ratio
 from benchmarks.results import ResultsError
 
 OURS, FLOOR = "onnxplain", "floor"
+# This project under another ONNX Runtime.
+OURS_ELSEWHERE = "onnxplain-openvino"
 # The order of rows and columns; what is not listed follows in the order of the file.
-TOOLS = (OURS, FLOOR, "torch", "torchcam", "captum", "grad-cam", "xplique", "dianna", "openvino-xai")
+TOOLS = (OURS, FLOOR, "torch", "torchcam", "captum", "grad-cam", "xplique", "dianna", "openvino-xai", OURS_ELSEWHERE)
 # What people call them, where that is not the name of the folder; for pictures and the README.
 TITLES = {
     FLOOR: "ONNX Runtime alone",
@@ -71,7 +73,7 @@ class Measurement:
     @property
     def is_peer(self) -> bool:
         """Whether another tool did the same work: a bare forward pass is a yardstick, and we are no peer of ours."""
-        return self.base_tool not in (OURS, FLOOR) and self.tool.partition("@")[2] != "forward"
+        return self.base_tool not in (OURS, OURS_ELSEWHERE, FLOOR) and self.tool.partition("@")[2] != "forward"
 
     @property
     def is_complete(self) -> bool:

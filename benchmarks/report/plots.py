@@ -33,6 +33,7 @@ STYLES = dict(
             ("#d6558c", "P"),
             ("#1f9ea8", "X"),
             ("#8a9a2b", "*"),
+            ("#d9480f", "d"),
         ),
         strict=True,
     )

@@ -10,7 +10,7 @@ from worker import serve
 
 
 class GradCAM(TorchGradCAM):
-    """LayerGradCam sums over the second axis and means over those behind it, so a layer of tokens is shown as a grid."""
+    """LayerGradCam sums over the second axis and means over the next ones, so a layer of tokens is shown as a grid."""
 
     def build(self) -> None:
         from captum.attr import LayerGradCam

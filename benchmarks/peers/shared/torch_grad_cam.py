@@ -1,4 +1,4 @@
-"""Grad-CAM by any tool that stands on PyTorch: the same model, layer and input; the tool gives `build` and `explain`."""
+"""Grad-CAM by any tool that stands on PyTorch: same model, layer and input; the tool gives `build` and `explain`."""
 
 from __future__ import annotations
 

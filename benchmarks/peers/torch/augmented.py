@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import grid_sample, interpolate
 from worker import Method
 
 STEPS, LEARNING_RATE = 200, 0.001
@@ -77,7 +77,7 @@ def sampling_grid(transforms: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
 
 def warp(image: Tensor, grid: Tensor) -> Tensor:
     """(1, K, H, W) as each of the L copies shows it, zero outside: (L, K, H, W)."""
-    return F.grid_sample(image.expand(len(grid), -1, -1, -1), grid, mode="bilinear", align_corners=False)
+    return grid_sample(image.expand(len(grid), -1, -1, -1), grid, mode="bilinear", align_corners=False)
 
 
 def descend(maps: Tensor, grid: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -91,7 +91,7 @@ def descend(maps: Tensor, grid: Tensor, size_hw: tuple[int, int]) -> Tensor:
     for _ in range(STEPS):
         optimiser.zero_grad()
         copies = warp(heatmap[None, None], grid)
-        small = F.interpolate(copies, maps.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+        small = interpolate(copies, maps.shape[1:], mode="bilinear", align_corners=False)[:, 0]
         variation = heatmap.diff(dim=1).abs().sum() + heatmap.diff(dim=0).abs().sum()
         penalty = TOTAL_VARIATION * variation + RIDGE * (heatmap**2).sum()
         loss = ((small - maps) ** 2).sum() + len(maps) * penalty

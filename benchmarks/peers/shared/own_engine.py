@@ -1,0 +1,36 @@
+"""This project's engine, asked about arrays that are normalised already, with threads that sleep while they wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from onnxplain import Engine
+from onnxplain.runtime.geometry import make_frame
+from onnxplain.runtime.results import Batch
+
+
+class QuietOptions(onnxruntime.SessionOptions):
+    """As on all sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+
+onnxruntime.SessionOptions = QuietOptions
+
+
+class NormalisedEngine(Engine):
+    """An engine whose images are normalised already: what it is asked about is `pixels`, whatever the images."""
+
+    pixels: np.ndarray
+
+    def prepare(self, images: Any) -> Batch:
+        images = images if isinstance(images, list | tuple) else [images]
+        size_hw = self.spec.input.size_hw
+        return Batch(
+            self.pixels[: len(images)], (make_frame(size_hw, size_hw, "stretch"),) * len(images), tuple(images)
+        )
