@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from onnxplain.evaluation.identity import identify_dataset, identify_model
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.image_table import write_image_table
 from onnxplain.evaluation.journal import TABLE, Journal, Row
+from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
 from onnxplain.evaluation.measurement import Measurement, TargetChoice
 from onnxplain.evaluation.metric import Facts
 from onnxplain.evaluation.metrics import MetricChoice, choose_metrics
@@ -24,7 +26,6 @@ from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.target import PREDICTED_CLASS
 from onnxplain.version import __version__
 
 OnRow = Callable[[int, int, Row], None]
@@ -66,15 +67,15 @@ def evaluate(
     measured, and with `strict` for the first image that cannot be used.
     """
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
-    folders = {name: _existing_folder(name, Path(folder)) for name, folder in (heatmaps or {}).items()}
-    if both := [name for name in folders if name in methods]:
-        raise OnnxplainError(f"heatmaps: found {both[0]!r}, which is also a method asked for: give another name")
+    folders = find_folders(heatmaps or {}, methods)
+    if sanity is not None:
+        require_comparable(engine, sanity)
     chosen = {name: _options_of(name, options or {}) for name in dict.fromkeys(methods)}
     facts = Facts(class_ids is not None, engine.spec.classes, engine.spec.box is not None, sanity is not None)
     asked = choose_metrics(metrics, sanity=sanity is not None)
     plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
     save = None if save_heatmaps is None else Path(save_heatmaps)
-    identity = {
+    identity: dict[str, Any] = {
         "onnxplain": __version__,
         "model": identify_model(engine),
         "sanity": None if sanity is None else identify_model(sanity),
@@ -87,12 +88,14 @@ def evaluate(
         "target": target,
         "seed": seed,
     }
+    # As it is read back from run.json.
+    identity = json.loads(json.dumps(identity, default=repr))
     measurement = Measurement(
         engine=engine,
         plan=plan,
         ids=ImageIds(dataset.records),
         explainers=_build_all(engine, chosen, progress),
-        doubted={} if sanity is None else _build_all(_comparable(engine, sanity), chosen, progress),
+        doubted={} if sanity is None else _build_all(sanity, chosen, progress),
         class_ids=class_ids,
         foreign=folders,
         mean_box=None if train is None else MeanBox.of(train.records),
@@ -114,31 +117,6 @@ def evaluate(
         write_image_table(journal.folder / TABLE, plan, journal.rows())
         journal.finish(evaluation.to_json())
     return evaluation
-
-
-def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
-    """The model's class of each label of the data set: the same name, or an index where the label is a number.
-
-    Raises OnnxplainError that names the labels which the model lacks.
-    """
-    found, missing = {}, []
-    for label in dataset.labels:
-        try:
-            class_id = engine.resolve_target(label)
-        except OnnxplainError:
-            class_id = PREDICTED_CLASS
-        if 0 <= class_id < engine.spec.classes:
-            found[label] = class_id
-        else:
-            missing.append(label)
-    if missing:
-        known = ", ".join(engine.spec.labels[:5]) or "none"
-        raise OnnxplainError(
-            f"{dataset.name}: found labels that the model lacks: {', '.join(missing[:10])}; its labels: {known} … "
-            f"({engine.spec.classes} classes): name them with --labels FILE, or explain what it predicts with "
-            "--target predicted"
-        )
-    return found
 
 
 def _measure_all(
@@ -182,25 +160,6 @@ def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those that the method takes."""
     taken = find_method(name).options
     return {option: value for option, value in options.items() if option in taken and value is not None}
-
-
-def _comparable(engine: Engine, sanity: Engine) -> Engine:
-    """The file with shuffled weights. Raises OnnxplainError where it cannot be one of this model."""
-    if sanity.spec.classes != engine.spec.classes or sanity.spec.input.size_hw != engine.spec.input.size_hw:
-        raise OnnxplainError(
-            f"{sanity.path}: found {sanity.spec.classes} classes and input {sanity.spec.input.size_hw}, expected "
-            f"{engine.spec.classes} and {engine.spec.input.size_hw}, as {engine.path} has: "
-            "run `onnxplain instrument --shuffle-weights SEED` on the same model"
-        )
-    if identify_model(sanity)["sha256"] == identify_model(engine)["sha256"]:
-        raise OnnxplainError(f"{sanity.path}: found the model itself, expected it with shuffled weights")
-    return sanity
-
-
-def _existing_folder(name: str, folder: Path) -> Path:
-    if not folder.is_dir():
-        raise OnnxplainError(f"heatmaps {name}: found no folder {folder}: check the path")
-    return folder
 
 
 def _checked(target: str) -> str:

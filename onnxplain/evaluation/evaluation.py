@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metric import Metric
-from onnxplain.evaluation.plan import Path, Plan, Subject, lookup, place
+from onnxplain.evaluation.metric import BOXES, Metric
+from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
 from onnxplain.evaluation.statistic import unpack_bits
 from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
 
@@ -45,8 +45,8 @@ class Evaluation:
         return found if isinstance(found, int | float) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the numbers, and beside them, at the same places, their intervals, counts, definitions and
-        reasons."""
+        """Plain values: the numbers; at the same places under ``intervals``, ``counts`` and ``reasons`` what belongs to
+        them; ``definitions`` by kind and name; ``run``, what was asked."""
         numbers: dict[str, Any] = {}
         others: dict[str, dict[str, Any]] = {"intervals": {}, "counts": {}, "reasons": {}}
         for result in self.results:
@@ -73,7 +73,7 @@ class Evaluation:
 
 def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ...], int, int]:
     """The results of all rows, how many records they measured, and how many they skipped; one row at a time."""
-    tallies: dict[tuple[Path, str], Tally] = {
+    tallies: dict[tuple[TreePath, str], Tally] = {
         (subject.path, metric.name): Tally(metric.statistic) for subject in plan for metric in subject.measured
     }
     images = skipped = 0
@@ -103,5 +103,4 @@ def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ..
 
 
 def _why_none(metric: Metric) -> str:
-    """Nothing but what each image has to have can be missing from all of them."""
-    return metric.needs[-1].otherwise if metric.needs else "no image gave a value"
+    return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"

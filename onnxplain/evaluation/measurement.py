@@ -14,7 +14,7 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.baselines import MeanBox, center_box, center_gaussian
-from onnxplain.evaluation.heatmap_folder import heat_over_image, heatmap_path, read_heatmap, write_heatmap
+from onnxplain.evaluation.heatmap_folder import heat_over_image, read_heatmap, write_heatmap
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.journal import Row
 from onnxplain.evaluation.metric import BOXES, Metric
@@ -58,8 +58,10 @@ class Measurement:
     save: Path | None
 
     def __call__(self, record: Record, image_hwc: npt.NDArray[np.uint8]) -> Row:
-        """The results of one record. Raises ProblemError for a foreign heatmap that cannot be used, and
-        KeyboardInterrupt the user ended a method early: its map is not the one that was asked for.
+        """The results of one record.
+
+        Raises ProblemError for a foreign heatmap that cannot be used and for a number that is not finite, and
+        KeyboardInterrupt where the user ended a method early: its map is not the one that was asked for.
         """
         height, width = image_hwc.shape[:2]
         class_id = None if self.class_ids is None else self.class_ids[record.label]
@@ -110,11 +112,11 @@ class Measurement:
 
     def _read(self, sample: Sample, folder: Path) -> HeatmapSample:
         spellings = self.ids.spellings(sample.record)
+        image_id = next((each for each in spellings if (folder / f"{each}.npy").is_file()), spellings[0])
         try:
-            image_id = next((each for each in spellings if heatmap_path(folder, each).is_file()), spellings[0])
-            map_hw = read_heatmap(folder, image_id, sample.size_hw).astype(np.float32)
+            map_hw = read_heatmap(folder, image_id, sample.size_hw)
         except OnnxplainError as error:
-            path = folder / f"{spellings[0]}.npy"
+            path = folder / f"{image_id}.npy"
             raise ProblemError(Problem(path, None, f"{error}".removeprefix(f"{path}: "))) from error
         return HeatmapSample(sample, heat_over_image(map_hw, sample.size_hw), map_hw, CAM_THRESHOLD)
 

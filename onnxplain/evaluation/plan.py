@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxplain.evaluation.metric import Facts, Kind, Metric
@@ -11,10 +11,11 @@ from onnxplain.evaluation.metric import Facts, Kind, Metric
 CLASSIFICATION, BOX = ("classification",), ("box",)
 CENTER_BOX, CENTER_GAUSSIAN, MEAN_BOX = (("baselines", name) for name in ("center_box", "center_gaussian", "mean_box"))
 
-Path = tuple[str, ...]
+TreePath = tuple[str, ...]
+"""Where results stand in nested objects: `("methods", "cam")`."""
 
 
-def method_path(name: str) -> Path:
+def method_path(name: str) -> TreePath:
     """Where the results of a method stand."""
     return "methods", name
 
@@ -27,7 +28,7 @@ class Subject:
     none of them can be measured, empty where there is none.
     """
 
-    path: Path
+    path: TreePath
     kind: Kind
     metrics: tuple[Metric, ...]
     facts: Facts
@@ -52,7 +53,7 @@ class Plan:
     def __iter__(self) -> Iterator[Subject]:
         return iter(self.subjects)
 
-    def __getitem__(self, path: Path) -> Subject:
+    def __getitem__(self, path: TreePath) -> Subject:
         return next(subject for subject in self.subjects if subject.path == path)
 
 
@@ -64,12 +65,11 @@ def make_plan(
     Baselines stand beside localization alone. Subjects of which nothing was asked for are left out.
     """
 
-    def subject(path: Path, kind: Kind, *, explained: bool = False, absent: str = "") -> Subject:
+    def subject(path: TreePath, kind: Kind, *, explained: bool = False, absent: str = "") -> Subject:
         asked = tuple(metric for metric in metrics if metric.kind == kind)
         if path[0] == "baselines":
             asked = tuple(metric for metric in asked if not metric.of_predicted)
-        known = Facts(facts.labels, facts.classes, facts.box_head, facts.sanity, explained)
-        return Subject(path, kind, asked, known, absent)
+        return Subject(path, kind, asked, replace(facts, explained=explained), absent)
 
     subjects = [
         subject(CLASSIFICATION, "prediction"),
@@ -83,7 +83,7 @@ def make_plan(
     return Plan(tuple(each for each in subjects if each.metrics))
 
 
-def lookup(tree: Mapping[str, Any], path: Path) -> Any:
+def lookup(tree: Mapping[str, Any], path: TreePath) -> Any:
     """What stands at a path of nested objects; None where nothing does."""
     found: Any = tree
     for name in path:
@@ -91,7 +91,7 @@ def lookup(tree: Mapping[str, Any], path: Path) -> Any:
     return found
 
 
-def place(tree: dict[str, Any], path: Path, value: Any) -> None:
+def place(tree: dict[str, Any], path: TreePath, value: Any) -> None:
     """Put a value at a path of nested objects."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})

@@ -78,7 +78,8 @@ class Asked:
     @cached_property
     def input_chw(self) -> FloatArray:
         """The image as the model sees it, float32 (C, h, w)."""
-        return self.engine.preprocess(self.image_hwc)[0]
+        input_chw: FloatArray = self.engine.preprocess(self.image_hwc)[0]
+        return input_chw
 
     @cached_property
     def heat_hw(self) -> FloatArray:
@@ -107,7 +108,7 @@ class HeatmapSample:
 
     sample: Sample
     heatmap_hw: FloatArray
-    map_hw: FloatArray
+    map_hw: npt.NDArray[np.floating]
     threshold: float
     asked: Asked | None = None
 

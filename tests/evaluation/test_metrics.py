@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,8 @@ CASES = [
     ("heatmap", "energy", heatmap(SECOND), 1.0),
     ("heatmap", "energy", heatmap(BESIDE), 0.5),
     ("heatmap", "energy", heatmap(), 0.0),
+    ("heatmap", "empty", heatmap(), True),
+    ("heatmap", "empty", heatmap(BESIDE), False),
 ]
 
 
@@ -84,7 +87,7 @@ def test_known_answers(kind: str, name: str, seen: object, expected: float | boo
 
 
 def test_hits_at_every_level() -> None:
-    """Hot where the object is, lukewarm in a larger place elsewhere: from the middle level on the object is the largest.
+    """Hot where the object is, lukewarm in a larger place elsewhere: from the middle level on the object is largest.
 
     The bicubic resize to 224 × 224 rings at edges, so levels next to either heat are left out.
     """
@@ -146,7 +149,14 @@ def test_every_row_is_one() -> None:
     assert len({(metric.kind, metric.column) for metric in METRICS}) == len(METRICS)
     for metric in METRICS:
         assert metric.definition
-        assert metric.better == ("lower" if metric.name in ("deletion", "average_drop", "sanity") else "higher")
+        lower = metric.name in ("deletion", "average_drop", "sanity", "empty")
+        assert metric.better == ("lower" if lower else "higher")
+
+
+def test_the_documentation_names_every_number() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for metric in METRICS:
+        assert f"`{metric.name}`" in page
 
 
 @pytest.mark.parametrize(
