@@ -11,13 +11,14 @@ from onnxplain.cli.evaluation_data import AskedData
 from onnxplain.cli.evaluation_table import print_evaluation
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.method_options import method_options
-from onnxplain.cli.model_options import labels_option, open_engine, provider_option
+from onnxplain.cli.model_options import labels_option, open_engine, precision_option, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.progress import Bar, progress_bar
 from onnxplain.cli.tables import print_json
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
+    from onnxplain.runtime.precision import Precision
 
 
 def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -123,6 +124,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @method_options
 @labels_option
 @provider_option
+@precision_option
 @preprocessing_options
 def evaluate(
     model: str,
@@ -146,6 +148,7 @@ def evaluate(
     method_options: dict[str, Any],
     labels_file: Path | None,
     providers: tuple[str, ...],
+    precision: Precision,
     stated: StatedInput,
 ) -> None:
     """Measure how well MODEL names and finds the objects of DATASET, and how well its heatmaps do.
@@ -162,7 +165,7 @@ def evaluate(
     anything was measured, and 2 otherwise.
     """
     seed = method_options.get("seed", 0)
-    engine = open_engine(model, stated, labels_file, providers)
+    engine = open_engine(model, stated, labels_file, providers, precision)
     asked = AskedData(dataset, images, format_name, split, train_split, mosaics, limit, seed, strict)
     records, train = asked.open()
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
@@ -192,7 +195,7 @@ def evaluate(
                 options={**method_options, "layer": layer},
                 target=target,  # type: ignore[arg-type]
                 train=train,
-                sanity=None if sanity is None else open_engine(sanity, stated, labels_file, providers),
+                sanity=None if sanity is None else open_engine(sanity, stated, labels_file, providers, precision),
                 heatmaps=heatmaps,
                 save_heatmaps=save_heatmaps,
                 output=output,

@@ -14,7 +14,13 @@ from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureS
 from onnxplain.cli.image_arguments import expand_images
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.method_options import method_options
-from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
+from onnxplain.cli.model_options import (
+    labels_option,
+    megapixels_option,
+    open_engine,
+    precision_option,
+    provider_option,
+)
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.progress import Bar, progress_bar
 from onnxplain.cli.questions import Question, plan_questions
@@ -22,6 +28,7 @@ from onnxplain.cli.tables import box_text
 
 if TYPE_CHECKING:
     from onnxplain.explainers.regions import Threshold
+    from onnxplain.runtime.precision import Precision
 
 
 def _parse_threshold(context: click.Context, option: click.Parameter, text: str | None) -> Threshold | None:
@@ -96,6 +103,7 @@ def _parse_threshold(context: click.Context, option: click.Parameter, text: str 
 @method_options
 @labels_option
 @provider_option
+@precision_option
 @megapixels_option
 @preprocessing_options
 def explain(
@@ -112,6 +120,7 @@ def explain(
     method_options: dict[str, Any],
     labels_file: Path | None,
     providers: tuple[str, ...],
+    precision: Precision,
     max_megapixels: float | None,
     stated: StatedInput,
 ) -> None:
@@ -133,7 +142,7 @@ def explain(
     unusable model are found before the first image and end with exit status 2.
     """
     style = PictureStyle(colormap, alpha, threshold)
-    engine = open_engine(model, stated, labels_file, providers)
+    engine = open_engine(model, stated, labels_file, providers, precision)
     sources = expand_images(images)
     failed = interrupted = False
     with progress_bar(quiet=quiet) as bar:

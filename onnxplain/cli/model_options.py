@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from onnxplain.cli.preprocessing_options import StatedInput
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
+    from onnxplain.runtime.precision import Precision
 
 labels_option = click.option(
     "--labels",
@@ -29,6 +31,13 @@ provider_option = click.option(
     help="Execution provider of ONNX Runtime, such as cpu or cuda; several are tried in order. "
     "Default: cuda where it is there, then cpu.",
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 is faster and coarser: openvino offers it, and cpu on ARM64 processors.",
+)
 megapixels_option = click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
@@ -38,21 +47,27 @@ megapixels_option = click.option(
 
 
 def open_engine(
-    model: str, stated: StatedInput, labels_file: Path | None = None, providers: Sequence[str] = ()
+    model: str,
+    stated: StatedInput,
+    labels_file: Path | None = None,
+    providers: Sequence[str] = (),
+    precision: Precision = "float32",
 ) -> Engine:
     """The engine for a model file, its metadata overridden by what the flags state."""
     from onnxplain.runtime import Engine
 
     labels = None if labels_file is None else read_labels(labels_file)
-    engine = Engine(model, providers or None, input_size_hw=stated.size, layout=stated.layout, labels=labels)
-    if not stated.preprocesses:
-        return engine
-    # A flag overrides a part of what the file says, so the file has to be read first.
-    return Engine(
+    open_file = functools.partial(
+        Engine,
         model,
         providers or None,
-        preprocessing=stated.apply(engine.spec.input.preprocessing),
+        precision=precision,
         input_size_hw=stated.size,
         layout=stated.layout,
         labels=labels,
     )
+    engine = open_file()
+    if not stated.preprocesses:
+        return engine
+    # A flag overrides a part of what the file says, so the file has to be read first.
+    return open_file(preprocessing=stated.apply(engine.spec.input.preprocessing))

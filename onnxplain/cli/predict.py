@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.image_arguments import expand_images, read_image
-from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine, provider_option
+from onnxplain.cli.model_options import (
+    labels_option,
+    megapixels_option,
+    open_engine,
+    precision_option,
+    provider_option,
+)
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.tables import box_text, json_number, print_json, print_table
 from onnxplain.errors import ImageError
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime.precision import Precision
 
 
 @click.command(short_help="Class and bounding box of each image.")
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
 @labels_option
 @provider_option
+@precision_option
 @megapixels_option
 @preprocessing_options
 def predict(
@@ -33,6 +41,7 @@ def predict(
     as_json: bool,
     labels_file: Path | None,
     providers: tuple[str, ...],
+    precision: Precision,
     max_megapixels: float | None,
     stated: StatedInput,
 ) -> None:
@@ -44,7 +53,7 @@ def predict(
 
     An image that cannot be read gets an error line; the exit status is then 1.
     """
-    engine = open_engine(model, stated, labels_file, providers)
+    engine = open_engine(model, stated, labels_file, providers, precision)
     entries = [_predict_one(engine, path, max_megapixels, top_k) for path in expand_images(images)]
     if as_json:
         print_json(entries)

@@ -28,6 +28,7 @@ def identify_model(engine: Engine) -> dict[str, Any]:
         "sha256": _hash_files([file for file in files if file.is_file()]),
         "metadata": hashlib.sha256(engine.spec.to_json().encode()).hexdigest(),
         "providers": list(engine.providers),
+        "precision": engine.precision,
     }
 
 

@@ -17,6 +17,7 @@ from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.geometry import FloatArray, make_frame
 from onnxplain.runtime.image import ImageLike, as_image, as_list
+from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, to_model, warp_image
 from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
@@ -44,12 +45,14 @@ class Engine:
     """An image classifier or localizer in an ONNX file, ready to run.
 
     `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``, by default CUDA where ONNX
-    Runtime has it, then the CPU; `threads` limits the threads of one run. A file that `onnxplain instrument`
+    Runtime has it, then the CPU; `threads` limits the threads of one run; `precision` ``"bfloat16"`` makes a provider
+    that offers it compute in it (`apply_precision`). A file that `onnxplain instrument`
     or `export` wrote says everything about itself. For any other, `preprocessing`, `input_size_hw`, `layout`
     and `labels` state it, and what is not stated is assumed (``engine.spec.input.assumed``): such a file
     predicts and can be explained by black-box methods. Every image argument is a path, a PIL image or a uint8
     RGB array (H, W, 3), or a list of them. Raises ModelError for a file that cannot be used, OnnxplainError
-    for an unknown provider. An engine holds no state between calls and may be shared by threads.
+    for an unknown provider or a precision that it does not offer. An engine holds no state between calls and may be
+    shared by threads.
     """
 
     def __init__(
@@ -58,14 +61,15 @@ class Engine:
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         *,
+        precision: Precision = "float32",
         preprocessing: Preprocessing | None = None,
         input_size_hw: tuple[int, int] | None = None,
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(model)
-        self._providers, self._threads = providers, threads
-        self._session = open_session(self.path, providers, threads)
+        self._providers, self._threads, self.precision = providers, threads, precision
+        self._session = open_session(self.path, providers, threads, precision)
         stated = Stated(preprocessing, input_size_hw, layout, labels)
         self.spec: ModelSpec
         self.spec, self._input = read_spec(self._session, self.path, stated)
@@ -248,7 +252,7 @@ class Engine:
 
         Raises ModelError where the model has none, and where the file is missing or another model's.
         """
-        return open_tail(self.path, self.spec, self._providers, self._threads)
+        return open_tail(self.path, self.spec, self._providers, self._threads, self.precision)
 
     def resolve_target(self, target: Target) -> int:
         """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the prediction."""

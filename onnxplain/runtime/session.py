@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.image import describe_start, one_line
+from onnxplain.runtime.precision import Precision, apply_precision
 
 _SUFFIX = "ExecutionProvider"
 _LOG_FATAL_ONLY = 4
@@ -46,11 +47,14 @@ class Session(Protocol):
         """The file's metadata."""
 
 
-def open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Session:
+def open_session(
+    path: Path, providers: Sequence[str] | None, threads: int | None, precision: Precision = "float32"
+) -> Session:
     """Load a model; `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``.
 
     None takes CUDA where ONNX Runtime has it, then the CPU. Raises OnnxplainError for a provider that is not
-    there or that ONNX Runtime replaced, and for a missing ONNX Runtime; ModelError for an unusable file.
+    there or that ONNX Runtime replaced, for a precision that none of them offers (`apply_precision`), and for a
+    missing ONNX Runtime; ModelError for an unusable file.
     """
     _check_file(path)
     if threads is not None and threads < 1:
@@ -67,9 +71,10 @@ def open_session(path: Path, providers: Sequence[str] | None, threads: int | Non
     if threads is not None:
         options.intra_op_num_threads = threads
     names = choose_providers(providers, onnxruntime.get_available_providers())
+    configured = apply_precision(precision, names, threads, options)
     try:
         # Without this, ONNX Runtime's Python layer answers a failing provider by printing and using the CPU.
-        session: Session = onnxruntime.InferenceSession(str(path), options, providers=names, enable_fallback=0)
+        session: Session = onnxruntime.InferenceSession(str(path), options, providers=configured, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.session import Session, open_session, run_session
 
@@ -69,8 +70,10 @@ class Tail:
         return answers
 
 
-def open_tail(model: Path, spec: ModelSpec, providers: Sequence[str] | None, threads: int | None) -> Tail:
-    """The tail beside a model, on the same providers and threads.
+def open_tail(
+    model: Path, spec: ModelSpec, providers: Sequence[str] | None, threads: int | None, precision: Precision
+) -> Tail:
+    """The tail beside a model, on the same providers and threads, in the same precision.
 
     Raises ModelError where the model names none, where the file is not there, or where it is the tail of another
     model, and as `open_session`.
@@ -86,7 +89,7 @@ def open_tail(model: Path, spec: ModelSpec, providers: Sequence[str] | None, thr
             f"{path}: the tail file was not found beside {model.name}: put it there, or write both again with "
             "`onnxplain instrument` (or `export`)"
         )
-    session = open_session(path, providers, threads)
+    session = open_session(path, providers, threads, precision)
     found = session.get_modelmeta().custom_metadata_map.get(TAIL_METADATA_KEY)
     if found != spec.tail.id:
         kind = "no tail" if found is None else f"tail {found}"
