@@ -200,7 +200,8 @@ class TailSpec:
 class ModelSpec:
     """All that a file says about itself; `layers` stand in the order of the graph, the last is the default.
 
-    `tail` is the file of what lies behind the last layer, None where none was written.
+    `tail` is the file of what lies behind the last layer, None where none was written. `shuffle_seed`: the model's
+    weights were shuffled with this seed, so that it is good for sanity checks alone; None for any other model.
     """
 
     task: Task
@@ -211,6 +212,7 @@ class ModelSpec:
     layers: tuple[LayerSpec, ...] = ()
     labels: tuple[str, ...] = ()
     tail: TailSpec | None = None
+    shuffle_seed: int | None = None
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
@@ -273,4 +275,5 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         layers=tuple(LayerSpec(**layer) for layer in tree["layers"]),
         labels=tuple(tree["labels"]),
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
+        shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
     )

@@ -17,6 +17,8 @@ import numpy as np
 
 from onnxplain import Engine, load_image
 from onnxplain.explainers import AugmentedGradCAM, GradCAM, find_regions
+from onnxplain.explainers.regions import CAM_THRESHOLD, Threshold
+from onnxplain.explainers.stable_threshold import stable_threshold
 
 DATA = Path(__file__).parents[3] / "shared" / "assets" / "wsol"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
@@ -47,6 +49,23 @@ def compare_boxes(model: Path, count: int, threads: int) -> None:
             best = int(overlaps[::2].mean(axis=0).argmax())
             report(name, THRESHOLDS[best], overlaps[1::2, best])
             report(f"{name}, as it comes", 0.15, overlaps[1::2, THRESHOLDS.index(0.15)])
+
+
+def compare_thresholds(model: Path, count: int, threads: int) -> None:
+    """Print the boxes of Grad-CAM at its default threshold, at the best fixed one and at the stable one."""
+    engine = Engine(model, threads=threads)
+    explainer = GradCAM(engine)
+    examples = list(read_examples(count))
+    for task, chosen in {"images": examples, "mosaics": list(make_mosaics(engine, examples))}.items():
+        pairs = [(explainer(image, target).heatmap, boxes) for image, target, boxes in chosen]
+        thresholds: tuple[Threshold, ...] = (*THRESHOLDS, "stable")
+        overlaps = np.array([[box_iou(heatmap, level, boxes) for level in thresholds] for heatmap, boxes in pairs])
+        best = int(overlaps[::2, :-1].mean(axis=0).argmax())
+        print(f"{task}: {len(chosen)}, half to choose the threshold, half to measure", flush=True)
+        report("default", CAM_THRESHOLD, overlaps[1::2, THRESHOLDS.index(CAM_THRESHOLD)])
+        report("best fixed", THRESHOLDS[best], overlaps[1::2, best])
+        shares = [stable_threshold(heatmap) for heatmap, _ in pairs[1::2] if heatmap.any()]
+        report("stable, the median of its", float(np.median(shares)), overlaps[1::2, -1])
 
 
 def report(name: str, threshold: float, overlaps: Sequence[float]) -> None:
@@ -112,7 +131,7 @@ def mean_boxes(truths: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]]
     return [mean * side for side in sides]
 
 
-def box_iou(heatmap: np.ndarray, threshold: float, boxes: np.ndarray) -> float:
+def box_iou(heatmap: np.ndarray, threshold: Threshold, boxes: np.ndarray) -> float:
     """The overlap of the largest region with the box that it fits best; 0 without a region."""
     regions = find_regions(heatmap, threshold)
     return best_iou(regions.xyxy[0], boxes) if len(regions) else 0.0

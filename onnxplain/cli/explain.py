@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,22 @@ from onnxplain.cli.questions import Question, plan_questions
 from onnxplain.cli.tables import box_text
 
 if TYPE_CHECKING:
+    from onnxplain.explainers.regions import Threshold
     from onnxplain.runtime.precision import Precision
+
+
+def _parse_threshold(context: click.Context, option: click.Parameter, text: str | None) -> Threshold | None:
+    if text is None:
+        return None
+    if text == "stable":
+        return "stable"
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"found {text}, expected a share of the maximum, above 0 and at most 1, or stable")
+    return share
 
 
 @click.command(short_help="Heatmaps that say why: a picture per image and method.")
@@ -67,9 +83,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(min=0, max=1, min_open=True),
-    metavar="T",
-    help="Share of a heatmap's maximum at which it is cut into boxes. Default: 0.15 for the CAM family, 0.5 for rise.",
+    callback=_parse_threshold,
+    metavar="T|stable",
+    help="Share of a heatmap's maximum at which it is cut into boxes; stable: the share, chosen for each heatmap, at "
+    "which the box changes least. Default: 0.15 for the CAM family, 0.5 for rise.",
 )
 @click.option(
     "--colormap", default="turbo", show_default=True, metavar="NAME", help="One of OpenCV's: turbo, viridis, jet, …"
@@ -96,7 +113,7 @@ def explain(
     targets: tuple[str, ...],
     layers: tuple[str, ...],
     output: Path,
-    threshold: float | None,
+    threshold: Threshold | None,
     colormap: str,
     alpha: float,
     quiet: bool,
@@ -116,8 +133,9 @@ def explain(
     the heatmap.
 
     explanations.jsonl in DIR is replaced by each run and holds a line per heatmap: image, method, target, label,
-    score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), evaluations
-    (forward passes), seconds, layer, heatmap and overlay (files in DIR), and what the method reports of its own work.
+    score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), level (the heat at
+    which they are cut), evaluations (forward passes), seconds, layer, heatmap and overlay (files in DIR), and what the
+    method reports of its own work.
 
     Ctrl-C while rise is sampling writes the map so far and ends with exit status 130. An image that cannot be read
     gets an error line there and on standard error; the rest goes on, and the exit status is 1. Wrong usage and an

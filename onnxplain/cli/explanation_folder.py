@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from onnxplain.explainers import Explanation, Regions
+    from onnxplain.explainers.regions import Threshold
 
     ByteArray = npt.NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ class PictureStyle:
 
     colormap: str = "turbo"
     alpha: float = 0.5
-    threshold: float | None = None
+    threshold: Threshold | None = None
 
     def __post_init__(self) -> None:
         import numpy as np
@@ -115,6 +116,7 @@ class ExplanationFolder:
                     {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}
                     for xyxy, score, area in zip(regions.xyxy, regions.score, regions.area, strict=True)
                 ],
+                "level": regions.level,
                 "evaluations": explanation.evaluations,
                 "seconds": round(seconds, 6),
                 "layer": explanation.layer,

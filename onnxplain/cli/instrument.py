@@ -52,6 +52,13 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 )
 @click.option("--no-tail", is_flag=True, help=NO_TAIL_HELP)
 @click.option(
+    "--shuffle-weights",
+    type=click.IntRange(min=0),
+    metavar="SEED",
+    help="Permute the values of every weight first, for `evaluate --sanity`: an explanation that stays as it was "
+    "explains nothing that was learnt. `inspect` says that the file is shuffled.",
+)
+@click.option(
     "--verify", "measure", is_flag=True, help="Also measure what each layer's gradient costs, closed and open."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
@@ -68,6 +75,7 @@ def instrument(
     required_inputs: bool,
     batch: Batch,
     no_tail: bool,
+    shuffle_weights: int | None,
     measure: bool,
     as_json: bool,
     labels_file: Path | None,
@@ -103,6 +111,7 @@ def instrument(
         required_inputs=required_inputs,
         batch=batch,
         tail=not no_tail,
+        shuffle_weights=shuffle_weights,
     )
     costs = measure_cost(model, output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)

@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "onnxplain.cli.inspect:inspect",
     "predict": "onnxplain.cli.predict:predict",
     "explain": "onnxplain.cli.explain:explain",
+    "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
     "methods": "onnxplain.cli.methods:methods",
 }

@@ -85,6 +85,8 @@ def train(
         f"{checkpoint}: {report.parameters} parameters, {report.epochs} epochs, {report.seconds / 60:.1f} minutes, "
         f"seed {report.seed}; validation: {_describe(report.validation)}"
     )
+    if photos is not None:
+        click.echo(f"{_write_division(photos, dataset, images, checkpoint)}: the images of each part, by name")
     if wants_onnx:
         print_report(export_checkpoint(checkpoint, output), as_json=False)
     if photos is None:
@@ -134,6 +136,17 @@ def _read_photos(
     described = ", ".join(f"{name} {len(part)}" for name, part in sizes if part is not None)
     click.echo(f"{dataset}: {len(photos.train.labels)} classes; images: {described}")
     return photos, options
+
+
+def _write_division(photos: PhotoParts, dataset: str, images: Path | None, checkpoint: Path) -> Path:
+    """Lists of the images that were learnt from, chosen by and tested on, for `evaluate --split`; their folder."""
+    from onnxplain.data import open_dataset, write_lists
+
+    parts = {"train": photos.train, "validation": photos.validation, "test": photos.test}
+    sides = {name: part.records for name, part in parts.items() if part is not None}
+    folder = checkpoint.with_suffix(".split")
+    write_lists(open_dataset(dataset, images=images), sides, folder)
+    return folder
 
 
 def _judge_digits(report: TrainingReport) -> None:

@@ -9,7 +9,7 @@ from onnxplain.data.mosaic import mosaics
 from onnxplain.data.open import open_dataset
 from onnxplain.data.problem import Problem
 from onnxplain.data.record import Record
-from onnxplain.data.splits import split, split_by_lists
+from onnxplain.data.splits import split, split_by_lists, write_lists
 
 __all__ = [
     "FORMATS",
@@ -21,4 +21,5 @@ __all__ = [
     "open_dataset",
     "split",
     "split_by_lists",
+    "write_lists",
 ]

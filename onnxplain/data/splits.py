@@ -1,10 +1,10 @@
-"""Data sets divided by image: by shares, or by lists of names."""
+"""Data sets divided by image: by shares, or by lists of names; and a division written as lists."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from onnxplain.data.annotation_text import numbered_lines, read_text
 from onnxplain.data.dataset import DataSet, image_key
 from onnxplain.data.problem import Place, Problem
+from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
 
@@ -60,13 +61,10 @@ def split_by_lists(
     side. A name that no image has, that several have, or that an earlier line took becomes a problem of that side;
     with `strict` the first raises OnnxplainError, as does a list that leaves its side empty.
     """
-    spelled: dict[str, set[Path | str]] = {}
+    spelled = _spell(dataset.records)
     records: dict[Path | str, list[int]] = {}
     for index, record in enumerate(dataset.records):
-        key = image_key(record)
-        records.setdefault(key, []).append(index)
-        for name in {record.name, *(_endings(key) if isinstance(key, Path) else ())}:
-            spelled.setdefault(name, set()).add(key)
+        records.setdefault(image_key(record), []).append(index)
     taken: dict[Path | str, Place] = {}
     sides = []
     for path in map(Path, lists):
@@ -89,6 +87,44 @@ def split_by_lists(
             raise OnnxplainError(f"{path}: names no image of {dataset.name}, expected at least one")
         sides.append(replace(_side(dataset, indices, path.stem), problems=tuple(problems)))
     return tuple(sides)
+
+
+def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: str | os.PathLike[str]) -> list[Path]:
+    """Write a division of `whole` so that `split_by_lists` finds it again: ``<side>.txt``, the images of each side.
+
+    An image goes by the shortest end of its path, suffix included, that no other image of `whole` is called. Raises
+    OnnxplainError where the folder cannot be written, and for images that are not in `whole`.
+    """
+    spelled = _spell(whole.records)
+    paths = []
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for side, records in sides.items():
+            names = [_unique_name(key, spelled) for key in dict.fromkeys(map(image_key, records))]
+            path = Path(folder) / f"{side}.txt"
+            path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            paths.append(path)
+    except OSError as error:
+        raise OnnxplainError(f"{folder}: cannot be written ({error.strerror}): name a folder that can") from error
+    return paths
+
+
+def _spell(records: Sequence[Record]) -> dict[str, set[Path | str]]:
+    """The images that each name may mean: records' names, and ends of paths."""
+    spelled: dict[str, set[Path | str]] = {}
+    for record in records:
+        key = image_key(record)
+        for name in {record.name, *(_endings(key) if isinstance(key, Path) else ())}:
+            spelled.setdefault(name, set()).add(key)
+    return spelled
+
+
+def _unique_name(key: Path | str, spelled: Mapping[str, set[Path | str]]) -> str:
+    names = _endings(key)[-2::-2] if isinstance(key, Path) else [key]
+    for name in names:
+        if spelled.get(name) == {key}:
+            return name
+    raise OnnxplainError(f"{key}: found no name that is this image's alone, expected one")
 
 
 def _side(dataset: DataSet, indices: Sequence[int], name: str) -> DataSet:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.heatmap import FloatArray, Status, visible_window
-from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, find_regions
+from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, Threshold, find_regions
 from onnxplain.runtime.geometry import Frame
 
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ class Explanation:
                 f"expected from 0 up to {peak} where the status is {self.status}"
             )
 
-    def boxes(self, threshold: float | None = None) -> Regions:
+    def boxes(self, threshold: Threshold | None = None) -> Regions:
         """Connected regions of the heatmap, largest first; boxes xyxy in pixels of the original image.
 
-        `threshold` is a share of the maximum; None: 0.15 for the CAM family, 0.5 for RISE.
+        `threshold` is a share of the maximum; None: 0.15 for the CAM family, 0.5 for RISE; ``"stable"``: the share
+        at which the largest region's box changes least. Errors as in `find_regions`.
         """
         return find_regions(self.heatmap, self.default_threshold if threshold is None else threshold)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.stable_threshold import stable_threshold
 
 if TYPE_CHECKING:
     import supervision
 
 CAM_THRESHOLD = 0.15
 RISE_THRESHOLD = 0.5
+
+Threshold = float | Literal["stable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +62,26 @@ class Regions:
         return supervision.Detections(xyxy=self.xyxy, confidence=self.score, data={"area": self.area})
 
 
-def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: float) -> Regions:
+def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: Threshold) -> Regions:
     """Cut a heatmap (H, W) at `threshold` times its maximum; one box per 8-connected region.
 
     Zhou et al. 2016, section 3.2, with every region instead of only the largest. `threshold` lies in (0, 1];
-    the Grad-CAM paper takes 0.15. A map whose maximum is 0 has no regions. Raises OnnxplainError for another
-    threshold, a shape that is not (H, W), NaN, or negative heat.
+    the Grad-CAM paper takes 0.15. ``"stable"``: that of the heatmap's `stable_threshold`, at which the largest
+    region's box changes least; no labels are used. A map whose maximum is 0 has no regions. Raises OnnxplainError
+    for another threshold, a shape that is not (H, W), NaN, or negative heat.
     """
-    if not 0 < threshold <= 1:
+    if threshold != "stable" and (isinstance(threshold, str) or not 0 < threshold <= 1):
         raise OnnxplainError(
-            f"threshold: found {threshold}, expected a share of the heatmap's maximum, above 0 and at most 1"
+            f"threshold: found {threshold}, expected a share of the heatmap's maximum, above 0 and at most 1, or "
+            "'stable'"
         )
     if heatmap_hw.ndim != 2 or heatmap_hw.size == 0:
         raise OnnxplainError(f"heatmap: found shape {heatmap_hw.shape}, expected (H, W)")
     peak = float(heatmap_hw.max())
     if not (np.isfinite(peak) and heatmap_hw.min() >= 0):
         raise OnnxplainError("heatmap: found NaN, infinite or negative heat, expected finite values from 0 up")
+    if threshold == "stable":
+        threshold = stable_threshold(heatmap_hw) if peak > 0 else 1.0
     level = threshold * peak
     hot = (heatmap_hw >= level) & (heatmap_hw > 0)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)

@@ -48,7 +48,7 @@ class Request:
     """What the user states of a file; everything else is read from its graph.
 
     `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
-    last layer will stand beside; None for no tail.
+    last layer will stand beside; None for no tail. `shuffle_seed`: with which the weights were shuffled, None if not.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -61,6 +61,7 @@ class Request:
     layout: Layout | None = None
     required_inputs: bool = False
     tail_of: Path | None = None
+    shuffle_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
         ),
         labels=tuple(request.labels),
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
+        shuffle_seed=request.shuffle_seed,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = _cam_verdict(head, cam_layer)

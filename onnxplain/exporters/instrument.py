@@ -18,6 +18,7 @@ from onnxplain.exporters.model_file import changes, load_proto, prepare
 from onnxplain.exporters.report import ExportReport
 from onnxplain.exporters.roles import find_image_input, find_roles
 from onnxplain.exporters.session import GraphSession
+from onnxplain.exporters.shuffle import permute_weights
 from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.tail_file import check_tail_path
 from onnxplain.exporters.trial_images import image_batch
@@ -43,6 +44,7 @@ def instrument(
     required_inputs: bool = False,
     batch: Batch = "auto",
     tail: bool = True,
+    shuffle_weights: int | None = None,
 ) -> ExportReport:
     """Write `destination`: the model of `source`, which can also output feature maps and gradients.
 
@@ -58,6 +60,9 @@ def instrument(
     becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
     `tail`: whether what lies behind the last layer is written too, as ``<stem>.tail.onnx`` beside `destination`; where
     its features alone do not lead to the logits there is none, and the report says why.
+    `shuffle_weights`: a seed; every weight's values are permuted before the rest, for sanity checks of explanations
+    (Adebayo et al. 2018; `permute_weights`), and the file's metadata say so. Its checks are then against the shuffled
+    model.
 
     A file that is explainable already has its old instrumentation removed first; labels and preprocessing that it
     states are kept where none are given.
@@ -80,6 +85,13 @@ def instrument(
             preprocessing = earlier.input.preprocessing
         if box is None and earlier.box is not None:
             box, box_format, box_units = earlier.outputs.box, earlier.box.format, earlier.box.units
+    shuffle_seed = None if earlier is None else earlier.shuffle_seed
+    if shuffle_weights is not None:
+        if shuffle_seed is not None:
+            raise ModelError(f"{source}: its weights are shuffled already, seed {shuffle_seed}: give the model itself")
+        shuffle_seed = shuffle_weights
+        original, shuffled = permute_weights(original, shuffle_seed)
+        steps.append(f"{shuffled} weights shuffled, seed {shuffle_seed}")
     request = Request(
         layers=layers,
         logits=logits,
@@ -91,6 +103,7 @@ def instrument(
         layout=layout,
         required_inputs=required_inputs,
         tail_of=destination if tail else None,
+        shuffle_seed=shuffle_seed,
     )
     GraphSession(original, "original model")  # Contradictory shapes and cycles are named here.
     model = prepare(original, input_size_hw)
@@ -105,7 +118,12 @@ def instrument(
                 raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
             notes.append(f"the batch stays fixed to 1: {error}")
     explainable = build(model, request)
-    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original=original)
+    try:
+        checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original=original)
+    except VerificationError as error:
+        if shuffle_weights is None:
+            raise
+        raise VerificationError(f"{error} (shuffled weights can silence a network: try another seed)") from error
     return write_verified(explainable, destination, original, checks, tuple(steps), tuple(notes))
 
 

@@ -68,7 +68,7 @@ class Engine:
         labels: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(model)
-        self._providers, self._threads, self._precision = providers, threads, precision
+        self._providers, self._threads, self.precision = providers, threads, precision
         self._session = open_session(self.path, providers, threads, precision)
         stated = Stated(preprocessing, input_size_hw, layout, labels)
         self.spec: ModelSpec
@@ -252,7 +252,7 @@ class Engine:
 
         Raises ModelError where the model has none, and where the file is missing or another model's.
         """
-        return open_tail(self.path, self.spec, self._providers, self._threads, self._precision)
+        return open_tail(self.path, self.spec, self._providers, self._threads, self.precision)
 
     def resolve_target(self, target: Target) -> int:
         """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the prediction."""

@@ -84,6 +84,21 @@ class Frame:
         image_map: FloatArray = rows @ map_hw.astype(np.float32) @ columns.T
         return image_map
 
+    def map_to_input(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
+        """A map (H, W) of the original image → float32 (h, w) in the frame of the model's input.
+
+        Each pixel of the input takes the mean over the part of the image that it covers, 0 where it covers none (the
+        borders of a letterbox). Raises OnnxplainError for a map of another size than the image.
+        """
+        if map_hw.shape != self.image_size_hw:
+            raise OnnxplainError(f"map: found shape {map_hw.shape}, expected the image's, {self.image_size_hw}")
+        columns, rows = (
+            _coverage_matrix(self.input_size_hw[1 - axis], self.image_size_hw[1 - axis], scale, offset)
+            for axis, (scale, offset) in enumerate(zip(self.scale_xy, self.offset_xy, strict=True))
+        )
+        input_map: FloatArray = rows @ map_hw.astype(np.float32) @ columns.T
+        return input_map
+
     def _visible_span(self, axis: int) -> tuple[float, float]:
         side, input_side = self.image_size_hw[1 - axis], self.input_size_hw[1 - axis]
         start = (0.0 - self.offset_xy[axis]) / self.scale_xy[axis]
@@ -120,6 +135,15 @@ def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) ->
     matrix[rows, left] = 1 - share
     matrix[rows, right] += share
     return matrix
+
+
+def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: float) -> FloatArray:
+    """Matrix (input_side, image_side): which share of input pixel i the image's pixel j fills, along one axis."""
+    edges = (np.arange(input_side + 1) - offset) / scale
+    pixels = np.arange(image_side)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    shares: FloatArray = (overlap.clip(min=0) * scale).astype(np.float32)
+    return shares
 
 
 def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize) -> Frame:

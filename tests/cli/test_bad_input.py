@@ -163,6 +163,8 @@ CASES = [
     ("explain {plain} {photo} -o {out} -m rise --explain-output box", WRONG_USAGE, ["explain_output", "no box head"]),
     ("explain {model} {photo} -o {out} --threshold 0", WRONG_USAGE, ["--threshold", "0"]),
     ("explain {model} {photo} -o {out} --threshold 1.5", WRONG_USAGE, ["--threshold", "1.5"]),
+    ("explain {model} {photo} -o {out} --threshold nan", WRONG_USAGE, ["--threshold", "nan"]),
+    ("explain {model} {photo} -o {out} --threshold best", WRONG_USAGE, ["--threshold", "best", "stable"]),
     ("explain {model} {photo} -o {out} --alpha 2", WRONG_USAGE, ["--alpha", "2"]),
     ("predict {model} {photo} --top-k 0", WRONG_USAGE, ["--top-k", "0"]),
     ("predict {plain} {photo} --mean 1,2", WRONG_USAGE, ["--mean", "2 numbers", "one per channel"]),

@@ -23,6 +23,7 @@ from onnxplain.explainers import (
     ReciproCAM,
     ScoreCAM,
     SmoothGradCAMPlusPlus,
+    find_regions,
 )
 from onnxplain.explainers.rise import rise
 from tests.cli.conftest import write_photo
@@ -150,6 +151,7 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
         "label": "w",
         "score": pytest.approx(expected.score),
         "status": "ok",
+        "level": pytest.approx(expected.boxes().level),
         "evaluations": expected.evaluations,
         "layer": expected.layer,
         "heatmap": f"b.{method}.npy",
@@ -226,6 +228,14 @@ def test_threshold_cuts_the_boxes(run, models, images, tmp_path):
         run("explain", models / "explainable.onnx", images / "a.png", "-o", out, "--threshold", threshold)
         areas.append(sum(box["area"] for box in read_lines(out)[0]["boxes"]))
     assert areas[0] > areas[1] > 0
+
+
+def test_the_stable_threshold_is_found_for_each_image(run, models, images, tmp_path):
+    run("explain", models / "explainable.onnx", images / "a.png", "-o", tmp_path, "--threshold", "stable")
+    (entry,) = read_lines(tmp_path)
+    regions = find_regions(np.load(tmp_path / entry["heatmap"]), "stable")
+    assert [box["xyxy"] for box in entry["boxes"]] == regions.xyxy.tolist()
+    assert entry["level"] == regions.level
 
 
 def test_equal_stems_are_told_apart(run, models, tmp_path):

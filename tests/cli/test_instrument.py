@@ -127,3 +127,14 @@ def test_the_report_says_what_was_checked(run, models, tmp_path):
         "tail's outputs differ by",
     ):
         assert words in text
+
+
+def test_shuffled_weights_are_told_wherever_the_file_is_shown(run, models, tmp_path):
+    out = tmp_path / "out.onnx"
+    result = run("instrument", models / "conv.onnx", "-o", out, "--shuffle-weights", 3)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "2 weights shuffled, seed 3" in result.stdout
+    assert "shuffled, seed 3" in run("inspect", out).stdout
+    assert json.loads(run("inspect", out, "--json").stdout)["shuffle_seed"] == 3
+    assert "shuffled" not in run("inspect", models / "instrumented.onnx").stdout
+    assert run("instrument", models / "conv.onnx", "-o", out, "--shuffle-weights", -1).exit_code == 2

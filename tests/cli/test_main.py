@@ -115,7 +115,9 @@ def test_interruption_is_130(run, monkeypatch):
     assert run("methods").exit_code == 130
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["explain", "--help"], ["export", "--help"], ["evaluate", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     code = (
         "import sys\nfrom onnxplain.cli.main import cli\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxplain.data import DataSet, Record, split, split_by_lists
+from onnxplain.data import DataSet, Record, split, split_by_lists, write_lists
 from onnxplain.errors import OnnxplainError
 
 LABELS = ("cat", "dog", "cow")
@@ -107,3 +107,24 @@ def test_an_empty_side_is_refused(text: str, message: str, tmp_path: Path) -> No
 
     with pytest.raises(OnnxplainError, match=message):
         split_by_lists(make({"cat": 2}), [tmp_path / "train.txt"])
+
+
+def test_a_division_that_was_written_is_found_again(tmp_path: Path) -> None:
+    """Images of one name in two folders, one of them the end of the other's path; each listed once."""
+    names = ["0.jpg", "cat/0.jpg", "dog/0.jpg", "dog/1.jpg", "dog/1.png", "deep/dog/0.jpg"]
+    boxes = np.zeros((0, 4))
+    records = [Record(Path("all") / name, label, boxes, name) for name in names for label in ("cat", "dog")]
+    records.append(Record(np.zeros((2, 2, 3), np.uint8), "cow", boxes, "drawn"))
+    whole = DataSet("made", LABELS, records)
+    sides = {"train": records[:6], "test": records[6:]}
+    paths = write_lists(whole, sides, tmp_path / "new" / "folder")
+
+    assert [path.name for path in paths] == ["train.txt", "test.txt"]
+    assert paths[1].read_text() == "1.jpg\n1.png\ndeep/dog/0.jpg\ndrawn\n"
+    for side, found in zip(sides.values(), split_by_lists(whole, paths, strict=True), strict=True):
+        assert [record.name for record in found.records] == [record.name for record in side]
+    with pytest.raises(OnnxplainError, match="no name that is this image's alone"):
+        write_lists(whole, {"train": [Record(Path("other.jpg"), "cat", boxes)]}, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OnnxplainError, match="cannot be written"):
+        write_lists(whole, sides, tmp_path / "file")

@@ -122,6 +122,38 @@ def test_map_to_image_against_interpolation(resize, image_hw, map_hw):
     assert seen.any()
 
 
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("image_hw", [(48, 100), (100, 48), (9, 7), (640, 96)])
+def test_map_to_input_is_the_mean_of_the_part_of_the_image_under_each_pixel(resize, image_hw):
+    image_map = np.random.default_rng(2).random(image_hw).astype(np.float32)
+    frame = make_frame(image_hw, (16, 24), resize)
+    found = frame.map_to_input(image_map)
+    assert (found.shape, found.dtype) == ((16, 24), np.float32)
+
+    # Many points inside each pixel of the input, looked up in the image; 0 outside of it.
+    points, positions, inside = 100, [], []
+    for axis in (0, 1):
+        in_input = (np.arange(frame.input_size_hw[axis] * points) + 0.5) / points
+        in_image = (in_input - frame.offset_xy[1 - axis]) / frame.scale_xy[1 - axis]
+        inside.append((in_image >= 0) & (in_image < image_hw[axis]))
+        positions.append(np.clip(in_image, 0, image_hw[axis] - 1).astype(int))
+    looked_up = image_map[np.ix_(*positions)] * np.outer(*inside)
+    expected = looked_up.reshape(16, points, 24, points).mean(axis=(1, 3))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert found.mean() == pytest.approx(expected.mean(), abs=1e-3)
+
+
+def test_map_to_input_keeps_what_stands_on_the_same_pixels():
+    heat = np.random.default_rng(3).random((16, 24)).astype(np.float32)
+    np.testing.assert_array_equal(make_frame((16, 24), (16, 24), "stretch").map_to_input(heat), heat)
+    bordered = make_frame((16, 24), (24, 24), "letterbox").map_to_input(heat)
+    np.testing.assert_array_equal(bordered, np.pad(heat, [(4, 4), (0, 0)]))
+    smooth = make_frame((300, 401), (16, 24), "stretch")
+    np.testing.assert_allclose(
+        smooth.map_to_input(smooth.map_to_image(heat[:4, :6])).mean(), heat[:4, :6].mean(), atol=1e-3
+    )
+
+
 def test_bad_frames_are_refused():
     with pytest.raises(OnnxplainError, match="expected sizes > 0"):
         Frame((0, 5), (8, 8), (1, 1), (0, 0))
@@ -132,3 +164,5 @@ def test_bad_frames_are_refused():
         frame.boxes_to_image([1, 2, 3, 4])
     with pytest.raises(OnnxplainError, match=r"expected \(h, w\)"):
         frame.map_to_image(np.zeros((1, 2, 3), np.float32))
+    with pytest.raises(OnnxplainError, match=r"expected the image's, \(5, 5\)"):
+        frame.map_to_input(np.zeros((8, 8), np.float32))

@@ -1,0 +1,119 @@
+"""Insertion and deletion (Petsiuk et al., RISE, 2018): does the score move with the pixels that are called hot?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.geometry import FloatArray
+
+Array = npt.NDArray[np.float64]
+# A batch of normalised inputs, float32 (N, C, h, w) → softmax scores, float32 (N, classes): `Engine.scores`.
+InputScores: TypeAlias = Callable[[FloatArray], FloatArray]
+
+# 224 · 8 pixels a step at 224 × 224, and the blur from which pixels are inserted, as the authors' code has them.
+ROWS_PER_STEP = 8
+BLUR_SIDE, BLUR_SIGMA = 11, 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class CausalCurves:
+    """The score of the explained class while pixels change, hottest first.
+
+    `insertion`, `deletion`: float64 (S + 1,), the score after 0 … S steps; insertion ends and deletion begins at the
+    score of the whole image. Raises OnnxplainError for arrays of another shape or type, and for scores that are not
+    finite.
+    """
+
+    insertion: Array
+    deletion: Array
+
+    def __post_init__(self) -> None:
+        for name, curve in (("insertion", self.insertion), ("deletion", self.deletion)):
+            if curve.dtype != np.float64 or curve.shape != (len(self.insertion),) or len(curve) < 2:
+                raise OnnxplainError(f"{name}: found {curve.dtype} {curve.shape}, expected float64 (S + 1,), S ≥ 1")
+            if not np.isfinite(curve).all():
+                raise OnnxplainError(f"{name}: the model gave NaN or infinity, expected finite scores")
+
+    @property
+    def insertion_auc(self) -> float:
+        """Area under the insertion curve, its width taken as 1; higher is better."""
+        return area_under(self.insertion)
+
+    @property
+    def deletion_auc(self) -> float:
+        """Area under the deletion curve, its width taken as 1; lower is better."""
+        return area_under(self.deletion)
+
+
+def causal_curves(
+    scores: InputScores, input_chw: FloatArray, heat_hw: FloatArray, class_id: int, batch_size: int = 8
+) -> CausalCurves:
+    """The curves of one explanation, in the frame of the model's input.
+
+    `input_chw`: float32 (C, h, w), normalised, as `Engine.preprocess` gives it; `heat_hw`: float32 (h, w), as
+    `Frame.map_to_input` makes it of a heatmap (not of `raw`: what is shown is judged, and any method's map alike);
+    `class_id`: the explained class, in the paper the predicted one.
+    Deletion sets pixels to 0 of the normalised input, insertion starts from `blur_input` of it; 8 · w pixels a step,
+    S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. A map without heat has only
+    ties (see `salient_order`). Raises OnnxplainError for maps and inputs of different sizes and for heat or scores that
+    are not finite.
+    """
+    height, width = input_chw.shape[1:]
+    if heat_hw.shape != (height, width) or not np.isfinite(heat_hw).all():
+        raise OnnxplainError(f"heat: found {heat_hw.shape}, expected finite values ({height}, {width}) as the input's")
+    if batch_size < 1:
+        raise OnnxplainError(f"batch_size: found {batch_size}, expected at least 1")
+    # The step, counted from 0, in which each pixel changes.
+    step_of = np.empty(height * width, np.int64)
+    step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
+    step_hw = step_of.reshape(height, width)
+
+    def follow(start_chw: FloatArray, finish_chw: FloatArray) -> Array:
+        steps = int(step_hw.max()) + 1
+        curve = np.empty(steps + 1)
+        for first in range(0, steps + 1, batch_size):
+            done = np.arange(first, min(first + batch_size, steps + 1))
+            changed_nhw = step_hw < done[:, None, None]
+            copies = np.where(changed_nhw[:, None], finish_chw, start_chw)
+            curve[first : first + len(done)] = scores(copies)[:, class_id]
+        return curve
+
+    return CausalCurves(
+        insertion=follow(blur_input(input_chw), input_chw), deletion=follow(input_chw, np.zeros_like(input_chw))
+    )
+
+
+def salient_order(heat_hw: FloatArray) -> npt.NDArray[np.int64]:
+    """Indices of the flattened pixels by descending heat, int64 (h · w,): the authors' ``np.flip(np.argsort(heat))``.
+
+    Their sort leaves the order of equal pixels to numpy and the processor; here it is stable, so that of equal pixels
+    the last comes first, everywhere.
+    """
+    return np.flip(np.argsort(heat_hw, axis=None, kind="stable"))
+
+
+def blur_input(input_chw: FloatArray) -> FloatArray:
+    """Each channel convolved with the authors' kernel, zeros beyond the border: float32 (C, h, w).
+
+    The kernel is scipy's Gaussian filter of sigma 5 applied to an 11 × 11 image of one point; what would fall outside
+    is reflected into it, so it is flatter than a Gaussian and sums to 1.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    point = np.zeros(BLUR_SIDE)
+    point[BLUR_SIDE // 2] = 1
+    kernel = gaussian_filter1d(point, BLUR_SIGMA)
+    blurred = [cv2.sepFilter2D(channel, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT) for channel in input_chw]
+    return np.stack(blurred).astype(np.float32, copy=False)
+
+
+def area_under(curve: Array) -> float:
+    """The authors' normalised area by trapezoid, ``(Σ s − s_0 / 2 − s_S / 2) / S``."""
+    return float((curve.sum() - curve[0] / 2 - curve[-1] / 2) / (len(curve) - 1))

@@ -1,0 +1,168 @@
+"""A model's boxes and heatmaps against a data set: streamed, resumable, the same numbers every time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from onnxplain.data.dataset import DataSet
+from onnxplain.data.loading import load_pixels
+from onnxplain.data.problem import Problem, ProblemError
+from onnxplain.errors import OnnxplainError
+from onnxplain.evaluation.baselines import MeanBox
+from onnxplain.evaluation.evaluation import Evaluation, sum_up
+from onnxplain.evaluation.identity import identify_dataset, identify_model
+from onnxplain.evaluation.image_ids import ImageIds
+from onnxplain.evaluation.image_table import write_image_table
+from onnxplain.evaluation.journal import TABLE, Journal, Row
+from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
+from onnxplain.evaluation.measurement import Measurement, TargetChoice
+from onnxplain.evaluation.metric import Facts
+from onnxplain.evaluation.metrics import MetricChoice, choose_metrics
+from onnxplain.evaluation.plan import make_plan
+from onnxplain.explainers.explainer import Explainer
+from onnxplain.explainers.registry import build, find_method
+from onnxplain.runtime.engine import Engine
+from onnxplain.version import __version__
+
+OnRow = Callable[[int, int, Row], None]
+"""Records done, records in all, the row of the last."""
+
+
+def evaluate(
+    engine: Engine,
+    dataset: DataSet,
+    methods: Sequence[str] = ("grad-cam",),
+    metrics: MetricChoice = "localization",
+    *,
+    options: Mapping[str, Any] | None = None,
+    target: TargetChoice = "label",
+    train: DataSet | None = None,
+    sanity: Engine | None = None,
+    heatmaps: Mapping[str, str | os.PathLike[str]] | None = None,
+    save_heatmaps: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    on_row: OnRow | None = None,
+) -> Evaluation:
+    """Measure predictions, boxes and heatmaps on every record of a data set; docs/evaluation.md defines every number.
+
+    `methods`: names of `METHODS`; `options` go to those that take them. `metrics`: see `METRICS`. For localization the
+    heatmap is that of the record's label (GT-known), for faithfulness that of the predicted class; where both are the
+    same, it is made once. `target` "predicted" explains the predicted class throughout and compares no labels, for a
+    model whose classes are not the data set's. `train`: the data set whose mean box is a baseline. `sanity`: the same
+    file with shuffled weights. `heatmaps`: folders of other people's maps by name, WSOL's ``<image id>.npy``;
+    `save_heatmaps`: where to write such maps, ``<method>/<image id>.npy``.
+
+    `output`: a folder of results, each image's written when it is known: a run that was killed goes on where it
+    stopped, and ends with the same numbers; without it nothing is written. `seed` is that of the intervals. Memory does
+    not grow with the data set. `progress` is passed to methods that take it, `on_row` is called after each record.
+
+    Raises OnnxplainError for labels that the model lacks, for a folder of another evaluation, where nothing could be
+    measured, and with `strict` for the first image that cannot be used.
+    """
+    class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
+    folders = find_folders(heatmaps or {}, methods)
+    if sanity is not None:
+        require_comparable(engine, sanity)
+    chosen = {name: _options_of(name, options or {}) for name in dict.fromkeys(methods)}
+    facts = Facts(class_ids is not None, engine.spec.classes, engine.spec.box is not None, sanity is not None)
+    asked = choose_metrics(metrics, sanity=sanity is not None)
+    plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
+    save = None if save_heatmaps is None else Path(save_heatmaps)
+    identity: dict[str, Any] = {
+        "onnxplain": __version__,
+        "model": identify_model(engine),
+        "sanity": None if sanity is None else identify_model(sanity),
+        "dataset": identify_dataset(dataset),
+        "train": None if train is None else identify_dataset(train),
+        "methods": chosen,
+        "heatmaps": {name: str(folder.absolute()) for name, folder in folders.items()},
+        "save_heatmaps": None if save is None else str(save.absolute()),
+        "metrics": metrics,
+        "target": target,
+        "seed": seed,
+    }
+    # As it is read back from run.json.
+    identity = json.loads(json.dumps(identity, default=repr))
+    measurement = Measurement(
+        engine=engine,
+        plan=plan,
+        ids=ImageIds(dataset.records),
+        explainers=_build_all(engine, chosen, progress),
+        doubted={} if sanity is None else _build_all(sanity, chosen, progress),
+        class_ids=class_ids,
+        foreign=folders,
+        mean_box=None if train is None else MeanBox.of(train.records),
+        save=save,
+    )
+
+    def finish(rows: Iterator[Row]) -> Evaluation:
+        results, images, skipped = sum_up(plan, _without_problems(rows) if strict else rows, seed)
+        if not images:
+            raise OnnxplainError(f"{dataset.name}: measured no image, left out {skipped}, expected at least one")
+        return Evaluation(str(engine.path), dataset.name, images, skipped + dataset.skipped, results, identity)
+
+    if output is None:
+        return finish(_measure_all(measurement, dataset, range(len(dataset.records)), strict, on_row))
+    with Journal(Path(output), identity) as journal:
+        for row in _measure_all(measurement, dataset, range(journal.done, len(dataset.records)), strict, on_row):
+            journal.add(row)
+        evaluation = finish(journal.rows())
+        write_image_table(journal.folder / TABLE, plan, journal.rows())
+        journal.finish(evaluation.to_json())
+    return evaluation
+
+
+def _measure_all(
+    measurement: Measurement, dataset: DataSet, indices: range, strict: bool, on_row: OnRow | None
+) -> Iterator[Row]:
+    """One row per record, in their order; one that cannot be used gives its problem."""
+    for index in indices:
+        try:
+            record = dataset.records[index]
+            row = measurement(record, load_pixels(record))
+        except ProblemError as error:
+            if strict:
+                raise
+            problem = error.problem
+            row = {"problem": {"path": str(problem.path), "line": problem.line, "message": problem.message}}
+        yield row
+        if on_row is not None:
+            on_row(index + 1, len(dataset.records), row)
+
+
+def _without_problems(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, where all of them are results. Raises ProblemError for the first that is not."""
+    for row in rows:
+        if "problem" in row:
+            stated = row["problem"]
+            raise ProblemError(Problem(Path(stated["path"]), stated["line"], stated["message"]))
+        yield row
+
+
+def _build_all(
+    engine: Engine, chosen: Mapping[str, Mapping[str, Any]], progress: Callable[[int, int], None] | None
+) -> dict[str, Explainer]:
+    explainers = {}
+    for name, given in chosen.items():
+        shown = {"progress": progress} if progress is not None and "progress" in find_method(name).options else {}
+        explainers[name] = build(name, engine, **given, **shown)
+    return explainers
+
+
+def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the method takes."""
+    taken = find_method(name).options
+    return {option: value for option, value in options.items() if option in taken and value is not None}
+
+
+def _checked(target: str) -> str:
+    if target not in get_args(TargetChoice):
+        raise OnnxplainError(f"target: found {target!r}, expected {' or '.join(get_args(TargetChoice))}")
+    return target

@@ -1,0 +1,106 @@
+"""What an evaluation found: numbers with their intervals, reasons for those that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxplain.evaluation.journal import Row
+from onnxplain.evaluation.metric import BOXES, Metric
+from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
+from onnxplain.evaluation.statistic import unpack_bits
+from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One number: of which subject, by which metric. `reason`: why it is not there, empty where it is."""
+
+    subject: Subject
+    metric: Metric
+    estimate: Estimate
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A model measured on a data set.
+
+    `model`: the file; `dataset`: its name. `images`: how many records were measured (an image that shows several
+    classes counts once for each), `skipped`: how many images, objects and files could not be used. `results`: one per
+    subject and metric. `identity`: what was asked, as in run.json.
+    """
+
+    model: str
+    dataset: str
+    images: int
+    skipped: int
+    results: tuple[Result, ...]
+    identity: Mapping[str, Any]
+
+    def value(self, *path: str) -> float | None:
+        """A number by its place in `to_json`: ``value("methods", "grad-cam", "maxboxacc")``."""
+        found = lookup(self.to_json(), path)
+        return found if isinstance(found, int | float) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the numbers; at the same places under ``intervals``, ``counts`` and ``reasons`` what belongs to
+        them; ``definitions`` by kind and name; ``run``, what was asked."""
+        numbers: dict[str, Any] = {}
+        others: dict[str, dict[str, Any]] = {"intervals": {}, "counts": {}, "reasons": {}}
+        for result in self.results:
+            path, estimate = (*result.subject.path, result.metric.name), result.estimate
+            place(numbers, path, estimate.value)
+            for suffix, detail in estimate.details.items():
+                place(numbers, (*result.subject.path, f"{result.metric.name}_{suffix}"), detail)
+            if estimate.value is None:
+                whole = result.subject.path if result.subject.absent else path
+                place(others["reasons"], whole, result.reason)
+            else:
+                place(others["intervals"], path, [estimate.low, estimate.high])
+                place(others["counts"], path, estimate.count)
+        head = {"model": self.model, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
+        return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
+
+    def definitions(self) -> dict[str, dict[str, str]]:
+        """What each number is, by kind and name."""
+        found: dict[str, dict[str, str]] = {}
+        for result in self.results:
+            found.setdefault(result.metric.kind, {})[result.metric.name] = result.metric.definition
+        return found
+
+
+def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ...], int, int]:
+    """The results of all rows, how many records they measured, and how many they skipped; one row at a time."""
+    tallies: dict[tuple[TreePath, str], Tally] = {
+        (subject.path, metric.name): Tally(metric.statistic) for subject in plan for metric in subject.measured
+    }
+    images = skipped = 0
+    for row in rows:
+        if "problem" in row:
+            skipped += 1
+            continue
+        images += 1
+        weights = draw_weights(seed, row["image"].removesuffix(f"#{row['label']}"))
+        for subject in plan:
+            values = lookup(row, subject.path) or {}
+            for metric in subject.measured:
+                value = values.get(metric.column)
+                if isinstance(value, str):
+                    value = unpack_bits(value, metric.statistic.length)
+                if value is not None:
+                    tallies[subject.path, metric.name].add(value, weights)
+    nothing = Estimate(None, None, None, 0, {})
+    results = []
+    for subject in plan:
+        for metric in subject.metrics:
+            tally = tallies.get((subject.path, metric.name))
+            estimate = nothing if tally is None else tally.estimate()
+            reason = subject.reason(metric) or ("" if estimate.count else _why_none(metric))
+            results.append(Result(subject, metric, estimate, reason))
+    return tuple(results), images, skipped
+
+
+def _why_none(metric: Metric) -> str:
+    return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"

@@ -1,0 +1,81 @@
+"""A folder of heatmaps in the WSOL benchmark's format: `<image id>.npy`, one 224 × 224 map per image."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.evaluation.max_box_accuracy import SCOREMAP_HW, scoremap
+from onnxplain.explainers.atomic import write_atomically
+from onnxplain.runtime.geometry import make_frame
+
+
+def heatmap_path(folder: Path, image_id: str) -> Path:
+    """Where the heatmap of an image lies; the id may hold folders. Raises OnnxplainError where that is not inside."""
+    path = folder / f"{image_id}.npy"
+    inside = Path(image_id)
+    if not image_id or inside.is_absolute() or ".." in inside.parts or "\0" in image_id:
+        raise OnnxplainError(f"{path}: found image id {image_id!r}, expected a name inside {folder}: rename the image")
+    return path
+
+
+def write_heatmap(folder: Path, image_id: str, heatmap_hw: npt.NDArray[np.floating]) -> Path:
+    """Write a heatmap's `scoremap`, float32 (224, 224) in [0, 1], whole or not at all; missing folders are made.
+
+    Raises OnnxplainError for an id outside the folder and where nothing can be written.
+    """
+    path = heatmap_path(folder, image_id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OnnxplainError(f"{path.parent}: cannot be made ({error.strerror}), expected a folder") from error
+    stream = io.BytesIO()
+    np.save(stream, scoremap(heatmap_hw).astype(np.float32))
+    write_atomically(path, stream.getvalue())
+    return path
+
+
+def read_heatmap(folder: Path, image_id: str, size_hw: tuple[int, int]) -> npt.NDArray[np.floating]:
+    """The heatmap of an image of `size_hw` pixels as it was saved: float (224, 224) or the image's own (H, W).
+
+    Any float type; no value need be in [0, 1]. Raises OnnxplainError that names the file where it is missing, is no
+    array of that kind or size, or is not finite. Pickled files are refused, never opened.
+    """
+    path = heatmap_path(folder, image_id)
+    try:
+        with path.open("rb") as file:
+            loaded = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise OnnxplainError(f"{path}: no such heatmap, expected one for each image of the data set") from None
+    except OSError as error:
+        raise OnnxplainError(f"{path}: cannot be read ({error.strerror or error}): check the file") from error
+    except (ValueError, MemoryError) as error:  # a damaged header may ask for any size
+        raise OnnxplainError(f"{path}: found no numpy array ({error}), expected a .npy file of floats") from None
+    if not np.issubdtype(loaded.dtype, np.floating) or loaded.shape not in (SCOREMAP_HW, size_hw):
+        raise OnnxplainError(
+            f"{path}: found {loaded.dtype} {loaded.shape}, expected float values, 224 × 224 or as the image "
+            f"{size_hw[0]} × {size_hw[1]} (height × width)"
+        )
+    if not np.isfinite(loaded).all():
+        raise OnnxplainError(f"{path}: found NaN or infinity, expected finite heat")
+    return loaded
+
+
+def heat_over_image(heatmap_hw: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A saved heatmap in the size of its image, float32 (H, W) in [0, 1]: stretched bilinearly, then minus its minimum
+    and divided by its range. A constant map gives zeros."""
+    low, high = float(heatmap_hw.min()), float(heatmap_hw.max())
+    if low == high:
+        return np.zeros(size_hw, np.float32)
+    # Its range first: the rounding of the interpolation must not become one.
+    heat: npt.NDArray[np.float32] = ((heatmap_hw.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    if heat.shape != size_hw:
+        heat = make_frame(size_hw, SCOREMAP_HW, "stretch").map_to_image(heat)
+        heat -= heat.min()
+        peak = float(heat.max())
+        heat /= peak if peak > 0 else 1
+    return heat

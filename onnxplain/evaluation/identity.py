@@ -1,0 +1,65 @@
+"""What makes two evaluations the same: contents, not places."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxplain.data.dataset import DataSet
+from onnxplain.data.digits import DigitScenes
+from onnxplain.data.mosaic import Mosaics
+from onnxplain.data.record import Record
+from onnxplain.data.subset import Subset
+from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
+from onnxplain.runtime.engine import Engine
+
+_EXTERNAL_DATA = (".data", "_data")
+"""Behind the model's name: where exporters put weights that they keep outside the file."""
+
+
+def identify_model(engine: Engine) -> dict[str, Any]:
+    """The model's content, and what is stated of its input and labels."""
+    path = engine.path
+    files = [path, *(path.with_name(path.name + suffix) for suffix in _EXTERNAL_DATA)]
+    return {
+        "sha256": _hash_files([file for file in files if file.is_file()]),
+        "metadata": hashlib.sha256(engine.spec.to_json().encode()).hexdigest(),
+        "providers": list(engine.providers),
+        "precision": engine.precision,
+    }
+
+
+def identify_dataset(dataset: DataSet) -> dict[str, Any]:
+    """Its records: ids, labels, boxes and sizes of the files; of generated ones what they are generated from."""
+    described = json.dumps(_describe(dataset.records), sort_keys=True).encode()
+    return {"name": dataset.name, "records": len(dataset.records), "sha256": hashlib.sha256(described).hexdigest()}
+
+
+def _describe(records: Sequence[Record]) -> Any:
+    if isinstance(records, Mosaics):
+        return ["mosaics", _describe(records.dataset.records), records.length, records.seed, records.size_hw]
+    if isinstance(records, DigitScenes):
+        return ["digits", records.split, records.length, records.seed, records.size_hw, records.start]
+    if isinstance(records, Subset) and drawn_when_asked(records):
+        return ["some", [int(index) for index in records.indices], _describe(records.base)]
+    ids = ImageIds(records)
+    return [[ids.of(record), record.label, record.boxes_xyxy.tolist(), _content(record)] for record in records]
+
+
+def _content(record: Record) -> Any:
+    if isinstance(record.image, Path):
+        # Reading every file would cost more than many evaluations; another picture has another length.
+        return record.image.stat().st_size if record.image.is_file() else None
+    return hashlib.sha256(record.image.tobytes()).hexdigest()
+
+
+def _hash_files(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

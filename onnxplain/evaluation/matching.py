@@ -1,0 +1,64 @@
+"""Whether the things that an evaluation was given belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from os import PathLike
+from pathlib import Path
+
+from onnxplain.data.dataset import DataSet
+from onnxplain.errors import OnnxplainError
+from onnxplain.evaluation.identity import identify_model
+from onnxplain.evaluation.image_ids import drawn_when_asked
+from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.target import PREDICTED_CLASS
+
+
+def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
+    """The model's class of each label that the records show: the same name, or an index where the label is a number.
+
+    Raises OnnxplainError that names the labels which the model lacks.
+    """
+    # Generated records are not drawn to be asked; they may show every label.
+    shown = dataset.labels if drawn_when_asked(dataset.records) else [record.label for record in dataset.records]
+    found, missing = {}, []
+    for label in dict.fromkeys(shown):
+        try:
+            class_id = engine.resolve_target(label)
+        except OnnxplainError:
+            class_id = PREDICTED_CLASS
+        if 0 <= class_id < engine.spec.classes:
+            found[label] = class_id
+        else:
+            missing.append(label)
+    if missing:
+        known = ", ".join(engine.spec.labels[:5]) or "none"
+        raise OnnxplainError(
+            f"{dataset.name}: found labels that the model lacks: {', '.join(missing[:10])}; its labels: {known} … "
+            f"({engine.spec.classes} classes): name them with --labels FILE, or explain what it predicts with "
+            "--target predicted"
+        )
+    return found
+
+
+def require_comparable(engine: Engine, sanity: Engine) -> None:
+    """Raise OnnxplainError where `sanity` cannot be the model with shuffled weights."""
+    if sanity.spec.classes != engine.spec.classes or sanity.spec.input.size_hw != engine.spec.input.size_hw:
+        raise OnnxplainError(
+            f"{sanity.path}: found {sanity.spec.classes} classes and input {sanity.spec.input.size_hw}, expected "
+            f"{engine.spec.classes} and {engine.spec.input.size_hw}, as {engine.path} has: "
+            "run `onnxplain instrument --shuffle-weights SEED` on the same model"
+        )
+    if identify_model(sanity)["sha256"] == identify_model(engine)["sha256"]:
+        raise OnnxplainError(f"{sanity.path}: found the model itself, expected it with shuffled weights")
+
+
+def find_folders(heatmaps: Mapping[str, str | PathLike[str]], methods: Collection[str]) -> dict[str, Path]:
+    """The folders of heatmaps by name. Raises OnnxplainError where one is not there, or has the name of a method."""
+    folders = {name: Path(folder) for name, folder in heatmaps.items()}
+    for name, folder in folders.items():
+        if name in methods:
+            raise OnnxplainError(f"heatmaps: found {name!r}, which is also a method asked for: give another name")
+        if not folder.is_dir():
+            raise OnnxplainError(f"heatmaps {name}: found no folder {folder}: check the path")
+    return folders

@@ -1,0 +1,98 @@
+"""What is measured in an evaluation, and why the rest is not: known before the first image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onnxplain.evaluation.metric import Facts, Kind, Metric
+
+CLASSIFICATION, BOX = ("classification",), ("box",)
+CENTER_BOX, CENTER_GAUSSIAN, MEAN_BOX = (("baselines", name) for name in ("center_box", "center_gaussian", "mean_box"))
+
+TreePath = tuple[str, ...]
+"""Where results stand in nested objects: `("methods", "cam")`."""
+
+
+def method_path(name: str) -> TreePath:
+    """Where the results of a method stand."""
+    return "methods", name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that is measured: the model's classes, its boxes, the heatmaps of a method, a baseline.
+
+    `path`: where its results stand in rows and summaries. `metrics`: all that were asked for; `absent`: the reason why
+    none of them can be measured, empty where there is none.
+    """
+
+    path: TreePath
+    kind: Kind
+    metrics: tuple[Metric, ...]
+    facts: Facts
+    absent: str = ""
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that each image gives a value of."""
+        return tuple(metric for metric in self.metrics if not self.reason(metric))
+
+    def reason(self, metric: Metric) -> str:
+        """Why a metric is not measured, empty where it is."""
+        return self.absent or metric.missing(self.facts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All subjects, in the order of the report."""
+
+    subjects: tuple[Subject, ...]
+
+    def __iter__(self) -> Iterator[Subject]:
+        return iter(self.subjects)
+
+    def __getitem__(self, path: TreePath) -> Subject:
+        return next(subject for subject in self.subjects if subject.path == path)
+
+
+def make_plan(
+    metrics: Sequence[Metric], facts: Facts, methods: Sequence[str], foreign: Sequence[str], *, mean_box: bool
+) -> Plan:
+    """`methods`: made by the model; `foreign`: heatmaps that were read; `mean_box`: whether there is a training split.
+
+    Baselines stand beside localization alone. Subjects of which nothing was asked for are left out.
+    """
+
+    def subject(path: TreePath, kind: Kind, *, explained: bool = False, absent: str = "") -> Subject:
+        asked = tuple(metric for metric in metrics if metric.kind == kind)
+        if path[0] == "baselines":
+            asked = tuple(metric for metric in asked if not metric.of_predicted)
+        return Subject(path, kind, asked, replace(facts, explained=explained), absent)
+
+    subjects = [
+        subject(CLASSIFICATION, "prediction"),
+        subject(BOX, "box", absent="" if facts.box_head else "the model has no box head"),
+        *(subject(method_path(name), "heatmap", explained=True) for name in methods),
+        *(subject(method_path(name), "heatmap") for name in foreign),
+        subject(CENTER_BOX, "box"),
+        subject(CENTER_GAUSSIAN, "heatmap"),
+        subject(MEAN_BOX, "box", absent="" if mean_box else "no training split was named"),
+    ]
+    return Plan(tuple(each for each in subjects if each.metrics))
+
+
+def lookup(tree: Mapping[str, Any], path: TreePath) -> Any:
+    """What stands at a path of nested objects; None where nothing does."""
+    found: Any = tree
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def place(tree: dict[str, Any], path: TreePath, value: Any) -> None:
+    """Put a value at a path of nested objects."""
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value

@@ -1,0 +1,149 @@
+"""What a metric sees of one image: the prediction, a box, or a heatmap, beside what is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.data.record import Record
+from onnxplain.evaluation.agreement import Agreement, measure_agreement
+from onnxplain.evaluation.average_drop import explained_score
+from onnxplain.evaluation.causal import CausalCurves, causal_curves
+from onnxplain.evaluation.max_box_accuracy import LevelOverlaps, level_overlaps
+from onnxplain.explainers.regions import find_regions
+from onnxplain.runtime.box import Corners, paired_iou
+from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.results import Prediction
+
+if TYPE_CHECKING:
+    from onnxplain.explainers.explanation import Explanation
+    from onnxplain.runtime.engine import Engine
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An image of a data set, and what the model says of it.
+
+    `size_hw`: of the image, in pixels. `class_id`: the model's class of the record's label; None where labels are not
+    compared.
+    """
+
+    record: Record
+    size_hw: tuple[int, int]
+    prediction: Prediction
+    class_id: int | None
+
+    def right_within(self, count: int) -> bool:
+        """Whether the label is among the `count` classes of the highest scores; equal scores by class index."""
+        return self.class_id in {class_id for class_id, _, _ in self.prediction.top(count)}
+
+    def iou(self, box_xyxy: Corners | None) -> float:
+        """Intersection over union of a box with the nearest true one; 0 without a box."""
+        truth = self.record.boxes_xyxy
+        if box_xyxy is None:
+            return 0.0
+        return float(paired_iou(np.repeat(np.asarray([box_xyxy]), len(truth), axis=0), truth).max())
+
+
+@dataclass(frozen=True, eq=False)
+class BoxSample:
+    """One box that is claimed to show where the object is, xyxy in pixels of the image."""
+
+    sample: Sample
+    box_xyxy: Corners
+
+    @cached_property
+    def iou(self) -> float:
+        """With the nearest true box."""
+        return self.sample.iou(self.box_xyxy)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A heatmap of the predicted class, and the model that can be asked whether it is true.
+
+    `image_hwc`: what it explains, uint8 (H, W, 3) RGB. `other`: the heatmap of the same class by the file with shuffled
+    weights, where there is one.
+    """
+
+    engine: Engine
+    explanation: Explanation
+    image_hwc: npt.NDArray[np.uint8]
+    other: Explanation | None = None
+
+    @cached_property
+    def input_chw(self) -> FloatArray:
+        """The image as the model sees it, float32 (C, h, w)."""
+        input_chw: FloatArray = self.engine.preprocess(self.image_hwc)[0]
+        return input_chw
+
+    @cached_property
+    def heat_hw(self) -> FloatArray:
+        """The heat in the frame of the model's input, float32 (h, w)."""
+        return self.explanation.frame.map_to_input(self.explanation.heatmap)
+
+    @cached_property
+    def curves(self) -> CausalCurves:
+        """Insertion and deletion."""
+        return causal_curves(self.engine.scores, self.input_chw, self.heat_hw, self.explanation.target)
+
+    @cached_property
+    def explained_score(self) -> float:
+        """The score of the class where the heat alone is shown."""
+        return explained_score(self.engine.scores, self.input_chw, self.heat_hw, self.explanation.target)
+
+
+@dataclass(frozen=True, eq=False)
+class HeatmapSample:
+    """A heatmap that is claimed to show where the object is.
+
+    `heatmap_hw`: float32 (H, W) in [0, 1], size of the image; `map_hw`: the map as it came, of that size or
+    WSOL's 224 × 224. `threshold`: where boxes are cut, a share of the maximum. `asked`: the heatmap of the predicted
+    class; None where no metric asks for it.
+    """
+
+    sample: Sample
+    heatmap_hw: FloatArray
+    map_hw: npt.NDArray[np.floating]
+    threshold: float
+    asked: Asked | None = None
+
+    def box(self, threshold: float | Literal["stable"]) -> Corners | None:
+        """The box of the largest region; None where there is none."""
+        regions = find_regions(self.heatmap_hw, threshold)
+        if not len(regions):
+            return None
+        x1, y1, x2, y2 = (float(side) for side in regions.xyxy[0])
+        return x1, y1, x2, y2
+
+    @cached_property
+    def iou(self) -> float:
+        """Of the box at the method's own threshold."""
+        return self.sample.iou(self.box(self.threshold))
+
+    @cached_property
+    def iou_stable(self) -> float:
+        """Of the box that changes least between levels."""
+        return self.sample.iou(self.box("stable"))
+
+    @cached_property
+    def levels(self) -> LevelOverlaps:
+        """Of the boxes at every level."""
+        return level_overlaps(self.map_hw, self.sample.record.boxes_xyxy, self.sample.size_hw)
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """Of the heatmap of the predicted class with the box head's box."""
+        explanation, box = self.of_predicted.explanation, self.sample.prediction.box_xyxy
+        assert box is not None
+        return measure_agreement(explanation.heatmap, explanation.boxes(), box)
+
+    @property
+    def of_predicted(self) -> Asked:
+        """The heatmap of the predicted class, for metrics that need it."""
+        assert self.asked is not None
+        return self.asked

@@ -1,0 +1,85 @@
+"""Means over a stream of images, and how far they would move with other images: the Poisson bootstrap.
+
+Instead of drawing N images with replacement, which needs all of them, each image gets an independent Poisson(1) weight
+per replicate: the limit of the multinomial draw (Hanley & MacGibbon, Creating non-parametric bootstrap samples using
+Poisson frequencies, 2006; Chamandy et al., Estimating uncertainty for massive data streams, 2012). A replicate is then
+a pair of running sums, and a statistic of means, such as the largest of them, is computed at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.evaluation.statistic import Array, Statistic
+
+REPLICATES = 1_000
+CONFIDENCE = 0.95
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number of a data set.
+
+    `value`: over `count` images; `low`, `high`: its 95 % interval, the percentiles of the replicates; all None where
+    no image counts. `details`: what else the statistic tells.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    details: dict[str, object]
+
+
+class Tally:
+    """The running sums of one statistic; memory depends on its length alone."""
+
+    def __init__(self, statistic: Statistic, replicates: int = REPLICATES) -> None:
+        self.statistic, self.count = statistic, 0
+        self._sums = np.zeros((1 + replicates, statistic.length))
+        self._weights = np.zeros(1 + replicates)
+        self._values: list[Array] = []
+        self._drawn: list[npt.NDArray[np.int64]] = []
+
+    def add(self, values: npt.ArrayLike, weights: npt.NDArray[np.int64]) -> None:
+        """What one image gave, (length,), and its weights, int64 (replicates,), see `draw_weights`."""
+        self._values.append(np.asarray(values, np.float64).reshape(self.statistic.length))
+        self._drawn.append(weights)
+        self.count += 1
+        if len(self._values) == _BLOCK:
+            self._flush()
+
+    def estimate(self) -> Estimate:
+        """The statistic of all images so far, with its interval."""
+        self._flush()
+        if not self.count:
+            return Estimate(None, None, None, 0, {})
+        # A replicate may have drawn no image at all.
+        drawn = self._weights > 0
+        means = self._sums[drawn] / self._weights[drawn, None]
+        value, *replicates = self.statistic.reduce(means).tolist()
+        low, high = np.percentile(replicates or [value], [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]).tolist()
+        return Estimate(value, low, high, self.count, self.statistic.details(means[0]))
+
+    def _flush(self) -> None:
+        """Add the images that wait; row 0 counts each once, the others as often as their replicate drew it."""
+        if self._values:
+            weights = np.pad(np.array(self._drawn).T, ((1, 0), (0, 0)), constant_values=1).astype(np.float64)
+            self._sums += weights @ np.array(self._values)
+            self._weights += weights.sum(axis=1)
+            self._values, self._drawn = [], []
+
+
+def draw_weights(seed: int, image: str, replicates: int = REPLICATES) -> npt.NDArray[np.int64]:
+    """How often each replicate draws an image: int64 (replicates,), Poisson(1), from (seed, image) alone.
+
+    The same for every metric and method, so that differences between them can be resampled too; and for all records of
+    one image, which are not independent of each other.
+    """
+    number = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, number]).poisson(1.0, replicates)
