@@ -4,6 +4,9 @@ A tool runs many times with the same number of masks and another seed each time.
 tools draw masks differently and converge to different maps, so each is held against its own. The runs are divided
 into as many parts as there are trials; a trial's maps are those of its part, averaged one by one, its limit the mean
 of all the other runs. A map that is near enough after one run already is asked for again with fewer masks.
+
+So many evaluations leave noise in the limit too, and more in that of a tool that needs more of them: its maps would
+look farther from the truth than they are. How near the limit itself is follows from its two halves, and is divided out.
 """
 
 from __future__ import annotations
@@ -32,6 +35,24 @@ FLOOR_RUNS = 6
 # (evaluations, correlation with the limit), evaluations rising.
 Curve = list[tuple[float, float]]
 Shorter = Callable[[int, int], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a tool's maps converge to, (h, w), and its own correlation with where infinitely many runs would end."""
+
+    map: np.ndarray
+    reliability: float
+
+    @classmethod
+    def of(cls, maps: np.ndarray) -> Limit:
+        """The mean of runs (runs, h, w); its reliability by the Spearman-Brown formula from the halves' correlation."""
+        halves = correlate(maps[::2].mean(axis=0), maps[1::2].mean(axis=0)) if len(maps) > 1 else 1.0
+        return cls(maps.mean(axis=0), float(np.sqrt(2 * halves / (1 + halves))) if halves > 0 else 1.0)
+
+    def nearness(self, found: np.ndarray) -> float:
+        """The correlation of a map with the limit, without the noise of the limit."""
+        return min(correlate(found, self.map) / self.reliability, 1.0)
 
 
 @dataclass
@@ -101,7 +122,7 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
         outcome.samples, outcome.evaluations = runs.seconds, float(np.median(runs.evaluations))
         return
     seconds_per_evaluation = sum(runs.seconds) / sum(runs.evaluations)
-    curves, limits = follow_trials(np.stack(runs.maps), np.array(runs.evaluations), runs.shorter)
+    curves, limits, reliability = follow_trials(np.stack(runs.maps), np.array(runs.evaluations), runs.shorter)
     found = [evaluations_until(GOAL, curve) for curve in curves]
     reached = [evaluations for evaluations in found if evaluations is not None]
     outcome.samples = [evaluations * seconds_per_evaluation for evaluations in reached]
@@ -113,6 +134,7 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
         "seeds": len(curves),
         "reached": len(reached),
         "limit_evaluations": min(limits),
+        "limit_reliability": reliability,
         "seconds_per_evaluation": seconds_per_evaluation,
         "correlations": {
             f"{point:.0f}": float(np.mean([value for curve in curves for at, value in curve if at == point]))
@@ -122,35 +144,37 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
     }
 
 
-def follow_trials(maps: np.ndarray, evaluations: np.ndarray, shorter: Shorter) -> tuple[list[Curve], list[int]]:
-    """The curve of each trial, and the evaluations behind its limit; `maps` (runs, h, w), `evaluations` (runs,)."""
-    curves, limits = [], []
+def follow_trials(maps: np.ndarray, evaluations: np.ndarray, shorter: Shorter) -> tuple[list[Curve], list[int], float]:
+    """The curve of each trial, the evaluations behind its limit, and the lowest reliability of a limit; `maps`
+    (runs, h, w), `evaluations` (runs,)."""
+    curves, limits, reliability = [], [], 1.0
     runs = np.arange(len(maps))
     for part in np.array_split(runs, min(TRIALS, len(runs))):
         others = np.setdiff1d(runs, part)
-        limit = maps[others].mean(axis=0)
+        limit = Limit.of(maps[others])
+        reliability = min(reliability, limit.reliability)
         curve = average_one_by_one(maps[part], evaluations[part], limit)
         if curve[0][1] >= GOAL:
             curve = climb(shorter, int(part[0]), limit, curve[0])
         curves.append(curve)
         limits.append(int(evaluations[others].sum()))
-    return curves, limits
+    return curves, limits, reliability
 
 
-def average_one_by_one(maps: np.ndarray, evaluations: np.ndarray, limit: np.ndarray) -> Curve:
+def average_one_by_one(maps: np.ndarray, evaluations: np.ndarray, limit: Limit) -> Curve:
     """Of the first map, the mean of two, and so on."""
     means = np.cumsum(maps, axis=0) / np.arange(1, len(maps) + 1)[:, None, None]
-    return [(float(count), correlate(mean, limit)) for count, mean in zip(np.cumsum(evaluations), means, strict=True)]
+    return [(float(count), limit.nearness(mean)) for count, mean in zip(np.cumsum(evaluations), means, strict=True)]
 
 
-def climb(shorter: Shorter, seed: int, limit: np.ndarray, last: tuple[float, float]) -> Curve:
+def climb(shorter: Shorter, seed: int, limit: Limit, last: tuple[float, float]) -> Curve:
     """Of single runs with ever more masks, until the goal is reached; at the `last` point it is."""
     curve: Curve = []
     for masks in LADDER:
         if masks >= last[0]:
             break
         evaluations, found = shorter(masks, seed)
-        curve.append((evaluations, correlate(found, limit)))
+        curve.append((evaluations, limit.nearness(found)))
         if curve[-1][1] >= GOAL:
             return curve
     return [*curve, last]

@@ -35,8 +35,9 @@ GROUPS = {
     "rise-quality": Group(
         "RISE, equal quality",
         "Until the correlation with the tool's own limit reaches the goal. The limit is the mean of its runs over "
-        "other seeds, so no run is compared with itself; the seconds are those evaluations at the tool's pace "
-        "over all its runs. The floor is the raw forward, as often as the tool called it.",
+        "other seeds, so no run is compared with itself, and the noise left in the limit is divided out "
+        "(Spearman-Brown, from its two halves); the seconds are those evaluations at the tool's pace over all its "
+        "runs. The floor is the raw forward, as often as the tool called it.",
     ),
     "augmented": Group(
         "Augmented Grad-CAM",

@@ -82,7 +82,7 @@ def test_equal_quality_through_real_workers(tmp_path: Path) -> None:
 
 
 # The correlation of a map of variance v plus noise n/m of m masks with the map itself is sqrt(v / (v + n/m)).
-@pytest.mark.parametrize(("noise", "runs", "masks"), [(1.0, 24, 10), (0.2, 24, 100)])
+@pytest.mark.parametrize(("noise", "runs", "masks"), [(1.0, 24, 10), (0.2, 24, 100), (3.0, 24, 50)])
 def test_evaluations_until_the_goal_are_those_of_the_formula(noise: float, runs: int, masks: int) -> None:
     truth = np.random.default_rng(0).normal(size=(60, 60))
 
@@ -91,10 +91,11 @@ def test_evaluations_until_the_goal_are_those_of_the_formula(noise: float, runs:
         return float(count), truth + rng.normal(0, noise / np.sqrt(count), truth.shape)
 
     maps = np.stack([look(masks, seed)[1] for seed in range(runs)])
-    curves, limits = follow_trials(maps, np.full(runs, masks), look)
+    curves, limits, reliability = follow_trials(maps, np.full(runs, masks), look)
     assert limits == [masks * runs * 2 // 3] * 3
-    in_limit = noise**2 / limits[0]
-    expected = noise**2 / (1 / (GOAL**2 * (1 + in_limit)) - 1)
+    assert reliability == pytest.approx((1 + noise**2 / limits[0]) ** -0.5, abs=2e-3)
+    # The noise in the limit is not the map's fault.
+    expected = noise**2 / (1 / GOAL**2 - 1)
     found = [evaluations_until(GOAL, curve) for curve in curves]
     if expected < masks:
         # One run is enough: the ladder's first step is.
