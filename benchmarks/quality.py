@@ -3,7 +3,8 @@
 A tool runs many times with the same number of masks and another seed each time. Its limit is the mean of its maps;
 tools draw masks differently and converge to different maps, so each is held against its own. The runs are divided
 into as many parts as there are trials; a trial's maps are those of its part, averaged one by one, its limit the mean
-of all the other runs. A map that is near enough after one run already is asked for again with fewer masks.
+of all the other runs. A map that is near enough after one run already is asked for again with fewer masks, and one of
+a tool that draws its masks together, and not near enough, with more.
 
 So many evaluations leave noise in the limit too, and more in that of a tool that needs more of them: its maps would
 look farther from the truth than they are. How near the limit itself is follows from its two halves, and is divided out.
@@ -27,14 +28,17 @@ from benchmarks.rounds import measure_rounds
 
 GOAL = 0.98
 TRIALS = 3
-# Masks of the runs that are shorter than the case's.
-LADDER = (64, 128, 192, 256, 384, 512, 768)
+# Masks of the runs that are shorter or longer than the case's.
+LADDER = (64, 128, 192, 256, 384, 512, 768, 1280, 1536, 2048, 3072, 4096)
+# Low-discrepancy masks, and an estimate that learns from all of them: two runs are not one of twice the masks. The
+# others' map is a sum over independent masks, so that the mean of two runs is what the longer run would be.
+TOGETHER = ("onnxplain", "onnxplain-openvino")
 # The floor does the same thing every time.
 FLOOR_RUNS = 6
 
 # (evaluations, correlation with the limit), evaluations rising.
 Curve = list[tuple[float, float]]
-Shorter = Callable[[int, int], tuple[float, np.ndarray]]
+SingleRun = Callable[[int, int], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Runs:
         found = self.client.answer(self.answer_path).squeeze() if self.has_maps else None
         return self.client.evaluations or masks, seconds, found
 
-    def shorter(self, masks: int, seed: int) -> tuple[float, np.ndarray]:
+    def single(self, masks: int, seed: int) -> tuple[float, np.ndarray]:
         """Evaluations and map of a run that is not kept."""
         evaluations, _, found = self.run(masks, seed)
         assert found is not None
@@ -122,7 +126,9 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
         outcome.samples, outcome.evaluations = runs.seconds, float(np.median(runs.evaluations))
         return
     seconds_per_evaluation = sum(runs.seconds) / sum(runs.evaluations)
-    curves, limits, reliability = follow_trials(np.stack(runs.maps), np.array(runs.evaluations), runs.shorter)
+    curves, limits, reliability = follow_trials(
+        np.stack(runs.maps), np.array(runs.evaluations), runs.single, tool_folder(outcome.tool) in TOGETHER
+    )
     found = [evaluations_until(GOAL, curve) for curve in curves]
     reached = [evaluations for evaluations in found if evaluations is not None]
     outcome.samples = [evaluations * seconds_per_evaluation for evaluations in reached]
@@ -144,9 +150,11 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
     }
 
 
-def follow_trials(maps: np.ndarray, evaluations: np.ndarray, shorter: Shorter) -> tuple[list[Curve], list[int], float]:
+def follow_trials(
+    maps: np.ndarray, evaluations: np.ndarray, single: SingleRun, together: bool = False
+) -> tuple[list[Curve], list[int], float]:
     """The curve of each trial, the evaluations behind its limit, and the lowest reliability of a limit; `maps`
-    (runs, h, w), `evaluations` (runs,)."""
+    (runs, h, w), `evaluations` (runs,). `together`: longer maps are single runs, not means of several."""
     curves, limits, reliability = [], [], 1.0
     runs = np.arange(len(maps))
     for part in np.array_split(runs, min(TRIALS, len(runs))):
@@ -154,8 +162,8 @@ def follow_trials(maps: np.ndarray, evaluations: np.ndarray, shorter: Shorter) -
         limit = Limit.of(maps[others])
         reliability = min(reliability, limit.reliability)
         curve = average_one_by_one(maps[part], evaluations[part], limit)
-        if curve[0][1] >= GOAL:
-            curve = climb(shorter, int(part[0]), limit, curve[0])
+        if curve[0][1] >= GOAL or together:
+            curve = climb(single, int(part[0]), limit, curve[0])
         curves.append(curve)
         limits.append(int(evaluations[others].sum()))
     return curves, limits, reliability
@@ -167,17 +175,18 @@ def average_one_by_one(maps: np.ndarray, evaluations: np.ndarray, limit: Limit) 
     return [(float(count), limit.nearness(mean)) for count, mean in zip(np.cumsum(evaluations), means, strict=True)]
 
 
-def climb(shorter: Shorter, seed: int, limit: Limit, last: tuple[float, float]) -> Curve:
-    """Of single runs with ever more masks, until the goal is reached; at the `last` point it is."""
-    curve: Curve = []
+def climb(single: SingleRun, seed: int, limit: Limit, known: tuple[float, float]) -> Curve:
+    """Of single runs with ever more masks, until the goal is reached: below the `known` point where it is there."""
+    reached = known[1] >= GOAL
+    curve: Curve = [] if reached else [known]
     for masks in LADDER:
-        if masks >= last[0]:
-            break
-        evaluations, found = shorter(masks, seed)
+        if (masks < known[0]) is not reached:
+            continue
+        evaluations, found = single(masks, seed)
         curve.append((evaluations, limit.nearness(found)))
         if curve[-1][1] >= GOAL:
             return curve
-    return [*curve, last]
+    return [*curve, known] if reached else curve
 
 
 def evaluations_until(goal: float, curve: Curve) -> float | None:

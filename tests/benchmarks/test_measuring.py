@@ -104,6 +104,24 @@ def test_evaluations_until_the_goal_are_those_of_the_formula(noise: float, runs:
         np.testing.assert_allclose([value or np.nan for value in found], expected, rtol=0.15)
 
 
+def test_a_tool_that_draws_its_masks_together_is_asked_for_longer_runs() -> None:
+    truth = np.random.default_rng(0).normal(size=(60, 60))
+    asked: list[int] = []
+
+    def look(count: int, seed: int) -> tuple[float, np.ndarray]:
+        asked.append(count)
+        rng = np.random.default_rng([seed, count])
+        # Noise that falls with the square of the masks, where a mean of runs falls with their number alone.
+        return float(count), truth + rng.normal(0, 400 / count, truth.shape)
+
+    maps = np.stack([look(1000, seed)[1] for seed in range(6)])
+    asked.clear()
+    curves, *_ = follow_trials(maps, np.full(6, 1000), look, together=True)
+    assert asked == [1280, 1536, 2048] * 3
+    assert [curve[0][0] for curve in curves] == [1000.0] * 3
+    assert all(1536 < (evaluations_until(GOAL, curve) or 0) <= 2048 for curve in curves)
+
+
 @pytest.mark.parametrize(
     ("curve", "expected"),
     [

@@ -1,8 +1,8 @@
 """All boxes of a 224 × 224 heatmap: MaxBoxAcc's thousand thresholds, and the stable threshold, in milliseconds.
 
-Run it with `python -m benchmarks.box_levels`. White noise is the worst there is (a region in every few pixels, at every
-level) and looks like no heatmap; the other rows are what methods give: a class activation map of 7 × 7 or 14 × 14
-cells, a smooth map with several blobs, and one with some grain. With `--wsol`, the boxes of Grad-CAM at fixed
+Run it with `python -m benchmarks.studies.box_levels`. White noise is the worst there is (a region in every few pixels,
+at every level) and looks like no heatmap; the other rows are what methods give: a class activation map of 7 × 7 or
+14 × 14 cells, a smooth map with several blobs, and one with some grain. With `--wsol`, the boxes of Grad-CAM at fixed
 thresholds and at the stable one instead (see wsol.py).
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.wsol import compare_thresholds
+from benchmarks.studies.wsol import compare_thresholds
 from onnxplain.evaluation.max_box_accuracy import SCOREMAP_HW, level_overlaps
 from onnxplain.explainers.stable_threshold import stable_threshold
 
