@@ -152,8 +152,9 @@ def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], r
     ``crop``: the smallest scale at which both sides reach input / 0.875 (for a square input the short side
     does), then the centre; ``stretch``: each axis on its own; ``letterbox``: the largest scale at which the
     whole image fits, centred. The scaled image has a whole number of pixels and sits on the input's pixel
-    grid, as in torchvision's ``Resize`` and ``CenterCrop``, so one resize without a second interpolation
-    makes the input; the frame holds the scale after this rounding, per axis, and is exact.
+    grid, so one resize without a second interpolation makes the input. For ``crop`` a fraction of a pixel is
+    dropped and half a pixel of the offset goes to the even number, as in torchvision's ``Resize`` and
+    ``CenterCrop``, whose pixels these then are. The frame holds the scale after this rounding, per axis, and is exact.
     """
     sides_xy, inputs_xy = image_size_hw[::-1], input_size_hw[::-1]
     ratios_xy = [input_side / side for input_side, side in zip(inputs_xy, sides_xy, strict=True)]
@@ -163,9 +164,9 @@ def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], r
         scales_xy = [min(ratios_xy)] * 2
     else:
         scales_xy = ratios_xy
-    resized_xy = [max(1, round(scale * side)) for scale, side in zip(scales_xy, sides_xy, strict=True)]
-    offset_x, offset_y = (
-        float((input_side - resized) // 2) for input_side, resized in zip(inputs_xy, resized_xy, strict=True)
-    )
+    exact_xy = [round(scale * side, _DECIMALS) for scale, side in zip(scales_xy, sides_xy, strict=True)]
+    resized_xy = [max(1, int(side) if resize == "crop" else round(side)) for side in exact_xy]
+    margins_xy = [input_side - resized for input_side, resized in zip(inputs_xy, resized_xy, strict=True)]
+    offset_x, offset_y = (float(round(margin / 2) if resize == "crop" else margin // 2) for margin in margins_xy)
     scale_x, scale_y = (resized / side for resized, side in zip(resized_xy, sides_xy, strict=True))
     return Frame(image_size_hw, input_size_hw, (scale_x, scale_y), (offset_x, offset_y))

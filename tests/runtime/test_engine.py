@@ -133,8 +133,8 @@ def test_predict_one_image_gives_a_list_of_one(tmp_path):
         ("stretch", (50, 75, 150, 125)),
         # 200 × 200 in an input of 80 × 160: scale 0.4, 40 pixels of border left and right.
         ("letterbox", (0, 75, 200, 125)),
-        # Scale 160 / 0.875 / 200 makes 183 × 183 pixels (183 / 200 = 0.915): 12 are cut on the left, 52 above.
-        ("crop", (52 / 0.915, 82 / 0.915, 132 / 0.915, 102 / 0.915)),
+        # Scale 160 / 0.875 / 200 makes 182.9, so 182 × 182 pixels (0.91): 11 are cut on the left, 51 above.
+        ("crop", (51 / 0.91, 81 / 0.91, 131 / 0.91, 101 / 0.91)),
     ],
 )
 def test_boxes_in_pixels_of_the_original(tmp_path, box_format, units, raw, resize, expected):

@@ -35,6 +35,24 @@ def test_frame_by_hand(image_hw, input_hw, resize, scale_xy, offset_xy):
 
 
 @pytest.mark.parametrize(
+    ("image_hw", "resized_hw", "corner_yx"),
+    [
+        # 277.05 and 26.5; 279.3 and 27.5; 341.3; 344.7; 263.4 and 19.5: what Resize(256) and CenterCrop(224) answer.
+        ((487, 450), (277, 256), (26, 16)),
+        ((450, 491), (256, 279), (16, 28)),
+        ((300, 400), (256, 341), (16, 58)),
+        ((300, 404), (256, 344), (16, 60)),
+        ((463, 450), (263, 256), (20, 16)),
+    ],
+)
+def test_crops_take_the_pixels_that_torchvision_takes(image_hw, resized_hw, corner_yx):
+    frame = make_frame(image_hw, (224, 224), "crop")
+    scaled = [side * scale for side, scale in zip(image_hw, frame.scale_xy[::-1], strict=True)]
+    assert scaled == pytest.approx(resized_hw)
+    assert frame.offset_xy == (-corner_yx[1], -corner_yx[0])
+
+
+@pytest.mark.parametrize(
     ("image_hw", "resize", "visible"),
     [
         ((512, 1024), "crop", (288, 32, 736, 480)),
