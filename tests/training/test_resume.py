@@ -68,7 +68,8 @@ def test_a_killed_training_resumes_to_the_same_end(tmp_path: Path) -> None:
     assert 2 < len(resumed) < len(lines)
     # The last line names the folder of the division, which is the checkpoint's.
     assert resumed[1:-1] == lines[-len(resumed) + 1 : -1]
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["killed.pt", "killed.split", "whole.pt", "whole.split"]
+    written = [f"{stem}.{suffix}" for stem in ("killed", "whole") for suffix in ("pt", "split")]
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == written
     for whole_list in (tmp_path / "whole.split").iterdir():
         assert (tmp_path / "killed.split" / whole_list.name).read_text() == whole_list.read_text()
     one, two = (load_checkpoint(path).module.state_dict() for path in (tmp_path / "whole.pt", killed))
