@@ -11,7 +11,7 @@ from onnxplain.cli.evaluation_data import AskedData
 from onnxplain.cli.evaluation_table import print_evaluation
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.method_options import method_options
-from onnxplain.cli.model_options import labels_option, open_engine, precision_option, provider_option
+from onnxplain.cli.model_options import labels_option, layers_option, open_engine, precision_option, provider_option
 from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
 from onnxplain.cli.progress import Bar, progress_bar
 from onnxplain.cli.tables import print_json
@@ -103,14 +103,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @click.option(
     "--save-heatmaps", type=click.Path(path_type=Path), metavar="DIR", help="Write DIR/METHOD/<image id>.npy, likewise."
 )
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="NAME|all",
-    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
-    "these layers fused into one. Default: the last one.",
-)
+@layers_option
 @click.option(
     "-o",
     "--output",

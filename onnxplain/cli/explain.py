@@ -16,6 +16,7 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.method_options import method_options
 from onnxplain.cli.model_options import (
     labels_option,
+    layers_option,
     megapixels_option,
     open_engine,
     precision_option,
@@ -65,14 +66,7 @@ def _parse_threshold(context: click.Context, option: click.Parameter, text: str 
     help="What to explain: a class by its label (an exact match wins) or index, or a coordinate of the box head; "
     "may be given several times. Default: the class that the model predicts.",
 )
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="NAME|all",
-    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
-    "these layers fused into one. Default: the last one.",
-)
+@layers_option
 @click.option(
     "-o",
     "--output",

@@ -23,6 +23,14 @@ labels_option = click.option(
     metavar="FILE",
     help="Class labels: one per line, or JSON, a list or an object {index: label}.",
 )
+layers_option = click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME|all",
+    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
+    "these layers fused into one. Default: the last one.",
+)
 provider_option = click.option(
     "--provider",
     "providers",
