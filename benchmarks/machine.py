@@ -18,7 +18,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": count_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "os": f"{platform.system()} {platform.release()}",
+        "os": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "gpu": gpu_name(),
     }
