@@ -38,7 +38,8 @@ GROUPS = {
         "other seeds, so no run is compared with itself, and the noise left in the limit is divided out "
         "(Spearman-Brown, from its two halves); the seconds are those evaluations at the tool's pace over all its "
         "runs. Where one run is not enough the runs of a tool are averaged, which for independent masks is the longer "
-        "run; onnxplain, whose masks are drawn together, is asked for single longer runs. The floor is the raw forward, as often as the tool called it.",
+        "run; onnxplain, whose masks are drawn together, is asked for single longer runs. The floor is "
+        "the raw forward, as often as the tool called it.",
     ),
     "augmented": Group(
         "Augmented Grad-CAM",
