@@ -156,6 +156,7 @@ class Boxes(Method):
 
     def prepare(self) -> None:
         import cv2
+
         from onnxplain.explainers.levels import cut_at_levels, largest_contour
 
         cv2.setNumThreads(self.case["threads"])
