@@ -18,6 +18,8 @@ from onnxplain.cli.tables import print_json
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
+    from onnxplain.evaluation.measurement import TargetChoice
+    from onnxplain.evaluation.metrics import MetricChoice
     from onnxplain.runtime.precision import Precision
 
 
@@ -123,14 +125,14 @@ def evaluate(
     model: str,
     dataset: str,
     methods: tuple[str, ...],
-    metrics: str,
+    metrics: MetricChoice,
     images: Path | None,
     format_name: str | None,
     split: str | None,
     train_split: str | None,
     mosaics: int | None,
     limit: int | None,
-    target: str,
+    target: TargetChoice,
     sanity: str | None,
     heatmaps: dict[str, Path],
     save_heatmaps: Path | None,
@@ -184,9 +186,9 @@ def evaluate(
                 engine,
                 records,
                 methods,
-                metrics,  # type: ignore[arg-type]
+                metrics,
                 options={**method_options, "layer": layer},
-                target=target,  # type: ignore[arg-type]
+                target=target,
                 train=train,
                 sanity=None if sanity is None else open_engine(sanity, stated, labels_file, providers, precision),
                 heatmaps=heatmaps,

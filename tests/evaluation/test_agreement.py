@@ -32,7 +32,7 @@ def heat(*blocks: tuple[int, int, int, int]) -> np.ndarray:
     ],
 )
 def test_by_hand(heatmap_hw: np.ndarray, box_xyxy: tuple[float, ...], iou: float, energy: float) -> None:
-    found = measure_agreement(heatmap_hw, find_regions(heatmap_hw, 0.5), box_xyxy)  # type: ignore[arg-type]
+    found = measure_agreement(heatmap_hw, find_regions(heatmap_hw, 0.5), box_xyxy)
     assert (found.iou, found.energy) == (pytest.approx(iou), pytest.approx(energy))
 
 

@@ -131,7 +131,7 @@ IMAGE, HEAT = np.zeros((3, 16, 6), np.float32), np.zeros((16, 6), np.float32)
 )
 def test_refusals(heat_hw: np.ndarray, scores: object, batch_size: int, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
-        causal_curves(scores, IMAGE, heat_hw, 1, batch_size)  # type: ignore[arg-type]
+        causal_curves(scores, IMAGE, heat_hw, 1, batch_size)
 
 
 @pytest.mark.parametrize("deletion", [np.zeros(3), np.zeros(2, np.float32), np.zeros((2, 1))])

@@ -67,7 +67,7 @@ def explained(raw_hw: np.ndarray, frame: Frame, target: int = 1) -> Explanation:
 
 @pytest.mark.parametrize("resize", ["crop", "stretch", "letterbox"])
 def test_only_what_the_model_saw_of_the_image_is_compared(resize: str) -> None:
-    frame = make_frame((60, 120), (24, 24), resize)  # type: ignore[arg-type]
+    frame = make_frame((60, 120), (24, 24), resize)
     rows = np.linspace(1, 2, 6, dtype=np.float32)[:, None] * np.ones((6, 6), np.float32)
     assert shuffled_similarity(explained(rows, frame), explained(rows**2, frame)) == pytest.approx(1, abs=0.01)
     # Rounding orders what was equal in a row, hence the tolerance. Maps that run across each other have nothing in
