@@ -1,8 +1,10 @@
-"""How many images a session should take at a time."""
+"""How many images a session should take at a time, found while it works."""
 
 from __future__ import annotations
 
-import time
+import statistics
+import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onnxplain.runtime.binding import HOST, memory_of
@@ -13,36 +15,67 @@ if TYPE_CHECKING:
 _SIZES = (1, 2, 4, 8, 16)
 # A GPU is filled by larger batches only.
 _DEVICE_SIZES = (*_SIZES, 32, 64)
-_TIMED_RUNS = 2
-# Timing may take about this long: slow models, whose batches gain least, are tried at small sizes only.
-_SECONDS = 0.25
+# Of each of two sizes that are compared, in turn; the first is to warm up.
+_RUNS = 6
 # A larger batch must save at least this share of the time per image, for the memory it takes.
 _LEAST_GAIN = 0.03
+# So many sizes in a row without that gain end the search: those behind them are not tried, nor is their memory taken.
+_MOST_LOSSES = 2
 
 
-def best_batch_size(engine: Engine) -> int:
-    """The batch size with the least time per image; the graph's own where it fixes one.
+class BatchSizeSearch:
+    """The size with the least median time per image among increasing `sizes`, one challenger after the other.
 
-    Found by timing blank images, once per engine: 1, 2, 4, 8, 16 (on a GPU also 32 and 64), twice each after
-    a run to warm up, until a quarter of a second is spent.
+    The best so far and its challenger take turns, so that whatever else slows the machine meets both. The runs are
+    those of the caller's own work, so nothing is computed for the search alone: take `size` images, `record` how long
+    they took. Threads may share a search.
     """
-    return engine.fixed_batch or engine.remember("best batch size", lambda: _time_sizes(engine))
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._best, *self._challengers = sizes
+        self._losses = 0
+        self._seconds_per_image: dict[int, list[float]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """How many images to take next."""
+        with self._lock:
+            return min(self._compared(), key=self._count)
+
+    def record(self, size: int, seconds: float) -> None:
+        """A run of `size` images took so long; sizes that are not being compared are ignored."""
+        with self._lock:
+            compared = self._compared()
+            if len(compared) < 2 or size not in compared:
+                return
+            self._seconds_per_image.setdefault(size, []).append(seconds / size)
+            if min(map(self._count, compared)) == _RUNS:
+                self._decide(*compared)
+
+    def _compared(self) -> tuple[int, ...]:
+        return self._best, *self._challengers[:1]
+
+    def _count(self, size: int) -> int:
+        return len(self._seconds_per_image.get(size, ()))
+
+    def _decide(self, best: int, challenger: int) -> None:
+        medians = {size: statistics.median(runs[1:]) for size, runs in self._seconds_per_image.items()}
+        if medians[challenger] < (1 - _LEAST_GAIN) * medians[best]:
+            self._best, self._losses = challenger, 0
+        else:
+            self._losses += 1
+        self._challengers = self._challengers[1:] if self._losses < _MOST_LOSSES else []
+        self._seconds_per_image = {}
 
 
-def _time_sizes(engine: Engine) -> int:
-    bound = engine.bind([engine.class_output])
-    best_size, best_seconds, spent = 1, float("inf"), 0.0
-    for size in _SIZES if memory_of(engine.providers) == HOST else _DEVICE_SIZES:
-        if spent > _SECONDS:
-            break
-        bound.bind(engine.spec.input.name, engine.input_buffer(size))
-        bound.run(size)
-        runs = []
-        for _ in range(_TIMED_RUNS):
-            start = time.perf_counter()
-            bound.run(size)
-            runs.append(time.perf_counter() - start)
-        spent += sum(runs)
-        if min(runs) / size < (1 - _LEAST_GAIN) * best_seconds:
-            best_size, best_seconds = size, min(runs) / size
-    return best_size
+def search_batch_size(engine: Engine, batch_size: int | None = None) -> BatchSizeSearch:
+    """The engine's search, which goes on from call to call: 1, 2, 4, 8, 16, on a GPU also 32 and 64.
+
+    There is nothing to search where the graph fixes the size or `batch_size` is given.
+    """
+    fixed = engine.fixed_batch or batch_size
+    if fixed is not None:
+        return BatchSizeSearch([fixed])
+    sizes = _SIZES if memory_of(engine.providers) == HOST else _DEVICE_SIZES
+    return engine.remember("batch size", lambda: BatchSizeSearch(sizes))

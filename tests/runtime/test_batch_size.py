@@ -1,65 +1,89 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from onnxplain.runtime import batch_size
-from onnxplain.runtime.batch_size import best_batch_size
+from onnxplain.runtime import Engine
+from onnxplain.runtime.batch_size import BatchSizeSearch, search_batch_size
 from tests.position_model import open_position_model
 
+SIZES = (1, 2, 4, 8, 16)
 
-class Clock:
-    """A session whose run of n images takes ``seconds(n)`` of a clock that only it moves."""
 
-    def __init__(self, seconds: Callable[[int], float], providers: Sequence[str]) -> None:
-        self.now, self.sizes = 0.0, []
-        self.seconds = seconds
-        self.providers, self.fixed_batch, self.class_output = providers, None, "logits"
-        self.spec = SimpleNamespace(input=SimpleNamespace(name="image"))
-        self.bind = lambda names: SimpleNamespace(bind=lambda name, batch: None, run=self.run)
-        self.input_buffer = np.zeros
-        self.remember = lambda question, find: find()
-
-    def run(self, count: int) -> None:
-        self.sizes.append(count)
-        self.now += self.seconds(count)
-
-    def perf_counter(self) -> float:
-        return self.now
+def search(seconds: Callable[[int, int], float], sizes: tuple[int, ...] = SIZES, runs: int = 100) -> list[int]:
+    """The sizes that a search took one after the other, where run number i of n images takes ``seconds(n, i)``."""
+    sought, taken = BatchSizeSearch(sizes), []
+    for number in range(runs):
+        taken.append(sought.size)
+        sought.record(taken[-1], seconds(taken[-1], number))
+    return taken
 
 
 @pytest.mark.parametrize(
-    ("seconds", "provider", "best", "tried"),
+    ("milliseconds", "best", "tried"),
     [
-        pytest.param(lambda n: 1e-3 * n, "CPU", 1, 16, id="no gain"),
-        pytest.param(lambda n: 1e-3 * (n + 1), "CPU", 16, 16, id="a fixed cost per run"),
-        pytest.param(lambda n: 1e-3 * max(n, 4), "CPU", 4, 16, id="flat up to 4"),
-        pytest.param(lambda n: 1e-3 * n * (1.5 if n == 2 else 1 - 0.01 * n), "CPU", 16, 16, id="a dip at 2"),
-        pytest.param(lambda n: 1e-3 * n * (1 - 0.001 * n), "CPU", 1, 16, id="a gain too small for its memory"),
-        pytest.param(lambda n: 1e-4 * max(n, 40), "CUDA", 64, 64, id="larger on a GPU"),
-        pytest.param(lambda n: 0.07 * (n + 1), "CPU", 1, 1, id="slow: one try"),
-        pytest.param(lambda n: 0.05 * (n + 1), "CPU", 2, 2, id="slow: two tries"),
+        pytest.param(lambda n: n, 1, 4, id="no gain"),
+        pytest.param(lambda n: n + 1, 16, 16, id="a fixed cost per run"),
+        pytest.param(lambda n: max(n, 4), 4, 16, id="flat up to 4"),
+        pytest.param(lambda n: n * (1.5 if n == 2 else 1 - 0.01 * n), 16, 16, id="a loss at 2"),
+        pytest.param(lambda n: n * (1.5 if n < 16 else 1) * (1.1 if n in (2, 4) else 1), 1, 4, id="two losses end it"),
+        pytest.param(lambda n: n * (1 - 0.001 * n), 1, 4, id="a gain too small for its memory"),
     ],
 )
-def test_the_least_time_per_image(monkeypatch, seconds, provider, best, tried) -> None:
-    clock = Clock(seconds, [f"{provider}ExecutionProvider"])
-    monkeypatch.setattr(batch_size.time, "perf_counter", clock.perf_counter)
-    assert best_batch_size(clock) == best
-    assert max(clock.sizes) == tried
-    assert clock.sizes == sorted(clock.sizes)
+def test_the_least_time_per_image(milliseconds, best, tried) -> None:
+    taken = search(lambda size, _: milliseconds(size))
+    assert taken[-1] == best
+    assert max(taken) == tried
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_a_batch_that_the_file_fixes(tmp_path, batch) -> None:
-    assert best_batch_size(open_position_model(tmp_path / "model.onnx", batch=batch)) == batch
+def test_a_machine_that_slows_down_meets_both_sizes() -> None:
+    """Ten times slower after a while: a size tried only later would look ten times as slow."""
+    for slow_from in range(1, 40):
+        taken = search(lambda size, number, start=slow_from: (size + 1) * (10 if number >= start else 1))
+        assert taken[-1] == 16, slow_from
 
 
-def test_an_engine_is_timed_once(tmp_path, monkeypatch) -> None:
+def test_two_sizes_take_turns_and_nothing_else_is_taken() -> None:
+    taken = search(lambda size, _: size, runs=12)
+    assert taken == [1, 2] * 6
+
+
+def test_what_was_not_asked_for_is_ignored() -> None:
+    """The last batch of an image may be smaller than asked for."""
+    sought = BatchSizeSearch((4, 8))
+    for _ in range(100):
+        sought.record(3, 1e-9)
+    assert sought.size == 4
+
+
+def test_one_size_needs_no_search() -> None:
+    assert set(search(lambda size, number: size * number, sizes=(5,))) == {5}
+
+
+@pytest.mark.parametrize(("batch", "asked", "size"), [(3, None, 3), (3, 7, 3), ("N", 7, 7)])
+def test_a_size_that_is_fixed(tmp_path, batch, asked, size) -> None:
+    engine = open_position_model(tmp_path / "model.onnx", batch=batch)
+    sought = search_batch_size(engine, asked)
+    sought.record(size, 1.0)
+    assert sought.size == size
+
+
+def test_an_engine_goes_on_with_its_search(tmp_path) -> None:
     engine = open_position_model(tmp_path / "model.onnx")
-    first = best_batch_size(engine)
-    monkeypatch.setattr(engine, "bind", None)
-    assert best_batch_size(engine) == first
-    assert first in (1, 2, 4, 8, 16)
+    assert search_batch_size(engine) is search_batch_size(engine)
+    assert search_batch_size(engine) is not search_batch_size(Engine(engine.path))
+    assert search_batch_size(engine, 4) is not search_batch_size(engine)
+
+
+@pytest.mark.parametrize(("provider", "largest"), [("CPU", 16), ("CUDA", 64), ("Tensorrt", 64)])
+def test_larger_sizes_are_tried_on_a_gpu(provider, largest) -> None:
+    engine = SimpleNamespace(
+        providers=[f"{provider}ExecutionProvider"], fixed_batch=None, remember=lambda question, find: find()
+    )
+    sought = search_batch_size(engine)
+    for _ in range(200):
+        size = sought.size
+        sought.record(size, size + 1)
+    assert sought.size == largest

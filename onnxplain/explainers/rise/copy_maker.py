@@ -20,36 +20,40 @@ from onnxplain.runtime.engine import Engine
 # Masks → a batch in the model's own layout and type; the next call may overwrite it.
 CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]
 
-_TRIALS = 3
+_TRIALS, _TRIAL_COPIES = 3, 4
 
 
-def choose_maker(engine: Engine, view: View, geometry: MaskGeometry, batch_size: int) -> CopyMaker:
-    """The faster of the two for batches of that size: on a GPU the graph, on the CPU as timed, once per engine.
+def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
+    """The faster of the two: on a GPU the graph, on the CPU as timed, once per engine.
 
     Both make the same copies, up to the rounding of float32. Types without a graph (float64) are made on the host.
     """
     image = lay_out(view, engine.spec.input.layout, engine.input_dtype)
     if image.dtype.name not in CHAINED_DTYPES:
-        return make_on_host(engine, image, geometry, batch_size)
+        return make_on_host(engine, image, geometry)
     if memory_of(engine.providers) != HOST:
         return make_on_device(engine, image, geometry)
 
     def time_both() -> int:
-        draw = MaskDraw(np.ones((batch_size, *[geometry.grid] * 2), np.bool_), np.zeros((batch_size, 2), np.int64))
-        makers = make_on_host(engine, image, geometry, batch_size), make_on_device(engine, image, geometry)
+        grids = np.ones((_TRIAL_COPIES, geometry.grid, geometry.grid), np.bool_)
+        draw = MaskDraw(grids, np.zeros((_TRIAL_COPIES, 2), np.int64))
+        makers = make_on_host(engine, image, geometry), make_on_device(engine, image, geometry)
         return fastest(makers, draw)
 
-    if engine.remember(("masked copies", geometry, batch_size), time_both) == 0:
-        return make_on_host(engine, image, geometry, batch_size)
+    if engine.remember(("masked copies", geometry), time_both) == 0:
+        return make_on_host(engine, image, geometry)
     return make_on_device(engine, image, geometry)
 
 
-def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry, batch_size: int) -> CopyMaker:
-    """Batches painted by numpy into one buffer for `batch_size` images."""
+def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> CopyMaker:
+    """Batches painted by numpy into one buffer, as large as the largest of them."""
     painter = MaskPainter(image, geometry)
-    buffer = engine.input_buffer(batch_size)
+    buffer = engine.input_buffer(0)
 
     def make(draw: MaskDraw) -> npt.NDArray[Any]:
+        nonlocal buffer
+        if len(buffer) < len(draw):
+            buffer = engine.input_buffer(len(draw))
         copies = buffer[: len(draw)]
         painter.paint(draw, copies)
         return copies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from onnxplain.explainers.rise.explained_output import ExplainedOutput
 from onnxplain.explainers.rise.mask_painter import MaskPainter
 from onnxplain.explainers.rise.masked_image import lay_out
 from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
-from onnxplain.runtime.batch_size import best_batch_size
+from onnxplain.runtime.batch_size import search_batch_size
 
 CALLABLE_BATCH_SIZE = 8
 
@@ -28,12 +29,15 @@ _PAINTED, _PAINTED_BYTES = 16, 2**20
 class MaskedScores(ABC):
     """What a model answers for masked copies of one image, in memory that does not depend on their number.
 
-    `unmasked`: float32 (C,), its answer for the whole image. `masks_at_once`: a call with a multiple of so many masks
-    wastes nothing. One object serves one thread at a time.
+    `unmasked`: float32 (C,), its answer for the whole image. One object serves one thread at a time.
     """
 
     unmasked: FloatArray
-    masks_at_once: int
+
+    @property
+    @abstractmethod
+    def masks_at_once(self) -> int:
+        """How many masks the next call should get: more are taken in parts, fewer fill less of a batch."""
 
     @abstractmethod
     def __call__(self, draw: MaskDraw) -> FloatArray:
@@ -45,15 +49,19 @@ class _CallableScores(MaskedScores):
 
     def __init__(self, black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
         self._black_box = black_box
-        self.masks_at_once = batch_size or CALLABLE_BATCH_SIZE
+        self._batch_size = batch_size or CALLABLE_BATCH_SIZE
         self._shape = view.pixels.shape
         self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), geometry)
         self.unmasked = black_box.scores(view.pixels[None])[0]
 
+    @property
+    def masks_at_once(self) -> int:
+        return self._batch_size
+
     def __call__(self, draw: MaskDraw) -> FloatArray:
         scores = []
-        for start in range(0, len(draw), self.masks_at_once):
-            part = draw.part(start, start + self.masks_at_once)
+        for start in range(0, len(draw), self._batch_size):
+            part = draw.part(start, start + self._batch_size)
             copies = np.empty((len(part), *self._shape), np.float32)
             self._painter.paint(part, copies)
             scores.append(self._black_box.scores(copies))
@@ -67,20 +75,27 @@ class _EngineScores(MaskedScores):
         engine = explained.engine
         self._explained = explained
         self._fixed_batch = engine.fixed_batch
-        self._batch_size = engine.fixed_batch or batch_size or best_batch_size(engine)
+        self._search = search_batch_size(engine, batch_size)
         self._whole = engine.run(view.pixels[None], explained.output_names)
         # A box overlaps itself wholly, so this is also the answer for the box.
         self.unmasked = engine.class_scores(self._whole[0])[0]
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
-        copy_bytes = engine.input_buffer(1).nbytes
-        batches = max(1, min(_PAINTED, _PAINTED_BYTES // copy_bytes) // self._batch_size)
-        self.masks_at_once = batches * self._batch_size
-        self._make = choose_maker(engine, view, geometry, self.masks_at_once)
+        self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
+        self._make = choose_maker(engine, view, geometry)
+
+    @property
+    def masks_at_once(self) -> int:
+        batch_size = self._search.size
+        return max(1, self._painted // batch_size) * batch_size
 
     def __call__(self, draw: MaskDraw) -> FloatArray:
-        starts = range(0, len(draw), self.masks_at_once)
-        batches = [outputs for start in starts for outputs in self._run(draw.part(start, start + self.masks_at_once))]
+        batches: list[list[npt.NDArray[Any]]] = []
+        start = 0
+        while start < len(draw):
+            part = draw.part(start, start + self.masks_at_once)
+            batches += self._run(part)
+            start += len(part)
         outputs = [np.concatenate(arrays)[: len(draw)] for arrays in zip(*batches, strict=True)]
         return self._explained.read(outputs, self._whole)
 
@@ -88,18 +103,22 @@ class _EngineScores(MaskedScores):
         # Only the last part can need padding, so the rows to drop come last.
         draw = draw if self._fixed_batch is None else pad(draw, self._fixed_batch)
         copies = self._make(draw)
-        for start in range(0, len(draw), self._batch_size):
-            stop = min(start + self._batch_size, len(draw))
+        start = 0
+        while start < len(draw):
+            begun, stop = time.perf_counter(), min(start + self._search.size, len(draw))
             self._bound.bind(self._input, copies[start:stop])
             self._bound.run(stop - start)
-            yield self._bound.fetch()
+            outputs = self._bound.fetch()
+            self._search.record(stop - start, time.perf_counter() - begun)
+            start = stop
+            yield outputs
 
 
 def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> MaskedScores:
     """The scores of an image under masks, `batch_size` copies at a time; None: as many as are fastest.
 
-    That is `best_batch_size` for an engine, 8 for a callable; a batch that the file fixes is kept. Evaluates the
-    unmasked image.
+    Which is fastest is found by `search_batch_size` for an engine, 8 for a callable; a batch that the file fixes is
+    kept. Evaluates the unmasked image.
     """
     if black_box.explained is None:
         return _CallableScores(black_box, view, geometry, batch_size)

@@ -64,19 +64,20 @@ class RiseSampling:
             yield RiseMoment(self, tally, "masks")
             return
         deadline = time.monotonic() + (np.inf if rule.budget_seconds is None else rule.budget_seconds)
-        at_once = self.scores.masks_at_once
-        span = BLOCK * -(-at_once // BLOCK)
         while True:
             first = tally.masks - len(tally.tail)
+            span = BLOCK * -(-self.scores.masks_at_once // BLOCK)
             draw = self.sampler.draw(first, min(first + span, rule.masks))
             gathered = [tally.tail]
             broken: Stopped | None = None
             try:
-                for start in range(len(tally.tail), len(draw), at_once):
-                    part = draw.part(start, start + at_once)
+                done = len(tally.tail)
+                while done < len(draw):
+                    part = draw.part(done, done + self.scores.masks_at_once)
                     gathered.append(self.scores(part)[:, list(self.key.targets)])
+                    done += len(part)
                     if progress is not None:
-                        progress(first + start + len(part), rule.masks)
+                        progress(first + done, rule.masks)
                     if time.monotonic() >= deadline:
                         broken = "budget"
                         break
