@@ -15,9 +15,7 @@ from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.branch import Branch
 from onnxplain.exporters.expansion import expand_node, expansion_of
 from onnxplain.exporters.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
-from onnxplain.exporters.values import FLOATS, describe, dims
-
-STANDARD = ("", "ai.onnx")
+from onnxplain.exporters.values import FLOATS, STANDARD, describe, dims
 
 
 def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]:

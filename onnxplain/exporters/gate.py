@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxplain.contract import EXPLAIN_INPUT, EXPLAINED_DIMENSION, TARGET_INPUT, gradients_output
 from onnxplain.exporters.branch import Branch, unrounded
 from onnxplain.exporters.differentiate import differentiate
+from onnxplain.exporters.last_product import find_last_product, seed_source
 from onnxplain.exporters.layers import Layer
 from onnxplain.exporters.roles import BOX_COORDINATES, Roles
 from onnxplain.exporters.values import FLOATS, dequantizer_of, dims
@@ -57,7 +58,7 @@ def add_gradient(
 ) -> ir.Value:
     """Append the layer's `If` and return its output ``gradients/<layer>``, float32 [explained, K, h, w]."""
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seed_cotangents(then_branch, roles, target)
+    seeds = seed_cotangents(then_branch, roles, target, layer.tap)
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
@@ -95,29 +96,38 @@ def flat_logits(branch: Branch, roles: Roles) -> ir.Value:
     return logits if len(dims(roles.logits)) == 2 else branch.Reshape(logits, [-1, roles.classes])
 
 
-def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value) -> dict[ir.Value, ir.Value]:
-    """The one-hot cotangents of logits and box that `target` asks for, one row per image.
+def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value) -> dict[ir.Value, ir.Value]:
+    """Where the gradient of what `target` asks for begins on its way to `layer`, with its cotangent, row by image.
 
-    A negative target becomes the class with the largest logit. ScatterElements raises when a target is out of
-    range, where OneHot or Equal would answer with a silent zero map.
+    That is behind the last product with weights, or, where `find_last_product` finds none, at the logits, one-hot; and
+    at the box. A negative target becomes the class with the largest logit. Gather and ScatterElements raise when a
+    target is out of range, where OneHot or Equal would answer with a silent zero map.
     """
     # Read here rather than from the main graph's flattened logits: ONNX Runtime 1.31 aborts while it optimises a
     # Reshape behind a DequantizeLinear whose output a subgraph reads.
     logits = flat_logits(branch, roles)
-    columns = roles.classes + (BOX_COORDINATES if roles.box is not None else 0)
     batch = branch.Shape(logits, start=0, end=1)
     best = branch.ArgMax(logits, axis=1, keepdims=0)
-    chosen = branch.Where(branch.Less(target, 0), best, branch.Expand(target, batch))
+    # One target for all images or one for each: for a single image Expand would stretch, so Reshape fails in its place.
+    asked = branch.Reshape(branch.Expand(target, batch), batch)
+    chosen = branch.Where(branch.Less(target, 0), best, asked)
+    product = find_last_product(roles.logits, roles.classes, layer)
+    if product is not None and roles.box is None:
+        return {product.source: seed_source(branch, product, chosen)}
+    columns = roles.classes + (BOX_COORDINATES if roles.box is not None else 0)
     zeros = branch.ConstantOfShape(branch.Concat(batch, [columns], axis=0), value=ir.tensor(np.zeros(1, np.float32)))
     ones = branch.ConstantOfShape(branch.Concat(batch, [1], axis=0), value=ir.tensor(np.ones(1, np.float32)))
     one_hot = branch.ScatterElements(zeros, branch.Unsqueeze(chosen, [1]), ones, axis=1)
     if roles.box is None:
         return {roles.logits: _shaped(branch, one_hot, roles.logits)}
     for_logits, for_box = branch.emit("Split", [one_hot, [roles.classes, BOX_COORDINATES]], {"axis": 1}, outputs=2)
-    return {
-        roles.logits: _shaped(branch, for_logits, roles.logits),
-        roles.box: _shaped(branch, for_box, roles.box),
-    }
+    seeds = {roles.box: _shaped(branch, for_box, roles.box)}
+    if product is None:
+        return {roles.logits: _shaped(branch, for_logits, roles.logits), **seeds}
+    # A box coordinate has no row among the weights: any row, times the sum of no class.
+    is_class = branch.ReduceSum(for_logits, [1], keepdims=0)
+    row = branch.Min(chosen, roles.classes - 1)
+    return {product.source: seed_source(branch, product, row, is_class), **seeds}
 
 
 def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:

@@ -48,13 +48,13 @@ def find_pooled_head(logits: ir.Value) -> PooledHead | str:
     node = producer_of(value)
     if node is None:
         return "the logits are an input"
-    if _is_full_pool(node):
+    if is_full_pool(node):
         return _class_maps_head(node)
     weights = _linear_weights(node)
     if weights is None:
         return f"the logits come from {describe(node)}, not from a linear layer"
     pool = producer_of(_skip(node.inputs[0], TRANSPARENT | RESHAPING | QUANTIZING | {"Clip"}))
-    if pool is None or not _is_full_pool(pool):
+    if pool is None or not is_full_pool(pool):
         found = "the input" if pool is None else describe(pool)
         return f"the linear layer follows {found}, not global average pooling"
     return _checked(pool.inputs[0], weights)
@@ -156,7 +156,7 @@ def _dequantized_weights(node: ir.Node) -> np.ndarray | None:
     return np.asarray(centred * scale.reshape(along_columns))
 
 
-def _is_full_pool(node: ir.Node) -> bool:
+def is_full_pool(node: ir.Node) -> bool:
     """Whether the node averages each map to one number."""
     source = node.inputs[0] if node.inputs else None
     shape = None if source is None else maybe_dims(source)

@@ -13,6 +13,9 @@ from onnxplain.errors import ModelError
 
 Dims = tuple[int | str, ...]
 
+# The domain of onnx's own operators, under both of its names.
+STANDARD = ("", "ai.onnx")
+
 # Operators that hand their first input on, at most in another shape or type.
 TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
 RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})

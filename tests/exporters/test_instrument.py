@@ -13,7 +13,7 @@ import pytest
 
 from onnxplain.contract import METADATA_KEY, PRESETS, BoxSpec, ModelSpec, Preprocessing
 from onnxplain.errors import VerificationError
-from onnxplain.exporters import differentiate, instrument
+from onnxplain.exporters import differentiate, gate, instrument
 from onnxplain.exporters.rules import RULES, Gradients, Site
 from tests.exporters.graphs import open_session, session
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, WEIGHTS, plain_model, save
@@ -339,7 +339,7 @@ def doubled(operator: str) -> dict[str, object]:
 
 class TestNothingIsWrittenWhenACheckFails:
     @pytest.mark.parametrize("existing", [None, b"an older file"])
-    @pytest.mark.parametrize("operator", ["Gemm", "GlobalAveragePool", "Relu", "Conv"])
+    @pytest.mark.parametrize("operator", ["GlobalAveragePool", "Relu", "Conv"])
     def test_wrong_rule(
         self, operator: str, existing: bytes | None, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -350,6 +350,13 @@ class TestNothingIsWrittenWhenACheckFails:
             instrument(source, tmp_path / "out.onnx", layers=["early"])
         left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert left == ({} if existing is None else {"out.onnx": existing})
+
+    def test_wrong_beginning(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seed_source = gate.seed_source
+        monkeypatch.setattr(gate, "seed_source", lambda branch, *rest: branch.Mul(seed_source(branch, *rest), 2.0))
+        with pytest.raises(VerificationError, match=r"gradient agrees with finite differences.* 'early'"):
+            instrument(source, tmp_path / "out.onnx", layers=["early"])
+        assert not list(tmp_path.iterdir())
 
     def test_a_write_that_is_interrupted_leaves_nothing(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
