@@ -17,6 +17,9 @@ UNITS: dict[Kind, str] = {
     "quality": "s",
 }
 
+# Raw ONNX Runtime's forward passes and PyTorch's.
+YARDSTICKS = ("floor", "torch@forward")
+
 QUICK_ROUNDS, QUICK_QUALITY_ROUNDS, QUICK_BATCH, QUICK_MASKS = 1, 6, 2, 24
 QUICK_OPTIONS = {"copies": 4, "images": 10}
 
@@ -69,6 +72,11 @@ def shrink(case: Case) -> Case:
     rounds = min(case.rounds, QUICK_QUALITY_ROUNDS if case.kind == "quality" else QUICK_ROUNDS)
     masks = case.masks and min(case.masks, QUICK_MASKS)
     return replace(case, rounds=rounds, batch=min(case.batch, QUICK_BATCH), masks=masks, options=options)
+
+
+def makes_map(tool: str) -> bool:
+    """Whether a tool explains; yardsticks are timed beside it and make no map."""
+    return tool not in YARDSTICKS
 
 
 def tool_folder(tool: str) -> str:

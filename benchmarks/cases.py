@@ -58,7 +58,7 @@ CASES: tuple[Case, ...] = (
     Case("augmented/solve/100", "time", "augmented-solve", "resnet50", SOLVING, ("onnxplain", "torch"),
          rounds=3, options={"copies": 100}, note=UNFINISHED),
     Case("cold-start/resnet50", "start", "grad-cam", "resnet50", START,
-         ("onnxplain@cli", "onnxplain", "torch", "torchcam", "captum", "grad-cam"), rounds=5),
+         ("onnxplain@cli", "onnxplain", "torch", "torchcam", "captum", "grad-cam"), rounds=9),
     Case("import-time", "import", "import", "resnet50", IMPORT, IMPORTED, rounds=5),
     Case("installed-size", "size", "size", "resnet50", PACKAGES,
          ("onnxplain", "torch", "torchcam", "captum", "grad-cam", "dianna", "xplique", "openvino-xai"), rounds=1),

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.bench import Bench, Outcome, open_all
-from benchmarks.case import Case, Kind, tool_folder
+from benchmarks.case import Case, Kind, makes_map, tool_folder
 from benchmarks.client import Client, WorkerError
 from benchmarks.cold import measure_import, measure_start
 from benchmarks.quality import measure_quality
@@ -67,9 +67,9 @@ def warm_up(client: Client, sample_seconds: float) -> int:
 
 
 def fetch_answer(bench: Bench, case: Case, outcome: Outcome, client: Client) -> None:
-    """The map that goes with the samples, and what it took; the floor makes none."""
+    """The map that goes with the samples, and what it took; a yardstick makes none."""
     outcome.evaluations = client.evaluations
-    if tool_folder(outcome.tool) == "floor":
+    if not makes_map(outcome.tool):
         return
     try:
         outcome.map = client.answer(bench.answer_path(case, outcome.tool))

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.agreement import correlate
 from benchmarks.bench import Bench, Outcome, open_all
-from benchmarks.case import Case, tool_folder
+from benchmarks.case import Case, makes_map, tool_folder
 from benchmarks.client import Client, WorkerError
 from benchmarks.rounds import measure_rounds
 
@@ -97,7 +97,7 @@ def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> No
     with ExitStack() as stack:
         clients = open_all(bench, case, outcomes, stack)
         runs = {
-            tool: Runs(client, bench.answer_path(case, tool), has_maps=tool_folder(tool) != "floor")
+            tool: Runs(client, bench.answer_path(case, tool), has_maps=makes_map(tool))
             for tool, client in clients.items()
         }
 

@@ -65,7 +65,7 @@ WORKER = """
     serve(
         NAME,
         packages=("numpy",),
-        methods={"map": Map, "broken": Broken, "dying": Dying, "silent": Silent, "rise": Noisy, "map@other": Map},
+        methods={"map": Map, "broken": Broken, "dying": Dying, "silent": Silent, "rise": Noisy, "map@other": Map, "map@forward": Map},
     )
 """
 

@@ -67,6 +67,16 @@ def test_each_kind_gives_a_sample_per_round_and_a_reason_where_not(
         assert rows[1]["agreement"]["with"] == "onnxplain"
 
 
+def test_a_yardstick_is_asked_for_no_map(tmp_path: Path) -> None:
+    """What it answers, logits say, is of another shape, and no reason to remark upon it."""
+    case = Case("g/fake", "time", "map", "fake", "r", ("onnxplain", "floor", "torch@forward"), rounds=1, masks=5)
+    outcomes = measure(make_bench(tmp_path), case, case.tools)
+    assert [outcome.map is None for outcome in outcomes] == [False, True, True]
+    assert all(len(outcome.samples) == 1 and outcome.error is None for outcome in outcomes)
+    rows = make_rows(start_run(1, False, None), make_bench(tmp_path), case, outcomes)
+    assert [(row["agreement"], row["note"]) for row in rows] == [(None, None)] * 3
+
+
 def test_one_tool_that_dies_costs_the_others_nothing(tmp_path: Path) -> None:
     outcomes = measure(make_bench(tmp_path), Case("g/x", "time", "dying", "fake", "r", ("A",), rounds=2), ("A",))
     assert outcomes[0].samples == [] and outcomes[0].error == "the process ended with status 3: last words"
