@@ -65,7 +65,15 @@ WORKER = """
     serve(
         NAME,
         packages=("numpy",),
-        methods={"map": Map, "broken": Broken, "dying": Dying, "silent": Silent, "rise": Noisy, "map@other": Map, "map@forward": Map},
+        methods={
+            "map": Map,
+            "map@other": Map,
+            "map@forward": Map,
+            "broken": Broken,
+            "dying": Dying,
+            "silent": Silent,
+            "rise": Noisy,
+        },
     )
 """
 
