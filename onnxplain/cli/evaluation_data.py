@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, get_args
 
 import click
 
@@ -12,6 +12,9 @@ from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
     from onnxplain.data import DataSet
+    from onnxplain.data.parts import Part
+
+    PartOrAll: TypeAlias = Part | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,20 @@ class AskedData:
         opened = [self._open(each) if each is None or _is_part(each) else listed.pop(0) for each in asked]
         return opened[0], opened[1] if len(opened) > 1 else None
 
-    def _open(self, part: str | None) -> DataSet:
+    def _open(self, part: PartOrAll | None) -> DataSet:
         from onnxplain.data import open_dataset
 
         return open_dataset(
             self.source,
             images=self.images,
             format=self.format,
-            split=part,  # type: ignore[arg-type]
+            split=part,
             seed=self.seed,
             strict=self.strict,
         )
 
 
-def _is_part(text: str) -> bool:
+def _is_part(text: str) -> TypeGuard[PartOrAll]:
     """Whether a split is named as a part; anything else is a file. Raises click.UsageError where there is no such."""
     from onnxplain.data.parts import Part
 

@@ -167,5 +167,6 @@ def is_full_pool(node: ir.Node) -> bool:
     if node.op_type in ("AveragePool", "QLinearAveragePool"):
         kernel = tuple(int(size) for size in node.attributes["kernel_shape"].as_ints())
         out = maybe_dims(node.outputs[0])
-        return kernel == shape[2:] and out is not None and out[2:] == (1, 1)
+        padded = any(node.attributes.get_ints("pads", ()))
+        return kernel == shape[2:] and not padded and out is not None and out[2:] == (1, 1)
     return node.op_type == "ReduceMean" and reduced_axes(node, 4) == (2, 3)

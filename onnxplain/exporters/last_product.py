@@ -81,16 +81,20 @@ def _read_product(node: ir.Node, classes: int, *, pooled: bool, rectified: bool)
     if weights is None or weights.dtype not in FLOATS or not is_constant(weights):
         return None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not is_constant(bias):
+        # ONNX Runtime itself writes a sum behind a product as its bias: a path of its own.
+        return None
     source_dims, weight_dims = maybe_dims(source), maybe_dims(weights)
     if source_dims is None or weight_dims is None or not all(isinstance(size, int) for size in source_dims[1:]):
         return None
     classes_axis, scale = 0, 1.0
     if node.op_type == "Conv":
         space = math.prod(int(size) for size in source_dims[2:])
-        whole = int_attribute(node, "group", 1) == 1 and weight_dims[2:] == (1, 1) and len(source_dims) == 4
-        if not whole or dims(node.outputs[0])[2:] != source_dims[2:] or (space > 1) != pooled:
-            return None
-        if rectified and bias is not None and not is_constant(bias):
+        everywhere = set(node.attributes.get_ints("strides", ())) <= {1} and not any(
+            node.attributes.get_ints("pads", ())
+        )
+        pointwise = everywhere and int_attribute(node, "group", 1) == 1 and weight_dims[2:] == (1, 1)
+        if not pointwise or len(source_dims) != 4 or (space > 1) != pooled:
             return None
     else:
         if pooled or len(source_dims) != 2 or len(weight_dims) != 2 or int_attribute(node, "transA", 0):

@@ -53,6 +53,14 @@ class BatchSizeSearch:
             if min(map(self._count, compared)) == _RUNS:
                 self._decide(*compared)
 
+    def give_up(self, size: int) -> bool:
+        """A run of `size` images failed, for want of memory, say: whether smaller ones are to be taken instead."""
+        with self._lock:
+            if size <= self._best:
+                return False
+            self._challengers, self._seconds_per_image = [], {}
+            return True
+
     def _compared(self) -> tuple[int, ...]:
         return self._best, *self._challengers[:1]
 

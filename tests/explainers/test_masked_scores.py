@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnxplain.contract import GRAY_PRESETS
+from onnxplain.errors import ModelError
 from onnxplain.explainers.rise import copy_maker
 from onnxplain.explainers.rise.black_box import View, open_black_box
 from onnxplain.explainers.rise.masked_scores import MaskedScores, open_masked_scores
@@ -99,6 +100,27 @@ def test_the_batch_size_is_kept_and_changes_nothing(tmp_path, monkeypatch, batch
     assert sum(counts) == 23
     assert max(counts) == min(batch_size, 23)
     assert scores.masks_at_once % batch_size == 0
+
+
+def test_a_batch_too_large_for_the_memory_is_taken_in_smaller_ones(tmp_path, monkeypatch) -> None:
+    engine = open_position_model(tmp_path / "model.onnx")
+    scores, _, geometry = open_scores(engine)
+    draw, counts, run = draw_masks(geometry, 200), [], scores._bound.run
+    expected = open_scores(engine, batch_size=1)[0](draw)
+
+    def fail_above_one(count: int) -> None:
+        counts.append(count)
+        if count > 1:
+            raise ModelError("out of memory")
+        run(count)
+
+    monkeypatch.setattr(scores._bound, "run", fail_above_one)
+    np.testing.assert_allclose(scores(draw), expected, atol=1e-6)
+    assert sorted(counts) == [1] * 200 + [2]
+    asked, _, _ = open_scores(engine, batch_size=5)
+    monkeypatch.setattr(asked._bound, "run", fail_above_one)
+    with pytest.raises(ModelError, match="out of memory"):
+        asked(draw)
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])

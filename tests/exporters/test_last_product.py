@@ -44,6 +44,25 @@ HEADS = {
     "a sum behind the product": (f"{POOLED} y = MatMul(means, columns)\nlogits = Add(y, bias)", False),
     "a Relu behind the mean": (f"{RECTIFIED.replace('logits', 'y')}\nlogits = Relu(y)", False),
     "windows of 3 x 3": (f"class_maps = Conv<pads = [1, 1, 1, 1]>(maps, windows, bias)\n{AVERAGED}", False),
+    "a sum written as a bias": (
+        f"{POOLED} y = MatMul(means, columns)\nlogits = Gemm<transB = 1>(means, rows, y)",
+        False,
+    ),
+    "a padded pool": (
+        "pooled = AveragePool<kernel_shape = [6, 5], pads = [2, 2, 0, 0], strides = [7, 7]>(maps)\n"
+        "means = Flatten(pooled)\nlogits = Gemm<transB = 1>(means, rows, bias)",
+        True,
+    ),
+    "class maps, a padded pool": (
+        "class_maps = Conv(maps, filters, bias)\n"
+        "class_means = AveragePool<kernel_shape = [6, 5], pads = [2, 2, 0, 0], strides = [7, 7]>(class_maps)\n"
+        "logits = Flatten(class_means)",
+        False,
+    ),
+    "pads and strides that keep the size": (
+        f"class_maps = Conv<pads = [3, 3, 3, 2], strides = [2, 2]>(maps, filters, bias)\n{AVERAGED}",
+        False,
+    ),
     "strides": (f"class_maps = Conv<strides = [2, 2]>(maps, filters, bias)\n{AVERAGED}", False),
 }
 BOX = "corners_pooled = GlobalAveragePool(maps)\ncorners = Flatten(corners_pooled)\n"

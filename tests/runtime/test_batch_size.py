@@ -58,6 +58,18 @@ def test_what_was_not_asked_for_is_ignored() -> None:
     assert sought.size == 4
 
 
+def test_a_size_that_fails_ends_the_search_but_the_best_may_not_fail() -> None:
+    sought = BatchSizeSearch(SIZES)
+    while sought.size < 4:
+        sought.record(sought.size, sought.size + 1)
+    assert sought.give_up(4)
+    for _ in range(50):
+        assert sought.size == 2
+        sought.record(2, 3)
+    assert not sought.give_up(2)
+    assert not BatchSizeSearch([5]).give_up(5)
+
+
 def test_one_size_needs_no_search() -> None:
     assert set(search(lambda size, number: size * number, sizes=(5,))) == {5}
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.errors import ModelError
 from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.rise.black_box import BlackBox, View
 from onnxplain.explainers.rise.copy_maker import choose_maker
@@ -107,7 +108,12 @@ class _EngineScores(MaskedScores):
         while start < len(draw):
             begun, stop = time.perf_counter(), min(start + self._search.size, len(draw))
             self._bound.bind(self._input, copies[start:stop])
-            self._bound.run(stop - start)
+            try:
+                self._bound.run(stop - start)
+            except ModelError:
+                if not self._search.give_up(stop - start):
+                    raise
+                continue
             outputs = self._bound.fetch()
             self._search.record(stop - start, time.perf_counter() - begun)
             start = stop
