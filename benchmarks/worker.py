@@ -17,6 +17,7 @@ import runpy
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,7 +32,7 @@ class RefusalError(Exception):
     """Why the tool cannot do a case, in one line: the reason becomes its row."""
 
 
-class Method:
+class Method(ABC):
     """One method of one tool: prepared once for a case, then run again and again.
 
     `case` is the case as the harness sent it. Its "masks" and "seed" may change between runs, without a new `prepare`.
@@ -42,16 +43,17 @@ class Method:
     def __init__(self, case: dict[str, Any]) -> None:
         self.case = case
 
+    @abstractmethod
     def prepare(self) -> None:
         """Load the tool, the model and the input. Not timed; imports that only this method needs belong here."""
 
+    @abstractmethod
     def run(self) -> None:
         """The timed action: from arrays in memory to a map in memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self) -> np.ndarray:
         """The map of the last run, (h, w), or (N, h, w) for a batch. Not timed."""
-        raise NotImplementedError
 
 
 class Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class TorchGradCAM(Method):
     def build(self) -> None:
         """Whatever the tool makes once for a model and a layer."""
 
+    @abstractmethod
     def explain(self, batch: Any) -> np.ndarray:
         """The maps (N, h, w) of a tensor (N, 3, h, w) for the case's target."""
-        raise NotImplementedError
 
     def run(self) -> None:
         self.maps = self.explain(self.batch)
