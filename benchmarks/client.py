@@ -16,7 +16,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-WORKER = FOLDER / "worker.py"
+PROTOCOL = FOLDER / "peers" / "shared" / "protocol.py"
 # A worker that is silent for longer is given up.
 PATIENCE_SECONDS = 900
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
@@ -135,7 +135,7 @@ class Client:
 
 def worker_command(python: Path, peer: Path, *arguments: str | Path) -> list[str | Path]:
     """How a peer's worker file is started with a Python."""
-    return [python, WORKER, peer, *arguments]
+    return [python, PROTOCOL, peer, *arguments]
 
 
 def worker_environment(threads: int, own: bool) -> dict[str, str]:

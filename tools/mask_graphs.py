@@ -2,7 +2,7 @@
 
 One per type that models take. With R and C the bilinear matrices (`rows`, `columns`), cut at each mask's shift:
 ``mask = R · grid · Cᵀ``, ``copies = delta · mask + hidden``. All sizes are symbols: n masks, g × g cells, P planes of
-h lines of l numbers (see `onnxplain.explainers.rise.mask_chain`).
+h lines of l numbers (see `onnxplain.explainers.masked.mask_chain`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-FOLDER = Path(__file__).resolve().parents[1] / "onnxplain" / "explainers" / "rise" / "mask_graphs"
+FOLDER = Path(__file__).resolve().parents[1] / "onnxplain" / "explainers" / "masked" / "mask_graphs"
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 # Old enough for every release of ONNX Runtime that is supported.
 OPSET, IR_VERSION = 18, 10

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from benchmarks.studies.wsol import compare_thresholds
-from onnxplain.evaluation.max_box_accuracy import SCOREMAP_HW, level_overlaps
+from onnxplain.evaluation.metrics.max_box_accuracy import SCOREMAP_HW, level_overlaps
 from onnxplain.explainers.stable_threshold import stable_threshold
 
 BOXES = np.array([[40.0, 50.0, 150.0, 180.0], [120.0, 10.0, 200.0, 90.0]], np.float32)

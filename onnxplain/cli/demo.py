@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxplain.cli.explain_images import ExplainedImage, explain_images
-from onnxplain.cli.explanation_folder import ExplanationFolder, PictureStyle
-from onnxplain.cli.progress import progress_bar
-from onnxplain.cli.questions import Question, plan_questions
-from onnxplain.cli.tables import print_table
+from onnxplain.cli.output.progress import progress_bar
+from onnxplain.cli.output.tables import print_table
 from onnxplain.demo import MODEL, read_samples
 from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.explain_images import ExplainedImage, explain_images
+from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle
+from onnxplain.explanations.questions import Question, plan_questions
 
 if TYPE_CHECKING:
     from onnxplain.data.record import Record

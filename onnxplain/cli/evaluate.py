@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.evaluation_data import AskedData
-from onnxplain.cli.evaluation_table import print_evaluation
 from onnxplain.cli.main import INTERRUPTED
-from onnxplain.cli.method_options import method_options
-from onnxplain.cli.model_options import labels_option, layers_option, open_engine, precision_option, provider_option
-from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.progress import Bar, progress_bar
-from onnxplain.cli.tables import print_json
+from onnxplain.cli.options.evaluation_data import AskedData
+from onnxplain.cli.options.method import method_options
+from onnxplain.cli.options.model import labels_option, layers_option, open_engine, precision_option, provider_option
+from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.output.evaluation_table import print_evaluation
+from onnxplain.cli.output.progress import Bar, progress_bar
+from onnxplain.cli.output.tables import print_json
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
     from onnxplain.evaluation.measurement import TargetChoice
-    from onnxplain.evaluation.metrics import MetricChoice
+    from onnxplain.evaluation.metrics.table import MetricChoice
     from onnxplain.runtime.precision import Precision
 
 

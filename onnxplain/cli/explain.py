@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.explain_images import check_no_overwrite, explain_images
-from onnxplain.cli.explanation_folder import Answer, ExplanationFolder, PictureStyle
-from onnxplain.cli.image_arguments import expand_images
 from onnxplain.cli.main import INTERRUPTED
-from onnxplain.cli.method_options import method_options
-from onnxplain.cli.model_options import (
+from onnxplain.cli.options.method import method_options
+from onnxplain.cli.options.model import (
     labels_option,
     layers_option,
     megapixels_option,
@@ -22,10 +19,13 @@ from onnxplain.cli.model_options import (
     precision_option,
     provider_option,
 )
-from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.progress import Bar, progress_bar
-from onnxplain.cli.questions import Question, plan_questions
-from onnxplain.cli.tables import box_text
+from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.output.progress import Bar, progress_bar
+from onnxplain.cli.output.tables import box_text
+from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
+from onnxplain.explanations.explanation_folder import Answer, ExplanationFolder, PictureStyle
+from onnxplain.explanations.image_arguments import expand_images
+from onnxplain.explanations.questions import Question, plan_questions
 
 if TYPE_CHECKING:
     from onnxplain.explainers.regions import Threshold

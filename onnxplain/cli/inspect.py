@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.describe import describe_spec, layer_columns, print_description
-from onnxplain.cli.extras import needs_extra
-from onnxplain.cli.image_arguments import read_image
-from onnxplain.cli.model_options import labels_option, megapixels_option, open_engine
-from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.tables import json_number, print_json, print_table
+from onnxplain.cli.options.extras import needs_extra
+from onnxplain.cli.options.model import labels_option, megapixels_option, open_engine
+from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.tables import json_number, print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.image_arguments import read_image
 
 if TYPE_CHECKING:
-    from onnxplain.cli.try_presets import Trial
+    from onnxplain.cli.output.try_presets import Trial
     from onnxplain.exporters import Candidate
     from onnxplain.runtime import Engine
 
@@ -97,7 +97,7 @@ def inspect(
 def _try(
     model: str, image: Path, max_megapixels: float | None, stated: StatedInput, labels_file: Path | None
 ) -> list[Trial]:
-    from onnxplain.cli.try_presets import try_presets
+    from onnxplain.cli.output.try_presets import try_presets
 
     try:
         image_hwc = read_image(image, max_megapixels)

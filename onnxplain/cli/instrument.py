@@ -8,11 +8,11 @@ from typing import get_args
 
 import click
 
-from onnxplain.cli.export_report import NO_TAIL_HELP, print_report
-from onnxplain.cli.extras import needs_extra
-from onnxplain.cli.labels import read_labels
-from onnxplain.cli.model_options import labels_option
-from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
+from onnxplain.cli.options.extras import needs_extra
+from onnxplain.cli.options.labels import read_labels
+from onnxplain.cli.options.model import labels_option
+from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.output.export_report import NO_TAIL_HELP, print_report
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 
 

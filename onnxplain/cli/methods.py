@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from onnxplain.cli.tables import print_json, print_table
+from onnxplain.cli.output.tables import print_json, print_table
 
 
 @click.command(short_help="List the methods of explanation.")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.image_arguments import expand_images, read_image
-from onnxplain.cli.model_options import (
+from onnxplain.cli.options.model import (
     labels_option,
     megapixels_option,
     open_engine,
     precision_option,
     provider_option,
 )
-from onnxplain.cli.preprocessing_options import StatedInput, preprocessing_options
-from onnxplain.cli.tables import box_text, json_number, print_json, print_table
+from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.output.tables import box_text, json_number, print_json, print_table
 from onnxplain.errors import ImageError
+from onnxplain.explanations.image_arguments import expand_images, read_image
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine, Prediction

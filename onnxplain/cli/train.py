@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.export import export_checkpoint
-from onnxplain.cli.export_report import print_report
-from onnxplain.cli.extras import needs_extra, require_modules
-from onnxplain.cli.progress import Bar, progress_bar
-from onnxplain.cli.training_options import training_options
+from onnxplain.cli.options.extras import needs_extra, require_modules
+from onnxplain.cli.options.training import training_options
+from onnxplain.cli.output.export_report import print_report
+from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _show_test(test: LocalizationScore, photos: PhotoParts, model: Path | None) 
         return
     click.echo(f"  the most frequent label and the mean box, without looking: {_describe(constant)}")
     if model is not None and photos.test is not None:
-        from onnxplain.cli.heatmap_boxes import predict_by_heatmap
+        from onnxplain.explainers.heatmap_boxes import predict_by_heatmap
         from onnxplain.training.score import score_predictions
 
         by_heatmap = score_predictions(predict_by_heatmap(model), photos.test.records, photos.test.labels)

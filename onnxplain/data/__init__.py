@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxplain.data.dataset import DataSet
-from onnxplain.data.formats import FORMATS
+from onnxplain.data.formats.table import FORMATS
 from onnxplain.data.loading import load_images
 from onnxplain.data.mosaic import mosaics
 from onnxplain.data.open import open_dataset

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from onnxplain.data.annotations import Reading
 from onnxplain.data.dataset import DataSet
-from onnxplain.data.digits import DIGIT_LABELS, DigitScenes
-from onnxplain.data.formats import FORMATS
-from onnxplain.data.image_lookup import ImageLookup
-from onnxplain.data.parts import Part, part_folders, part_of
+from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
+from onnxplain.data.formats.annotations import Reading
+from onnxplain.data.formats.image_lookup import ImageLookup
+from onnxplain.data.formats.parts import Part, part_folders, part_of
+from onnxplain.data.formats.table import FORMATS
+from onnxplain.data.formats.voc import read_voc
 from onnxplain.data.problem import ProblemError
 from onnxplain.data.records import build_records
 from onnxplain.data.splits import split as split_by_shares
-from onnxplain.data.voc import read_voc
 from onnxplain.errors import OnnxplainError
 
 DIGITS = "digits"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.data.annotations import AnnotatedImage, AnnotatedObject
-from onnxplain.data.image_lookup import ImageLookup, read_size_hw
+from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject
+from onnxplain.data.formats.image_lookup import ImageLookup, read_size_hw
 from onnxplain.data.problem import Problem
 from onnxplain.data.record import Record
 from onnxplain.errors import ImageError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxplain.data.annotation_text import numbered_lines, read_text
 from onnxplain.data.dataset import DataSet, image_key
+from onnxplain.data.formats.annotation_text import numbered_lines, read_text
 from onnxplain.data.problem import Place, Problem
 from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset

@@ -12,7 +12,6 @@ from onnxplain.data.dataset import DataSet
 from onnxplain.data.loading import load_pixels
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.baselines import MeanBox
 from onnxplain.evaluation.evaluation import Evaluation, sum_up
 from onnxplain.evaluation.identity import identify_dataset, identify_model
 from onnxplain.evaluation.image_ids import ImageIds
@@ -20,8 +19,9 @@ from onnxplain.evaluation.image_table import write_image_table
 from onnxplain.evaluation.journal import TABLE, Journal, Row
 from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
 from onnxplain.evaluation.measurement import Measurement, TargetChoice
-from onnxplain.evaluation.metric import Facts
-from onnxplain.evaluation.metrics import MetricChoice, choose_metrics
+from onnxplain.evaluation.metrics.baselines import MeanBox
+from onnxplain.evaluation.metrics.metric import Facts
+from onnxplain.evaluation.metrics.table import MetricChoice, choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.registry import build, find_method

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.statistic import unpack_bits
 from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
-from onnxplain.evaluation.statistic import unpack_bits
 from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.max_box_accuracy import SCOREMAP_HW, scoremap
+from onnxplain.evaluation.metrics.max_box_accuracy import SCOREMAP_HW, scoremap
 from onnxplain.explainers.atomic import write_atomically
 from onnxplain.runtime.geometry import make_frame
 

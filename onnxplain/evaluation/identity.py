@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.data.dataset import DataSet
-from onnxplain.data.digits import DigitScenes
+from onnxplain.data.digits.scenes import DigitScenes
 from onnxplain.data.mosaic import Mosaics
 from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset

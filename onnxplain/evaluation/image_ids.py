@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from onnxplain.data.digits import DigitScenes
+from onnxplain.data.digits.scenes import DigitScenes
 from onnxplain.data.mosaic import Mosaics
 from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.baselines import MeanBox, center_box, center_gaussian
 from onnxplain.evaluation.heatmap_folder import heat_over_image, read_heatmap, write_heatmap
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.baselines import MeanBox, center_box, center_gaussian
+from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.statistic import pack_bits
 from onnxplain.evaluation.plan import (
     BOX,
     CENTER_BOX,
@@ -29,7 +30,6 @@ from onnxplain.evaluation.plan import (
     place,
 )
 from onnxplain.evaluation.sample import Asked, BoxSample, HeatmapSample, Sample
-from onnxplain.evaluation.statistic import pack_bits
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.regions import CAM_THRESHOLD

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxplain.evaluation.metric import Facts, Kind, Metric
+from onnxplain.evaluation.metrics.metric import Facts, Kind, Metric
 
 CLASSIFICATION, BOX = ("classification",), ("box",)
 CENTER_BOX, CENTER_GAUSSIAN, MEAN_BOX = (("baselines", name) for name in ("center_box", "center_gaussian", "mean_box"))

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.data.record import Record
-from onnxplain.evaluation.agreement import Agreement, measure_agreement
-from onnxplain.evaluation.average_drop import explained_score
-from onnxplain.evaluation.causal import CausalCurves, causal_curves
-from onnxplain.evaluation.max_box_accuracy import LevelOverlaps, level_overlaps
+from onnxplain.evaluation.metrics.agreement import Agreement, measure_agreement
+from onnxplain.evaluation.metrics.average_drop import explained_score
+from onnxplain.evaluation.metrics.causal import CausalCurves, causal_curves
+from onnxplain.evaluation.metrics.max_box_accuracy import LevelOverlaps, level_overlaps
 from onnxplain.explainers.regions import find_regions
 from onnxplain.runtime.box import Corners, paired_iou
 from onnxplain.runtime.geometry import FloatArray

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.evaluation.statistic import Array, Statistic
+from onnxplain.evaluation.metrics.statistic import Array, Statistic
 
 REPLICATES = 1_000
 CONFIDENCE = 0.95

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.exporters.checks.report import Checks, ExportReport, LayerCheck
 from onnxplain.exporters.cost import LayerCost, measure_cost
 from onnxplain.exporters.instrument import instrument
-from onnxplain.exporters.report import Checks, ExportReport, LayerCheck
 from onnxplain.exporters.survey import Candidate, survey
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
-from onnxplain.exporters.gate import PREFIX
-from onnxplain.exporters.model_file import load_proto
-from onnxplain.exporters.session import GraphSession
-from onnxplain.exporters.trial_images import image_batch
+from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.file.model_file import load_proto
+from onnxplain.exporters.graph.names import PREFIX
+from onnxplain.exporters.graph.session import GraphSession
 
 ROUNDS = 15
 

@@ -11,19 +11,19 @@ import onnx_ir as ir
 
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
-from onnxplain.exporters.batch import check_same, free_batch, has_fixed_batch
-from onnxplain.exporters.explainable import Request, build, input_spec
-from onnxplain.exporters.layers import AUTO
-from onnxplain.exporters.model_file import changes, load_proto, prepare
-from onnxplain.exporters.report import ExportReport
-from onnxplain.exporters.roles import find_image_input, find_roles
-from onnxplain.exporters.session import GraphSession
-from onnxplain.exporters.shuffle import permute_weights
-from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
-from onnxplain.exporters.tail_file import check_tail_path
-from onnxplain.exporters.trial_images import image_batch
-from onnxplain.exporters.verify import OUTPUT_TOLERANCE, verify
-from onnxplain.exporters.write import write_verified
+from onnxplain.exporters.anatomy.layers import AUTO
+from onnxplain.exporters.anatomy.roles import find_image_input, find_roles
+from onnxplain.exporters.checks.report import ExportReport
+from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.checks.verify import OUTPUT_TOLERANCE, verify
+from onnxplain.exporters.file.batch import check_same, free_batch, has_fixed_batch
+from onnxplain.exporters.file.model_file import changes, load_proto, prepare
+from onnxplain.exporters.file.shuffle import permute_weights
+from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.graph.session import GraphSession
+from onnxplain.exporters.writing.explainable import Request, build, input_spec
+from onnxplain.exporters.writing.tail_file import check_tail_path
+from onnxplain.exporters.writing.write import write_verified
 
 BATCH_TO_TRY = 3
 

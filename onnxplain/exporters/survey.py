@@ -7,13 +7,14 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxplain.exporters.arrangement import arrange
-from onnxplain.exporters.differentiate import is_differentiable, path_between
-from onnxplain.exporters.head import PooledHead, find_pooled_head
-from onnxplain.exporters.layers import AUTO, Layer, choose_layers, find_layers
-from onnxplain.exporters.model_file import load_proto, prepare
-from onnxplain.exporters.roles import find_image_input, find_roles
-from onnxplain.exporters.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.anatomy.arrangement import arrange
+from onnxplain.exporters.anatomy.head import PooledHead, find_pooled_head
+from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers, find_layers
+from onnxplain.exporters.anatomy.roles import find_image_input, find_roles
+from onnxplain.exporters.file.model_file import load_proto, prepare
+from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.gradient.differentiate import is_differentiable
+from onnxplain.exporters.graph.path import path_between
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ import onnx_ir as ir
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import ModelError, VerificationError
-from onnxplain.exporters.directional import allowed_error
-from onnxplain.exporters.explainable import Explainable, Request, build
-from onnxplain.exporters.layers import AUTO
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.report import ExportReport, LayerCheck
-from onnxplain.exporters.session import GraphSession
-from onnxplain.exporters.tail_file import check_tail_path
-from onnxplain.exporters.torch_module import BATCH, OUTPUT_NAMES, Wanted, gradients, relative_error, run, trace
-from onnxplain.exporters.trial_images import image_batch
-from onnxplain.exporters.values import TRANSPARENT, producer_of
-from onnxplain.exporters.verify import verify
-from onnxplain.exporters.write import write_verified
+from onnxplain.exporters.anatomy.layers import AUTO
+from onnxplain.exporters.checks.directional import allowed_error
+from onnxplain.exporters.checks.report import ExportReport, LayerCheck
+from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.checks.verify import verify
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.graph.session import GraphSession
+from onnxplain.exporters.graph.values import TRANSPARENT, producer_of
+from onnxplain.exporters.pytorch.module import BATCH, OUTPUT_NAMES, Wanted, gradients, relative_error, run, trace
+from onnxplain.exporters.writing.explainable import Explainable, Request, build
+from onnxplain.exporters.writing.tail_file import check_tail_path
+from onnxplain.exporters.writing.write import write_verified
 
 if TYPE_CHECKING:
     import torch

@@ -10,10 +10,10 @@ import torch
 from onnxplain.contract import Preprocessing
 from onnxplain.data import open_dataset
 from onnxplain.data.boxes import xyxy_to_cxcywh
-from onnxplain.data.digits import DIGIT_LABELS, DigitScenes
+from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
+from onnxplain.data.formats.parts import Part
 from onnxplain.data.inputs import model_inputs
 from onnxplain.data.open import DIGITS
-from onnxplain.data.parts import Part
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.backbone import SMALL_PREPROCESSING, backbone_preprocessing

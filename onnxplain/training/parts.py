@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnxplain.data import DataSet, Problem, open_dataset, split, split_by_lists
 from onnxplain.data.dataset import image_key
-from onnxplain.data.parts import Part, part_folders
+from onnxplain.data.formats.parts import Part, part_folders
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.options import Supervision

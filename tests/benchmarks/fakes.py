@@ -18,7 +18,7 @@ WORKER = """
     import time
 
     import numpy as np
-    from worker import Method, RefusalError, serve
+    from protocol import Method, RefusalError, serve
 
 
     class Map(Method):

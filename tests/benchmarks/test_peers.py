@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import benchmarks.worker
+import benchmarks.peers.shared.protocol
 from benchmarks.environments import PEERS
 from onnxplain.explainers.augmented.downsampling import build_downsampling
 from onnxplain.explainers.augmented.published_optimiser import descend
@@ -21,7 +21,7 @@ from onnxplain.explainers.augmented.super_resolution import SuperResolution
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch):
     """A module of a peer's folder, which knows `worker` under that name alone."""
-    monkeypatch.setitem(sys.modules, "worker", benchmarks.worker)
+    monkeypatch.setitem(sys.modules, "worker", benchmarks.peers.shared.protocol)
 
     def load_module(path: str) -> ModuleType:
         specification = importlib.util.spec_from_file_location(f"peer_{path.replace('/', '_')}", PEERS / f"{path}.py")

@@ -68,7 +68,7 @@ def test_a_table_with_every_number_explained(asked, run, tmp_path):
 
 def test_a_narrow_terminal_has_intervals_below_the_numbers(asked, run, monkeypatch):
     wide = run(*asked).stdout
-    monkeypatch.setattr("onnxplain.cli.evaluation_table._fits", lambda columns, rows: False)
+    monkeypatch.setattr("onnxplain.cli.output.evaluation_table._fits", lambda columns, rows: False)
     narrow = run(*asked).stdout
     assert max(map(len, narrow.splitlines()[2:20])) < max(map(len, wide.splitlines()[2:12])) * 0.8
     assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())

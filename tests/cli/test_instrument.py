@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from onnxplain import Engine
-from onnxplain.cli.preprocessing_options import StatedInput
+from onnxplain.cli.options.preprocessing import StatedInput
 from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
 from onnxplain.errors import OnnxplainError
 from tests.cli.conftest import write_convolutional

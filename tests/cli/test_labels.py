@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxplain.cli.labels import read_labels
+from onnxplain.cli.options.labels import read_labels
 from onnxplain.errors import OnnxplainError
 
 GOOD = {

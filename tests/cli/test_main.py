@@ -66,8 +66,8 @@ def test_defaults_in_the_help_are_those_of_the_library(command, option, value):
 
 
 def test_training_defaults_in_the_help():
+    from onnxplain.cli.options.training import CHOICE_NAMES
     from onnxplain.cli.train import train
-    from onnxplain.cli.training_options import CHOICE_NAMES
     from onnxplain.training.digits import DIGITS_OPTIONS, IMAGES_PER_EPOCH
     from onnxplain.training.loss import BoxLoss
     from onnxplain.training.options import Supervision, TrainingOptions

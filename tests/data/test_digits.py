@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from onnxplain.data import digits
-from onnxplain.data.digits import DIGIT_LABELS, INK_THRESHOLD, SIDE_RANGE, DigitScenes, draw_scene
-from onnxplain.data.glyphs import load_glyphs, samples_of
-from onnxplain.data.textures import TEXTURES, texture_region
+from onnxplain.data.digits.glyphs import load_glyphs, samples_of
+from onnxplain.data.digits.scenes import DIGIT_LABELS, INK_THRESHOLD, SIDE_RANGE, DigitScenes, draw_scene
+from onnxplain.data.digits.textures import TEXTURES, texture_region
 from onnxplain.errors import OnnxplainError
 
 skimage_data = pytest.importorskip("skimage.data", reason="needs the train extra")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from onnxplain.data import FORMATS, DataSet, Problem, Record, load_images, open_dataset
-from onnxplain.data.digits import DIGIT_LABELS
-from onnxplain.data.image_lookup import read_size_hw
+from onnxplain.data.digits.scenes import DIGIT_LABELS
+from onnxplain.data.formats.image_lookup import read_size_hw
 from onnxplain.data.open import recognise_format
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.image import load_image

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxplain.data.samples import ANNOTATIONS, SAMPLES, write_samples
+from onnxplain.data.digits.samples import ANNOTATIONS, SAMPLES, write_samples
 from onnxplain.runtime.image import load_image
 
 SHIPPED = Path(str(importlib.resources.files("onnxplain"))) / "demo" / "images"

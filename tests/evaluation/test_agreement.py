@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.agreement import Agreement, measure_agreement
+from onnxplain.evaluation.metrics.agreement import Agreement, measure_agreement
 from onnxplain.explainers.regions import find_regions
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.average_drop import drop, explained_score, increased
+from onnxplain.evaluation.metrics.average_drop import drop, explained_score, increased
 
 INPUT = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 24
 

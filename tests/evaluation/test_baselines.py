@@ -8,8 +8,8 @@ from PIL import Image
 
 from onnxplain.data import Record
 from onnxplain.errors import ImageError, OnnxplainError
-from onnxplain.evaluation.baselines import MeanBox, center_box, center_gaussian
-from onnxplain.evaluation.max_box_accuracy import scoremap
+from onnxplain.evaluation.metrics.baselines import MeanBox, center_box, center_gaussian
+from onnxplain.evaluation.metrics.max_box_accuracy import scoremap
 
 
 @pytest.mark.parametrize("size_hw", [(100, 200), (33, 7), (1, 1)])

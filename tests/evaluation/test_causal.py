@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.causal import CausalCurves, area_under, blur_input, causal_curves, salient_order
+from onnxplain.evaluation.metrics.causal import CausalCurves, area_under, blur_input, causal_curves, salient_order
 
 RNG = np.random.default_rng(5)
 

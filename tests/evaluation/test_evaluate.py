@@ -21,13 +21,13 @@ from onnxplain.data import DataSet, Record, mosaics, open_dataset
 from onnxplain.data.boxes import paired_iou
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation import evaluate
-from onnxplain.evaluation.baselines import MeanBox, center_gaussian
 from onnxplain.evaluation.evaluation import sum_up
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.matching import match_labels
-from onnxplain.evaluation.max_box_accuracy import level_overlaps
-from onnxplain.evaluation.metric import Facts
-from onnxplain.evaluation.metrics import choose_metrics
+from onnxplain.evaluation.metrics.baselines import MeanBox, center_gaussian
+from onnxplain.evaluation.metrics.max_box_accuracy import level_overlaps
+from onnxplain.evaluation.metrics.metric import Facts
+from onnxplain.evaluation.metrics.table import choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers import RISE, GradCAM
 from tests.data.written import FORMATS, paint, write

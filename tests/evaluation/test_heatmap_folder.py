@@ -9,7 +9,7 @@ import pytest
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.heatmap_folder import heat_over_image, heatmap_path, read_heatmap, write_heatmap
-from onnxplain.evaluation.max_box_accuracy import level_overlaps
+from onnxplain.evaluation.metrics.max_box_accuracy import level_overlaps
 
 SIZE_HW = (120, 90)
 BOXES = np.array([[10, 20, 70, 100]], np.float32)

@@ -10,7 +10,7 @@ import supervision
 
 from onnxplain.data import open_dataset
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.max_box_accuracy import LevelOverlaps, level_overlaps, scoremap
+from onnxplain.evaluation.metrics.max_box_accuracy import LevelOverlaps, level_overlaps, scoremap
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 

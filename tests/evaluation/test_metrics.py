@@ -11,9 +11,9 @@ import pytest
 from onnxplain.data import Record
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation import METRICS
-from onnxplain.evaluation.causal import causal_curves
-from onnxplain.evaluation.metric import Facts
-from onnxplain.evaluation.metrics import choose_metrics
+from onnxplain.evaluation.metrics.causal import causal_curves
+from onnxplain.evaluation.metrics.metric import Facts
+from onnxplain.evaluation.metrics.table import choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.evaluation.sample import Asked, BoxSample, HeatmapSample, Sample
 from onnxplain.explainers import GradCAM

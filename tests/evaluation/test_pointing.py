@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.pointing import energy_in_boxes, pointing_hit
+from onnxplain.evaluation.metrics.pointing import energy_in_boxes, pointing_hit
 
 SIZE_HW = (60, 90)
 BOX = (30, 20, 50, 35)

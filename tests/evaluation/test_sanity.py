@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.sanity import rank_correlation, shuffled_similarity
+from onnxplain.evaluation.metrics.sanity import rank_correlation, shuffled_similarity
 from onnxplain.explainers import Explanation
 from onnxplain.runtime.geometry import Frame, make_frame
 

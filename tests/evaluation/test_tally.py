@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.statistic import (
+from onnxplain.evaluation.metrics.statistic import (
     BEST_LEVEL,
     BEST_LEVEL_PER_IOU,
     MEAN,

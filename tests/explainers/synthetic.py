@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 
 SIZE_HW, GRID = (12, 18), 3
 WHITE = np.full((*SIZE_HW, 3), 255, np.uint8)

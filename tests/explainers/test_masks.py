@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.rise.masks import ALL_PIXELS, MaskGeometry
+from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler
 
 GEOMETRIES = [

@@ -9,8 +9,8 @@ import pytest
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import RISE
+from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.estimator import ESTIMATORS, Estimator
-from onnxplain.explainers.rise.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler
 from onnxplain.runtime import Engine
 from tests.explainers.tiny_model import CLASSES, INPUT_SIZE_HW, MakeModel

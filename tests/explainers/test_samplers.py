@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import qmc
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.rise.masks import MaskGeometry
+from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import REPLICATES, IndependentSampler, MaskSampler, SobolSampler, replicate_of
 
 SAMPLERS = [IndependentSampler, SobolSampler]

@@ -16,9 +16,9 @@ import onnx.reference
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxplain.exporters.branch import Branch
-from onnxplain.exporters.differentiate import differentiate
-from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient.differentiate import differentiate
+from onnxplain.exporters.graph.branch import Branch
 from tests.exporters.definitions import DEFINITIONS
 
 # The reference evaluator's and ONNX Runtime's windows and grids differ in corners (ceil_mode, groups, antialiasing,

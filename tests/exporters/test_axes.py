@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxplain.exporters.axes import Form, axes_of_map, form_of_axes, reshape_axes, transpose_axes
+from onnxplain.exporters.anatomy.axes import Form, axes_of_map, form_of_axes, reshape_axes, transpose_axes
 
 Step = tuple[int, ...]
 

@@ -14,9 +14,9 @@ import torch
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters import differentiate
-from onnxplain.exporters.differentiate import path_between
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.rules import RULES
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient.rules import RULES
+from onnxplain.exporters.graph.path import path_between
 from tests.exporters.graphs import relative_error, run_gradient
 
 node = onnx.helper.make_node

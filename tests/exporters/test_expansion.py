@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.differentiate import is_differentiable
-from onnxplain.exporters.fused import FUSED
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS
-from onnxplain.exporters.rules import CONTROL_FLOW, RULES, ZERO
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient.differentiate import is_differentiable
+from onnxplain.exporters.gradient.rules import CONTROL_FLOW, RULES, ZERO
+from onnxplain.exporters.operators.fused import FUSED
+from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS
 from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import relative_error, run_gradient
 

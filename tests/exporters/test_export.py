@@ -16,7 +16,7 @@ from torch import nn
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, VerificationError
 from onnxplain.exporters import differentiate, export
-from onnxplain.exporters.rules import RULES, Gradients, Site
+from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
 from tests.exporters.graphs import open_session
 from tests.exporters.torch_models import tiny_net
 

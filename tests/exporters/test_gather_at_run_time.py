@@ -7,7 +7,7 @@ import onnx
 import onnx.helper
 import pytest
 
-from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.file.model_file import prepare
 from tests.exporters.graphs import run_gradient
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxplain.exporters.fused import FUSED
-from onnxplain.exporters.rules import CONTROL_FLOW, RULES, ZERO
+from onnxplain.exporters.gradient.rules import CONTROL_FLOW, RULES, ZERO
+from onnxplain.exporters.operators.fused import FUSED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
 NAMED = set(re.findall(r"`(\w+)`", PAGE))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.file.model_file import prepare
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from onnxplain.errors import ModelError, UnsupportedError
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS
-from onnxplain.exporters.roles import find_roles
+from onnxplain.exporters.anatomy.roles import find_roles
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS
 from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import relative_error, run_gradient, session
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model

@@ -12,7 +12,7 @@ import onnx.numpy_helper
 import pytest
 import torch
 
-from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.file.model_file import prepare
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
 
 HIGHEST, INFINITY = float(np.finfo(np.float32).max), float("inf")

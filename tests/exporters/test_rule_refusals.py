@@ -10,7 +10,7 @@ import onnx.helper
 import pytest
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.model_file import prepare
+from onnxplain.exporters.file.model_file import prepare
 from tests.exporters.graphs import OperatorCase, run_gradient
 
 _X, _MAP = np.ones((2, 3)), np.ones((1, 2, 4, 4))

@@ -9,10 +9,10 @@ import onnx_ir as ir
 import pytest
 
 from onnxplain.exporters import differentiate
-from onnxplain.exporters.fused import FUSED
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.quantized_functions import QUANTIZED_FUNCTIONS
-from onnxplain.exporters.rules import BROADCASTING, MANY_OUTPUTS, RULES, ZERO, Gradients, Rule, Site
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient.rules import BROADCASTING, MANY_OUTPUTS, RULES, ZERO, Gradients, Rule, Site
+from onnxplain.exporters.operators.fused import FUSED
+from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS
 from tests.exporters.cases import BODY_CASES, FUSED_CASES, OPERATOR_CASES, RULE_CASES
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient, session
 

@@ -16,7 +16,7 @@ from onnxplain import Engine, demo
 from onnxplain.contract import ModelSpec
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters import instrument
-from onnxplain.exporters.shuffle import permute_weights
+from onnxplain.exporters.file.shuffle import permute_weights
 from tests.exporters.graphs import session
 from tests.exporters.onnx_models import CONSTANTS, SIZE_HW, node, plain_model, save
 from tests.exporters.test_real_models import MODELS

@@ -17,7 +17,7 @@ from torch import nn
 from onnxplain.contract import METADATA_KEY, TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters import ExportReport, explainable, export, instrument, model_file
-from onnxplain.exporters.tail_file import cut_tail_file
+from onnxplain.exporters.writing.tail_file import cut_tail_file
 from tests.exporters.graphs import open_session
 from tests.exporters.onnx_models import CLASSES, node, plain_model, save
 from tests.exporters.torch_models import ResidualNet, images, residual_net

@@ -14,12 +14,12 @@ import pytest
 
 from onnxplain.contract import ModelSpec
 from onnxplain.errors import VerificationError
-from onnxplain.exporters.explainable import Explainable, Request, build
-from onnxplain.exporters.model_file import prepare
-from onnxplain.exporters.report import Checks
-from onnxplain.exporters.tail import in_float32
-from onnxplain.exporters.trial_images import image_batch
-from onnxplain.exporters.verify import verify
+from onnxplain.exporters.checks.report import Checks
+from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.checks.verify import verify
+from onnxplain.exporters.checks.witness import in_float32
+from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.writing.explainable import Explainable, Request, build
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, node, plain_model
 
 EARLY_SHAPE = (1, 4, *SIZE_HW)

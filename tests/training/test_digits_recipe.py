@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("sklearn", reason="needs the train extra")
 pytest.importorskip("skimage", reason="needs the train extra")
 
-from onnxplain.data.digits import DIGIT_LABELS, DigitScenes  # noqa: E402
+from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes  # noqa: E402
 from onnxplain.data.record import Record  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training import digits as recipe  # noqa: E402

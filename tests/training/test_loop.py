@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("sklearn", reason="needs the train extra")
 pytest.importorskip("skimage", reason="needs the train extra")
 
-from onnxplain.data.digits import DigitScenes  # noqa: E402
+from onnxplain.data.digits.scenes import DigitScenes  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch  # noqa: E402
 from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from protocol import serve
 from torch_grad_cam import TorchGradCAM, over_photos
-from worker import serve
 
 
 class GradCAM(TorchGradCAM):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from worker import Method, serve
+from protocol import Method, serve
 
 
 class RISE(Method):

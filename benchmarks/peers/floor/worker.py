@@ -8,7 +8,7 @@ import time
 import numpy as np
 import onnxruntime as ort
 from onnx_session import open_session
-from worker import Method, RefusalError, serve
+from protocol import Method, RefusalError, serve
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # Per size: a floor at a slow batch size would flatter everybody above it.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from own_engine import NormalisedEngine
-from worker import Method, RefusalError, serve
+from protocol import Method, RefusalError, serve
 
 from onnxplain.contract import Preprocessing
 from onnxplain.explainers import RISE

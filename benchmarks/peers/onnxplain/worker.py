@@ -6,7 +6,7 @@ import numpy as np
 from box_levels import THRESHOLDS, read_heatmap
 from onnx_session import PROVIDERS
 from own_engine import NormalisedEngine
-from worker import Method, serve
+from protocol import Method, serve
 
 from onnxplain import Engine
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from worker import Method, RefusalError, serve
+from protocol import Method, RefusalError, serve
 
 
 class RISE(Method):

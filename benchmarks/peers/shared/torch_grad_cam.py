@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from worker import Method, RefusalError
+from protocol import Method, RefusalError
 
 
 class TorchGradCAM(Method):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from box_levels import THRESHOLDS, read_heatmap
-from worker import Method, serve
+from protocol import Method, serve
 
 
 class Loop(Method):

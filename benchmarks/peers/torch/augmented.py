@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from protocol import Method
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
-from worker import Method
 
 STEPS, LEARNING_RATE = 200, 0.001
 TOTAL_VARIATION, RIDGE = 0.002, 0.0001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from worker import Method
+from protocol import Method
 
 GRID, KEEP, BATCH = 8, 0.5, 32
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from augmented import AugmentedGradCAM, PublishedSolver
+from protocol import serve
 from rise import RISE
 from torch_grad_cam import TorchGradCAM, over_photos
-from worker import serve
 
 DEVICES = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda"}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.masked.masked_scores import MaskedScores
+from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.explainers.rise.map_estimate import MapEstimator
-from onnxplain.explainers.rise.masked_scores import MaskedScores
 from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.sampling import Progress
-from onnxplain.explainers.rise.small_products import small_product
 from onnxplain.explainers.rise.tally import BLOCK
 
 # Maps made at a time: their sums are float64 while they are made.

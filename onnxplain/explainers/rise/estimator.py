@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.rise.masks import MaskGeometry
+from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler, MaskSampler, SobolSampler
 
 SamplerName: TypeAlias = Literal["independent", "sobol"]

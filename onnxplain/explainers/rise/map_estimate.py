@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskGeometry, Pixels
 from onnxplain.explainers.rise.mask_sums import MaskSums
-from onnxplain.explainers.rise.masks import ALL_PIXELS, MaskGeometry, Pixels
 from onnxplain.explainers.rise.principal_components import PrincipalComponents
 
 Array = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.rise.principal_components import PrincipalComponents
 from onnxplain.explainers.rise.samplers import REPLICATES, replicate_of
 

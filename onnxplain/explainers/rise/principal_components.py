@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.explainers.heatmap import FloatArray
-from onnxplain.explainers.rise.masks import ALL_PIXELS, MaskDraw, MaskGeometry, Pixels
-from onnxplain.explainers.rise.small_products import small_product
+from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskDraw, MaskGeometry, Pixels
+from onnxplain.explainers.masked.small_products import small_product
 
 Array = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.rise.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 
 REPLICATES = 8
 SEED_LIMIT = 2**64

@@ -12,12 +12,12 @@ import numpy as np
 
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.explainers.masked.black_box import BlackBox, View
+from onnxplain.explainers.masked.masked_scores import MaskedScores
+from onnxplain.explainers.masked.masks import MaskDraw, Pixels
 from onnxplain.explainers.regions import RISE_THRESHOLD
-from onnxplain.explainers.rise.black_box import BlackBox, View
 from onnxplain.explainers.rise.map_estimate import MapEstimate, MapEstimator
 from onnxplain.explainers.rise.mask_sums import MaskSums
-from onnxplain.explainers.rise.masked_scores import MaskedScores
-from onnxplain.explainers.rise.masks import MaskDraw, Pixels
 from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
 from onnxplain.explainers.rise.stopping_rule import StoppingRule

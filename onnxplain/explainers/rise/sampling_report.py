@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.method_report import MethodReport
-from onnxplain.explainers.rise.explained_output import ExplainOutput
 
 Stopped: TypeAlias = Literal["masks", "tolerance", "budget", "interrupted"]
 

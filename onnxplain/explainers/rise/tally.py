@@ -15,7 +15,7 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
 from onnxplain.explainers.heatmap import FloatArray
-from onnxplain.explainers.rise.explained_output import ExplainOutput
+from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
 
 # Sums grow by so many masks at once, wherever a run is broken off: the same additions in the same order.

@@ -1,0 +1,92 @@
+"""An evaluation as a table on the terminal, with what each number means below it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxplain.cli.output.tables import print_table
+
+if TYPE_CHECKING:
+    from onnxplain.evaluation import Evaluation, Result
+
+_COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
+_OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
+"""Before a definition where a title has several, in their order."""
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print a row per metric and a column per method and baseline, each number with its interval."""
+    skipped = f", {evaluation.skipped} skipped" if evaluation.skipped else ""
+    click.echo(f"{evaluation.model} on {evaluation.dataset}: {evaluation.images} images{skipped}\n")
+    shown = [result for result in evaluation.results if result.estimate.value is not None]
+    columns = tuple(dict.fromkeys(map(_column, shown)))
+    rows: dict[str, dict[str, str]] = {}
+    for result in shown:
+        rows.setdefault(_title(result), {})[_column(result)] = _cell(result)
+    cells = [(title, *(row.get(column, "") for column in columns)) for title, row in rows.items()]
+    if not _fits(("", *columns), cells):
+        cells = [tuple(cell.replace(" [", "\n[") for cell in row) for row in cells]
+    print_table(("", *columns), cells, numbers=columns)
+    click.echo("")
+    _print_legend(evaluation, shown)
+
+
+def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
+    """What the numbers are, and why others are not there."""
+    from onnxplain.evaluation.tally import CONFIDENCE, REPLICATES
+
+    meanings: dict[str, dict[str, str]] = {}
+    for result in shown:
+        meanings.setdefault(result.metric.title, {})[result.metric.kind] = result.metric.definition
+    for title, of_kinds in meanings.items():
+        kinds = {of_kinds[kind]: kind for kind in reversed(_OF) if kind in of_kinds}
+        texts = [f"{_OF[kind] if len(kinds) > 1 else ''}{text}" for text, kind in reversed(kinds.items())]
+        click.echo(f"{title}: {'; '.join(texts)}")
+    click.echo(
+        f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, Poisson bootstrap of {REPLICATES:,} replicates, "
+        f"seed {evaluation.identity['seed']}"
+    )
+    if evaluation.identity["target"] == "predicted":
+        click.echo("every heatmap is that of the predicted class")
+    reasons: dict[str, dict[str, None]] = {}
+    for result in evaluation.results:
+        if result.reason:
+            reasons.setdefault(result.reason, {})[_missing(result)] = None
+    for reason, names in reasons.items():
+        click.echo(f"no {', '.join(names)}: {reason}")
+
+
+def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table with intervals beside the numbers is no wider than the terminal; without one, any is."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    return not sys.stdout.isatty() or sum(widths) + 3 * len(columns) <= shutil.get_terminal_size().columns
+
+
+def _title(result: Result) -> str:
+    return f"{result.metric.title} {result.metric.unit}".strip()
+
+
+def _column(result: Result) -> str:
+    name = result.subject.path[-1]
+    return _COLUMNS.get(name, name.replace("_", " ") if result.subject.path[0] == "baselines" else name)
+
+
+def _missing(result: Result) -> str:
+    if not result.subject.absent:
+        return result.metric.title
+    return "predicted box" if result.subject.path == ("box",) else _column(result)
+
+
+def _cell(result: Result) -> str:
+    estimate = result.estimate
+    assert estimate.value is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    factor, digits = (100, 1) if result.metric.unit == "%" else (1, 3)
+    value, low, high = (f"{factor * number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,66 @@
+"""Printing what an export did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from onnxplain.exporters import ExportReport, LayerCost
+NO_TAIL_HELP = (
+    "Write no tail file; ablation-cam and recipro-cam, which run it instead of the whole network, then do not work."
+)
+
+
+def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_json: bool) -> None:
+    """What was written, how it was checked and, where measured, what it costs; for people or as JSON."""
+    if as_json:
+        print_json(
+            {
+                "path": str(report.path),
+                "spec": json.loads(report.spec.to_json()),
+                "cam": report.cam,
+                "tail": report.tail,
+                "checks": asdict(report.checks),
+                "steps": report.steps,
+                "notes": report.notes,
+                "costs": [asdict(cost) for cost in costs],
+            }
+        )
+        return
+    click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
+    lines = describe_spec(report.spec)
+    lines.append(("cam", report.cam))
+    lines.append(("tail", report.tail))
+    lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
+    if report.checks.tail_error is not None:
+        lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
+    lines.extend(("changed", step) for step in report.steps)
+    lines.extend(("note", note) for note in report.notes)
+    print_description(lines)
+    click.echo()
+    checks = {check.layer: check for check in report.checks.layers}
+    print_table(
+        ("layer", "channels", "size", "gradient error", "compared with", "operators"),
+        [
+            (*columns, f"{check.relative_error:.1e}", check.reference, ", ".join(check.operators))
+            for columns in layer_columns(report.spec)
+            for check in [checks[columns[0]]]
+        ],
+        numbers=("channels", "gradient error"),
+    )
+    if costs:
+        click.echo()
+        print_table(
+            ("layer", "nodes in branch", "time closed", "time open"),
+            [(cost.layer, str(cost.nodes), f"{cost.closed:.2f}", f"{cost.open:.2f}") for cost in costs],
+            numbers=("nodes in branch", "time closed", "time open"),
+        )
+        click.echo("times: median ratio to the original file, one image")

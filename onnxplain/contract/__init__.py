@@ -1,0 +1,61 @@
+"""The explainable graph, contract version 1: the names and the metadata that a file is written and read with.
+
+The only thing that exporters and runtime share. Exporters write these names and this JSON into a file, the
+runtime reads them back with ``session.get_modelmeta().custom_metadata_map``; docs/contract.md tells the rest.
+"""
+
+from onnxplain.contract.choices import Batch, BoxFormat, BoxUnits, Channels, Layout, Resize, Task
+from onnxplain.contract.metadata import ModelSpec
+from onnxplain.contract.names import (
+    CAM_WEIGHTS_OUTPUT,
+    CONTRACT_VERSION,
+    EXPLAIN_INPUT,
+    EXPLAINED_DIMENSION,
+    LOGITS_OUTPUT,
+    METADATA_KEY,
+    TAIL_BOX_OUTPUT,
+    TAIL_FEATURES_INPUT,
+    TAIL_LOGITS_OUTPUT,
+    TAIL_METADATA_KEY,
+    TAIL_SUFFIX,
+    TARGET_INPUT,
+    features_output,
+    gradients_output,
+)
+from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
+from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, OutputRoles, TailSpec
+
+__all__ = [
+    "CAM_WEIGHTS_OUTPUT",
+    "CONTRACT_VERSION",
+    "CROP_SHARE",
+    "EXPLAINED_DIMENSION",
+    "EXPLAIN_INPUT",
+    "GRAY_PRESETS",
+    "LETTERBOX_GREY",
+    "LOGITS_OUTPUT",
+    "METADATA_KEY",
+    "PRESETS",
+    "TAIL_BOX_OUTPUT",
+    "TAIL_FEATURES_INPUT",
+    "TAIL_LOGITS_OUTPUT",
+    "TAIL_METADATA_KEY",
+    "TAIL_SUFFIX",
+    "TARGET_INPUT",
+    "Batch",
+    "BoxFormat",
+    "BoxSpec",
+    "BoxUnits",
+    "Channels",
+    "InputSpec",
+    "LayerSpec",
+    "Layout",
+    "ModelSpec",
+    "OutputRoles",
+    "Preprocessing",
+    "Resize",
+    "TailSpec",
+    "Task",
+    "features_output",
+    "gradients_output",
+]

@@ -1,0 +1,28 @@
+"""Names of inputs, outputs and metadata in the explainable graph and in its tail file."""
+
+from __future__ import annotations
+
+CONTRACT_VERSION = 1
+METADATA_KEY = "onnxplain"
+
+TARGET_INPUT = "target"
+EXPLAIN_INPUT = "explain"
+CAM_WEIGHTS_OUTPUT = "cam_weights"
+LOGITS_OUTPUT = "logits"
+EXPLAINED_DIMENSION = "explained"
+
+TAIL_SUFFIX = ".tail.onnx"
+TAIL_METADATA_KEY = "onnxplain_tail"
+TAIL_FEATURES_INPUT = "features"
+TAIL_LOGITS_OUTPUT = "logits"
+TAIL_BOX_OUTPUT = "box"
+
+
+def features_output(layer: str) -> str:
+    """Name of the output that carries the feature maps of `layer`."""
+    return f"features/{layer}"
+
+
+def gradients_output(layer: str) -> str:
+    """Name of the output that carries d target / d features of `layer`."""
+    return f"gradients/{layer}"

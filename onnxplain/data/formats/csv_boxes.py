@@ -1,0 +1,98 @@
+"""CSV of boxes: one row per object, corners in continuous pixels as they stand.
+
+Columns with a header, in any order: file (or filename, image, path), label (or class), xmin, ymin, xmax, ymax, and
+width, height of the image where they are known; others are ignored. Without a header: file, label, [width, height,]
+xmin, ymin, xmax, ymax.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from onnxplain.data.formats.annotation_text import parse_box, parse_numbers, parse_size, read_text
+from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
+from onnxplain.data.problem import Place, Problem, ProblemError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_REQUIRED = ("file", "label", *_CORNERS)
+_ALIASES = {"filename": "file", "image": "file", "path": "file", "class": "label"}
+_WITHOUT_HEADER = {6: _REQUIRED, 8: ("file", "label", "width", "height", *_CORNERS)}
+_EXPECTED = f"expected columns {', '.join(_REQUIRED)}, and perhaps width, height, separated by commas"
+
+
+def read_csv(source: Path) -> Reading:
+    """Read a CSV of boxes; rows that are malformed become problems.
+
+    Raises ProblemError for a file that is not CSV, or whose columns are others.
+    """
+    rows = list(_rows(source))
+    if not rows:
+        raise ProblemError(Problem(source, None, f"found empty rows alone, {_EXPECTED}"))
+    columns, skip = _columns(source, rows[0])
+    problems: list[Problem] = []
+    objects: dict[str, list[AnnotatedObject]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
+    for place, row in rows[skip:]:
+        try:
+            if len(row) != len(columns):
+                raise ValueError(f"found {len(row)} columns, expected {len(columns)}: {', '.join(columns)}")
+            fields = dict(zip(columns, row, strict=True))
+            name, size_hw = fields["file"].strip(), _read_size(fields)
+            found = _read_object(fields, place)
+            if sizes.setdefault(name, size_hw) != size_hw:
+                raise ValueError(f"found another size of {name!r} than in the rows above, expected the same")
+            objects.setdefault(name, []).append(found)
+        except ValueError as error:
+            problems.append(place.problem(f"{error}"))
+    images = tuple(
+        AnnotatedImage(name, source.parent, found[0].place, tuple(found), sizes[name])
+        for name, found in objects.items()
+    )
+    return Reading(images, None, tuple(problems))
+
+
+def _rows(path: Path) -> Iterator[tuple[Place, list[str]]]:
+    """The rows that are not blank, each at the line where it ends."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield Place(path, reader.line_num), row
+    except csv.Error as error:
+        raise ProblemError(Problem(path, reader.line_num, f"found no CSV ({error}), {_EXPECTED}")) from None
+
+
+def _columns(path: Path, first: tuple[Place, list[str]]) -> tuple[tuple[str, ...], int]:
+    """The names of the columns, and how many rows the header takes: 0 or 1."""
+    place, row = first
+    names = [field.strip().lower() for field in row]
+    columns = tuple(_ALIASES.get(name, name) for name in names)
+    if set(_REQUIRED) <= set(columns):
+        twice = [name for name in (*_REQUIRED, "width", "height") if columns.count(name) > 1]
+        if twice:
+            raise ProblemError(place.problem(f"found two columns for {twice[0]!r}, {_EXPECTED}"))
+        return columns, 1
+    headerless = _WITHOUT_HEADER.get(len(row))
+    try:
+        parse_numbers(row[2:])
+    except ValueError:
+        headerless = None
+    if headerless is None:
+        raise ProblemError(Problem(path, place.line, f"found {', '.join(row)[:80]!r}, {_EXPECTED}"))
+    return headerless, 0
+
+
+def _read_object(fields: Mapping[str, str], place: Place) -> AnnotatedObject:
+    label = fields["label"].strip()
+    if not fields["file"].strip() or not label:
+        raise ValueError("found an empty file or label, expected both")
+    return AnnotatedObject(label, parse_box([fields[corner] for corner in _CORNERS]), place)
+
+
+def _read_size(fields: Mapping[str, str]) -> tuple[int, int] | None:
+    if "width" not in fields or "height" not in fields:
+        return None
+    return parse_size(fields["width"] or "0", fields["height"] or "0")

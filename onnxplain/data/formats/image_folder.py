@@ -1,0 +1,49 @@
+"""Class folders: each subfolder holds the images of the class that it is named after; labels only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
+from onnxplain.data.formats.image_lookup import IMAGE_SUFFIXES
+from onnxplain.data.formats.parts import part_folders, subfolders
+from onnxplain.data.problem import Place, Problem
+
+
+def read_image_folder(source: Path) -> Reading:
+    """Read class folders, at any depth below them; the classes are their names, sorted.
+
+    Other files, images beside the class folders and class folders without an image become problems; names that
+    start with a dot are passed over.
+    """
+    problems = [
+        Problem(path, None, "found a file beside the class folders, expected it in one of them")
+        for path in sorted(source.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    images: list[AnnotatedImage] = []
+    folders = subfolders(source)
+    for folder in folders:
+        before = len(images)
+        for path in sorted(folder.rglob("*")):
+            if path.name.startswith(".") or path.is_dir():
+                continue
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                problems.append(Problem(path, None, f"found no image, expected {', '.join(IMAGE_SUFFIXES)}"))
+                continue
+            place = Place(path)
+            name = path.relative_to(source).as_posix()
+            images.append(AnnotatedImage(name, source, place, (AnnotatedObject(folder.name, None, place),)))
+        if len(images) == before:
+            problems.append(Problem(folder, None, "found no image in this class folder, expected at least one"))
+    return Reading(tuple(images), tuple(folder.name for folder in folders), tuple(problems))
+
+
+def is_image_folder(source: Path) -> bool:
+    """Whether there are at least two subfolders that each hold an image, and they are not the parts of a data set."""
+    folders = subfolders(source)
+    return len(folders) > 1 and not part_folders(source) and all(_holds_image(folder) for folder in folders)
+
+
+def _holds_image(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))

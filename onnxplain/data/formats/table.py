@@ -1,0 +1,63 @@
+"""The formats that a data set may come in: one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.data.formats.annotations import Reading
+from onnxplain.data.formats.coco import read_coco
+from onnxplain.data.formats.csv_boxes import read_csv
+from onnxplain.data.formats.image_folder import is_image_folder, read_image_folder
+from onnxplain.data.formats.voc import is_voc, read_voc
+from onnxplain.data.formats.wsol import IDS, LABELS, read_wsol
+from onnxplain.data.formats.yolo import is_yolo, read_yolo
+from onnxplain.errors import OnnxplainError
+
+
+@dataclass(frozen=True)
+class Format:
+    """`description`: what a path of this format is. `recognises`: whether a path looks like it, from names alone.
+    `read`: everything that it states."""
+
+    description: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Reading]
+
+
+def single_file(source: Path, suffix: str) -> Path:
+    """The file itself, or the only one of that suffix in a folder. Raises OnnxplainError for another number."""
+    files = [source] if source.is_file() else _files(source, suffix)
+    if len(files) != 1:
+        raise OnnxplainError(f"{source}: found {len(files)} {suffix} files, expected one: name the file")
+    return files[0]
+
+
+def _files(source: Path, suffix: str) -> list[Path]:
+    paths = [source] if source.is_file() else sorted(source.glob("*"))
+    return [path for path in paths if path.suffix.lower() == suffix]
+
+
+def _file_format(suffix: str, description: str, read: Callable[[Path], Reading]) -> Format:
+    return Format(
+        description,
+        lambda source: bool(_files(source, suffix)),
+        lambda source: read(single_file(source, suffix)),
+    )
+
+
+FORMATS: dict[str, Format] = {
+    "voc": Format("Pascal VOC: a folder of .xml files, or one", is_voc, read_voc),
+    "coco": _file_format(".json", "COCO: a .json file, or a folder with one", read_coco),
+    "yolo": Format(
+        "YOLO: a folder with data.yaml or classes.txt, and labels/*.txt; or its data.yaml", is_yolo, read_yolo
+    ),
+    "csv": _file_format(".csv", "boxes: a .csv file of file,label,xmin,ymin,xmax,ymax, or a folder with one", read_csv),
+    "wsol": Format(
+        f"WSOL benchmark: a folder with {IDS} and {LABELS}",
+        lambda source: all((source / name).is_file() for name in (IDS, LABELS)),
+        read_wsol,
+    ),
+    "image-folder": Format("class folders: a folder of images per class", is_image_folder, read_image_folder),
+}

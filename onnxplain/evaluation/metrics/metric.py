@@ -1,0 +1,81 @@
+"""What a row of the table of metrics says: what is measured of one image, and how a data set sums it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.evaluation.metrics.statistic import MEAN, Statistic
+
+Kind = Literal["prediction", "box", "heatmap"]
+"""Of what is measured: the class that the model names, one box, or one heatmap."""
+Group = Literal["localization", "faithfulness", "sanity"]
+Measured: TypeAlias = float | bool | npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an evaluation before its first image.
+
+    `labels`: the data set's classes are the model's; `classes`: how many the model has; `box_head`, `sanity`: whether
+    there is one; `explained`: whether the heatmap is made here, so that the model behind it can be asked.
+    """
+
+    labels: bool
+    classes: int
+    box_head: bool
+    sanity: bool = False
+    explained: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a metric asks for: how to tell, and the reason that stands beside its null where it is missing."""
+
+    met: Callable[[Facts], bool]
+    otherwise: str
+
+
+LABELS = Need(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
+MORE_THAN_FIVE = Need(lambda facts: facts.classes > 5, "the model has no more than five classes")
+BOX_HEAD = Need(lambda facts: facts.box_head, "the model has no box head")
+SANITY = Need(lambda facts: facts.sanity, "no file with shuffled weights was given")
+EXPLAINED = Need(lambda facts: facts.explained, "the heatmap does not come from this model")
+BOXES = Need(lambda facts: True, "no image has a true box")
+"""Known image by image: those without a box do not count."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    `name`: in summaries and in --json; `title`: in the table on the terminal. `definition`: what the number is, in one
+    line. `measure`: of one image, a number, or for statistics over levels a bool array; what it takes depends on `kind`
+    (`Sample`, `BoxSample`, `HeatmapSample`). `column`: what the value of one image is called, `name` unless given.
+    `groups`: which of --metrics ask for it. `of_predicted`: whether the heatmap is that of the predicted class, instead
+    of the label's.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    groups: tuple[Group, ...]
+    better: Literal["higher", "lower"]
+    definition: str
+    measure: Callable[[Any], Measured]
+    unit: Literal["%", ""] = "%"
+    needs: tuple[Need, ...] = ()
+    statistic: Statistic = MEAN
+    column: str = ""
+    of_predicted: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.column or self.name)
+
+    def missing(self, facts: Facts) -> str:
+        """Why the metric cannot be measured, empty where it can."""
+        return next((need.otherwise for need in self.needs if not need.met(facts)), "")

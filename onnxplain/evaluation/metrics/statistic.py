@@ -1,0 +1,63 @@
+"""From the means of what images gave to the number of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.evaluation.metrics.max_box_accuracy import V2_IOUS
+from onnxplain.explainers.levels import LEVELS
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number made of the means of the `length` values that each image gives.
+
+    `reduce`: float64 (…, length) → (…): also of many replicates at once. `details`: what else the means (length,) tell,
+    by the suffix of its name.
+    """
+
+    length: int
+    reduce: Callable[[Array], Array]
+    details: Callable[[Array], dict[str, Any]] = lambda means: {}
+
+
+def _best_level(means: Array) -> dict[str, Any]:
+    return {"level": int(means.argmax())}
+
+
+def _per_iou(means: Array) -> Array:
+    best: Array = means.reshape(*means.shape[:-1], len(V2_IOUS), LEVELS).max(axis=-1)
+    return best
+
+
+MEAN = Statistic(1, lambda means: means[..., 0])
+BEST_LEVEL = Statistic(LEVELS, lambda means: means.max(axis=-1), _best_level)
+BEST_LEVEL_PER_IOU = Statistic(
+    len(V2_IOUS) * LEVELS,
+    lambda means: _per_iou(means).mean(axis=-1),
+    lambda means: {"per_iou": dict(zip(map(str, V2_IOUS), _per_iou(means).tolist(), strict=True))},
+)
+
+
+def pack_bits(bits: npt.NDArray[np.bool_]) -> str:
+    """Bits as hexadecimal text, four to a digit, the first bit the highest; filled up with zeros to whole bytes."""
+    return np.packbits(bits).tobytes().hex()
+
+
+def unpack_bits(text: str, length: int) -> npt.NDArray[np.bool_]:
+    """The `length` bits that `pack_bits` wrote. Raises OnnxplainError for text of another length or other signs."""
+    try:
+        packed = np.frombuffer(bytes.fromhex(text), np.uint8)
+    except ValueError:
+        packed = np.empty(0, np.uint8)
+    if len(packed) != -(-length // 8):
+        raise OnnxplainError(f"bits: found {text[:20]!r} …, expected {length} bits in hexadecimal")
+    return np.unpackbits(packed, count=length).astype(np.bool_)

@@ -1,0 +1,26 @@
+"""Every metric: the table, and the part of it that is asked for."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.evaluation.metrics.faithfulness_metrics import FAITHFULNESS_METRICS
+from onnxplain.evaluation.metrics.localization_metrics import LOCALIZATION_METRICS
+from onnxplain.evaluation.metrics.metric import Metric
+
+METRICS: tuple[Metric, ...] = (*LOCALIZATION_METRICS, *FAITHFULNESS_METRICS)
+
+MetricChoice = Literal["localization", "faithfulness", "all"]
+
+
+def choose_metrics(choice: str, *, sanity: bool = False) -> tuple[Metric, ...]:
+    """The rows that ``--metrics`` asks for; those of the sanity check where there is a file for it.
+
+    Raises OnnxplainError for another choice.
+    """
+    if choice not in get_args(MetricChoice):
+        raise OnnxplainError(f"metrics: found {choice!r}, expected one of {', '.join(get_args(MetricChoice))}")
+    groups = {"localization", "faithfulness"} if choice == "all" else {choice}
+    groups |= {"sanity"} if sanity else set()
+    return tuple(metric for metric in METRICS if groups & set(metric.groups))

@@ -1,0 +1,71 @@
+"""Masked copies made where the model computes, by a small ONNX graph whose output is the model's input.
+
+What crosses the bus is a mask's bits and shift, 80 bytes for an 8 × 8 grid, instead of an image. The graphs in
+mask_graphs/ are written by tools/mask_graphs.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.explainers.masked.masked_image import MaskedImage
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.runtime.binding import HOST, BoundSession, DeviceArray, memory_of
+from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.preprocess import to_model
+from onnxplain.runtime.session import Session, open_session
+
+# The types of copies that there is a graph for.
+CHAINED_DTYPES = ("float32", "float16", "uint8")
+
+_GRAPHS = Path(__file__).parent / "mask_graphs"
+_PROVIDERS = {"cuda": ["cuda", "cpu"], HOST: ["cpu"]}
+
+
+class MaskChain:
+    """Makes masked copies of one image in the memory of an engine's model.
+
+    The image and the matrices are moved there once, on construction. One object serves one thread at a time.
+    """
+
+    def __init__(self, engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> None:
+        device = memory_of(engine.providers)
+        path = _GRAPHS / f"{image.dtype.name}.onnx"
+        self._dtype = image.dtype
+        self._bound = BoundSession(_open_graph(engine, path, device), path, ["copies"], device)
+        channels, height, width = image.delta.shape
+        # A plane is a channel; where the channels of a pixel lie side by side, the one plane holds them all and each
+        # value of a mask goes for several numbers of a line. So neither layout costs a transposition.
+        planes, repeated = (channels, 1) if image.layout == "nchw" else (1, channels)
+        delta, hidden = (
+            to_model(np.broadcast_to(part, image.delta.shape)[None], image.layout, np.float32).reshape(
+                planes, height, width * repeated
+            )
+            for part in (image.delta, image.hidden)
+        )
+        constants: dict[str, npt.NDArray[Any]] = {
+            "rows": geometry.rows,
+            "columns": geometry.columns,
+            "row_numbers": np.arange(height),
+            "column_numbers": np.repeat(np.arange(width), repeated),
+            "delta": delta,
+            "hidden": hidden,
+        }
+        for name, array in constants.items():
+            self._bound.bind(name, array)
+
+    def make(self, draw: MaskDraw) -> DeviceArray:
+        """One copy per mask, (n, planes, h, numbers per line) in the model's memory; the next call overwrites them."""
+        self._bound.bind("grids", np.ascontiguousarray(draw.grids).view(np.uint8))
+        self._bound.bind("shifts_yx", np.ascontiguousarray(draw.shifts_yx))
+        self._bound.run(len(draw))
+        return self._bound.first_in_place(self._dtype)
+
+
+def _open_graph(engine: Engine, path: Path, device: str) -> Session:
+    # One thread: a second pool would spin against the model's.
+    return engine.remember(("mask graph", path.name), lambda: open_session(path, _PROVIDERS[device], threads=1))

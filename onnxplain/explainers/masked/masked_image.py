@@ -1,0 +1,34 @@
+"""One image and what hides it, as the model sees them: a masked copy is one multiply-add away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxplain.contract import Layout
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.masked.black_box import View
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedImage:
+    """``masked copy = delta · mask + hidden``, mask (h, w) in [0, 1], in a model's `layout` and `dtype`.
+
+    `delta`, pixel − fill, is float32 (C, h, w); `hidden`, the fill, float32 (C, h, w) or (C, 1, 1). Copies for a
+    uint8 model are rounded, half to even.
+    """
+
+    delta: FloatArray
+    hidden: FloatArray
+    layout: Layout
+    dtype: np.dtype[Any]
+
+
+def lay_out(view: View, layout: Layout, dtype: np.dtype[Any]) -> MaskedImage:
+    """The view for such a model; for uint8 clipped to 0–255, which is what the model sees."""
+    pixels, hidden = view.pixels, view.hidden
+    if dtype == np.uint8:
+        pixels, hidden = pixels.clip(0, 255), hidden.clip(0, 255)
+    return MaskedImage(pixels - hidden, hidden, layout, dtype)

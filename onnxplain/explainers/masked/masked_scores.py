@@ -1,0 +1,139 @@
+"""Masks in, scores out: the one thing RISE asks of a model, as fast as the model allows."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import ModelError
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.masked.black_box import BlackBox, View
+from onnxplain.explainers.masked.copy_maker import choose_maker
+from onnxplain.explainers.masked.explained_output import ExplainedOutput
+from onnxplain.explainers.masked.mask_painter import MaskPainter
+from onnxplain.explainers.masked.masked_image import lay_out
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.runtime.batch_size import search_batch_size
+
+CALLABLE_BATCH_SIZE = 8
+
+# Small batches are painted several at a time, while the image and the scratch memory are in the processor's cache:
+# up to so many copies, and so many bytes.
+_PAINTED, _PAINTED_BYTES = 16, 2**20
+
+
+class MaskedScores(ABC):
+    """What a model answers for masked copies of one image, in memory that does not depend on their number.
+
+    `unmasked`: float32 (C,), its answer for the whole image. One object serves one thread at a time.
+    """
+
+    unmasked: FloatArray
+
+    @property
+    @abstractmethod
+    def masks_at_once(self) -> int:
+        """How many masks the next call should get: more are taken in parts, fewer fill less of a batch."""
+
+    @abstractmethod
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        """Scores float32 (n, C) of the copies under n ≥ 1 masks."""
+
+
+class _CallableScores(MaskedScores):
+    """A callable's scores; each batch is a new array, which the callable may keep."""
+
+    def __init__(self, black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+        self._black_box = black_box
+        self._batch_size = batch_size or CALLABLE_BATCH_SIZE
+        self._shape = view.pixels.shape
+        self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), geometry)
+        self.unmasked = black_box.scores(view.pixels[None])[0]
+
+    @property
+    def masks_at_once(self) -> int:
+        return self._batch_size
+
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        scores = []
+        for start in range(0, len(draw), self._batch_size):
+            part = draw.part(start, start + self._batch_size)
+            copies = np.empty((len(part), *self._shape), np.float32)
+            self._painter.paint(part, copies)
+            scores.append(self._black_box.scores(copies))
+        return np.concatenate(scores)
+
+
+class _EngineScores(MaskedScores):
+    """An engine's answers; its session reads masked copies where they are made."""
+
+    def __init__(self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+        engine = explained.engine
+        self._explained = explained
+        self._fixed_batch = engine.fixed_batch
+        self._search = search_batch_size(engine, batch_size)
+        self._whole = engine.run(view.pixels[None], explained.output_names)
+        # A box overlaps itself wholly, so this is also the answer for the box.
+        self.unmasked = engine.class_scores(self._whole[0])[0]
+        self._bound = engine.bind(explained.output_names)
+        self._input = engine.spec.input.name
+        self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
+        self._make = choose_maker(engine, view, geometry)
+
+    @property
+    def masks_at_once(self) -> int:
+        batch_size = self._search.size
+        return max(1, self._painted // batch_size) * batch_size
+
+    def __call__(self, draw: MaskDraw) -> FloatArray:
+        batches: list[list[npt.NDArray[Any]]] = []
+        start = 0
+        while start < len(draw):
+            part = draw.part(start, start + self.masks_at_once)
+            batches += self._run(part)
+            start += len(part)
+        outputs = [np.concatenate(arrays)[: len(draw)] for arrays in zip(*batches, strict=True)]
+        return self._explained.read(outputs, self._whole)
+
+    def _run(self, draw: MaskDraw) -> Iterator[list[npt.NDArray[Any]]]:
+        # Only the last part can need padding, so the rows to drop come last.
+        draw = draw if self._fixed_batch is None else pad(draw, self._fixed_batch)
+        copies = self._make(draw)
+        start = 0
+        while start < len(draw):
+            begun, stop = time.perf_counter(), min(start + self._search.size, len(draw))
+            self._bound.bind(self._input, copies[start:stop])
+            try:
+                self._bound.run(stop - start)
+            except ModelError:
+                if not self._search.give_up(stop - start):
+                    raise
+                continue
+            outputs = self._bound.fetch()
+            self._search.record(stop - start, time.perf_counter() - begun)
+            start = stop
+            yield outputs
+
+
+def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> MaskedScores:
+    """The scores of an image under masks, `batch_size` copies at a time; None: as many as are fastest.
+
+    Which is fastest is found by `search_batch_size` for an engine, 8 for a callable; a batch that the file fixes is
+    kept. Evaluates the unmasked image.
+    """
+    if black_box.explained is None:
+        return _CallableScores(black_box, view, geometry, batch_size)
+    return _EngineScores(black_box.explained, view, geometry, batch_size)
+
+
+def pad(draw: MaskDraw, size: int) -> MaskDraw:
+    """The draw with its last mask repeated, up to a multiple of `size` masks."""
+    missing = -len(draw) % size
+    if not missing:
+        return draw
+    return MaskDraw(*(np.concatenate([part, *[part[-1:]] * missing]) for part in (draw.grids, draw.shifts_yx)))

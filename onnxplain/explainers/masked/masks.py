@@ -1,0 +1,115 @@
+"""The masks of RISE: a coarse grid of coin tosses, enlarged smoothly, at a random shift.
+
+A mask is separable: with R and C the bilinear matrices of the two axes, cut at the mask's shift,
+``mask = R · grid · Cᵀ``. So a mask is stored as the bits of its grid and two whole numbers, and a weighted sum of
+masks as small grids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.runtime.geometry import bilinear_matrix
+
+# Rows and columns of a map.
+Pixels: TypeAlias = tuple[slice, slice]
+ALL_PIXELS: Pixels = (slice(None), slice(None))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskDraw:
+    """The random part of n masks: `grids`, bool (n, grid, grid), and `shifts_yx`, int64 (n, 2) in pixels."""
+
+    grids: npt.NDArray[np.bool_]
+    shifts_yx: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def part(self, start: int, stop: int) -> MaskDraw:
+        """Its masks start … stop − 1."""
+        return MaskDraw(self.grids[start:stop], self.shifts_yx[start:stop])
+
+
+@dataclass(frozen=True)
+class MaskGeometry:
+    """How grids become masks, after Petsiuk et al. 2018, section 3.2, as their published code does it.
+
+    Each of `grid` × `grid` cells is 1 with probability `keep`; the grid is enlarged bilinearly to (grid + 1)
+    cells of ⌈H / grid⌉ × ⌈W / grid⌉ pixels and cut to H × W = `input_size_hw` at a shift drawn uniformly
+    within one cell. Values lie in [0, 1]; at every pixel their expectation is `keep`. Raises OnnxplainError
+    for parameters out of range.
+    """
+
+    input_size_hw: tuple[int, int]
+    grid: int = 8
+    keep: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.grid < 1:
+            raise OnnxplainError(f"grid: found {self.grid}, expected at least 1 cell per side")
+        if not 0 < self.keep < 1:
+            raise OnnxplainError(f"keep: found {self.keep}, expected a probability between 0 and 1, both excluded")
+
+    @property
+    def cell_hw(self) -> tuple[int, int]:
+        """Pixels per cell; shifts run over 0 … cell − 1."""
+        height, width = self.input_size_hw
+        return -(-height // self.grid), -(-width // self.grid)
+
+    @cached_property
+    def rows(self) -> FloatArray:
+        """float32 ((grid + 1) · cell height, grid): R before it is cut at a shift."""
+        return self._enlarging(self.cell_hw[0])
+
+    @cached_property
+    def columns(self) -> FloatArray:
+        """float32 ((grid + 1) · cell width, grid): C before it is cut at a shift."""
+        return self._enlarging(self.cell_hw[1])
+
+    def cut(self, y: int, x: int) -> tuple[FloatArray, FloatArray]:
+        """R, float32 (H, grid), and C, float32 (W, grid), at the shift (y, x)."""
+        height, width = self.input_size_hw
+        return self.rows[y : y + height], self.columns[x : x + width]
+
+    def render(self, draw: MaskDraw) -> FloatArray:
+        """The masks themselves, float32 (n, H, W) in [0, 1].
+
+        One small product per mask: large ones would wake numpy's BLAS threads, which then spin against ONNX
+        Runtime's between two batches.
+        """
+        masks = np.empty((len(draw), *self.input_size_hw), np.float32)
+        for mask, grid, (y, x) in zip(masks, draw.grids.astype(np.float32), draw.shifts_yx, strict=True):
+            rows, columns = self.cut(y, x)
+            np.matmul(rows, grid @ columns.T, out=mask)
+        return masks
+
+    def weighted_sum(self, grid_sums: npt.NDArray[np.float64], pixels: Pixels = ALL_PIXELS) -> npt.NDArray[np.float64]:
+        """Σ weight · mask, float64 (…, H, W), from sums of weighted grids per shift.
+
+        `grid_sums`: float64 (…, cell height, cell width, grid, grid), at each shift (y, x) the sum of weight ·
+        grid. Masks are linear in their grids, so the price is that of the shifts, whatever the number of masks.
+        `pixels`: rows and columns of the result that are wanted, (…, h, w).
+        """
+        (height, width), (cell_height, cell_width) = self.input_size_hw, self.cell_hw
+        lead = grid_sums.shape[:-4]
+        # One product per axis, over shifts and cells at once: (y, cell) → row and (x, cell) → column.
+        to_columns = np.stack([self.columns[x : x + width][pixels[1]].T for x in range(cell_width)])
+        to_rows = np.stack([self.rows[y : y + height][pixels[0]] for y in range(cell_height)], axis=1)
+        to_columns = to_columns.reshape(cell_width * self.grid, -1).astype(np.float64)
+        to_rows = to_rows.reshape(-1, cell_height * self.grid).astype(np.float64)
+        per_row = grid_sums.swapaxes(-3, -2).reshape(*lead, cell_height, self.grid, cell_width * self.grid)
+        strips = small_product(per_row, to_columns)
+        return small_product(to_rows, strips.reshape(*lead, cell_height * self.grid, -1))
+
+    def _enlarging(self, cell: int) -> FloatArray:
+        cells = self.grid + 1
+        return bilinear_matrix(cells * cell, self.grid, self.grid / (cells * cell), 0.0)

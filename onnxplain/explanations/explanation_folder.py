@@ -1,0 +1,181 @@
+"""The folder that `explain` fills: pictures, heatmaps, sheets and explanations.jsonl."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.cli.output.tables import json_number
+from onnxplain.errors import OnnxplainError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from onnxplain.explainers import Explanation, Regions
+    from onnxplain.explainers.regions import Threshold
+
+    ByteArray = npt.NDArray[np.uint8]
+
+RESULTS_FILE = "explanations.jsonl"
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PictureStyle:
+    """How heat is drawn and where it is cut into boxes; None is the method's own threshold."""
+
+    colormap: str = "turbo"
+    alpha: float = 0.5
+    threshold: Threshold | None = None
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        from onnxplain.explainers.render import colourise
+
+        colourise(np.zeros((1, 1), np.float32), self.colormap)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One explanation of one image as it was written.
+
+    `box_xyxy` is the box in the picture: the box head's where the model has one, else the largest region's.
+    """
+
+    explanation: Explanation
+    box_xyxy: Corners | None
+    picture: ByteArray
+    path: Path
+
+
+class ExplanationFolder:
+    """A folder of explanations, replaced by each run; each file appears whole, each line of the results at once.
+
+    Raises OnnxplainError where the folder cannot be made or written to.
+    """
+
+    def __init__(self, path: Path, style: PictureStyle) -> None:
+        self.path, self._style = path, style
+
+    def __enter__(self) -> ExplanationFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._results = (self.path / RESULTS_FILE).open("w", encoding="utf-8")
+        except OSError as error:
+            raise OnnxplainError(
+                f"{self.path}: cannot write there ({error.strerror}), expected a folder that can be made and "
+                "written to: give another one with -o"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._results.close()
+
+    def add(
+        self,
+        source: Path,
+        name: str,
+        image_hwc: ByteArray,
+        explanation: Explanation,
+        seconds: float,
+        head_box: Corners | None = None,
+    ) -> Answer:
+        """Write ``<name>.png``, ``<name>.npy`` and a line of the results; `head_box` is the model's own box."""
+        import numpy as np
+
+        from onnxplain.explainers.atomic import write_atomically
+        from onnxplain.explainers.render import Mark, annotate, save_png
+
+        regions = explanation.boxes(self._style.threshold)
+        box = head_box if head_box is not None else _largest(regions)
+        overlay = explanation.overlay(image_hwc, self._style.colormap, self._style.alpha)
+        picture = annotate(overlay, [Mark(box, _caption(explanation))])
+        path = self.path / f"{name}.png"
+        save_png(path, picture)
+        stream = io.BytesIO()
+        np.save(stream, explanation.heatmap)
+        write_atomically(path.with_name(f"{name}.npy"), stream.getvalue())
+        self._write_line(
+            {
+                "image": str(source),
+                "method": explanation.method,
+                "target": explanation.target_name if _is_box_target(explanation) else explanation.target,
+                "label": explanation.label,
+                "score": json_number(explanation.score),
+                "status": explanation.status,
+                "boxes": [
+                    {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}
+                    for xyxy, score, area in zip(regions.xyxy, regions.score, regions.area, strict=True)
+                ],
+                "level": regions.level,
+                "evaluations": explanation.evaluations,
+                "seconds": round(seconds, 6),
+                "layer": explanation.layer,
+                "heatmap": f"{name}.npy",
+                "overlay": f"{name}.png",
+                **({} if explanation.report is None else explanation.report.as_json()),
+            }
+        )
+        return Answer(explanation, box, picture, path)
+
+    def add_error(self, source: Path, message: str) -> None:
+        """Write the line of an image that could not be read."""
+        self._write_line({"image": str(source), "error": message})
+
+    def add_sheet(
+        self,
+        name: str,
+        pictures: Sequence[ByteArray],
+        titles: Sequence[str],
+        columns: int,
+        largest_width: int | None = None,
+    ) -> Path:
+        """Write pictures side by side as ``<name>.png``; a sheet wider than `largest_width` pixels is shrunk to it."""
+        import cv2
+        import numpy as np
+
+        from onnxplain.explainers.render import make_sheet, save_png
+
+        sheet = make_sheet(pictures, titles, columns)
+        height, width = sheet.shape[:2]
+        if largest_width is not None and width > largest_width:
+            size_xy = (largest_width, round(height * largest_width / width))
+            sheet = cv2.resize(sheet, size_xy, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        path = self.path / f"{name}.png"
+        save_png(path, sheet)
+        return path
+
+    def _write_line(self, entry: dict[str, Any]) -> None:
+        try:
+            self._results.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
+            self._results.flush()
+        except OSError as error:
+            raise OnnxplainError(f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror})") from error
+
+
+def _largest(regions: Regions) -> Corners | None:
+    if not len(regions):
+        return None
+    x1, y1, x2, y2 = (float(side) for side in regions.xyxy[0])
+    return x1, y1, x2, y2
+
+
+def _is_box_target(explanation: Explanation) -> bool:
+    prediction = explanation.prediction
+    return prediction is not None and explanation.target >= len(prediction.scores)
+
+
+def _caption(explanation: Explanation) -> str:
+    what = f"{explanation.label} · {explanation.score:.2f}"
+    if _is_box_target(explanation):
+        what = f"{explanation.target_name} of {what}"
+    return what if explanation.status == "ok" else f"{what}, {explanation.status.replace('_', ' ')}"

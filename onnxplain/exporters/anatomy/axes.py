@@ -1,0 +1,84 @@
+"""Following the axes of a map through reshapes that split and merge them: channel shuffles, patch merging.
+
+Each axis is a list of factors, the slowest first. A Reshape regroups the factors and splits one where it must; a
+Transpose moves them. Where an axis is the whole of the height again, or its outer factor, the map is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxplain.exporters.graph.values import Dims
+
+Letter = Literal["n", "c", "h", "w"]
+Form = Literal["nchw", "nhwc"]
+LETTERS: dict[Form, tuple[Letter, ...]] = {"nchw": ("n", "c", "h", "w"), "nhwc": ("n", "h", "w", "c")}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A part of an axis of the map. `place` orders the parts of one axis; the outermost is all zeros."""
+
+    letter: Letter
+    size: int
+    place: tuple[int, ...] = ()
+
+
+Axes = tuple[tuple[Factor, ...], ...]
+
+
+def axes_of_map(form: Form, shape: Dims) -> Axes | None:
+    """The axes behind the batch, one factor each; None where a size is not known."""
+    axes = []
+    for letter, size in zip(LETTERS[form][1:], shape[1:], strict=True):
+        if not isinstance(size, int):
+            return None
+        axes.append((Factor(letter, size),))
+    return tuple(axes)
+
+
+def transpose_axes(axes: Axes, perm: Sequence[int]) -> Axes | None:
+    """The axes in another order; None where the batch does not stay in front."""
+    return tuple(axes[axis - 1] for axis in perm[1:]) if perm[0] == 0 else None
+
+
+def reshape_axes(axes: Axes, after: Dims) -> Axes | None:
+    """The factors regrouped to the sizes `after`; None where they do not fit, or the batch takes part."""
+    waiting = [factor for axis in axes for factor in axis if factor.size > 1]
+    groups: list[tuple[Factor, ...]] = []
+    for size in after[1:]:
+        group: list[Factor] = []
+        room = size
+        while room != 1:
+            if not isinstance(room, int) or room < 1 or not waiting:
+                return None
+            factor = waiting.pop(0)
+            if factor.size > room:
+                if factor.size % room:
+                    return None
+                inner = Factor(factor.letter, factor.size // room, (*factor.place, 1))
+                factor = Factor(factor.letter, room, (*factor.place, 0))
+                waiting.insert(0, inner)
+            if room % factor.size:
+                return None
+            group.append(factor)
+            room //= factor.size
+        groups.append(tuple(group))
+    return None if waiting else tuple(groups)
+
+
+def form_of_axes(axes: Axes) -> Form | None:
+    """How the axes hold a map: one is (the outer part of) its height, the next of its width, one its channels."""
+    for form, letters in LETTERS.items():
+        if len(axes) + 1 == len(letters) and all(map(_is_axis, axes, letters[1:])):
+            return form
+    return None
+
+
+def _is_axis(axis: Sequence[Factor], letter: Letter) -> bool:
+    if letter == "c":
+        return any(factor.letter == "c" for factor in axis)
+    own = [factor.place for factor in axis if factor.letter == letter]
+    return bool(axis) and len(own) == len(axis) and own == sorted(own) and not any(own[0])

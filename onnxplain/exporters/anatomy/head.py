@@ -1,0 +1,172 @@
+"""Recognising a global-average-pool + linear head, and reading the weights of its class activation map.
+
+Zhou et al., Learning Deep Features for Discriminative Localization (CVPR 2016), section 2: where the logits are
+a linear function of the maps' spatial means, M_c = Σ_k w_k^c A_k. The same holds where a 1 × 1 convolution makes
+class maps that are then averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.errors import ModelError
+from onnxplain.exporters.graph.values import (
+    QUANTIZING,
+    RESHAPING,
+    TRANSPARENT,
+    constant_of,
+    describe,
+    int_attribute,
+    is_constant,
+    maybe_dims,
+    producer_of,
+    reduced_axes,
+    spatial_map,
+)
+
+CLAMPS = frozenset({"Clip", "Relu"})
+# What a head may hold whose gradient still depends on the image.
+_NOT_LINEAR = CLAMPS | QUANTIZING
+
+
+@dataclass(frozen=True)
+class PooledHead:
+    """The layer whose maps are pooled, and the weights w, float32 [C, K], of its class activation map."""
+
+    layer: ir.Value
+    weights: np.ndarray
+
+
+def find_pooled_head(logits: ir.Value) -> PooledHead | str:
+    """The head behind `logits`, or the reason why it is not global average pooling + linear."""
+    value = _skip(logits, TRANSPARENT | RESHAPING | QUANTIZING)
+    value = _skip_bias(value)
+    node = producer_of(value)
+    if node is None:
+        return "the logits are an input"
+    if is_full_pool(node):
+        return _class_maps_head(node)
+    weights = _linear_weights(node)
+    if weights is None:
+        return f"the logits come from {describe(node)}, not from a linear layer"
+    pool = producer_of(_skip(node.inputs[0], TRANSPARENT | RESHAPING | QUANTIZING | {"Clip"}))
+    if pool is None or not is_full_pool(pool):
+        found = "the input" if pool is None else describe(pool)
+        return f"the linear layer follows {found}, not global average pooling"
+    return _checked(pool.inputs[0], weights)
+
+
+def is_linear(operators: Iterable[str]) -> bool:
+    """Whether a pooled head that consists of these operators is linear: no clamp, no rounding."""
+    return _NOT_LINEAR.isdisjoint(operators)
+
+
+def _class_maps_head(pool: ir.Node) -> PooledHead | str:
+    """1 × 1 convolution, at most a Relu on the class maps, pooling."""
+    conv = producer_of(_skip(pool.inputs[0], TRANSPARENT | QUANTIZING | CLAMPS))
+    if conv is None or conv.op_type != "Conv":
+        found = "the input" if conv is None else describe(conv)
+        return f"the pooled maps come from {found}, not from a 1x1 convolution"
+    weights = _linear_weights(conv)
+    if weights is None:
+        return f"the class maps come from {describe(conv)}, which is not a 1x1 convolution"
+    return _checked(conv.inputs[0], weights)
+
+
+def _checked(source: ir.Value | None, weights: np.ndarray) -> PooledHead | str:
+    layer = tap_point(_skip(source, TRANSPARENT))
+    shape = spatial_map(_dequantized(layer))
+    if shape is None:
+        return f"the pooled value {layer.name!r} is not a map of several positions"
+    if shape[0] != weights.shape[1]:
+        return f"{shape[0]} maps are pooled, but the linear layer has {weights.shape[1]} inputs"
+    return PooledHead(layer, weights)
+
+
+def tap_point(value: ir.Value) -> ir.Value:
+    """Where the gradient of a map is taken: in a quantized file the integers behind its DequantizeLinear."""
+    node = producer_of(value)
+    if node is not None and node.op_type == "DequantizeLinear" and not is_constant(value):
+        source = node.inputs[0]
+        return value if source is None else source
+    return value
+
+
+def _dequantized(value: ir.Value) -> ir.Value:
+    for node in value.consumers():
+        if node.op_type == "DequantizeLinear":
+            return node.outputs[0]
+    return value
+
+
+def _skip(value: ir.Value | None, operators: frozenset[str] | set[str]) -> ir.Value:
+    while True:
+        if value is None:
+            raise ModelError("a node of the classification head lacks an input")
+        node = producer_of(value)
+        if node is None or node.op_type not in operators or is_constant(value):
+            return value
+        value = node.inputs[0]
+
+
+def _skip_bias(value: ir.Value) -> ir.Value:
+    node = producer_of(value)
+    while node is not None and node.op_type == "Add":
+        inner = [source for source in node.inputs if source is not None and not is_constant(source)]
+        if len(inner) != 1:
+            break
+        value = _skip(inner[0], TRANSPARENT | RESHAPING | QUANTIZING)
+        node = producer_of(value)
+    return value
+
+
+def _linear_weights(node: ir.Node) -> np.ndarray | None:
+    """float32 [C, K] of a Gemm, QGemm, MatMul or 1 × 1 Conv with constant weights, else None."""
+    if node.op_type not in ("Gemm", "QGemm", "MatMul", "Conv") or is_constant(node.outputs[0]):
+        return None
+    weights = _dequantized_weights(node) if node.op_type == "QGemm" else constant_of(node.inputs[1])
+    if weights is None:
+        return None
+    if node.op_type == "Conv":
+        single = int_attribute(node, "group", 1) == 1 and set(node.attributes.get_ints("strides", ())) <= {1}
+        if not single or any(size != 1 for size in weights.shape[2:]):
+            return None
+        return weights.reshape(weights.shape[:2]).astype(np.float32)
+    if weights.ndim != 2 or int_attribute(node, "transA", 0):
+        return None
+    if node.op_type in ("Gemm", "QGemm"):
+        scaled = weights.astype(np.float32) * np.float32(node.attributes.get_float("alpha", 1.0))
+        return scaled if int_attribute(node, "transB", 0) else np.ascontiguousarray(scaled.T)
+    return np.ascontiguousarray(weights.astype(np.float32).T)
+
+
+def _dequantized_weights(node: ir.Node) -> np.ndarray | None:
+    """(B − z) · s of a QGemm, one scale for all or one per column."""
+    integers, scale, zero = (constant_of(source) for source in node.inputs[3:6])
+    if integers is None or scale is None:
+        return None
+    along_columns = (-1, 1) if int_attribute(node, "transB", 0) else (1, -1)
+    centred = integers.astype(np.float32)
+    if zero is not None:
+        centred = centred - zero.astype(np.float32).reshape(along_columns)
+    return np.asarray(centred * scale.reshape(along_columns))
+
+
+def is_full_pool(node: ir.Node) -> bool:
+    """Whether the node averages each map to one number."""
+    source = node.inputs[0] if node.inputs else None
+    shape = None if source is None else maybe_dims(source)
+    if source is None or shape is None or len(shape) != 4:
+        return False
+    if node.op_type in ("GlobalAveragePool", "QLinearGlobalAveragePool"):
+        return True
+    if node.op_type in ("AveragePool", "QLinearAveragePool"):
+        kernel = tuple(int(size) for size in node.attributes["kernel_shape"].as_ints())
+        out = maybe_dims(node.outputs[0])
+        padded = any(node.attributes.get_ints("pads", ()))
+        return kernel == shape[2:] and not padded and out is not None and out[2:] == (1, 1)
+    return node.op_type == "ReduceMean" and reduced_axes(node, 4) == (2, 3)

@@ -1,0 +1,208 @@
+"""Which feature maps a graph has, and which of them the user means.
+
+A layer is a float map with more than one position, on the way from the image to the logits: [N, K, h, w], or with
+channels last, or as tokens. Values that only hand a map on (Identity, Dropout, Cast, dequantization) count as the map
+they hand on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxplain.errors import ModelError
+from onnxplain.exporters.anatomy.arrangement import Arrangement, channels_of, picks_other_tokens
+from onnxplain.exporters.anatomy.head import PooledHead, tap_point
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    TRANSPARENT,
+    int_attribute,
+    is_constant,
+    maybe_dims,
+    name_of,
+    producer_of,
+    upstream,
+)
+
+AUTO = "auto"
+MAX_LISTED = 12
+NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A map that can be instrumented.
+
+    `tap` is the value that the gradient is taken at: the map itself, or the integers it is dequantized from.
+    `arrangement` tells how it holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
+    including the map. `automatic`: whether ``auto`` and shares may choose it; the inside of a transformer block may
+    not, nor a map of which only some positions lead to the logits.
+    """
+
+    name: str
+    tap: ir.Value
+    arrangement: Arrangement
+    channels: int
+    macs_before: int
+    automatic: bool = True
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the map."""
+        return self.arrangement.size_hw
+
+
+def find_layers(
+    graph: ir.Graph, targets: Sequence[ir.Value], arrangements: Mapping[ir.Value, Arrangement]
+) -> list[Layer]:
+    """All maps that every target depends on, in the graph's order."""
+    needed = set.intersection(*(set(upstream(target)) for target in targets))
+    whole = _read_whole(graph, needed, arrangements)
+    layers: list[Layer] = []
+    tapped: set[ir.Value] = set()
+    macs = 0
+    for node in graph:
+        macs += multiply_adds(node)
+        # What lies before the first product with weights is the image, in whatever layout.
+        if not macs or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
+            continue
+        for value in node.outputs:
+            arrangement, tap = arrangements.get(value), tap_point(value)
+            if producer_of(tap) not in needed:
+                continue
+            if arrangement is None or arrangement.positions < 2 or value.dtype not in FLOATS:
+                continue
+            channels = channels_of(value, arrangement)
+            if channels is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
+                continue
+            tapped.add(tap)
+            automatic = tap in whole and (arrangement.form == "nchw" or _ends_a_block(node))
+            layers.append(Layer(name_of(value), tap, arrangement, channels, macs, automatic))
+    return layers
+
+
+def _ends_a_block(node: ir.Node) -> bool:
+    """Whether the node is a normalization or a sum of two activations, as stand between transformer blocks."""
+    if node.op_type == "Add":
+        return all(source is not None and not is_constant(source) for source in node.inputs)
+    return node.op_type in NORMALIZATIONS
+
+
+def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]) -> set[ir.Value]:
+    """Values of which every position leads to the outputs.
+
+    Behind the last attention of a class-token transformer only the class token does: what works position by position
+    passes that on, what mixes positions (attention, convolutions, pools) reads them all.
+    """
+    whole: set[ir.Value] = set()
+    for node in reversed(list(graph)):
+        for value in node.outputs:
+            arrangement = arrangements.get(value)
+            if arrangement is None:
+                continue
+            for consumer in value.consumers():
+                if consumer not in needed or picks_other_tokens(consumer, value, arrangement):
+                    continue
+                result = consumer.outputs[0]
+                positionwise = arrangement.is_token_sequence and result in arrangements
+                if not positionwise or result in whole:
+                    whole.add(value)
+    return whole
+
+
+def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | str) -> list[Layer]:
+    """The layers that the user asked for, in the graph's order, each once.
+
+    Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
+    """
+    if not layers:
+        raise ModelError("no feature map leads to the logits: rise works on this file, gradients do not apply")
+    chosen = {_choose(layers, name, head).name for name in wanted}
+    if not chosen:
+        raise ModelError("no layer was asked for: give at least one, or auto")
+    return [layer for layer in layers if layer.name in chosen]
+
+
+def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | str) -> Layer:
+    if wanted == AUTO:
+        if isinstance(head, PooledHead):
+            for layer in layers:
+                if layer.tap is head.layer:
+                    return layer
+        return _automatic(layers)[-1]
+    if wanted.endswith("%"):
+        return _at_share(_automatic(layers), wanted)
+    exact = [layer for layer in layers if layer.name == wanted]
+    found = exact or [layer for layer in layers if wanted.lower() in layer.name.lower()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(f"layer {wanted!r} is ambiguous, it matches {_listed(found)}: give a whole name")
+    raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
+
+
+def _automatic(layers: Sequence[Layer]) -> Sequence[Layer]:
+    return [layer for layer in layers if layer.automatic] or layers
+
+
+def _at_share(layers: Sequence[Layer], wanted: str) -> Layer:
+    try:
+        share = float(wanted[:-1]) / 100
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ModelError(f"layer {wanted!r}: expected a share from 0% to 100%, a name, or auto")
+    total = max(layer.macs_before for layer in layers)
+    return min(layers, key=lambda layer: abs(layer.macs_before - share * total))
+
+
+def _listed(layers: Sequence[Layer]) -> str:
+    names = [layer.name for layer in layers]
+    if len(names) > MAX_LISTED:
+        names = [*names[: MAX_LISTED // 2], f"… {len(names) - MAX_LISTED} more …", *names[-MAX_LISTED // 2 :]]
+    return ", ".join(names)
+
+
+WEIGHT_INPUT = {
+    "Conv": 1,
+    "ConvInteger": 1,
+    "ConvTranspose": 1,
+    "FusedConv": 1,
+    "FusedMatMul": 1,
+    "Gemm": 1,
+    "MatMul": 1,
+    "MatMulInteger": 1,
+    "QGemm": 3,
+    "QLinearConv": 3,
+    "QLinearMatMul": 3,
+}
+
+
+def _is_quantized_later(value: ir.Value) -> bool:
+    """Whether the value is the inside of a quantized operator, used by nothing but its QuantizeLinear."""
+    consumers = list(value.consumers())
+    return bool(consumers) and all(node.op_type == "QuantizeLinear" for node in consumers)
+
+
+def multiply_adds(node: ir.Node) -> int:
+    """Multiply-adds of one image through a product with weights; 0 for everything else."""
+    index = WEIGHT_INPUT.get(node.op_type)
+    if index is None or is_constant(node.outputs[0]):
+        return 0
+    out, factor = maybe_dims(node.outputs[0]), node.inputs[index]
+    weight = None if factor is None else maybe_dims(factor)
+    if out is None or weight is None or not all(isinstance(size, int) for size in (*out[1:], *weight)):
+        return 0
+    out_sizes = [size for size in out[1:] if isinstance(size, int)]
+    weight_sizes = [size for size in weight if isinstance(size, int)]
+    if node.op_type in ("Conv", "ConvInteger", "FusedConv", "QLinearConv"):
+        return math.prod(out_sizes) * math.prod(weight_sizes[1:])
+    if node.op_type == "ConvTranspose":
+        source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])
+        sizes = [size for size in (source or ())[1:] if isinstance(size, int)]
+        return math.prod(sizes) * math.prod(weight_sizes[1:])
+    inner = weight_sizes[-1 if int_attribute(node, "transB", 0) else -2]
+    return math.prod(out_sizes) * inner

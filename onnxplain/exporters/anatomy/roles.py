@@ -1,0 +1,203 @@
+"""Which values of a graph play which role: image input, logits, scores, box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxplain.contract import Layout
+from onnxplain.errors import ModelError
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    QUANTIZING,
+    RESHAPING,
+    TRANSPARENT,
+    Dims,
+    describe,
+    maybe_dims,
+    name_of,
+    producer_of,
+)
+
+BOX_COORDINATES = 4
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The values to differentiate and the outputs to name.
+
+    `logits` is the float tensor whose entries, flattened, are the class logits; `logits_output` is the model's
+    own output that carries them (None where it has to be added), `scores_output` the one that carries
+    probabilities. `box` is the float tensor of the box head, `box_output` its output.
+    """
+
+    logits: ir.Value
+    classes: int
+    logits_output: ir.Value | None
+    scores_output: ir.Value | None
+    box: ir.Value | None = None
+    box_output: ir.Value | None = None
+
+
+def find_image_input(graph: ir.Graph) -> tuple[ir.Value, Layout]:
+    """The model's image input and its layout; raises ModelError where there is not exactly one."""
+    candidates = [value for value in graph.inputs if len(maybe_dims(value) or ()) == 4]
+    listed = ", ".join(f"{value.name} {_shape_text(value)}" for value in graph.inputs)
+    if len(candidates) != 1 or len(graph.inputs) != 1:
+        raise ModelError(f"found inputs {listed or 'none'}, expected exactly one image input with four dimensions")
+    (value,) = candidates
+    shape = maybe_dims(value) or ()
+    if shape[1] in (1, 3):
+        return value, "nchw"
+    if shape[3] in (1, 3):
+        return value, "nhwc"
+    raise ModelError(f"input {listed}: no dimension of 1 or 3 channels, expected [N, C, H, W] or [N, H, W, C]")
+
+
+def find_roles(graph: ir.Graph, logits: str | None = None, box: str | None = None) -> Roles:
+    """Find the class logits at the end of the graph, through Softmax, reshapes and quantization.
+
+    `logits` names an output, or any value, to take instead; `box` names the output of the box head. Raises
+    ModelError where nothing looks like classes, or more than one thing does.
+    """
+    box_output = _named_output(graph, box, "--box") if box is not None else None
+    box_value = None
+    if box_output is not None:
+        box_value = _float_source(box_output)
+        if not _is_box(box_output):
+            raise ModelError(f"--box {box}: found shape {_shape_text(box_output)}, expected [N, 4]")
+    if logits is not None:
+        tip = _named_value(graph, logits)
+    else:
+        tips = [output for output in graph.outputs if output is not box_output and _looks_like_classes(output)]
+        tip = _only_candidate(graph, tips, box_output)
+    count = class_count(tip)
+    if count is None:
+        raise ModelError(
+            f"value {tip.name!r}: found shape {_shape_text(tip)}, expected [N, C] (or [N, C, 1, 1]) with C of 2 "
+            "or more: name the class logits with --logits NAME"
+        )
+    value, through_softmax = _behind_softmax(tip)
+    is_output = tip.is_graph_output()
+    plain = is_output and value is tip and value.dtype == ir.DataType.FLOAT and len(maybe_dims(tip) or ()) == 2
+    return Roles(
+        logits=value,
+        classes=count,
+        logits_output=tip if plain and not through_softmax else None,
+        scores_output=tip if is_output and through_softmax else None,
+        box=box_value,
+        box_output=box_output,
+    )
+
+
+def class_count(value: ir.Value) -> int | None:
+    """C where the value is [N, C] or [N, C, 1, 1] (any order of the ones), else None."""
+    shape = maybe_dims(value)
+    if shape is None or len(shape) < 2:
+        return None
+    behind = shape[1:]
+    if not all(isinstance(size, int) for size in behind):
+        return None
+    sizes = [size for size in behind if isinstance(size, int) and size != 1]
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _looks_like_classes(output: ir.Value) -> bool:
+    return class_count(output) is not None and not _is_integer_label(output)
+
+
+def _is_integer_label(output: ir.Value) -> bool:
+    return output.dtype in (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.STRING)
+
+
+def _is_box(output: ir.Value) -> bool:
+    shape = maybe_dims(output) or ()
+    behind = [size for size in shape[1:] if size != 1]
+    return behind == [BOX_COORDINATES]
+
+
+def _only_candidate(graph: ir.Graph, tips: Sequence[ir.Value], box_output: ir.Value | None) -> ir.Value:
+    listed = ", ".join(f"{output.name} {_shape_text(output)}" for output in graph.outputs)
+    if not tips:
+        _check_shapes_known(graph)
+        raise ModelError(
+            f"found outputs {listed}, none of which looks like classes: expected [N, C]; "
+            "name the class logits with --logits NAME"
+        )
+    if len(tips) > 1:
+        hint = "" if box_output is not None else ", and the box head with --box NAME"
+        raise ModelError(
+            f"found outputs {listed}, several of which look like classes: name the class logits with "
+            f"--logits NAME{hint}"
+        )
+    return tips[0]
+
+
+def _check_shapes_known(graph: ir.Graph) -> None:
+    """Name the operator behind which the shapes are lost, where that hides the outputs."""
+    if all(output.shape is not None for output in graph.outputs):
+        return
+    for node in graph:
+        if any(output.shape is None and (output.consumers() or output.is_graph_output()) for output in node.outputs):
+            domain = f"{node.domain}." if node.domain else ""
+            raise ModelError(
+                f"operator {domain}{node.op_type} at node {describe(node)}: the shape of its output is not known, nor "
+                "any behind it: save the file with fewer optimisations, or quantize it in the QDQ form"
+            )
+
+
+def _behind_softmax(tip: ir.Value) -> tuple[ir.Value, bool]:
+    """The float tensor before the Softmax at the end of the graph, and whether there was one."""
+    value: ir.Value = tip
+    while (node := producer_of(value)) is not None and node.inputs and node.inputs[0] is not None:
+        source = node.inputs[0]
+        if node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax"):
+            return _float_source(source), True
+        if node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
+            break
+        value = source
+    return _float_source(tip), False
+
+
+def _float_source(value: ir.Value) -> ir.Value:
+    """The value, or where it is quantized the float it was quantized from."""
+    while value.dtype not in FLOATS:
+        node = producer_of(value)
+        if node is None or node.inputs[0] is None or node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
+            dequantized = [reader.outputs[0] for reader in value.consumers() if reader.op_type == "DequantizeLinear"]
+            if dequantized:
+                return dequantized[0]
+            raise ModelError(f"value {value.name!r} is not computed from floating point numbers: no logits there")
+        value = node.inputs[0]
+    return value
+
+
+def _named_output(graph: ir.Graph, name: str, option: str) -> ir.Value:
+    for output in graph.outputs:
+        if output.name == name:
+            return output
+    raise ModelError(f"{option} {name}: no such output, the model has {', '.join(map(name_of, graph.outputs))}")
+
+
+def _named_value(graph: ir.Graph, name: str) -> ir.Value:
+    for node in graph:
+        for output in node.outputs:
+            if output.name == name:
+                return output
+    raise ModelError(f"--logits {name}: no such value in the graph; outputs: {', '.join(map(name_of, graph.outputs))}")
+
+
+def _shape_text(value: ir.Value) -> str:
+    shape: Dims | None = maybe_dims(value)
+    return "of unknown shape" if shape is None else "[" + ", ".join(map(str, shape)) + "]"
+
+
+def element_count(value: ir.Value) -> int | None:
+    """Number of elements per image, None where a size behind the batch is symbolic."""
+    shape = maybe_dims(value)
+    if shape is None or not all(isinstance(size, int) for size in shape[1:]):
+        return None
+    return math.prod(size for size in shape[1:] if isinstance(size, int))

@@ -1,0 +1,110 @@
+"""The part of a graph between a layer and the outputs, cut out so that it can be evaluated on its own.
+
+It is the independent witness of the gradients: evaluated forward in float64 on onnx's reference evaluator, its
+directional derivative is a finite difference that shares no code with the rules. Quantizing operators become
+what straight-through means: q = q₀ + [q₀ not saturated] · (x − x₀) / s, around the values q₀ and x₀ of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx.reference
+from onnx.reference.op_run import OpRun
+
+from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
+from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.checks.straight_through import STRAIGHT_THROUGH
+from onnxplain.exporters.checks.ties import integers_off_the_ties
+from onnxplain.exporters.checks.witness_builder import FEATURES, TailBuilder, feed_name, held_name, is_number
+from onnxplain.exporters.graph.path import path_between
+from onnxplain.exporters.graph.session import GraphSession
+from onnxplain.exporters.graph.values import name_of
+
+REFERENCE_MAC_LIMIT = 400_000_000
+
+
+class Erf(OpRun):
+    """Erf in the precision of its input; onnx's reference evaluator rounds it to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: np.ndarray) -> tuple[np.ndarray]:
+        from scipy.special import erf
+
+        return (erf(x),)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Features in, flattened logits (and box) out, in `dtype`.
+
+    `captured` names the values of the whole graph that must be fed besides the features: side inputs of the
+    path, and inputs and outputs of its quantizing operators; those `held` are fed once more, moved off the ties.
+    """
+
+    proto: onnx.ModelProto
+    dtype: type[np.floating]
+    captured: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: tuple[str, ...]
+    held: tuple[str, ...] = ()
+
+    def evaluate(self, features: np.ndarray, captured: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float (N, C) or (N, C + 4): logits, then the box."""
+        feeds = {FEATURES: features.astype(self.dtype)}
+        for name in self.captured:
+            array = captured[name]
+            feeds[feed_name(name)] = array.astype(self.dtype) if is_number(array.dtype) else array
+        for name in self.held:
+            array = captured[name].astype(self.dtype)
+            feeds[held_name(name)] = integers_off_the_ties(array) if self.dtype is np.float64 else array
+        if self.dtype is np.float64:
+            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf]).run(None, feeds)
+        else:
+            results = list(GraphSession(self.proto, "part behind the layer").run(feeds, self.outputs).values())
+        rows = len(features)
+        return np.concatenate([np.asarray(result).reshape(rows, -1) for result in results], axis=1)
+
+
+def cut_tail(layer: Layer, roles: Roles, opset: int) -> Tail:
+    """Cut out what lies between the layer and the logits (and the box, where there is one)."""
+    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
+    path = path_between(layer.tap, targets)
+    small = sum(multiply_adds(node) for node in path) <= REFERENCE_MAC_LIMIT
+    dtype: type[np.floating] = np.float64 if small else np.float32
+    builder = TailBuilder(dtype, opset)
+    builder.enter(layer)
+    for node in path:
+        STRAIGHT_THROUGH.get(node.op_type, TailBuilder.add)(builder, node)
+    return Tail(
+        builder.model([name_of(target) for target in targets]),
+        dtype,
+        tuple(builder.captured),
+        tuple(name_of(target) for target in targets),
+        tuple(dict.fromkeys(node.op_type for node in path)),
+        tuple(builder.held),
+    )
+
+
+def in_float32(tail: Tail) -> Tail:
+    """The same tail for ONNX Runtime, where the reference evaluator cannot run it."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(tail.proto)
+    for tensor in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype == np.float64:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), tensor.name))
+    for value in (*proto.graph.input, *proto.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for node in proto.graph.node:
+        for entry in node.attribute:
+            if node.op_type == "Cast" and entry.name == "to" and entry.i == onnx.TensorProto.DOUBLE:
+                entry.i = onnx.TensorProto.FLOAT
+    return replace(tail, proto=proto, dtype=np.float32)

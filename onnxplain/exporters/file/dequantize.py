@@ -1,0 +1,54 @@
+"""Floats for quantized values that a file never dequantizes, as those inside a file of the QOperator form."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxplain.exporters.graph.values import is_constant, maybe_dims, name_of
+from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS, is_given
+
+SUFFIX = "/dequantized"
+# The place of the result's scale among an operator's inputs; the zero point's is the next.
+RESULT_SCALE = {
+    "QLinearConv": 6,
+    "QLinearMatMul": 6,
+    "QuantizeLinear": 1,
+    **{name: function.result for name, function in QUANTIZED_FUNCTIONS.items()},
+}
+# The integers keep their meaning.
+KEEPING = frozenset({"Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+def add_dequantizers(graph: ir.Graph) -> None:
+    """Give each quantized activation that has none a DequantizeLinear.
+
+    They make the maps inside integer networks known, and the logits before a quantized softmax. What nothing comes to
+    read is dropped when the graph is finished.
+    """
+    parameters: dict[ir.Value, list[ir.Value]] = {}
+    for node in list(graph):
+        output, source = node.outputs[0], node.inputs[0] if node.inputs else None
+        if node.op_type in RESULT_SCALE:
+            place = RESULT_SCALE[node.op_type]
+            known = [value for value in node.inputs[place : place + 2] if value is not None]
+            known = known if is_given(node, place) else []
+        elif node.op_type in KEEPING and source in parameters:
+            known = parameters[source]
+        else:
+            continue
+        if not known or output.shape is None or is_constant(output):
+            continue
+        # A scale per channel would stand along another axis behind a Transpose or Reshape.
+        if any(maybe_dims(value) not in ((), (1,)) for value in known):
+            continue
+        parameters[output] = known
+        if not any(reader.op_type == "DequantizeLinear" for reader in output.consumers()):
+            graph.insert_after(node, _dequantizer(output, known))
+
+
+def _dequantizer(value: ir.Value, known: list[ir.Value]) -> ir.Node:
+    node = ir.Node("", "DequantizeLinear", [value, *known], name=f"{name_of(value)}{SUFFIX}")
+    (result,) = node.outputs
+    result.name, result.shape = node.name, value.shape
+    result.type = ir.TensorType(ir.DataType.FLOAT)
+    return node

@@ -1,0 +1,201 @@
+"""Reading an ONNX file into the form that the rest works on, and writing one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from google.protobuf.message import DecodeError
+
+from onnxplain.errors import ModelError
+from onnxplain.exporters.file.dequantize import add_dequantizers
+from onnxplain.exporters.file.pool_shapes import infer_shapes
+
+LOWEST_OPSET = 18
+# From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
+# for them, then inlines the bodies instead of computing in float32, and a float16 network takes twice the time.
+LOWEST_OPSET_FLOAT16 = 17
+LOWEST_IR_VERSION = 10
+PROTOBUF_LIMIT = 2**31 - 2**20
+
+
+def load_proto(path: Path) -> onnx.ModelProto:
+    """Load a file with its external data; raises ModelError for anything that is not a whole ONNX model."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise ModelError(f"{path}: found {found}, expected an ONNX model file")
+    try:
+        proto = onnx.load(path)
+    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{path}: not a whole ONNX model ({_first_line(error)}): export or copy it again") from error
+    if not proto.graph.node or not proto.graph.output:
+        raise ModelError(f"{path}: found no ONNX graph in it, expected a model: export or copy it again")
+    _check_acyclic(path, proto)
+    return proto
+
+
+def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
+    """Name a node whose inputs depend on itself, or on a value that nothing computes."""
+    made = {value.name for value in (*proto.graph.input, *proto.graph.initializer)} | {""}
+    made.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
+    waiting = list(proto.graph.node)
+    while waiting:
+        later = []
+        for node in waiting:
+            if made.issuperset(node.input):
+                made.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            value = next(name for name in later[0].input if name not in made)
+            raise ModelError(
+                f"{path}: value {value!r} of node {later[0].name or later[0].op_type!r} depends on itself or on "
+                "nothing: the graph has a cycle or a gap, export it again"
+            )
+        waiting = later
+
+
+def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
+    """Raise the opset, make listed initializers plain, inline functions, infer shapes.
+
+    `size_hw` closes the open spatial dimensions of the image input.
+    """
+    opset = opset_of(proto)
+    lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
+    if opset < lowest:
+        proto = _raise_opset(proto, opset, lowest)
+    model = ir.from_proto(_copy(proto))
+    ir.passes.Sequential(
+        passes.RemoveInitializersFromInputsPass(),
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.TopologicalSortPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    )(model)
+    model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
+    if size_hw is not None:
+        _close_size(model.graph, size_hw)
+    infer_shapes(model)
+    add_dequantizers(model.graph)
+    return model
+
+
+def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | None) -> list[str]:
+    """What `prepare` changed of the file as found, in words."""
+    steps = []
+    found, raised = opset_of(proto), model.graph.opset_imports[""]
+    if found != raised:
+        steps.append(f"opset {found} → {raised}")
+    listed = {value.name for value in proto.graph.input} & {tensor.name for tensor in proto.graph.initializer}
+    if listed:
+        steps.append(f"{len(listed)} initializers are no longer inputs")
+    if proto.functions:
+        steps.append(f"{len(proto.functions)} local functions inlined")
+    if size_hw is not None:
+        steps.append(f"input size closed to {size_hw[0]}x{size_hw[1]}")
+    return steps
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """The version of the standard operators that the file uses."""
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise ModelError("the file imports no version of the standard ONNX operators")
+
+
+def finish(model: ir.Model) -> onnx.ModelProto:
+    """Drop what nothing needs, in subgraphs too, and serialise."""
+    passes.RemoveUnusedNodesPass()(model)
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > PROTOBUF_LIMIT:
+        raise ModelError("the explainable graph is over 2 GB, the largest that one ONNX file may be")
+    return proto
+
+
+def write_protos(protos: Mapping[Path, onnx.ModelProto]) -> None:
+    """Write every file whole under another name, and only then let each take its place, in the order given."""
+    temporaries: dict[Path, Path] = {}
+    try:
+        for path, proto in protos.items():
+            temporaries[path] = _write_beside(path, proto)
+        for path, temporary in temporaries.items():
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
+    """The whole file under a temporary name in the folder of `path`."""
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder: give the file to write")
+    if not path.parent.is_dir():
+        raise ModelError(f"{path}: its folder does not exist: create it, or choose another")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot write there ({error.strerror}): choose a folder you may write to") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(proto.SerializeToString())
+        temporary.chmod(0o644)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """onnx-ir keeps hold of the proto's tensors and renames them with its values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _is_float16(proto: onnx.ModelProto) -> bool:
+    return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+
+
+def _raise_opset(proto: onnx.ModelProto, opset: int, lowest: int) -> onnx.ModelProto:
+    try:
+        return onnx.version_converter.convert_version(proto, lowest)
+    except (RuntimeError, onnx.checker.ValidationError, onnx.version_converter.ConvertError) as error:
+        raise ModelError(
+            f"cannot raise the file from opset {opset} to {lowest} ({_first_line(error)}): "
+            f"export it again with opset {lowest} or newer"
+        ) from error
+
+
+def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:
+    for value in graph.inputs:
+        if value.shape is None or len(value.shape) != 4:
+            continue
+        sizes: list[int | ir.SymbolicDim] = list(value.shape)
+        nhwc = value.shape[3] in (1, 3) and value.shape[1] not in (1, 3)
+        for axis, size in zip((1, 2) if nhwc else (2, 3), size_hw, strict=True):
+            found = value.shape[axis]
+            if isinstance(found, int) and found != size:
+                raise ModelError(
+                    f"--size {size_hw[0]}x{size_hw[1]}: input {value.name!r} has the fixed shape "
+                    f"{[str(dim) for dim in value.shape]}: leave --size out"
+                )
+            sizes[axis] = size
+        value.shape = ir.Shape(sizes)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

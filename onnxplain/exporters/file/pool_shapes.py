@@ -1,0 +1,48 @@
+"""The sizes behind pools with ceil_mode, which onnx's shape inference can state one too large."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from onnxplain.exporters.graph.branch import Branch
+from onnxplain.exporters.graph.values import downstream, maybe_dims
+from onnxplain.exporters.operators.fused_shapes import infer_behind_fused
+from onnxplain.exporters.operators.site import Site
+from onnxplain.exporters.operators.window import pooled_size, read_window
+
+POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer the shapes of all values as ONNX Runtime will compute them.
+
+    A shape that is stated already wins over inference: so the wrong one is corrected, and what follows from it is
+    inferred again.
+    """
+    infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
+    infer(model)
+    while infer_behind_fused(model.graph):
+        infer(model)
+    for node in model.graph:
+        if node.op_type in POOLS and _correct(node):
+            for later in downstream(node.outputs[0]):
+                for output in later.outputs:
+                    output.shape = None
+            infer(model)
+
+
+def _correct(node: ir.Node) -> bool:
+    """Set the pool's spatial size where it was wrong; whether it was."""
+    site = Site(node, Branch("shapes"), frozenset(), ())
+    size_in, output = (maybe_dims(site.value(0)) or ())[2:], node.outputs[0]
+    known = [size for size in size_in if isinstance(size, int)]
+    if not site.attribute("ceil_mode", 0) or output.shape is None or len(known) != len(size_in) or not known:
+        return False
+    window = read_window(site, tuple(site.attribute("kernel_shape")))
+    size_out = pooled_size(window, tuple(known), ceil_mode=True)
+    if output.shape[2:] == size_out:
+        return False
+    for value in node.outputs:
+        value.shape = ir.Shape([*output.shape[:2], *size_out])
+    return True

@@ -1,0 +1,135 @@
+"""Shuffling a model's weights: the same network with nothing learnt left in it.
+
+For the model parameter randomization test of Adebayo et al. 2018, all layers at once: an explanation that a shuffled
+model gives as well explains nothing that was learnt. The values of each weight are permuted among themselves, which
+keeps their distribution: activations keep a size that the network can work with, and scores stay finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.numpy_helper
+
+from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.exporters.graph.values import RESHAPING, TRANSPARENT
+from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS
+
+FLOATS = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+    }
+)
+# Where operators read quantized weights and biases. Integers anywhere else are indices, shapes or zero points, and what
+# else these operators read are scales.
+QUANTIZED_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "DequantizeLinear": (0,),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+    "QGemm": (0, 3, 6),
+    **{name: entry.operands or () for name, entry in QUANTIZED_FUNCTIONS.items() if name != "QGemm"},
+}
+# Floats that are not learnt by gradients: running mean and variance, sizes and regions, the two values of one-hot rows.
+NOT_LEARNT: Mapping[str, tuple[int, ...]] = {
+    "BatchNormalization": (3, 4),
+    "QuantizeLinear": (1, 2),
+    "Resize": (1, 2),
+    "Upsample": (1,),
+    "RoiAlign": (1,),
+    "OneHot": (2,),
+}
+# Operators that hand a whole weight on, which is then read under another name.
+HANDING_ON = TRANSPARENT | RESHAPING | {"Transpose"}
+
+Use = tuple[str, int]
+
+
+def permute_weights(proto: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
+    """A copy of the model with every weight's values permuted, and the number of weights.
+
+    Weights are the learnt tensors of two different values or more, biases and integers of a quantized file among them,
+    whether they are initializers or Constant nodes; scales, zero points, indices, shapes and the running statistics of
+    BatchNormalization stay. (A constant operand of arithmetic, such as a mean colour, cannot be told from a bias and is
+    permuted too.) The permutation of a weight depends on the seed, its name and its size alone. Raises OnnxplainError
+    for a negative seed, ModelError for a model without weights.
+    """
+    if seed < 0:
+        raise OnnxplainError(f"shuffle_weights: found the seed {seed}, expected 0 or more")
+    shuffled = onnx.ModelProto()
+    # Inside a function a weight has as many names as there are calls.
+    shuffled.CopyFrom(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+    graphs = list(_with_subgraphs(shuffled.graph))
+    readers = _readers(graphs)
+    count = 0
+    for name, tensor in _constants(graphs):
+        if not _is_learnt(tensor.data_type, list(_uses(name, readers))):
+            continue
+        values = onnx.numpy_helper.to_array(tensor).reshape(-1)
+        if len(values) and (values != values[0]).any():
+            order = np.random.default_rng([seed, _number(name)]).permutation(len(values))
+            permuted = values[order].reshape(tuple(tensor.dims))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(permuted, tensor.name))
+            count += 1
+    if not count:
+        raise ModelError("found no weights to shuffle in the model, expected a network that has learnt some")
+    return shuffled, count
+
+
+def _with_subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _with_subgraphs(inner)
+
+
+def _constants(graphs: Sequence[onnx.GraphProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Each stored tensor of more than one value, under the name by which nodes read it."""
+    for graph in graphs:
+        stored = [(tensor.name, tensor) for tensor in graph.initializer]
+        for node in graph.node:
+            if node.op_type == "Constant":
+                stored += [(node.output[0], entry.t) for entry in node.attribute if entry.name == "value"]
+        yield from ((name, tensor) for name, tensor in stored if math.prod(tensor.dims) > 1)
+
+
+def _readers(graphs: Sequence[onnx.GraphProto]) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
+    """The nodes that read a value, and as which of their inputs."""
+    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = defaultdict(list)
+    for graph in graphs:
+        for node in graph.node:
+            for index, name in enumerate(node.input):
+                readers[name].append((node, index))
+    return readers
+
+
+def _uses(name: str, readers: Mapping[str, list[tuple[onnx.NodeProto, int]]]) -> Iterator[Use]:
+    """As what a tensor is read, looking through operators that only hand it on."""
+    for node, index in readers.get(name, []):
+        if node.op_type in HANDING_ON and index == 0:
+            yield from _uses(node.output[0], readers)
+        else:
+            yield node.op_type, index
+
+
+def _is_learnt(data_type: int, uses: Sequence[Use]) -> bool:
+    quantized = [index in QUANTIZED_OPERANDS[operator] for operator, index in uses if operator in QUANTIZED_OPERANDS]
+    if data_type not in FLOATS:
+        return len(quantized) == len(uses) > 0 and all(quantized)
+    return len(uses) > 0 and not quantized and not any(index in NOT_LEARNT.get(name, ()) for name, index in uses)
+
+
+def _number(name: str) -> int:
+    """The same number for the same name, in every process."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

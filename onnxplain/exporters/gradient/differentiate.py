@@ -1,0 +1,155 @@
+"""Reverse-mode differentiation of an ONNX graph: the walk from the seeds back to the layer.
+
+Griewank & Walther, Evaluating Derivatives (2008), chapter 3: cotangents flow against the edges, are added where
+a value is used more than once, and each operator's rule turns the cotangents of its outputs into those of its
+inputs. The walk owns what is general: reachability, adding, broadcasting, the refusal of unknown operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence, Set
+
+import onnx_ir as ir
+
+from onnxplain.errors import UnsupportedError
+from onnxplain.exporters.gradient.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
+from onnxplain.exporters.graph.branch import Branch
+from onnxplain.exporters.graph.path import path_between, sources_of
+from onnxplain.exporters.graph.values import FLOATS, STANDARD, describe, dims
+from onnxplain.exporters.operators.expansion import expand_node, expansion_of
+
+
+def is_differentiable(path: Sequence[ir.Node]) -> bool:
+    """Whether every operator of the path has a rule, can be written out, or says that its gradient is zero."""
+    for node in path:
+        if _is_standard(node, CONTROL_FLOW):
+            return False
+        if _is_standard(node, RULES) or _is_standard(node, ZERO):
+            continue
+        if node.graph is None:
+            return False
+        try:
+            with expansion_of(node, node.graph.opset_imports[""]) as expansion:
+                if expansion is None:
+                    return False
+        except UnsupportedError:
+            return False
+    return True
+
+
+def _is_standard(node: ir.Node, operators: Container[str]) -> bool:
+    """Whether the node is one of these operators of onnx, not another domain's of the same name."""
+    return node.domain in STANDARD and node.op_type in operators
+
+
+def differentiate(
+    branch: Branch, seeds: Mapping[ir.Value, ir.Value], layer: ir.Value, name: str | None = None
+) -> ir.Value:
+    """Emit the gradient of Σ seed · value with respect to `layer` into the branch.
+
+    `seeds` maps a value of the main graph to its cotangent, same shape, float32. Returns the gradient, float32, of the
+    layer's shape; `name` is what messages call the layer. Raises UnsupportedError for an operator without a rule,
+    naming the node, and where no gradient arrives at the layer.
+    """
+    path = path_between(layer, list(seeds))
+    cotangents: dict[ir.Value, ir.Value] = dict(seeds)
+    opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
+    _walk_back(branch, path, {layer}, cotangents, opset)
+    if layer not in cotangents:
+        steps = ", ".join(describe(node) for node in path if _is_standard(node, ZERO | {"Cast"}))
+        raise UnsupportedError(
+            f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
+            f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
+        )
+    return cotangents[layer]
+
+
+def _walk_back(
+    branch: Branch,
+    path: Sequence[ir.Node],
+    roots: Set[ir.Value],
+    cotangents: dict[ir.Value, ir.Value],
+    opset: int,
+) -> None:
+    """Carry `cotangents` over the path's nodes, last to first; `roots` are the values whose gradient is wanted."""
+    active_values = set(roots)
+    for node in path:
+        # What a step makes does not vary with the layer: the sizes of a Resize, say, that are computed from a Shape.
+        if not _is_standard(node, ZERO) and any(source in active_values for source in sources_of(node)):
+            active_values.update(node.outputs)
+    for node in reversed(path):
+        arriving = tuple(cotangents.get(output) for output in node.outputs)
+        if all(cotangent is None for cotangent in arriving) or _is_standard(node, ZERO):
+            continue
+        if _is_standard(node, CONTROL_FLOW) and any(source in active_values for source in sources_of(node)):
+            raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
+        active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
+        if not active:
+            continue
+        if not _is_standard(node, RULES):
+            _walk_through_expansion(branch, node, active, cotangents, opset)
+            continue
+        if node.op_type not in MANY_OUTPUTS:
+            _check_used_by_its_first(node, arriving)
+        first = next(cotangent for cotangent in arriving if cotangent is not None)
+        gradients = RULES[node.op_type](Site(node, branch, active, arriving), first)
+        for index in sorted(active):
+            source, gradient = node.inputs[index], gradients[index]
+            if gradient is None or source is None:
+                continue
+            if node.op_type in BROADCASTING:
+                gradient = _sum_to(branch, gradient, dims(node.outputs[0]), source)
+            _accumulate(branch, cotangents, source, gradient)
+
+
+def _walk_through_expansion(
+    branch: Branch, node: ir.Node, active: frozenset[int], cotangents: dict[ir.Value, ir.Value], opset: int
+) -> None:
+    """Differentiate an operator without a rule through the standard nodes that it is made of."""
+    expansion = expand_node(node, opset)
+    if expansion is None:
+        domain = f"{node.domain}." if node.domain else ""
+        raise UnsupportedError(
+            f"no gradient rule for operator {domain}{node.op_type} at node {describe(node)}: choose a later layer, or "
+            "explain the file with rise, which needs no gradients"
+        )
+    for index, (output, made) in enumerate(zip(node.outputs, expansion.outputs, strict=True)):
+        if output not in cotangents:
+            continue
+        if made is None:
+            raise UnsupportedError(f"no gradient for {describe(node)}: of its output {index}; choose a later layer")
+        _accumulate(branch, cotangents, made, cotangents[output])
+        branch.stand_in(made, output)
+    roots = {source for index, source in enumerate(node.inputs) if index in active and source is not None}
+    _walk_back(branch, expansion.nodes, roots, cotangents, opset)
+
+
+def _accumulate(branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.Value, gradient: ir.Value) -> None:
+    known = cotangents.get(value)
+    cotangents[value] = gradient if known is None else branch.Add(known, gradient)
+
+
+def _check_used_by_its_first(node: ir.Node, arriving: Sequence[ir.Value | None]) -> None:
+    """A rule sees the cotangent of the first output alone; statistics, say, that are used too would be lost."""
+    for index, cotangent in enumerate(arriving):
+        lost = index > 0 and cotangent is not None and (arriving[0] is None or node.outputs[index].dtype in FLOATS)
+        if lost:
+            raise UnsupportedError(
+                f"no gradient for {describe(node)}: its output {index} leads to the outputs; choose a later layer"
+            )
+
+
+def _sum_to(branch: Branch, gradient: ir.Value, from_dims: Sequence[int | str], source: ir.Value) -> ir.Value:
+    """Sum over the axes along which `source` was broadcast to `from_dims`.
+
+    Two symbolic sizes count as the same size; should they differ when the graph runs, ONNX Runtime fails on the
+    shapes rather than answer wrongly.
+    """
+    to_dims = dims(source)
+    added = len(from_dims) - len(to_dims)
+    if added < 0:
+        return gradient
+    stretched = [axis + added for axis, size in enumerate(to_dims) if size == 1 and from_dims[axis + added] != 1]
+    if stretched:
+        gradient = branch.ReduceSum(gradient, stretched, keepdims=1)
+    return branch.ReduceSum(gradient, list(range(added)), keepdims=0) if added else gradient

@@ -1,0 +1,178 @@
+"""The vector-Jacobian product of each ONNX operator: one row per operator.
+
+A rule gets the node and the cotangent of its first output (the others stand in `Site.cotangents`) and returns one
+gradient per input: None for shapes, indices, weights that are not asked for. It emits forward operators only. Rules in
+`BROADCASTING` may return gradients in the shape of the output; the walk sums them to the input's. An operator without
+a row here that has a function body in onnx is differentiated through its body (expansion.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxplain.exporters.gradient.rules import (
+    choosing,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resampling,
+    shaping,
+)
+from onnxplain.exporters.gradient.rules.calculus import CALCULUS
+from onnxplain.exporters.operators.site import Gradients, Rule, Site
+
+RULES: Mapping[str, Rule] = {
+    **CALCULUS,
+    # arithmetic
+    "Add": elementwise.add,
+    "Sub": elementwise.sub,
+    "Mul": elementwise.mul,
+    "Div": elementwise.div,
+    "Pow": choosing.power,
+    "Mod": choosing.modulo,
+    "Sum": choosing.sum_of,
+    "Mean": choosing.mean_of,
+    "Max": choosing.extreme,
+    "Min": choosing.extreme,
+    "Where": choosing.where,
+    # activations that are more than a function of one value
+    "Relu": elementwise.relu,
+    "PRelu": choosing.prelu,
+    "Clip": elementwise.clip,
+    "Softmax": elementwise.softmax,
+    "LogSoftmax": elementwise.log_softmax,
+    # products
+    "Conv": linear.conv,
+    "ConvTranspose": linear.conv_transpose,
+    "Gemm": linear.gemm,
+    "MatMul": linear.matmul,
+    "Einsum": linear.einsum,
+    "RotaryEmbedding": linear.rotary_embedding,
+    # reductions and pools
+    "ReduceSum": reduction.reduce_sum,
+    "ReduceMean": reduction.reduce_mean,
+    "ReduceMax": reduction.reduce_extreme,
+    "ReduceMin": reduction.reduce_extreme,
+    "ReduceProd": reduction.reduce_prod,
+    "ReduceL1": reduction.reduce_l1,
+    "ReduceL2": reduction.reduce_l2,
+    "ReduceLogSum": reduction.reduce_log_sum,
+    "ReduceLogSumExp": reduction.reduce_log_sum_exp,
+    "ReduceSumSquare": reduction.reduce_sum_square,
+    "AveragePool": pooling.average_pool,
+    "MaxPool": pooling.max_pool,
+    "LpPool": pooling.lp_pool,
+    "GlobalAveragePool": pooling.global_average_pool,
+    "GlobalMaxPool": pooling.global_max_pool,
+    "GlobalLpPool": pooling.global_lp_pool,
+    # normalizations
+    "BatchNormalization": normalization.batch_normalization,
+    "LayerNormalization": normalization.layer_normalization,
+    "InstanceNormalization": normalization.instance_normalization,
+    "GroupNormalization": normalization.group_normalization,
+    "RMSNormalization": normalization.rms_normalization,
+    "LpNormalization": normalization.lp_normalization,
+    "LRN": normalization.local_response_normalization,
+    # shapes
+    "Identity": elementwise.identity,
+    "Dropout": elementwise.dropout,
+    "Cast": elementwise.cast,
+    "Reshape": shaping.reshape,
+    "Flatten": shaping.reshape,
+    "Squeeze": shaping.reshape,
+    "Unsqueeze": shaping.reshape,
+    "Transpose": shaping.transpose,
+    "Concat": shaping.concat,
+    "Split": indexing.split,
+    "Expand": indexing.expand,
+    "Tile": indexing.tile,
+    "DepthToSpace": indexing.depth_to_space,
+    "SpaceToDepth": indexing.space_to_depth,
+    # picking, placing, resampling
+    "Slice": indexing.slice_,
+    "Gather": indexing.gather,
+    "GatherElements": indexing.gather_elements,
+    "GatherND": indexing.gather_nd,
+    "ScatterElements": indexing.scatter_elements,
+    "ScatterND": indexing.scatter_nd,
+    "CumSum": indexing.cum_sum,
+    "Trilu": indexing.trilu,
+    "Pad": resampling.pad,
+    "Resize": resampling.resize,
+    # quantization, clipped straight-through
+    "QuantizeLinear": quantization.quantize_linear,
+    "DequantizeLinear": quantization.dequantize_linear,
+    "DynamicQuantizeLinear": quantization.dynamic_quantize_linear,
+    "ConvInteger": quantization.conv_integer,
+    "MatMulInteger": quantization.matmul_integer,
+    "QLinearConv": quantization.qlinear_conv,
+    "QLinearMatMul": quantization.qlinear_matmul,
+}
+
+BROADCASTING = frozenset(
+    {
+        "Add",
+        "Div",
+        "Expand",
+        "Gemm",
+        "MatMul",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "PRelu",
+        "Pow",
+        "Sub",
+        "Sum",
+        "Where",
+    }
+)
+
+# Rules that look at the cotangents of all outputs; every other operator must be used by its first.
+MANY_OUTPUTS = frozenset({"DynamicQuantizeLinear", "Split"})
+
+# The gradient is zero, said aloud: steps, comparisons, positions, shapes.
+ZERO = frozenset(
+    {
+        "And",
+        "ArgMax",
+        "ArgMin",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Ceil",
+        "ConstantOfShape",
+        "Equal",
+        "EyeLike",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "Hardmax",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "NonZero",
+        "Not",
+        "OneHot",
+        "Or",
+        "Range",
+        "Round",
+        "Shape",
+        "Sign",
+        "Size",
+        "Unique",
+        "Xor",
+    }
+)
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
+__all__ = ["BROADCASTING", "CONTROL_FLOW", "MANY_OUTPUTS", "RULES", "ZERO", "Gradients", "Rule", "Site"]

@@ -1,0 +1,124 @@
+"""Quantization, differentiated as clipped straight-through.
+
+Rounding has derivative zero almost everywhere; it is passed over as if it were the identity (Bengio et al. 2013,
+arXiv:1308.3432), and the gradient is stopped where the integer saturates (Esser et al. 2020, arXiv:1902.08153,
+eq. 3). A saturating QuantizeLinear is how quantized files write ReLU and ReLU6.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.exporters.gradient.rules.linear import conv_by_input
+from onnxplain.exporters.operators.site import Gradients, Site
+
+
+def quantize_linear(at: Site, g: ir.Value) -> Gradients:
+    """q = saturate(round(x / s) + z): dx = dq / s where q lies strictly inside its range."""
+    if at.needs(1):
+        raise at.refuse("its scale depends on the layer")
+    return [_straight_through(at, g, _per_axis(at, 1)), None, None]
+
+
+def dequantize_linear(at: Site, g: ir.Value) -> Gradients:
+    """y = (q − z) s: dq = dy · s."""
+    if at.needs(1):
+        raise at.refuse("its scale depends on the layer")
+    return [at.branch.Mul(g, _per_axis(at, 1)), None, None]
+
+
+def dynamic_quantize_linear(at: Site, g: ir.Value) -> Gradients:
+    """As QuantizeLinear, scale and zero point taken as constants: dx = dq / s.
+
+    The range is that of the values themselves: the largest lies at its end, but nothing lies beyond.
+    """
+    if at.cotangents[0] is None:
+        return [None]
+    return [at.branch.Div(g, at.branch.forward(at.node.outputs[1]))]
+
+
+def conv_integer(at: Site, g: ir.Value) -> Gradients:
+    """Y = (X − x₀) ⋆ (W − w₀) in integers: dX as of a Conv with the weight W − w₀."""
+    weight = _minus_zero_point(at, 1, 3)
+    return [conv_by_input(at, g, at.value(1), weight), None, None, None]
+
+
+def matmul_integer(at: Site, g: ir.Value) -> Gradients:
+    """Y = (A − a₀)(B − b₀) in integers: dA = dY (B − b₀)ᵀ, dB = (A − a₀)ᵀ dY."""
+    op = at.branch
+    da = op.MatMul(g, _last_axes_swapped(at, _minus_zero_point(at, 1, 3), 1)) if at.needs(0) else None
+    db = op.MatMul(_last_axes_swapped(at, _minus_zero_point(at, 0, 2), 0), g) if at.needs(1) else None
+    return [da, db, None, None]
+
+
+def qlinear_conv(at: Site, g: ir.Value) -> Gradients:
+    """Y = saturate(round((X − x₀) sₓ ⋆ (W − w₀) s_w / s_y) + y₀), inputs X sₓ x₀ W s_w w₀ s_y y₀ B."""
+    op = at.branch
+    passed = _straight_through(at, g, at.input(6))
+    weight = op.Mul(_minus_zero_point(at, 3, 5, axis=0), _along(at, 4, axis=0, rank=len(at.input_dims(3))))
+    gradient = op.Mul(conv_by_input(at, passed, at.value(3), weight), at.input(1))
+    return [gradient, *[None] * (len(at.node.inputs) - 1)]
+
+
+def qlinear_matmul(at: Site, g: ir.Value) -> Gradients:
+    """Y = saturate(round((A − a₀) s_a (B − b₀) s_b / s_y) + y₀), inputs A s_a a₀ B s_b b₀ s_y y₀."""
+    op = at.branch
+    passed = op.Mul(_straight_through(at, g, at.input(6)), op.Mul(at.input(1), at.input(4)))
+    da = op.MatMul(passed, _last_axes_swapped(at, _minus_zero_point(at, 3, 5), 3)) if at.needs(0) else None
+    db = op.MatMul(_last_axes_swapped(at, _minus_zero_point(at, 0, 2), 0), passed) if at.needs(3) else None
+    return [da, None, None, db, None, None, None, None]
+
+
+def _straight_through(at: Site, g: ir.Value, scale: ir.Value) -> ir.Value:
+    """dY / s where the quantized output lies strictly inside its range, else 0."""
+    op = at.branch
+    low, high = quantized_range(at.node.outputs[0].dtype)
+    q = op.Cast(op.raw(at.node.outputs[0]), to=ir.DataType.FLOAT)
+    inside = op.And(op.Greater(q, float(low)), op.Less(q, float(high)))
+    return op.Where(inside, op.Div(g, scale), 0.0)
+
+
+def _minus_zero_point(at: Site, index: int, zero_index: int, axis: int | None = None) -> ir.Value:
+    """An integer operand as float32, its zero point subtracted."""
+    op = at.branch
+    value = op.Cast(at.raw(index), to=ir.DataType.FLOAT)
+    if not at.has_input(zero_index):
+        return value
+    zero = op.Cast(at.raw(zero_index), to=ir.DataType.FLOAT)
+    if axis is not None and at.input_dims(zero_index) not in ((), (1,)):
+        rank = len(at.input_dims(index))
+        zero = op.Unsqueeze(zero, [other for other in range(rank) if other != axis])
+    return op.Sub(value, zero)
+
+
+def _along(at: Site, index: int, axis: int, rank: int) -> ir.Value:
+    """A scale, a scalar or one per slice along `axis`, shaped to broadcast."""
+    scale = at.input(index)
+    if at.input_dims(index) in ((), (1,)):
+        return scale
+    return at.branch.Unsqueeze(scale, [other for other in range(rank) if other != axis])
+
+
+def _last_axes_swapped(at: Site, value: ir.Value, index: int) -> ir.Value:
+    rank = len(at.input_dims(index))
+    return at.branch.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+def quantized_range(dtype: ir.DataType | None) -> tuple[int, int]:
+    """Smallest and largest integer of a quantized type."""
+    if dtype is None:
+        raise ValueError("a quantized value without a type")
+    info = np.iinfo(dtype.numpy())
+    return int(info.min), int(info.max)
+
+
+def _per_axis(at: Site, index: int) -> ir.Value:
+    """The scale, shaped to broadcast along the quantized axis."""
+    if at.attribute("block_size", 0):
+        raise at.refuse("blocked quantization")
+    scale, scale_rank, rank = at.input(index), len(at.input_dims(index)), len(at.input_dims())
+    if scale_rank == 0 or at.input_dims(index) == (1,):
+        return at.branch.Reshape(scale, [1] * rank) if scale_rank else scale
+    axis = at.attribute("axis", 1) % rank
+    return at.branch.Unsqueeze(scale, [other for other in range(rank) if other != axis])

@@ -1,0 +1,1 @@
+"""Graphs, whatever they mean: reading values, emitting nodes, paths, names, running a graph."""

@@ -1,0 +1,194 @@
+"""Emitting the nodes of one gated branch.
+
+A branch refers to values of the main graph as outer values, computes in float32, and makes inside itself
+whatever only it needs: casts of float16 activations, dequantized weights, constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    RESHAPING,
+    TRANSPARENT,
+    dims,
+    int_attribute,
+    is_constant,
+    producer_of,
+)
+
+NARROW = FLOATS - {ir.DataType.FLOAT}
+
+Operand = ir.Value | np.ndarray | float | int | Sequence[int] | None
+
+
+class Branch:
+    """Records forward operators; ``branch.Mul(a, 2.0)`` appends a Mul node and returns its output.
+
+    Plain numbers become float32 scalars (int: int64), sequences of integers int64 vectors, arrays themselves.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._nodes: list[ir.Node] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._inside: dict[ir.Value, ir.Value] = {}
+        self._made: set[ir.Value] = set()
+        self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        """The nodes recorded so far, in the order of execution."""
+        return tuple(self._nodes)
+
+    def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
+        if not op_type[0].isupper():
+            raise AttributeError(op_type)
+
+        def emit(*operands: Operand, **attributes: Any) -> ir.Value:
+            (output,) = self.emit(op_type, operands, attributes)
+            return output
+
+        return emit
+
+    def emit(
+        self, op_type: str, operands: Sequence[Operand], attributes: Mapping[str, Any], outputs: int = 1
+    ) -> Sequence[ir.Value]:
+        """Append one node of the default domain and return its outputs."""
+        node = ir.Node(
+            "",
+            op_type,
+            [self._operand(operand) for operand in operands],
+            attributes=ir.convenience.convert_attributes(attributes),
+            num_outputs=outputs,
+            name=f"{self._prefix}/{op_type}_{len(self._nodes)}",
+        )
+        for output in node.outputs:
+            output.name = f"{node.name}_{output.index()}"
+        self._nodes.append(node)
+        self._made.update(node.outputs)
+        return node.outputs
+
+    def repeat(self, node: ir.Node, operands: Sequence[Operand]) -> Sequence[ir.Value]:
+        """Append a node like one of the main graph, on other operands."""
+        attributes = {name: attr.value for name, attr in node.attributes.items()}
+        return self.emit(node.op_type, operands, attributes, len(node.outputs))
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """A constant of the branch; equal ones are stored once."""
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.Constant(value=ir.tensor(array))
+        return self._constants[key]
+
+    def constant_scalar(self, number: float) -> ir.Value:
+        """A float32 scalar."""
+        return self.constant(np.array(number, dtype=np.float32))
+
+    def forward(self, value: ir.Value) -> ir.Value:
+        """A value of the main graph as the branch computes with it: as `raw`, floats as float32."""
+        inner = self.raw(value)
+        if value.dtype in NARROW and value not in self._made:
+            inner = self.Cast(inner, to=ir.DataType.FLOAT)
+        return inner
+
+    def raw(self, value: ir.Value) -> ir.Value:
+        """A value of the main graph in its own type.
+
+        A value of an operator's expansion, which no graph computes, is computed here. So is what depends on
+        initializers only and is computed (a dequantized or reshaped weight), so that the main graph's own integer
+        kernels survive.
+        """
+        node = producer_of(value)
+        if value in self._made or node is None or not (node.graph is None or is_constant(value)):
+            return self._inside.get(value, value)
+        if value in self._inside:
+            return self._inside[value]
+        if node.op_type == "DequantizeLinear" and not int_attribute(node, "block_size", 0):
+            self._inside[value] = self._dequantized(node)
+        else:
+            # Expansions compute in float32, their own and their operands' constants too; constant subgraphs of the
+            # main graph in the types they have.
+            bring = self.forward if node.graph is None else self.raw
+            operands = [None if source is None else bring(source) for source in node.inputs]
+            self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
+        return self._inside[value]
+
+    def _dequantized(self, node: ir.Node) -> ir.Value:
+        """(q − z) · s of constants.
+
+        Not by a DequantizeLinear: in front of a product ONNX Runtime 1.31 makes that part of an integer kernel, looks
+        for the weight inside the subgraph, and fails to load the file.
+        """
+        quantized, scale, zero = (*node.inputs, None)[:3]
+        assert quantized is not None and scale is not None
+        rank, axis = len(dims(quantized)), int_attribute(node, "axis", 1)
+
+        def along(factor: ir.Value) -> ir.Value:
+            """A scalar, or one entry per slice along the axis, as float32 that broadcasts."""
+            number = self.Cast(self.raw(factor), to=ir.DataType.FLOAT)
+            others = [other for other in range(rank) if other != axis % rank]
+            return self.Unsqueeze(number, others) if len(dims(factor)) == 1 and others else number
+
+        centred = self.Cast(self.raw(quantized), to=ir.DataType.FLOAT)
+        if zero is not None:
+            centred = self.Sub(centred, along(zero))
+        return self.Mul(centred, along(scale))
+
+    def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
+        """A cotangent times a constant vector over its channels, remembered for `unscaled`."""
+        shaped = self.Unsqueeze(factor, list(range(1, 1 + spatial_rank))) if spatial_rank > 0 else factor
+        product = self.Mul(cotangent, shaped)
+        self._scaled[product] = cotangent, factor
+        return product
+
+    def unscaled(self, cotangent: ir.Value) -> tuple[ir.Value, ir.Value | None]:
+        """A cotangent before its scaling by channel, and the factor that a weight behind it can take on."""
+        return self._scaled.get(cotangent, (cotangent, None))
+
+    def stand_in(self, value: ir.Value, original: ir.Value) -> None:
+        """Let an output of an expansion be read from the main graph, which computes it anyway."""
+        self._inside[value] = self.forward(original)
+
+    def _operand(self, operand: Operand) -> ir.Value | None:
+        if operand is None or isinstance(operand, ir.Value):
+            return operand
+        if isinstance(operand, np.ndarray):
+            return self.constant(operand)
+        if isinstance(operand, float):
+            return self.constant_scalar(operand)
+        return self.constant(np.asarray(operand, dtype=np.int64))
+
+
+HANDING_ON = RESHAPING | TRANSPARENT | {"Add"}
+REDUCING = frozenset({"AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean"})
+
+
+def unrounded(branch: Branch, value: ir.Value) -> ir.Value:
+    """The value in float32; a float16 one is computed again from the operands of its last sum.
+
+    ONNX Runtime's CPU provider computes float16 files in float32 throughout. To read the logits themselves would
+    round them to float16 on the way, and change the model's own softmax by up to half a percent.
+    """
+    node = producer_of(value)
+    if node is None or value.dtype == ir.DataType.FLOAT or is_constant(value):
+        return branch.forward(value)
+    if node.op_type not in HANDING_ON | REDUCING:
+        return branch.forward(value)
+    bring = unrounded if node.op_type in HANDING_ON else Branch.forward
+    first, *others = node.inputs
+    assert first is not None
+    inner = bring(branch, first)
+    if node.op_type in TRANSPARENT:
+        return inner
+    operands = [None if other is None else _operand(branch, bring, other) for other in others]
+    return branch.repeat(node, [inner, *operands])[value.index() or 0]
+
+
+def _operand(branch: Branch, bring: Callable[[Branch, ir.Value], ir.Value], value: ir.Value) -> ir.Value:
+    return bring(branch, value) if value.dtype in FLOATS else value

@@ -1,0 +1,97 @@
+"""What a rule sees: one node of the forward graph, from inside the branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.errors import UnsupportedError
+from onnxplain.exporters.graph.branch import Branch
+from onnxplain.exporters.graph.values import Dims, attribute, constant_of, describe, dims, maybe_dims, static_dims
+
+
+@dataclass(frozen=True)
+class Site:
+    """A forward node, the branch to emit into, the inputs whose gradient is wanted, and all cotangents.
+
+    `cotangents` has one entry per output of the node, None where no gradient arrives.
+    """
+
+    node: ir.Node
+    branch: Branch
+    active: frozenset[int]
+    cotangents: tuple[ir.Value | None, ...]
+
+    def needs(self, index: int) -> bool:
+        """Whether the gradient of input `index` is wanted."""
+        return index in self.active
+
+    def input(self, index: int) -> ir.Value:
+        """Forward input `index` as float32 inside the branch; reading it keeps it alive, so prefer `output`."""
+        return self.branch.forward(self.value(index))
+
+    def raw(self, index: int) -> ir.Value:
+        """Forward input `index` in its own type: indices, conditions, integers."""
+        return self.branch.raw(self.value(index))
+
+    def output(self, index: int = 0) -> ir.Value:
+        """Forward output `index` as float32 inside the branch."""
+        return self.branch.forward(self.node.outputs[index])
+
+    def value(self, index: int) -> ir.Value:
+        """Forward input `index` itself, in the main graph."""
+        value = self.node.inputs[index]
+        if value is None:
+            raise self.refuse(f"input {index} is missing")
+        return value
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return index < len(self.node.inputs) and self.node.inputs[index] is not None
+
+    def input_dims(self, index: int = 0) -> Dims:
+        """Dimensions of input `index`."""
+        return dims(self.value(index))
+
+    def output_dims(self, index: int = 0) -> Dims:
+        """Dimensions of output `index`."""
+        return dims(self.node.outputs[index])
+
+    def spatial(self, value: ir.Value) -> tuple[int, ...]:
+        """The sizes behind batch and channels."""
+        return static_dims(value, tuple(range(2, len(dims(value)))))
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node, or the default that the operator's specification states."""
+        return attribute(self.node, name, default)
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """Content of input `index` where it is known at export, else None."""
+        return constant_of(self.node.inputs[index]) if self.has_input(index) else None
+
+    def reshape_like_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
+        """The cotangent in the shape of input `index`; one symbolic dimension is inferred."""
+        shape = maybe_dims(self.value(index))
+        if shape is None or sum(isinstance(size, str) for size in shape) > 1:
+            return self.branch.Reshape(cotangent, self.branch.Shape(self.raw(index)))
+        return self.branch.Reshape(cotangent, [-1 if isinstance(size, str) else size for size in shape])
+
+    def expand_to_input(self, cotangent: ir.Value, axes: Collection[int], index: int = 0) -> ir.Value:
+        """A cotangent of size 1 along `axes`, repeated to the shape of input `index`."""
+        # Expand broadcasts both ways: a 1 keeps the cotangent's own size.
+        sizes = [size if axis in axes else 1 for axis, size in enumerate(self.input_dims(index))]
+        if all(isinstance(size, int) for size in sizes):
+            return self.branch.Expand(cotangent, [size for size in sizes if isinstance(size, int)])
+        return self.branch.Expand(cotangent, self.branch.Shape(self.raw(index)))
+
+    def refuse(self, why: str) -> UnsupportedError:
+        """The error for a form of the operator that the rule does not cover."""
+        return UnsupportedError(f"no gradient for {describe(self.node)}: {why}")
+
+
+Gradients = Sequence[ir.Value | None]
+Rule = Callable[[Site, ir.Value], Gradients]

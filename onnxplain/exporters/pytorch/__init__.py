@@ -1,0 +1,1 @@
+"""PyTorch modules: traced, run and differentiated; the only folder of the exporters that imports torch."""

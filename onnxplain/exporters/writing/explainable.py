@@ -1,0 +1,235 @@
+"""Building the explainable graph from a prepared model: roles, layers, gates, outputs, metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from onnxplain.contract import (
+    CAM_WEIGHTS_OUTPUT,
+    EXPLAIN_INPUT,
+    GRAY_PRESETS,
+    METADATA_KEY,
+    PRESETS,
+    TARGET_INPUT,
+    BoxFormat,
+    BoxSpec,
+    BoxUnits,
+    InputSpec,
+    LayerSpec,
+    Layout,
+    ModelSpec,
+    OutputRoles,
+    Preprocessing,
+    TailSpec,
+    features_output,
+    gradients_output,
+)
+from onnxplain.errors import ModelError
+from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
+from onnxplain.exporters.anatomy.head import PooledHead, find_pooled_head, is_linear
+from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers, find_layers
+from onnxplain.exporters.anatomy.roles import Roles, find_image_input, find_roles
+from onnxplain.exporters.checks.witness import Tail, cut_tail
+from onnxplain.exporters.file.model_file import finish
+from onnxplain.exporters.graph.names import free_name
+from onnxplain.exporters.graph.path import path_between
+from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
+from onnxplain.exporters.writing.gate import add_gate_inputs, add_gradient, split_gates
+from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
+from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user states of a file; everything else is read from its graph.
+
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
+    last layer will stand beside; None for no tail. `shuffle_seed`: with which the weights were shuffled, None if not.
+    """
+
+    layers: Sequence[str] = (AUTO,)
+    logits: str | None = None
+    box: str | None = None
+    box_format: BoxFormat = "cxcywh"
+    box_units: BoxUnits = "normalized"
+    labels: Sequence[str] = ()
+    preprocessing: Preprocessing | None = None
+    layout: Layout | None = None
+    required_inputs: bool = False
+    tail_of: Path | None = None
+    shuffle_seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Explainable:
+    """An explainable graph that has not been verified or written yet, and what its checks need.
+
+    `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
+    instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
+    apply, and if not, why. `tail_file` is the part behind the last layer as a model of its own, or the reason why there
+    is none.
+    """
+
+    proto: onnx.ModelProto
+    spec: ModelSpec
+    base: onnx.ModelProto
+    tails: tuple[Tail, ...]
+    cam: str
+    arrangements: tuple[Arrangement, ...]
+    tail_file: onnx.ModelProto | str
+
+
+def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
+    """Instrument a prepared model in place.
+
+    `taps` maps layer names to values of the graph and replaces the search by name.
+    """
+    graph = model.graph
+    image, layout = find_image_input(graph)
+    if request.layout is not None and request.layout != layout:
+        raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
+    image_spec = input_spec(image, layout, request)
+    roles = find_roles(graph, request.logits, request.box)
+    head = find_pooled_head(roles.logits)
+    arrangements = arrange(graph, image, layout)
+    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
+    found = find_layers(graph, targets, arrangements)
+    if not taps:
+        _check_names(graph, roles, found, request.layers)
+    layers = _chosen(found, request, head, taps or {})
+    tails = tuple(cut_tail(layer, roles, graph.opset_imports[""]) for layer in layers)
+    for layer in layers:
+        _check_reaches_box(layer, roles)
+    base = _with_outputs(model, tails)
+    tail_file = "not asked for" if request.tail_of is None else cut_tail_file(ir.to_proto(model), layers[-1], roles)
+
+    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
+        free_name(graph, name)
+    target, explain = add_gate_inputs(graph, request.required_inputs)
+    gates = split_gates(graph, explain, len(layers))
+    batch = image.shape[0] if image.shape is not None else None
+    features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
+    logits = add_logits(graph, roles)
+    gradients = [
+        add_gradient(graph, layer, value, roles, target, gate, index)
+        for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
+    ]
+    cam_layer = add_cam_weights(graph, layers, head)
+    for value, gradient in zip(features, gradients, strict=True):
+        graph.outputs.extend([value, gradient])
+
+    spec = ModelSpec(
+        task="classification" if roles.box is None else "localization",
+        input=image_spec,
+        outputs=OutputRoles(
+            logits=name_of(logits),
+            scores=None if roles.scores_output is None else name_of(roles.scores_output),
+            box=None if roles.box_output is None else name_of(roles.box_output),
+            cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
+            cam_layer=cam_layer,
+            linear_head=any(
+                layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
+            ),
+        ),
+        classes=roles.classes,
+        box=None if roles.box is None else BoxSpec(request.box_format, request.box_units),
+        layers=tuple(
+            LayerSpec(
+                layer.name,
+                features_output(layer.name),
+                gradients_output(layer.name),
+                layer.channels,
+                layer.size_hw,
+            )
+            for layer in layers
+        ),
+        labels=tuple(request.labels),
+        tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
+        shuffle_seed=request.shuffle_seed,
+    )
+    model.metadata_props[METADATA_KEY] = spec.to_json()
+    cam = _cam_verdict(head, cam_layer)
+    arrangements_of_layers = tuple(layer.arrangement for layer in layers)
+    return Explainable(finish(model), spec, base, tails, cam, arrangements_of_layers, tail_file)
+
+
+def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]) -> list[Layer]:
+    if not taps:
+        return choose_layers(found, request.layers, head)
+    chosen: list[Layer] = []
+    for layer in found:
+        names = [name for name, value in taps.items() if value is layer.tap]
+        chosen.extend(replace(layer, name=name) for name in names)
+    missing = set(taps) - {layer.name for layer in chosen}
+    if missing:
+        raise ModelError(
+            f"layer {', '.join(sorted(missing))}: its output is no map that leads to the outputs: "
+            "choose another module, or auto"
+        )
+    return chosen
+
+
+def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: Sequence[str]) -> None:
+    """Say why a value that bears a wanted name is no layer."""
+    known = {layer.name for layer in found}
+    leading = {output for node in upstream(roles.logits) for output in node.outputs}
+    for value in (output for node in graph for output in node.outputs):
+        name = name_of(value)
+        if name not in wanted or name in known:
+            continue
+        if value not in leading:
+            raise ModelError(f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one")
+        if not any(name in layer.name for layer in found):
+            raise ModelError(
+                f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
+                "several positions, or tokens that stand for one"
+            )
+
+
+def _check_reaches_box(layer: Layer, roles: Roles) -> None:
+    if roles.box is not None and not path_between(layer.tap, [roles.box]):
+        raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier one")
+
+
+def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
+    """The model as it is now, with the values that its tails need as further outputs."""
+    proto = ir.to_proto(model)
+    known = {output.name for output in proto.graph.output}
+    for name in dict.fromkeys(name for tail in tails for name in tail.captured):
+        if name not in known:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    return proto
+
+
+def _tail_spec(tail_file: onnx.ModelProto | str, tail_of: Path | None, layer: str) -> TailSpec | None:
+    return None if isinstance(tail_file, str) or tail_of is None else describe_tail(tail_file, tail_of, layer)
+
+
+def _cam_verdict(head: PooledHead | str, cam_layer: str | None) -> str:
+    if isinstance(head, str):
+        return f"no: {head}"
+    return f"yes, at {cam_layer}" if cam_layer is not None else "no: the pooled layer is not among the layers"
+
+
+def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
+    """Name, layout, size and preprocessing of the image input, stated or assumed."""
+    channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
+    (channels,) = static_dims(image, (channel_axis,))
+    height, width = static_dims(image, size_axes)
+    stated = request.preprocessing
+    if stated is None:
+        presets = GRAY_PRESETS if channels == 1 else PRESETS
+        stated = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
+        if request.box is not None:
+            stated = replace(stated, resize="stretch")
+    if stated.channel_count != channels:
+        raise ModelError(
+            f"input {image.name!r} has {channels} channels, the stated preprocessing {stated.channel_count}: "
+            "use --channels gray for one channel, rgb or bgr for three"
+        )
+    return InputSpec(name_of(image), layout, (height, width), stated, assumed=request.preprocessing is None)

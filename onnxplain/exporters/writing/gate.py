@@ -1,0 +1,145 @@
+"""The two optional inputs and the gated gradient branches of the explainable graph.
+
+ONNX Runtime runs every node that some output needs, whichever outputs are fetched. So each layer's gradient
+stands in an `If` of its own: closed, it costs a Slice of no rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxplain.contract import EXPLAIN_INPUT, EXPLAINED_DIMENSION, TARGET_INPUT, gradients_output
+from onnxplain.exporters.anatomy.layers import Layer
+from onnxplain.exporters.anatomy.roles import BOX_COORDINATES, Roles
+from onnxplain.exporters.gradient.differentiate import differentiate
+from onnxplain.exporters.gradient.last_product import find_last_product, seed_source
+from onnxplain.exporters.graph.branch import Branch, unrounded
+from onnxplain.exporters.graph.names import PREFIX
+from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, dims
+
+
+def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value]:
+    """Append the inputs `target` and `explain`; with defaults, unless `required`."""
+    defaults = ((TARGET_INPUT, np.array([-1], np.int64)), (EXPLAIN_INPUT, np.array([False])))
+    values = []
+    for name, default in defaults:
+        tensor = ir.tensor(default, name=name)
+        value = ir.Value(name=name, shape=ir.Shape([f"{name}s"]), type=ir.TensorType(tensor.dtype), const_value=None)
+        graph.inputs.append(value)
+        if not required:
+            value.const_value = tensor
+            graph.register_initializer(value)
+        values.append(value)
+    return values[0], values[1]
+
+
+def split_gates(graph: ir.Graph, explain: ir.Value, count: int) -> list[ir.Value]:
+    """One condition per layer from `explain`, which has one entry for all layers or one for each.
+
+    Any other length fails: in the Expand, or for a single layer, whose one entry Expand would stretch, in the Reshape.
+    """
+    main = Branch(f"{PREFIX}/gates")
+    each = main.Reshape(main.Expand(explain, [count]), [count])
+    gates = [main.Gather(each, index, axis=0) for index in range(count)]
+    graph.extend(main.nodes)
+    return gates
+
+
+def add_gradient(
+    graph: ir.Graph,
+    layer: Layer,
+    features: ir.Value,
+    roles: Roles,
+    target: ir.Value,
+    gate: ir.Value,
+    index: int,
+) -> ir.Value:
+    """Append the layer's `If` and return its output ``gradients/<layer>``, float32 [explained, K, h, w]."""
+    then_branch = Branch(f"{PREFIX}/{index}/then")
+    seeds = seed_cotangents(then_branch, roles, target, layer.tap)
+    gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
+    if layer.tap.dtype not in FLOATS:
+        gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
+    gradient = layer.arrangement.to_map(then_branch, gradient, layer.channels)
+    # A subgraph's output must be made inside it; the gradient may be a shared constant or an outer value.
+    gradient = then_branch.Identity(gradient)
+
+    else_branch = Branch(f"{PREFIX}/{index}/else")
+    nothing = else_branch.Slice(features, [0], [0], [0])
+
+    shape = ir.Shape([EXPLAINED_DIMENSION, layer.channels, *layer.size_hw])
+    for value in (gradient, nothing):
+        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    node = ir.Node(
+        "",
+        "If",
+        [gate],
+        attributes=[
+            ir.AttrGraph("then_branch", _subgraph(then_branch, gradient)),
+            ir.AttrGraph("else_branch", _subgraph(else_branch, nothing)),
+        ],
+        num_outputs=1,
+        name=f"{PREFIX}/{index}",
+    )
+    (output,) = node.outputs
+    output.name = gradients_output(layer.name)
+    output.shape, output.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    graph.append(node)
+    return output
+
+
+def flat_logits(branch: Branch, roles: Roles) -> ir.Value:
+    """The logits as float32 [N, C]."""
+    logits = unrounded(branch, roles.logits)
+    return logits if len(dims(roles.logits)) == 2 else branch.Reshape(logits, [-1, roles.classes])
+
+
+def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value) -> dict[ir.Value, ir.Value]:
+    """Where the gradient of what `target` asks for begins on its way to `layer`, with its cotangent, row by image.
+
+    That is behind the last product with weights, or, where `find_last_product` finds none, at the logits, one-hot; and
+    at the box. A negative target becomes the class with the largest logit. Gather and ScatterElements raise when a
+    target is out of range, where OneHot or Equal would answer with a silent zero map.
+    """
+    # Read here rather than from the main graph's flattened logits: ONNX Runtime 1.31 aborts while it optimises a
+    # Reshape behind a DequantizeLinear whose output a subgraph reads.
+    logits = flat_logits(branch, roles)
+    batch = branch.Shape(logits, start=0, end=1)
+    best = branch.ArgMax(logits, axis=1, keepdims=0)
+    # One target for all images or one for each: for a single image Expand would stretch, so Reshape fails in its place.
+    asked = branch.Reshape(branch.Expand(target, batch), batch)
+    chosen = branch.Where(branch.Less(target, 0), best, asked)
+    product = find_last_product(roles.logits, roles.classes, layer)
+    if product is not None and roles.box is None:
+        return {product.source: seed_source(branch, product, chosen)}
+    columns = roles.classes + (BOX_COORDINATES if roles.box is not None else 0)
+    zeros = branch.ConstantOfShape(branch.Concat(batch, [columns], axis=0), value=ir.tensor(np.zeros(1, np.float32)))
+    ones = branch.ConstantOfShape(branch.Concat(batch, [1], axis=0), value=ir.tensor(np.ones(1, np.float32)))
+    one_hot = branch.ScatterElements(zeros, branch.Unsqueeze(chosen, [1]), ones, axis=1)
+    if roles.box is None:
+        return {roles.logits: _shaped(branch, one_hot, roles.logits)}
+    for_logits, for_box = branch.emit("Split", [one_hot, [roles.classes, BOX_COORDINATES]], {"axis": 1}, outputs=2)
+    seeds = {roles.box: _shaped(branch, for_box, roles.box)}
+    if product is None:
+        return {roles.logits: _shaped(branch, for_logits, roles.logits), **seeds}
+    # A box coordinate has no row among the weights: any row, times the sum of no class.
+    is_class = branch.ReduceSum(for_logits, [1], keepdims=0)
+    row = branch.Min(chosen, roles.classes - 1)
+    return {product.source: seed_source(branch, product, row, is_class), **seeds}
+
+
+def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:
+    shape = dims(value)
+    return seed if len(shape) == 2 else branch.Reshape(seed, [-1, *shape[1:]])
+
+
+def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> ir.Value:
+    """d target / d integers → d target / d features, where features = (integers − z) · s."""
+    scale = dequantizer_of(tap).inputs[1]
+    assert scale is not None
+    return branch.Div(gradient, branch.forward(scale))
+
+
+def _subgraph(branch: Branch, output: ir.Value) -> ir.Graph:
+    return ir.Graph(inputs=[], outputs=[output], nodes=branch.nodes, name=f"{output.name}_graph")

@@ -1,0 +1,208 @@
+"""The tail of a model as a file of its own: feature maps in, logits (and box) out.
+
+Methods that try many changes of the same feature maps run it instead of the whole network. It is cut out of the
+prepared graph: the maps become the input, in whatever arrangement the graph holds them, and what does not lie behind
+them falls away. Quantized operators stay, so that the tail rounds as the file does; float16 becomes float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from onnxplain.contract import (
+    TAIL_BOX_OUTPUT,
+    TAIL_FEATURES_INPUT,
+    TAIL_LOGITS_OUTPUT,
+    TAIL_METADATA_KEY,
+    TAIL_SUFFIX,
+    TailSpec,
+)
+from onnxplain.errors import ModelError
+from onnxplain.exporters.anatomy.layers import Layer
+from onnxplain.exporters.anatomy.roles import BOX_COORDINATES, Roles
+from onnxplain.exporters.graph.branch import Branch
+from onnxplain.exporters.graph.names import PREFIX, free_name
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    dequantizer_of,
+    dims,
+    downstream,
+    is_constant,
+    maybe_dims,
+    name_of,
+    static_dims,
+)
+from onnxplain.exporters.graph.widen import widen
+
+ID_DIGITS = 16
+
+
+def tail_path(destination: Path) -> Path:
+    """Where the tail of `destination` is written: ``model.tail.onnx`` beside ``model.onnx``."""
+    return destination.with_name(f"{destination.stem}{TAIL_SUFFIX}")
+
+
+def check_tail_path(destination: Path, source: Path | None = None) -> None:
+    """Raise ModelError where the tail would replace the source, or a file that is no tail."""
+    path = tail_path(destination)
+    if not path.is_file():
+        return
+    if source is not None and source.exists() and path.samefile(source):
+        raise ModelError(f"{path}: is the source itself and would become the tail: give another output, or --no-tail")
+    try:
+        known = {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
+    except Exception:  # protobuf and onnx fail on other files each in its own way
+        known = set()
+    if TAIL_METADATA_KEY not in known:
+        raise ModelError(f"{path}: exists and is no tail that was written here: move it away, or use --no-tail")
+
+
+def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx.ModelProto | str:
+    """What lies behind the layer as a model, or the reason why the features are not enough to compute it.
+
+    `prepared` is the graph that `layer` and `roles` were found in. Input: float32 [N, K, h, w]; outputs: the logits
+    as float32 [N, C], and the box as float32 [N, 4] where there is one. N is symbolic where the model's batch is.
+    """
+    arrangement = layer.arrangement
+    others = arrangement.tokens_before + arrangement.tokens_after
+    if others:
+        return f"layer {layer.name!r} holds {others} more tokens than its map"
+    proto = onnx.ModelProto()
+    proto.CopyFrom(prepared)
+    model = ir.from_proto(proto)
+    graph = model.graph
+    values = {name_of(value): value for node in graph for value in node.outputs if value.name}
+    tap, image = values[name_of(layer.tap)], graph.inputs[0]
+    targets = [(values[name_of(roles.logits)], roles.classes)]
+    if roles.box is not None:
+        targets.append((values[name_of(roles.box)], BOX_COORDINATES))
+    batch = None if image.shape is None else image.shape[0]
+    graph.inputs.clear()
+    graph.outputs.clear()
+
+    names = (TAIL_LOGITS_OUTPUT, TAIL_BOX_OUTPUT)[: len(targets)]
+    for name in (TAIL_FEATURES_INPUT, *names):
+        free_name(graph, name)
+    features = ir.Value(
+        name=TAIL_FEATURES_INPUT,
+        shape=ir.Shape([batch, layer.channels, *layer.size_hw]),
+        type=ir.TensorType(ir.DataType.FLOAT),
+    )
+    graph.inputs.append(features)
+    _enter(graph, features, tap, layer)
+    _tell_shapes(graph, features)
+    for (value, count), name in zip(targets, names, strict=True):
+        graph.outputs.append(_leave(graph, value, count, name, batch))
+    passes.RemoveUnusedNodesPass()(model)
+    around = _values_around(graph, features)
+    if around:
+        return f"{', '.join(map(repr, around))} goes around layer {layer.name!r}"
+    model.metadata_props.clear()
+    model.producer_name, graph.name = PREFIX, "tail"
+    cut = widen(ir.to_proto(model))
+    cut.metadata_props.add(key=TAIL_METADATA_KEY, value=_identify(cut))
+    return cut
+
+
+def describe_tail(tail: onnx.ModelProto, destination: Path, layer: str) -> TailSpec:
+    """What the metadata of `destination` says of its tail."""
+    (tail_id,) = [entry.value for entry in tail.metadata_props if entry.key == TAIL_METADATA_KEY]
+    outputs = [output.name for output in tail.graph.output]
+    return TailSpec(
+        file=tail_path(destination).name,
+        id=tail_id,
+        layer=layer,
+        box=TAIL_BOX_OUTPUT if TAIL_BOX_OUTPUT in outputs else None,
+    )
+
+
+def _identify(tail: onnx.ModelProto) -> str:
+    """The same for the same tail: a file instrumented twice is written twice alike."""
+    return hashlib.sha256(tail.SerializeToString(deterministic=True)).hexdigest()[:ID_DIGITS]
+
+
+def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> None:
+    """Have the graph read the features where it read the tap."""
+    branch = Branch(f"{PREFIX}/enter")
+    value = features
+    if layer.arrangement.form == "nhwc":
+        value = branch.Transpose(value, perm=[0, 2, 3, 1])
+    elif layer.arrangement.is_token_sequence:
+        value = branch.Reshape(value, [0, layer.channels, layer.arrangement.positions])
+        if layer.arrangement.form == "ntc":
+            value = branch.Transpose(value, perm=[0, 2, 1])
+    if tap.dtype in FLOATS:
+        if tap.dtype != ir.DataType.FLOAT:
+            value = branch.Cast(value, to=tap.dtype)
+    else:
+        value = _quantize(branch, value, tap)
+    ir.convenience.replace_all_uses_with(tap, value)
+    if branch.nodes:
+        graph.insert_before(graph[0], branch.nodes)
+
+
+def _quantize(branch: Branch, value: ir.Value, tap: ir.Value) -> ir.Value:
+    """The integers that the features were dequantized from: features = (integers − z) · s."""
+    node = dequantizer_of(tap)
+    scale, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+    assert scale is not None and tap.dtype is not None
+    if zero is None:
+        shape = static_dims(scale, tuple(range(len(dims(scale)))))
+        zero = branch.constant(np.zeros(shape, tap.dtype.numpy()))
+    quantized: ir.Value = branch.QuantizeLinear(value, scale, zero, axis=node.attributes.get_int("axis", 1))
+    return quantized
+
+
+def _leave(graph: ir.Graph, value: ir.Value, count: int, name: str, batch: ir.SymbolicDim | int | None) -> ir.Value:
+    """The value as an output, float32 [N, count]."""
+    branch = Branch(f"{PREFIX}/leave_{name}")
+    if value.dtype != ir.DataType.FLOAT:
+        value = branch.Cast(value, to=ir.DataType.FLOAT)
+    if len(maybe_dims(value) or ()) != 2:
+        value = branch.Reshape(value, [-1, count])
+    graph.extend(branch.nodes)
+    value.name, value.shape, value.type = name, ir.Shape([batch, count]), ir.TensorType(ir.DataType.FLOAT)
+    return value
+
+
+def _tell_shapes(graph: ir.Graph, features: ir.Value) -> None:
+    """Where a Shape asks a value before the layer for its batch, let it ask the features.
+
+    Exporters take the batch size for a Reshape behind the layer from the image.
+    """
+    behind = set(downstream(features))
+    batch = dims(features)[0]
+    for node in [node for node in graph if node.op_type == "Shape" and node not in behind]:
+        source = node.inputs[0]
+        shape = None if source is None else maybe_dims(source)
+        if shape is None:
+            continue
+        asked = shape[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(shape))]
+        if not all(isinstance(size, int) or size == batch for size in asked):
+            continue
+        branch = Branch(f"{PREFIX}/{name_of(node.outputs[0])}")
+        sizes = [branch.Shape(features, start=0, end=1) if size == batch else np.array([size]) for size in asked]
+        told = branch.Concat(*sizes, axis=0)
+        graph.insert_before(node, branch.nodes)
+        ir.convenience.replace_all_uses_with(node.outputs[0], told)
+
+
+def _values_around(graph: ir.Graph, features: ir.Value) -> Sequence[str]:
+    """Values that do not depend on the features, and are no constants, but are needed beside them."""
+    behind = set(downstream(features))
+    around = {
+        name_of(source): None
+        for node in graph
+        if node in behind
+        for source in node.inputs
+        if source is not None and source is not features and source.producer() not in behind
+        if not is_constant(source)
+    }
+    return tuple(around)

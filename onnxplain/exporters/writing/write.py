@@ -1,0 +1,35 @@
+"""Writing an explainable graph that passed its checks, and its tail beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from onnxplain.exporters.checks.report import Checks, ExportReport
+from onnxplain.exporters.checks.tail_check import check_tail
+from onnxplain.exporters.file.model_file import write_protos
+from onnxplain.exporters.writing.explainable import Explainable
+from onnxplain.exporters.writing.tail_file import tail_path
+
+
+def write_verified(
+    explainable: Explainable,
+    path: Path,
+    original: onnx.ModelProto,
+    checks: Checks,
+    steps: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> ExportReport:
+    """Write the file, and its tail where it has one, once that is checked too; `original` is the file as found."""
+    files, spec, tail = {path: explainable.proto}, explainable.spec, explainable.tail_file
+    if isinstance(tail, str) or spec.tail is None:
+        verdict = f"no: {tail}"
+    else:
+        checks = replace(checks, tail_error=check_tail(tail, spec.tail, explainable.proto, spec, original))
+        # The tail first: a file is never newer than the tail that it names.
+        files = {tail_path(path): tail, **files}
+        verdict = f"yes, {spec.tail.file}"
+    write_protos(files)
+    return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes)
