@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.exporters.checks.report import Checks, ExportReport, LayerCheck
+from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.cost import LayerCost, measure_cost
 from onnxplain.exporters.instrument import instrument
 from onnxplain.exporters.survey import Candidate, survey
+from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
 
 if TYPE_CHECKING:
     from onnxplain.exporters.torch_export import export
 
 __all__ = [
+    "CamVerdict",
     "Candidate",
     "Checks",
     "ExportReport",
     "LayerCheck",
     "LayerCost",
+    "TailVerdict",
     "export",
     "instrument",
     "measure_cost",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ import onnx_ir as ir
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
-from onnxplain.exporters.anatomy.roles import find_image_input, find_roles
-from onnxplain.exporters.checks.report import ExportReport
+from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import OUTPUT_TOLERANCE, verify
 from onnxplain.exporters.file.batch import check_same, free_batch, has_fixed_batch
@@ -21,7 +21,9 @@ from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.graph.session import GraphSession
-from onnxplain.exporters.writing.explainable import Request, build, input_spec
+from onnxplain.exporters.writing.explainable import build_explainable, input_spec
+from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
@@ -75,23 +77,6 @@ def instrument(
         raise ModelError(f"{destination}: is the source itself: give another file to write")
     if tail:
         check_tail_path(destination, source)
-    original, steps, notes = load_proto(source), [], []
-    earlier = earlier_spec(original)
-    if earlier is not None:
-        original = strip_instrumentation(original, earlier)
-        steps.append("earlier instrumentation removed")
-        labels = labels or earlier.labels
-        if preprocessing is None and not earlier.input.assumed:
-            preprocessing = earlier.input.preprocessing
-        if box is None and earlier.box is not None:
-            box, box_format, box_units = earlier.outputs.box, earlier.box.format, earlier.box.units
-    shuffle_seed = None if earlier is None else earlier.shuffle_seed
-    if shuffle_weights is not None:
-        if shuffle_seed is not None:
-            raise ModelError(f"{source}: its weights are shuffled already, seed {shuffle_seed}: give the model itself")
-        shuffle_seed = shuffle_weights
-        original, shuffled = permute_weights(original, shuffle_seed)
-        steps.append(f"{shuffled} weights shuffled, seed {shuffle_seed}")
     request = Request(
         layers=layers,
         logits=logits,
@@ -103,35 +88,80 @@ def instrument(
         layout=layout,
         required_inputs=required_inputs,
         tail_of=destination if tail else None,
-        shuffle_seed=shuffle_seed,
     )
-    GraphSession(original, "original model")  # Contradictory shapes and cycles are named here.
-    model = prepare(original, input_size_hw)
-    steps.extend(changes(original, model, input_size_hw))
-    if batch != "fixed" and has_fixed_batch(model.graph):
-        find_roles(model.graph, logits, box)
-        try:
-            model = _with_dynamic_batch(original, input_size_hw, request)
-            steps.append("batch 1 → dynamic")
-        except (OnnxplainError, ValueError) as error:
-            if batch == "dynamic":
-                raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
-            notes.append(f"the batch stays fixed to 1: {error}")
-    explainable = build(model, request)
+    subject = _open(source, request, shuffle_weights)
+    GraphSession(subject.original, "original model")  # Contradictory shapes and cycles are named here.
+    prepared = _prepare(subject, input_size_hw, batch)
+    explainable = build_explainable(prepared.model, subject.request)
     try:
-        checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, original=original)
+        checks = verify(
+            explainable.base, explainable.proto, explainable.spec, explainable.tails, original=subject.original
+        )
     except VerificationError as error:
         if shuffle_weights is None:
             raise
         raise VerificationError(f"{error} (shuffled weights can silence a network: try another seed)") from error
-    return write_verified(explainable, destination, original, checks, tuple(steps), tuple(notes))
+    steps = (*subject.steps, *prepared.steps)
+    return write_verified(explainable, destination, subject.original, checks, steps, prepared.notes)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The plain model to instrument, what is asked of it, and what was done to the file to get it."""
+
+    original: onnx.ModelProto
+    request: Request
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The graph to instrument; `steps` say what was changed of it, `notes` what could not be."""
+
+    model: ir.Model
+    steps: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subject:
+    """Read the file, remove an earlier instrumentation, shuffle the weights where that is asked for."""
+    original, steps = load_proto(source), []
+    earlier = earlier_spec(original)
+    if earlier is not None:
+        original = strip_instrumentation(original, earlier)
+        steps.append("earlier instrumentation removed")
+        request = request.or_as_before(earlier)
+    if shuffle_weights is not None:
+        seed = request.shuffle_seed
+        if seed is not None:
+            raise ModelError(f"{source}: its weights are shuffled already, seed {seed}: give the model itself")
+        request = replace(request, shuffle_seed=shuffle_weights)
+        original, shuffled = permute_weights(original, shuffle_weights)
+        steps.append(f"{shuffled} weights shuffled, seed {shuffle_weights}")
+    return _Subject(original, request, tuple(steps))
+
+
+def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Batch) -> _Prepared:
+    """The graph in the form that is instrumented, its batch freed where that is wanted and sound."""
+    model = prepare(subject.original, input_size_hw)
+    steps = tuple(changes(subject.original, model, input_size_hw))
+    if batch == "fixed" or not has_fixed_batch(model.graph):
+        return _Prepared(model, steps)
+    find_roles(model.graph, subject.request.logits, subject.request.box)
+    try:
+        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request)
+    except (OnnxplainError, ValueError) as error:
+        if batch == "dynamic":
+            raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
+        return _Prepared(model, steps, (f"the batch stays fixed to 1: {error}",))
+    return _Prepared(freed, (*steps, "batch 1 → dynamic"))
 
 
 def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
     """The prepared model with a symbolic batch; raises VerificationError where a batch changes the outputs."""
     model = prepare(original, input_size_hw)
     free_batch(model)
-    image, layout = find_image_input(model.graph)
+    image, layout = find_image_value(model.graph)
     spec = input_spec(image, layout, request)
     images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
-
-from onnxplain.exporters.anatomy.arrangement import arrange
-from onnxplain.exporters.anatomy.head import PooledHead, find_pooled_head
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers, find_layers
-from onnxplain.exporters.anatomy.roles import find_image_input, find_roles
+from onnxplain.exporters.anatomy.anatomy import Anatomy, study
+from onnxplain.exporters.anatomy.head import PooledHead
+from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.gradient.differentiate import is_differentiable
@@ -49,15 +46,11 @@ def survey(
     if earlier is not None:
         proto = strip_instrumentation(proto, earlier)
         box = box or earlier.outputs.box
-    graph = prepare(proto, input_size_hw).graph
-    image, layout = find_image_input(graph)
-    roles = find_roles(graph, logits, box)
-    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
-    head = find_pooled_head(roles.logits)
-    layers = find_layers(graph, targets, arrange(graph, image, layout))
+    anatomy = study(prepare(proto, input_size_hw).graph, logits, box)
+    layers = anatomy.layers
     if not layers:
         return ()
-    (automatic,) = choose_layers(layers, (AUTO,), head)
+    (automatic,) = choose_layers(layers, (AUTO,), anatomy.head)
     total = max(layer.macs_before for layer in layers) or 1
     return tuple(
         Candidate(
@@ -66,14 +59,15 @@ def survey(
             layer.size_hw,
             layer.macs_before / total,
             layer is automatic,
-            _methods(layer, targets, head),
+            _methods(layer, anatomy),
         )
         for layer in layers
     )
 
 
-def _methods(layer: Layer, targets: list[ir.Value], head: PooledHead | str) -> tuple[str, ...]:
+def _methods(layer: Layer, anatomy: Anatomy) -> tuple[str, ...]:
+    head = anatomy.head
     methods = ["cam"] if isinstance(head, PooledHead) and head.layer is layer.tap else []
-    if is_differentiable(path_between(layer.tap, targets)):
+    if is_differentiable(path_between(layer.tap, anatomy.roles.targets)):
         methods.append("grad-cam")
     return (*methods, "rise")

@@ -15,21 +15,25 @@ from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits,
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.checks.directional import allowed_error
-from onnxplain.exporters.checks.report import ExportReport, LayerCheck
+from onnxplain.exporters.checks.report import LayerCheck
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.graph.session import GraphSession
-from onnxplain.exporters.graph.values import TRANSPARENT, producer_of
-from onnxplain.exporters.pytorch.module import BATCH, OUTPUT_NAMES, Wanted, gradients, relative_error, run, trace
-from onnxplain.exporters.writing.explainable import Explainable, Request, build
+from onnxplain.exporters.graph.values import producer_of
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on
+from onnxplain.exporters.pytorch.module import OUTPUT_NAMES, TRIAL_IMAGES, Wanted, gradients, relative_error, run, trace
+from onnxplain.exporters.writing.explainable import Explainable, build_explainable
+from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
 if TYPE_CHECKING:
     import torch
 
-OUTPUT_TOLERANCE = 1e-4
+MODULE_TOLERANCE = 1e-4
 
 
 def export(
@@ -99,7 +103,7 @@ def _export(
     request = replace(request, logits=OUTPUT_NAMES[0], box=OUTPUT_NAMES[1] if has_box else None)
     if taps:
         del plain.graph.output[-len(taps) :]
-    explainable = build(model, request, values)
+    explainable = build_explainable(model, request, values)
     _check_dynamic(explainable)
     witnessed = _check_against_module(module, explainable, plain, taps)
     checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, plain, witnessed)
@@ -112,7 +116,7 @@ def _take_taps(graph: ir.Graph, taps: Sequence[str]) -> dict[str, ir.Value]:
     for path in reversed(taps):
         value = graph.outputs.pop()
         node = producer_of(value)
-        while node is not None and node.op_type in TRANSPARENT and node.inputs[0] is not None:
+        while node is not None and hands_on(node, Hands.WHOLE) and node.inputs[0] is not None:
             value = node.inputs[0]
             node = producer_of(value)
         values[path] = value
@@ -139,7 +143,7 @@ def _check_against_module(
     Returns the checks of the layers that have a counterpart in the module.
     """
     spec = explainable.spec
-    batch = image_batch(original, spec.input, seed=1, count=BATCH)
+    batch = image_batch(original, spec.input, seed=1, count=TRIAL_IMAGES)
     columns = spec.classes + (4 if spec.box is not None else 0)
     targets = np.array([0, spec.classes - 1, columns - 1], np.int64)
     feeds = {spec.input.name: batch, TARGET_INPUT: targets, EXPLAIN_INPUT: np.array([True])}
@@ -147,7 +151,7 @@ def _check_against_module(
 
     for name, output in zip(OUTPUT_NAMES, run(module, batch), strict=False):
         error = relative_error(found[name], output)
-        if not error <= OUTPUT_TOLERANCE:
+        if not error <= MODULE_TOLERANCE:
             raise VerificationError(f"check 'outputs as in torch' failed: {name} differs by {error:.1e}")
 
     wanted = [

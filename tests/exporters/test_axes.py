@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxplain.exporters.anatomy.axes import Form, axes_of_map, form_of_axes, reshape_axes, transpose_axes
+from onnxplain.exporters.anatomy.axes import MapForm, axes_of_map, form_of_axes, reshape_axes, transpose_axes
 
 Step = tuple[int, ...]
 
 
-def follow(form: Form, shape: Step, reshaped: Step, perm: Step, merged: Step) -> Form | None:
+def follow(form: MapForm, shape: Step, reshaped: Step, perm: Step, merged: Step) -> MapForm | None:
     axes = axes_of_map(form, shape)
     for step, argument in ((reshape_axes, reshaped), (transpose_axes, perm), (reshape_axes, merged)):
         axes = None if axes is None else step(axes, argument)
@@ -38,7 +38,7 @@ def follow(form: Form, shape: Step, reshaped: Step, perm: Step, merged: Step) ->
         pytest.param("nchw", (2, 6, 4, 3), (2, 3, 8, 3), (0, 1, 2, 3), (2, 3, 8, 3), None, id="channels in the height"),
     ],
 )
-def test_form(form: Form, shape: Step, reshaped: Step, perm: Step, merged: Step, becomes: Form | None) -> None:
+def test_form(form: MapForm, shape: Step, reshaped: Step, perm: Step, merged: Step, becomes: MapForm | None) -> None:
     assert follow(form, shape, reshaped, perm, merged) == becomes
     if becomes is None:
         return

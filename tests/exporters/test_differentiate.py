@@ -14,7 +14,7 @@ import torch
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.file.model_file import prepare
-from onnxplain.exporters.gradient import differentiate
+from onnxplain.exporters.gradient import rules
 from onnxplain.exporters.gradient.rules import RULES
 from onnxplain.exporters.graph.path import path_between
 from tests.exporters.graphs import relative_error, run_gradient
@@ -145,8 +145,8 @@ def test_a_node_that_leads_nowhere_needs_no_rule() -> None:
 def test_an_operator_without_a_rule_is_refused_by_name(
     step: onnx.NodeProto, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = {name: rule for name, rule in RULES.items() if name != "Sigmoid"}
-    monkeypatch.setattr(differentiate, "RULES", rules)
+    others = {name: rule for name, rule in RULES.items() if name != "Sigmoid"}
+    monkeypatch.setattr(rules, "RULES", others)
     model = graph_of([node("Neg", ["x"], ["a"]), step], ["y"])
     with pytest.raises(UnsupportedError, match=f"no gradient rule for operator .*{says}.* choose a later layer.*rise"):
         run_gradient(model, "a", {"y": np.ones_like(X)}, {"x": X})

@@ -16,7 +16,7 @@ from torch import nn
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, VerificationError
 from onnxplain.exporters import export
-from onnxplain.exporters.gradient import differentiate
+from onnxplain.exporters.gradient import rules
 from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
 from tests.exporters.graphs import open_session
 from tests.exporters.torch_models import tiny_net
@@ -79,7 +79,7 @@ def test_a_wrong_rule_is_caught_and_nothing_written(tmp_path: Path, monkeypatch:
     def wrong(at: Site, g: Any) -> Gradients:
         return RULES["Relu"](at, at.branch.Mul(g, 2.0))
 
-    monkeypatch.setattr(differentiate, "RULES", {**RULES, "Relu": wrong})
+    monkeypatch.setattr(rules, "RULES", {**RULES, "Relu": wrong})
     with pytest.raises(VerificationError, match="gradient agrees with"):
         export(tiny_net(), tmp_path / "model.onnx", input_size_hw=(8, 8), layers=["1"])
     assert not list(tmp_path.iterdir())

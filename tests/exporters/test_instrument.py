@@ -14,9 +14,10 @@ import pytest
 from onnxplain.contract import METADATA_KEY, PRESETS, BoxSpec, ModelSpec, Preprocessing
 from onnxplain.errors import VerificationError
 from onnxplain.exporters import instrument
-from onnxplain.exporters.gradient import differentiate
+from onnxplain.exporters.gradient import rules
 from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
 from onnxplain.exporters.writing import gate
+from onnxplain.exporters.writing.verdicts import CamVerdict
 from tests.exporters.graphs import open_session, session
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, WEIGHTS, plain_model, save
 from tests.exporters.torch_models import images
@@ -201,7 +202,8 @@ class TestOutputs:
         report = instrument(source, tmp_path / "out.onnx", layers=["early"])
         outputs = [value.name for value in open_session(tmp_path / "out.onnx").get_outputs()]
         assert "cam_weights" not in outputs
-        assert report.cam.startswith("no: ")
+        assert report.cam == CamVerdict()
+        assert str(report.cam) == "no: the pooled layer is not among the layers"
         assert report.spec.outputs.cam_weights is None
 
     def test_a_softmax_file_gets_its_logits(self, source: Path, tmp_path: Path) -> None:
@@ -347,7 +349,7 @@ class TestNothingIsWrittenWhenACheckFails:
     ) -> None:
         if existing is not None:
             (tmp_path / "out.onnx").write_bytes(existing)
-        monkeypatch.setattr(differentiate, "RULES", doubled(operator))
+        monkeypatch.setattr(rules, "RULES", doubled(operator))
         with pytest.raises(VerificationError, match=r"gradient agrees with finite differences.* 'early'"):
             instrument(source, tmp_path / "out.onnx", layers=["early"])
         left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

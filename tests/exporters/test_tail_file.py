@@ -20,6 +20,7 @@ from onnxplain.exporters import ExportReport, export, instrument
 from onnxplain.exporters.file import model_file
 from onnxplain.exporters.writing import explainable
 from onnxplain.exporters.writing.tail_file import cut_tail_file
+from onnxplain.exporters.writing.verdicts import NoTail, TailFault, TailVerdict
 from tests.exporters.graphs import open_session
 from tests.exporters.onnx_models import CLASSES, node, plain_model, save
 from tests.exporters.torch_models import ResidualNet, images, residual_net
@@ -78,7 +79,7 @@ def test_it_is_the_modules_own_tail(network: nn.Module, layers: list[str], heads
     report = export(network, tmp_path / "model.onnx", input_size_hw=(32, 32), layers=layers)
     spec, tail = _tail_of(report)
     layer = report.spec.layers[-1]
-    assert (spec.layer, spec.file, report.tail) == (layers[0], "model.tail.onnx", "yes, model.tail.onnx")
+    assert (spec.layer, spec.file, report.tail) == (layers[0], "model.tail.onnx", TailVerdict("model.tail.onnx"))
     names = [name for name in (spec.logits, spec.box) if name is not None]
     rng = np.random.default_rng(5)
     for count in (1, 4):
@@ -204,7 +205,8 @@ def _skipping() -> onnx.ModelProto:
 def test_where_the_features_do_not_suffice_the_report_says_why(tmp_path: Path) -> None:
     source = save(_skipping(), tmp_path / "plain.onnx")
     report = instrument(source, tmp_path / "out.onnx", layers=["inside"])
-    assert report.tail == "no: 'early' goes around layer 'inside'"
+    assert report.tail == TailVerdict(fault=NoTail(TailFault.GOES_AROUND, "inside", values=("early",)))
+    assert not report.tail and str(report.tail) == "no: 'early' goes around layer 'inside'"
     assert report.spec.tail is None and report.checks.tail_error is None
     assert not (tmp_path / "out.tail.onnx").exists()
     assert instrument(source, tmp_path / "out.onnx", layers=["inside", "late"]).spec.tail is not None
@@ -224,7 +226,7 @@ def test_both_files_say_that_they_belong_together(tmp_path: Path) -> None:
 
 def test_without_it(tmp_path: Path) -> None:
     report = instrument(save(plain_model(), tmp_path / "plain.onnx"), tmp_path / "out.onnx", tail=False)
-    assert (report.spec.tail, report.tail) == (None, "no: not asked for")
+    assert (report.spec.tail, report.tail) == (None, TailVerdict(fault=NoTail(TailFault.NOT_ASKED_FOR)))
     assert not (tmp_path / "out.tail.onnx").exists()
 
 

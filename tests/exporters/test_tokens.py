@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from onnxplain.exporters import export
+from onnxplain.exporters.writing.verdicts import NoTail, TailFault, TailVerdict
 
 SIZE_HW, PATCH, WIDTH, BLOCKS = (48, 32), 8, 16, 2
 GRID_HW = (SIZE_HW[0] // PATCH, SIZE_HW[1] // PATCH)
@@ -97,9 +98,8 @@ def test_auto_is_the_last_map_that_the_logits_read_whole(extra: int, readout: Re
     report = export(network, tmp_path / "model.onnx", input_size_hw=SIZE_HW)
     (layer,) = report.spec.layers
     assert (layer.channels, layer.size_hw) == (WIDTH, GRID_HW)
-    assert report.tail == (
-        "yes, model.tail.onnx" if not extra else f"no: layer {layer.name!r} holds {extra} more tokens than its map"
-    )
+    no_tail = NoTail(TailFault.MORE_TOKENS, layer.name, tokens=extra)
+    assert report.tail == (TailVerdict(fault=no_tail) if extra else TailVerdict("model.tail.onnx"))
     images, targets = torch.randn(3, 3, *SIZE_HW), [4, 0, 2]
     session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     feed = {"image": images.numpy(), "target": np.array(targets), "explain": np.array([True])}

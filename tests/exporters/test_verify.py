@@ -19,7 +19,8 @@ from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.checks.witness import in_float32
 from onnxplain.exporters.file.model_file import prepare
-from onnxplain.exporters.writing.explainable import Explainable, Request, build
+from onnxplain.exporters.writing.explainable import Explainable, build_explainable
+from onnxplain.exporters.writing.request import Request
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, node, plain_model
 
 EARLY_SHAPE = (1, 4, *SIZE_HW)
@@ -40,7 +41,7 @@ class Subject:
 def subject(layer: str = "early", **options: bool) -> Subject:
     plain = plain_model(**options)
     request = Request(layers=[layer], box="box" if options.get("box") else None)
-    return Subject(plain, build(prepare(plain), request))
+    return Subject(plain, build_explainable(prepare(plain), request))
 
 
 def spoil_gradient(model: onnx.ModelProto, *nodes: onnx.NodeProto, **constants: np.ndarray) -> onnx.ModelProto:
@@ -195,7 +196,7 @@ class TestTail:
         plain.graph.node.extend(steps)
         kernel = np.random.default_rng(2).normal(size=(MAPS, 3, 3, 3)).astype(np.float32)
         plain.graph.initializer.append(onnx.numpy_helper.from_array(kernel, "side_kernel"))
-        built = build(prepare(plain), Request(layers=["early"]))
+        built = build_explainable(prepare(plain), Request(layers=["early"]))
         assert built.tails[0].captured == ("side",)
         verify(built.base, built.proto, built.spec, built.tails, plain)
 

@@ -26,8 +26,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             {
                 "path": str(report.path),
                 "spec": json.loads(report.spec.to_json()),
-                "cam": report.cam,
-                "tail": report.tail,
+                "cam": str(report.cam),
+                "tail": str(report.tail),
                 "checks": asdict(report.checks),
                 "steps": report.steps,
                 "notes": report.notes,
@@ -37,8 +37,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
         return
     click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
     lines = describe_spec(report.spec)
-    lines.append(("cam", report.cam))
-    lines.append(("tail", report.tail))
+    lines.append(("cam", str(report.cam)))
+    lines.append(("tail", str(report.tail)))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
     if report.checks.tail_error is not None:
         lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))

@@ -18,31 +18,11 @@ from onnxplain.contract import Layout
 from onnxplain.exporters.anatomy.axes import Axes, axes_of_map, form_of_axes, reshape_axes, transpose_axes
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import Dims, constant_of, int_attribute, is_constant, maybe_dims
+from onnxplain.exporters.operators.operator import Hands, Places
+from onnxplain.exporters.operators.table import operator_of
 
 Form = Literal["nchw", "nhwc", "nct", "ntc"]
 
-FIXES_NCHW = frozenset(
-    {
-        "AveragePool",
-        "BatchNormalization",
-        "Conv",
-        "ConvInteger",
-        "ConvTranspose",
-        "DepthToSpace",
-        "FusedConv",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "GroupNormalization",
-        "InstanceNormalization",
-        "LRN",
-        "LpPool",
-        "MaxPool",
-        "QLinearAveragePool",
-        "QLinearConv",
-        "QLinearGlobalAveragePool",
-        "SpaceToDepth",
-    }
-)
 AXIS = {"nchw": 1, "nct": 1, "nhwc": 3, "ntc": 2}
 MAP_RANK = 4
 TOKEN_RANK = 3
@@ -154,7 +134,8 @@ def _of_output(node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangemen
     shape = maybe_dims(output)
     if shape is None:
         return None
-    if node.op_type in FIXES_NCHW:
+    operator = operator_of(node)
+    if operator.channels_second:
         return Arrangement("nchw", (1, 1)) if len(shape) == MAP_RANK else None
     known = [(source, found[source]) for source in node.inputs if source is not None and source in found]
     if not known:
@@ -162,18 +143,19 @@ def _of_output(node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangemen
     source, arrangement = known[0]
     if node.op_type == "Transpose":
         return _transposed(arrangement, tuple(node.attributes.get_ints("perm", ())))
-    if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+    if operator.hands is Hands.RESHAPED:
         return _reshaped(arrangement, maybe_dims(source) or (), shape)
     if node.op_type == "Concat":
         return _concatenated(node, arrangement, found, len(shape))
-    if node.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):
-        by_weight = node.inputs[1] is not None and is_constant(node.inputs[1]) and node.inputs[0] is source
+    if operator.weight is not None:
+        weight = node.inputs[operator.weight]
+        by_weight = weight is not None and is_constant(weight) and node.inputs[0] is source
         return arrangement if by_weight and arrangement.form in ("nhwc", "ntc") else None
     if node.op_type == "Slice" and arrangement.is_token_sequence:
         return None
     keeps_rank = len(shape) == len(maybe_dims(source) or ())
     # Two arranged operands of one operator are elementwise operands; a product of activations is above.
-    return arrangement if keeps_rank and node.op_type not in ("Gather", "Einsum", "ReduceMean", "ReduceMax") else None
+    return arrangement if keeps_rank and operator.places is not Places.LOST else None
 
 
 def _transposed(arrangement: Arrangement, perm: tuple[int, ...]) -> Arrangement | None:

@@ -13,8 +13,8 @@ from typing import Literal
 from onnxplain.exporters.graph.values import Dims
 
 Letter = Literal["n", "c", "h", "w"]
-Form = Literal["nchw", "nhwc"]
-LETTERS: dict[Form, tuple[Letter, ...]] = {"nchw": ("n", "c", "h", "w"), "nhwc": ("n", "h", "w", "c")}
+MapForm = Literal["nchw", "nhwc"]
+LETTERS: dict[MapForm, tuple[Letter, ...]] = {"nchw": ("n", "c", "h", "w"), "nhwc": ("n", "h", "w", "c")}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Factor:
 Axes = tuple[tuple[Factor, ...], ...]
 
 
-def axes_of_map(form: Form, shape: Dims) -> Axes | None:
+def axes_of_map(form: MapForm, shape: Dims) -> Axes | None:
     """The axes behind the batch, one factor each; None where a size is not known."""
     axes = []
     for letter, size in zip(LETTERS[form][1:], shape[1:], strict=True):
@@ -69,7 +69,7 @@ def reshape_axes(axes: Axes, after: Dims) -> Axes | None:
     return None if waiting else tuple(groups)
 
 
-def form_of_axes(axes: Axes) -> Form | None:
+def form_of_axes(axes: Axes) -> MapForm | None:
     """How the axes hold a map: one is (the outer part of) its height, the next of its width, one its channels."""
     for form, letters in LETTERS.items():
         if len(axes) + 1 == len(letters) and all(map(_is_axis, axes, letters[1:])):

@@ -7,17 +7,15 @@ class maps that are then averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxplain.errors import ModelError
 from onnxplain.exporters.graph.values import (
-    QUANTIZING,
-    RESHAPING,
-    TRANSPARENT,
     constant_of,
     describe,
     int_attribute,
@@ -27,10 +25,8 @@ from onnxplain.exporters.graph.values import (
     reduced_axes,
     spatial_map,
 )
-
-CLAMPS = frozenset({"Clip", "Relu"})
-# What a head may hold whose gradient still depends on the image.
-_NOT_LINEAR = CLAMPS | QUANTIZING
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on, look_up, operator_of
 
 
 @dataclass(frozen=True)
@@ -41,49 +37,79 @@ class PooledHead:
     weights: np.ndarray
 
 
-def find_pooled_head(logits: ir.Value) -> PooledHead | str:
-    """The head behind `logits`, or the reason why it is not global average pooling + linear."""
-    value = _skip(logits, TRANSPARENT | RESHAPING | QUANTIZING)
+class HeadFault(Enum):
+    """What keeps a head from being global average pooling + linear; the words take the fields of `NoPooledHead`."""
+
+    IS_INPUT = "the logits are an input"
+    NOT_LINEAR = "the logits come from {node}, not from a linear layer"
+    NOT_POOLED = "the linear layer follows {node}, not global average pooling"
+    NOT_CONVOLVED = "the pooled maps come from {node}, not from a 1x1 convolution"
+    NOT_POINTWISE = "the class maps come from {node}, which is not a 1x1 convolution"
+    NO_MAP = "the pooled value {value!r} is not a map of several positions"
+    OTHER_COUNT = "{maps} maps are pooled, but the linear layer has {inputs} inputs"
+
+
+@dataclass(frozen=True)
+class NoPooledHead:
+    """Why class activation maps do not apply: the fault, and the node, value or numbers that show it."""
+
+    fault: HeadFault
+    node: str = "the input"
+    value: str | None = None
+    maps: int = 0
+    inputs: int = 0
+
+    def __str__(self) -> str:
+        return self.fault.value.format(**vars(self))
+
+
+def find_pooled_head(logits: ir.Value) -> PooledHead | NoPooledHead:
+    """The head behind `logits`, or why it is not global average pooling + linear."""
+    value = _skip(logits, *Hands)
     value = _skip_bias(value)
     node = producer_of(value)
     if node is None:
-        return "the logits are an input"
+        return NoPooledHead(HeadFault.IS_INPUT)
     if is_full_pool(node):
         return _class_maps_head(node)
     weights = _linear_weights(node)
     if weights is None:
-        return f"the logits come from {describe(node)}, not from a linear layer"
-    pool = producer_of(_skip(node.inputs[0], TRANSPARENT | RESHAPING | QUANTIZING | {"Clip"}))
+        return NoPooledHead(HeadFault.NOT_LINEAR, describe(node))
+    pool = producer_of(_skip(node.inputs[0], *Hands, clamps=("Clip",)))
     if pool is None or not is_full_pool(pool):
-        found = "the input" if pool is None else describe(pool)
-        return f"the linear layer follows {found}, not global average pooling"
+        return _without(HeadFault.NOT_POOLED, pool)
     return _checked(pool.inputs[0], weights)
 
 
 def is_linear(operators: Iterable[str]) -> bool:
     """Whether a pooled head that consists of these operators is linear: no clamp, no rounding."""
-    return _NOT_LINEAR.isdisjoint(operators)
+    rows = [look_up("", name) for name in operators]
+    return not any(row.clamps or row.hands is Hands.ROUNDED for row in rows)
 
 
-def _class_maps_head(pool: ir.Node) -> PooledHead | str:
+def _class_maps_head(pool: ir.Node) -> PooledHead | NoPooledHead:
     """1 × 1 convolution, at most a Relu on the class maps, pooling."""
-    conv = producer_of(_skip(pool.inputs[0], TRANSPARENT | QUANTIZING | CLAMPS))
+    conv = producer_of(_skip(pool.inputs[0], Hands.WHOLE, Hands.ROUNDED, clamps=("Clip", "Relu")))
     if conv is None or conv.op_type != "Conv":
-        found = "the input" if conv is None else describe(conv)
-        return f"the pooled maps come from {found}, not from a 1x1 convolution"
+        return _without(HeadFault.NOT_CONVOLVED, conv)
     weights = _linear_weights(conv)
     if weights is None:
-        return f"the class maps come from {describe(conv)}, which is not a 1x1 convolution"
+        return _without(HeadFault.NOT_POINTWISE, conv)
     return _checked(conv.inputs[0], weights)
 
 
-def _checked(source: ir.Value | None, weights: np.ndarray) -> PooledHead | str:
-    layer = tap_point(_skip(source, TRANSPARENT))
+def _without(fault: HeadFault, node: ir.Node | None) -> NoPooledHead:
+    """The fault at a node, or at the input where nothing is computed."""
+    return NoPooledHead(fault) if node is None else NoPooledHead(fault, describe(node))
+
+
+def _checked(source: ir.Value | None, weights: np.ndarray) -> PooledHead | NoPooledHead:
+    layer = tap_point(_skip(source, Hands.WHOLE))
     shape = spatial_map(_dequantized(layer))
     if shape is None:
-        return f"the pooled value {layer.name!r} is not a map of several positions"
+        return NoPooledHead(HeadFault.NO_MAP, value=layer.name)
     if shape[0] != weights.shape[1]:
-        return f"{shape[0]} maps are pooled, but the linear layer has {weights.shape[1]} inputs"
+        return NoPooledHead(HeadFault.OTHER_COUNT, maps=shape[0], inputs=weights.shape[1])
     return PooledHead(layer, weights)
 
 
@@ -103,12 +129,13 @@ def _dequantized(value: ir.Value) -> ir.Value:
     return value
 
 
-def _skip(value: ir.Value | None, operators: frozenset[str] | set[str]) -> ir.Value:
+def _skip(value: ir.Value | None, *ways: Hands, clamps: Sequence[str] = ()) -> ir.Value:
+    """What stands before the operators that hand a value on in these ways, or clamp it."""
     while True:
         if value is None:
             raise ModelError("a node of the classification head lacks an input")
         node = producer_of(value)
-        if node is None or node.op_type not in operators or is_constant(value):
+        if node is None or is_constant(value) or not (hands_on(node, *ways) or node.op_type in clamps):
             return value
         value = node.inputs[0]
 
@@ -119,7 +146,7 @@ def _skip_bias(value: ir.Value) -> ir.Value:
         inner = [source for source in node.inputs if source is not None and not is_constant(source)]
         if len(inner) != 1:
             break
-        value = _skip(inner[0], TRANSPARENT | RESHAPING | QUANTIZING)
+        value = _skip(inner[0], *Hands)
         node = producer_of(value)
     return value
 
@@ -162,9 +189,10 @@ def is_full_pool(node: ir.Node) -> bool:
     shape = None if source is None else maybe_dims(source)
     if source is None or shape is None or len(shape) != 4:
         return False
-    if node.op_type in ("GlobalAveragePool", "QLinearGlobalAveragePool"):
+    computes = operator_of(node).computes
+    if computes == "GlobalAveragePool":
         return True
-    if node.op_type in ("AveragePool", "QLinearAveragePool"):
+    if computes == "AveragePool":
         kernel = tuple(int(size) for size in node.attributes["kernel_shape"].as_ints())
         out = maybe_dims(node.outputs[0])
         padded = any(node.attributes.get_ints("pads", ()))

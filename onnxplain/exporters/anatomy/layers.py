@@ -15,10 +15,9 @@ import onnx_ir as ir
 
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.arrangement import Arrangement, channels_of, picks_other_tokens
-from onnxplain.exporters.anatomy.head import PooledHead, tap_point
+from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, tap_point
 from onnxplain.exporters.graph.values import (
     FLOATS,
-    TRANSPARENT,
     int_attribute,
     is_constant,
     maybe_dims,
@@ -26,10 +25,11 @@ from onnxplain.exporters.graph.values import (
     producer_of,
     upstream,
 )
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on, operator_of
 
 AUTO = "auto"
 MAX_LISTED = 12
-NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_layers(
     for node in graph:
         macs += multiply_adds(node)
         # What lies before the first product with weights is the image, in whatever layout.
-        if not macs or (node.op_type in TRANSPARENT and node.inputs[0] in arrangements):
+        if not macs or (hands_on(node, Hands.WHOLE) and node.inputs[0] in arrangements):
             continue
         for value in node.outputs:
             arrangement, tap = arrangements.get(value), tap_point(value)
@@ -88,7 +88,7 @@ def _ends_a_block(node: ir.Node) -> bool:
     """Whether the node is a normalization or a sum of two activations, as stand between transformer blocks."""
     if node.op_type == "Add":
         return all(source is not None and not is_constant(source) for source in node.inputs)
-    return node.op_type in NORMALIZATIONS
+    return operator_of(node).ends_block
 
 
 def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]) -> set[ir.Value]:
@@ -113,7 +113,7 @@ def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.
     return whole
 
 
-def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | str) -> list[Layer]:
+def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | NoPooledHead) -> list[Layer]:
     """The layers that the user asked for, in the graph's order, each once.
 
     Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
@@ -126,7 +126,7 @@ def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHe
     return [layer for layer in layers if layer.name in chosen]
 
 
-def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | str) -> Layer:
+def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHead) -> Layer:
     if wanted == AUTO:
         if isinstance(head, PooledHead):
             for layer in layers:
@@ -166,21 +166,6 @@ def _listed(layers: Sequence[Layer]) -> str:
     return ", ".join(names)
 
 
-WEIGHT_INPUT = {
-    "Conv": 1,
-    "ConvInteger": 1,
-    "ConvTranspose": 1,
-    "FusedConv": 1,
-    "FusedMatMul": 1,
-    "Gemm": 1,
-    "MatMul": 1,
-    "MatMulInteger": 1,
-    "QGemm": 3,
-    "QLinearConv": 3,
-    "QLinearMatMul": 3,
-}
-
-
 def _is_quantized_later(value: ir.Value) -> bool:
     """Whether the value is the inside of a quantized operator, used by nothing but its QuantizeLinear."""
     consumers = list(value.consumers())
@@ -189,18 +174,18 @@ def _is_quantized_later(value: ir.Value) -> bool:
 
 def multiply_adds(node: ir.Node) -> int:
     """Multiply-adds of one image through a product with weights; 0 for everything else."""
-    index = WEIGHT_INPUT.get(node.op_type)
-    if index is None or is_constant(node.outputs[0]):
+    operator = operator_of(node)
+    if operator.weight is None or is_constant(node.outputs[0]):
         return 0
-    out, factor = maybe_dims(node.outputs[0]), node.inputs[index]
+    out, factor = maybe_dims(node.outputs[0]), node.inputs[operator.weight]
     weight = None if factor is None else maybe_dims(factor)
     if out is None or weight is None or not all(isinstance(size, int) for size in (*out[1:], *weight)):
         return 0
     out_sizes = [size for size in out[1:] if isinstance(size, int)]
     weight_sizes = [size for size in weight if isinstance(size, int)]
-    if node.op_type in ("Conv", "ConvInteger", "FusedConv", "QLinearConv"):
+    if operator.computes == "Conv":
         return math.prod(out_sizes) * math.prod(weight_sizes[1:])
-    if node.op_type == "ConvTranspose":
+    if operator.computes == "ConvTranspose":
         source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])
         sizes = [size for size in (source or ())[1:] if isinstance(size, int)]
         return math.prod(sizes) * math.prod(weight_sizes[1:])

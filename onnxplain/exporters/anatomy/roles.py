@@ -12,15 +12,14 @@ from onnxplain.contract import Layout
 from onnxplain.errors import ModelError
 from onnxplain.exporters.graph.values import (
     FLOATS,
-    QUANTIZING,
-    RESHAPING,
-    TRANSPARENT,
     Dims,
     describe,
     maybe_dims,
     name_of,
     producer_of,
 )
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on, operator_of
 
 BOX_COORDINATES = 4
 
@@ -41,8 +40,13 @@ class Roles:
     box: ir.Value | None = None
     box_output: ir.Value | None = None
 
+    @property
+    def targets(self) -> tuple[ir.Value, ...]:
+        """What is differentiated: the logits, then the box where there is one."""
+        return (self.logits,) if self.box is None else (self.logits, self.box)
 
-def find_image_input(graph: ir.Graph) -> tuple[ir.Value, Layout]:
+
+def find_image_value(graph: ir.Graph) -> tuple[ir.Value, Layout]:
     """The model's image input and its layout; raises ModelError where there is not exactly one."""
     candidates = [value for value in graph.inputs if len(maybe_dims(value) or ()) == 4]
     listed = ", ".join(f"{value.name} {_shape_text(value)}" for value in graph.inputs)
@@ -154,9 +158,9 @@ def _behind_softmax(tip: ir.Value) -> tuple[ir.Value, bool]:
     value: ir.Value = tip
     while (node := producer_of(value)) is not None and node.inputs and node.inputs[0] is not None:
         source = node.inputs[0]
-        if node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax"):
+        if operator_of(node).computes in ("Softmax", "LogSoftmax"):
             return _float_source(source), True
-        if node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
+        if not hands_on(node, *Hands):
             break
         value = source
     return _float_source(tip), False
@@ -166,7 +170,7 @@ def _float_source(value: ir.Value) -> ir.Value:
     """The value, or where it is quantized the float it was quantized from."""
     while value.dtype not in FLOATS:
         node = producer_of(value)
-        if node is None or node.inputs[0] is None or node.op_type not in TRANSPARENT | RESHAPING | QUANTIZING:
+        if node is None or node.inputs[0] is None or not hands_on(node, *Hands):
             dequantized = [reader.outputs[0] for reader in value.consumers() if reader.op_type == "DequantizeLinear"]
             if dequantized:
                 return dequantized[0]

@@ -1,11 +1,8 @@
-"""What an export did and how well it agrees with what it was made from."""
+"""How well a written file agrees with what it was made from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-
-from onnxplain.contract import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -33,22 +30,3 @@ class Checks:
     output_error: float
     layers: tuple[LayerCheck, ...]
     tail_error: float | None = None
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """The file that was written, what it contains, whether CAM applies (and why not), and its checks.
-
-    `tail` says which file the tail was written to, or why there is none.
-
-    `steps` names what was changed of the file as found (opset, batch, input size …); all of it is covered by the
-    check of the outputs. `notes` names what could not be done.
-    """
-
-    path: Path
-    spec: ModelSpec
-    cam: str
-    tail: str
-    checks: Checks
-    steps: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()

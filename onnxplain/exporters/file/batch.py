@@ -13,7 +13,7 @@ from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import constant_of, is_constant, name_of
 
-BATCH = "batch"
+BATCH_DIMENSION = "batch"
 
 
 def has_fixed_batch(graph: ir.Graph) -> bool:
@@ -42,7 +42,7 @@ def free_batch(model: ir.Model) -> None:
         node.replace_input_with(1, value)
     for value in graph.inputs:
         if value.shape is not None and len(value.shape) == 4:
-            value.shape = ir.Shape([BATCH, *value.shape[1:]])
+            value.shape = ir.Shape([BATCH_DIMENSION, *value.shape[1:]])
     for node in graph:
         for output in node.outputs:
             if not is_constant(output):

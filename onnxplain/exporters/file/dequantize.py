@@ -5,18 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxplain.exporters.graph.values import is_constant, maybe_dims, name_of
-from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS, is_given
+from onnxplain.exporters.operators.quantized import is_given
+from onnxplain.exporters.operators.table import operator_of
 
 SUFFIX = "/dequantized"
-# The place of the result's scale among an operator's inputs; the zero point's is the next.
-RESULT_SCALE = {
-    "QLinearConv": 6,
-    "QLinearMatMul": 6,
-    "QuantizeLinear": 1,
-    **{name: function.result for name, function in QUANTIZED_FUNCTIONS.items()},
-}
-# The integers keep their meaning.
-KEEPING = frozenset({"Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def add_dequantizers(graph: ir.Graph) -> None:
@@ -28,11 +20,12 @@ def add_dequantizers(graph: ir.Graph) -> None:
     parameters: dict[ir.Value, list[ir.Value]] = {}
     for node in list(graph):
         output, source = node.outputs[0], node.inputs[0] if node.inputs else None
-        if node.op_type in RESULT_SCALE:
-            place = RESULT_SCALE[node.op_type]
+        operator = operator_of(node)
+        if operator.integers is not None and operator.integers.result is not None:
+            place = operator.integers.result
             known = [value for value in node.inputs[place : place + 2] if value is not None]
             known = known if is_given(node, place) else []
-        elif node.op_type in KEEPING and source in parameters:
+        elif operator.keeps_integers and source in parameters:
             known = parameters[source]
         else:
             continue

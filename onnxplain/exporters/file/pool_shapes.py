@@ -6,12 +6,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import downstream, maybe_dims
+from onnxplain.exporters.graph.values import downstream, int_attribute, maybe_dims
 from onnxplain.exporters.operators.fused_shapes import infer_behind_fused
 from onnxplain.exporters.operators.site import Site
 from onnxplain.exporters.operators.window import pooled_size, read_window
-
-POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -25,7 +23,7 @@ def infer_shapes(model: ir.Model) -> None:
     while infer_behind_fused(model.graph):
         infer(model)
     for node in model.graph:
-        if node.op_type in POOLS and _correct(node):
+        if int_attribute(node, "ceil_mode", 0) and _correct(node):
             for later in downstream(node.outputs[0]):
                 for output in later.outputs:
                     output.shape = None
@@ -37,7 +35,7 @@ def _correct(node: ir.Node) -> bool:
     site = Site(node, Branch("shapes"), frozenset(), ())
     size_in, output = (maybe_dims(site.value(0)) or ())[2:], node.outputs[0]
     known = [size for size in size_in if isinstance(size, int)]
-    if not site.attribute("ceil_mode", 0) or output.shape is None or len(known) != len(size_in) or not known:
+    if output.shape is None or len(known) != len(size_in) or not known:
         return False
     window = read_window(site, tuple(site.attribute("kernel_shape")))
     size_out = pooled_size(window, tuple(known), ceil_mode=True)

@@ -18,10 +18,10 @@ import onnx.inliner
 import onnx.numpy_helper
 
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.exporters.graph.values import RESHAPING, TRANSPARENT
-from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS
+from onnxplain.exporters.operators.operator import Hands, Operator
+from onnxplain.exporters.operators.table import look_up
 
-FLOATS = frozenset(
+FLOAT_TYPES = frozenset(
     {
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.FLOAT16,
@@ -29,30 +29,8 @@ FLOATS = frozenset(
         onnx.TensorProto.DOUBLE,
     }
 )
-# Where operators read quantized weights and biases. Integers anywhere else are indices, shapes or zero points, and what
-# else these operators read are scales.
-QUANTIZED_OPERANDS: Mapping[str, tuple[int, ...]] = {
-    "DequantizeLinear": (0,),
-    "QLinearConv": (0, 3, 8),
-    "QLinearMatMul": (0, 3),
-    "ConvInteger": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QGemm": (0, 3, 6),
-    **{name: entry.operands or () for name, entry in QUANTIZED_FUNCTIONS.items() if name != "QGemm"},
-}
-# Floats that are not learnt by gradients: running mean and variance, sizes and regions, the two values of one-hot rows.
-NOT_LEARNT: Mapping[str, tuple[int, ...]] = {
-    "BatchNormalization": (3, 4),
-    "QuantizeLinear": (1, 2),
-    "Resize": (1, 2),
-    "Upsample": (1,),
-    "RoiAlign": (1,),
-    "OneHot": (2,),
-}
-# Operators that hand a whole weight on, which is then read under another name.
-HANDING_ON = TRANSPARENT | RESHAPING | {"Transpose"}
 
-Use = tuple[str, int]
+Use = tuple[Operator, int]
 
 
 def permute_weights(proto: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
@@ -117,17 +95,30 @@ def _readers(graphs: Sequence[onnx.GraphProto]) -> dict[str, list[tuple[onnx.Nod
 def _uses(name: str, readers: Mapping[str, list[tuple[onnx.NodeProto, int]]]) -> Iterator[Use]:
     """As what a tensor is read, looking through operators that only hand it on."""
     for node, index in readers.get(name, []):
-        if node.op_type in HANDING_ON and index == 0:
+        operator = look_up(node.domain, node.op_type)
+        handed_on = operator.hands in (Hands.WHOLE, Hands.RESHAPED) or operator.name == "Transpose"
+        if handed_on and index == 0:
             yield from _uses(node.output[0], readers)
         else:
-            yield node.op_type, index
+            yield operator, index
 
 
 def _is_learnt(data_type: int, uses: Sequence[Use]) -> bool:
-    quantized = [index in QUANTIZED_OPERANDS[operator] for operator, index in uses if operator in QUANTIZED_OPERANDS]
-    if data_type not in FLOATS:
+    quantized = [_reads_weight(operator, index) for operator, index in uses if _reads_integers(operator)]
+    if data_type not in FLOAT_TYPES:
         return len(quantized) == len(uses) > 0 and all(quantized)
-    return len(uses) > 0 and not quantized and not any(index in NOT_LEARNT.get(name, ()) for name, index in uses)
+    return len(uses) > 0 and not quantized and not any(index in operator.not_learnt for operator, index in uses)
+
+
+def _reads_integers(operator: Operator) -> bool:
+    """Whether the operator has quantized operands: what else it reads are scales, zero points, indices or shapes."""
+    return operator.integers is not None and operator.integers.operands != ()
+
+
+def _reads_weight(operator: Operator, index: int) -> bool:
+    """Whether a quantized operator's input holds integers that were learnt: an operand or a bias."""
+    integers = operator.integers
+    return integers is not None and index in (*(integers.operands or ()), integers.bias)
 
 
 def _number(name: str) -> int:

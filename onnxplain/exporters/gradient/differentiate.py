@@ -7,26 +7,25 @@ inputs. The walk owns what is general: reachability, adding, broadcasting, the r
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.gradient.rules import BROADCASTING, CONTROL_FLOW, MANY_OUTPUTS, RULES, ZERO, Site
+from onnxplain.exporters.gradient.rules import Site, is_step, rule_of
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.path import path_between, sources_of
-from onnxplain.exporters.graph.values import FLOATS, STANDARD, describe, dims
+from onnxplain.exporters.graph.values import FLOATS, describe, dims
 from onnxplain.exporters.operators.expansion import expand_node, expansion_of
+from onnxplain.exporters.operators.table import operator_of
 
 
 def is_differentiable(path: Sequence[ir.Node]) -> bool:
     """Whether every operator of the path has a rule, can be written out, or says that its gradient is zero."""
     for node in path:
-        if _is_standard(node, CONTROL_FLOW):
-            return False
-        if _is_standard(node, RULES) or _is_standard(node, ZERO):
+        if rule_of(node) is not None:
             continue
-        if node.graph is None:
+        if operator_of(node).control_flow or node.graph is None:
             return False
         try:
             with expansion_of(node, node.graph.opset_imports[""]) as expansion:
@@ -35,11 +34,6 @@ def is_differentiable(path: Sequence[ir.Node]) -> bool:
         except UnsupportedError:
             return False
     return True
-
-
-def _is_standard(node: ir.Node, operators: Container[str]) -> bool:
-    """Whether the node is one of these operators of onnx, not another domain's of the same name."""
-    return node.domain in STANDARD and node.op_type in operators
 
 
 def differentiate(
@@ -56,7 +50,7 @@ def differentiate(
     opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
     _walk_back(branch, path, {layer}, cotangents, opset)
     if layer not in cotangents:
-        steps = ", ".join(describe(node) for node in path if _is_standard(node, ZERO | {"Cast"}))
+        steps = ", ".join(describe(node) for node in path if is_step(node) or operator_of(node).name == "Cast")
         raise UnsupportedError(
             f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
             f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
@@ -75,29 +69,30 @@ def _walk_back(
     active_values = set(roots)
     for node in path:
         # What a step makes does not vary with the layer: the sizes of a Resize, say, that are computed from a Shape.
-        if not _is_standard(node, ZERO) and any(source in active_values for source in sources_of(node)):
+        if not is_step(node) and any(source in active_values for source in sources_of(node)):
             active_values.update(node.outputs)
     for node in reversed(path):
         arriving = tuple(cotangents.get(output) for output in node.outputs)
-        if all(cotangent is None for cotangent in arriving) or _is_standard(node, ZERO):
+        if all(cotangent is None for cotangent in arriving) or is_step(node):
             continue
-        if _is_standard(node, CONTROL_FLOW) and any(source in active_values for source in sources_of(node)):
+        operator, rule = operator_of(node), rule_of(node)
+        if operator.control_flow and any(source in active_values for source in sources_of(node)):
             raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
         active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
         if not active:
             continue
-        if not _is_standard(node, RULES):
+        if rule is None:
             _walk_through_expansion(branch, node, active, cotangents, opset)
             continue
-        if node.op_type not in MANY_OUTPUTS:
+        if not operator.every_output:
             _check_used_by_its_first(node, arriving)
         first = next(cotangent for cotangent in arriving if cotangent is not None)
-        gradients = RULES[node.op_type](Site(node, branch, active, arriving), first)
+        gradients = rule(Site(node, branch, active, arriving), first)
         for index in sorted(active):
             source, gradient = node.inputs[index], gradients[index]
             if gradient is None or source is None:
                 continue
-            if node.op_type in BROADCASTING:
+            if operator.broadcasts:
                 gradient = _sum_to(branch, gradient, dims(node.outputs[0]), source)
             _accumulate(branch, cotangents, source, gradient)
 

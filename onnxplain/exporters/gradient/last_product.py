@@ -16,7 +16,6 @@ from onnxplain.exporters.anatomy.head import is_full_pool
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import (
     FLOATS,
-    RESHAPING,
     STANDARD,
     dims,
     int_attribute,
@@ -24,6 +23,8 @@ from onnxplain.exporters.graph.values import (
     maybe_dims,
     producer_of,
 )
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def find_last_product(logits: ir.Value, classes: int, layer: ir.Value) -> LastPr
             return _read_product(node, classes, pooled=pooled, rectified=rectified)
         if node.op_type == "Relu" and pooled and not rectified:
             rectified = True
-        elif is_full_pool(node) and node.op_type != "QLinearGlobalAveragePool" and not pooled:
+        elif is_full_pool(node) and not pooled:
             pooled = True
         elif not _only_reshapes(node, source):
             return None
@@ -69,7 +70,7 @@ def _only_reshapes(node: ir.Node, source: ir.Value) -> bool:
     """Whether a node hands on its input, at most in another shape with the same images."""
     if node.op_type == "Identity":
         return True
-    if node.op_type not in RESHAPING:
+    if not hands_on(node, Hands.RESHAPED):
         return False
     before, after = maybe_dims(source), maybe_dims(node.outputs[0])
     return before is not None and after is not None and before[:1] == after[:1]

@@ -14,8 +14,6 @@ import onnx_ir as ir
 
 from onnxplain.exporters.graph.values import (
     FLOATS,
-    RESHAPING,
-    TRANSPARENT,
     dims,
     int_attribute,
     is_constant,
@@ -163,32 +161,3 @@ class Branch:
         if isinstance(operand, float):
             return self.constant_scalar(operand)
         return self.constant(np.asarray(operand, dtype=np.int64))
-
-
-HANDING_ON = RESHAPING | TRANSPARENT | {"Add"}
-REDUCING = frozenset({"AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean"})
-
-
-def unrounded(branch: Branch, value: ir.Value) -> ir.Value:
-    """The value in float32; a float16 one is computed again from the operands of its last sum.
-
-    ONNX Runtime's CPU provider computes float16 files in float32 throughout. To read the logits themselves would
-    round them to float16 on the way, and change the model's own softmax by up to half a percent.
-    """
-    node = producer_of(value)
-    if node is None or value.dtype == ir.DataType.FLOAT or is_constant(value):
-        return branch.forward(value)
-    if node.op_type not in HANDING_ON | REDUCING:
-        return branch.forward(value)
-    bring = unrounded if node.op_type in HANDING_ON else Branch.forward
-    first, *others = node.inputs
-    assert first is not None
-    inner = bring(branch, first)
-    if node.op_type in TRANSPARENT:
-        return inner
-    operands = [None if other is None else _operand(branch, bring, other) for other in others]
-    return branch.repeat(node, [inner, *operands])[value.index() or 0]
-
-
-def _operand(branch: Branch, bring: Callable[[Branch, ir.Value], ir.Value], value: ir.Value) -> ir.Value:
-    return bring(branch, value) if value.dtype in FLOATS else value

@@ -16,11 +16,6 @@ Dims = tuple[int | str, ...]
 # The domain of onnx's own operators, under both of its names.
 STANDARD = ("", "ai.onnx")
 
-# Operators that hand their first input on, at most in another shape or type.
-TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
-RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear"})
-
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16})
 
 

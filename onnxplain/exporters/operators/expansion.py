@@ -21,7 +21,9 @@ import onnx_ir as ir
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import constant_of, describe, name_of
-from onnxplain.exporters.operators.fused import FUSED, MICROSOFT
+from onnxplain.exporters.operators.operator import MICROSOFT
+from onnxplain.exporters.operators.quantized import write_out
+from onnxplain.exporters.operators.table import operator_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Expansion:
 
 def expand_node(node: ir.Node, opset: int) -> Expansion | None:
     """What the node is made of, or None where nothing is known; its inputs are values of the original graph."""
-    expansion = _fused(node) if node.domain == MICROSOFT else _function_body(node, opset)
+    expansion = _from_row(node) if node.domain == MICROSOFT else _function_body(node, opset)
     if expansion is None:
         return None
     try:
@@ -63,14 +65,16 @@ def _let_go(nodes: Sequence[ir.Node]) -> None:
             node.replace_input_with(index, None)
 
 
-def _fused(node: ir.Node) -> Expansion | None:
-    """The standard nodes of a fused operator."""
-    fused = FUSED.get(node.op_type)
-    if fused is None:
-        return None
-    recorder = Branch(f"{node.outputs[0].name}/made_of")
+def _from_row(node: ir.Node) -> Expansion | None:
+    """The standard nodes of a fused or quantized operator, as its row says."""
+    row, recorder = operator_of(node), Branch(f"{node.outputs[0].name}/made_of")
     try:
-        outputs = tuple(fused(recorder, node))
+        if row.made_of is not None:
+            outputs = tuple(row.made_of(recorder, node))
+        elif row.twin is not None and row.integers is not None:
+            outputs = tuple(write_out(recorder, node, row.twin, row.integers))
+        else:
+            return None
     except UnsupportedError:
         _let_go(recorder.nodes)
         raise

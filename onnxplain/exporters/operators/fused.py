@@ -5,21 +5,16 @@ Its optimiser writes them into the files that it saves. Their definitions: docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import attribute, describe
-from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS, write_out
-
-MICROSOFT = "com.microsoft"
-
-Fused = Callable[[Branch, ir.Node], Sequence[ir.Value | None]]
 
 
-def _fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """Conv, a sum with a fourth input, an activation."""
     own = {"activation", "activation_params"}
     attributes = {name: attr.value for name, attr in node.attributes.items() if name not in own}
@@ -41,12 +36,12 @@ def _fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     return [value]
 
 
-def _gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """x · (1 + erf(x / √2)) / 2."""
     return [_erf_gelu(op, node.inputs[0])]
 
 
-def _bias_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def bias_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """Gelu of x + bias."""
     return [_erf_gelu(op, op.Add(node.inputs[0], node.inputs[1]))]
 
@@ -55,7 +50,7 @@ def _erf_gelu(op: Branch, x: ir.Value | None) -> ir.Value:
     return op.Mul(x, op.Mul(op.Add(op.Erf(op.Mul(x, 0.7071067811865476)), 1.0), 0.5))
 
 
-def _fast_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def fast_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2 of x + bias."""
     x = node.inputs[0]
     if len(node.inputs) > 1 and node.inputs[1] is not None:
@@ -64,14 +59,14 @@ def _fast_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     return [op.Mul(x, op.Mul(op.Add(op.Tanh(op.Mul(cubic, 0.7978845608028654)), 1.0), 0.5))]
 
 
-def _quick_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def quick_gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """x · sigmoid(α x)."""
     alpha = attribute(node, "alpha", 1.702)
     assert isinstance(alpha, float)
     return [op.Mul(node.inputs[0], op.Sigmoid(op.Mul(node.inputs[0], alpha)))]
 
 
-def _skip_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
+def skip_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
     """LayerNormalization of input + skip + bias; the fourth output is that sum."""
     x, skip, gamma, beta, bias = (*node.inputs, None, None)[:5]
     total = op.Add(x, skip)
@@ -82,7 +77,7 @@ def _skip_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | 
     return [op.LayerNormalization(*operands, axis=-1, epsilon=epsilon), None, None, total][: len(node.outputs)]
 
 
-def _fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+def fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """α · A′B′, the last two axes of either swapped."""
     operands = []
     for source, flag in zip(node.inputs, ("transA", "transB"), strict=False):
@@ -97,15 +92,3 @@ def _fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     alpha = attribute(node, "alpha", 1.0)
     assert isinstance(alpha, float)
     return [op.Mul(op.MatMul(*operands), alpha)]
-
-
-FUSED: Mapping[str, Fused] = {
-    "BiasGelu": _bias_gelu,
-    "FastGelu": _fast_gelu,
-    "FusedConv": _fused_conv,
-    "FusedMatMul": _fused_matmul,
-    "Gelu": _gelu,
-    "QuickGelu": _quick_gelu,
-    "SkipLayerNormalization": _skip_layer_normalization,
-    **dict.fromkeys(QUANTIZED_FUNCTIONS, write_out),
-}

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.operators.expansion import expansion_of, type_proto
-from onnxplain.exporters.operators.fused import FUSED, MICROSOFT
+from onnxplain.exporters.operators.operator import MICROSOFT
 
 
 def infer_behind_fused(graph: ir.Graph) -> bool:
@@ -21,7 +21,7 @@ def infer_behind_fused(graph: ir.Graph) -> bool:
             continue
         if any(source is not None and source.shape is None for source in node.inputs):
             continue
-        if node.domain == MICROSOFT and node.op_type in FUSED:
+        if node.domain == MICROSOFT:
             found |= _as_expanded(node, opset)
         elif found and node.domain in ("", "ai.onnx"):
             _alone(node, opset)

@@ -18,11 +18,11 @@ from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
 from onnxplain.exporters.pytorch.translation import as_strided
 
-OPSET = 18
+EXPORT_OPSET = 18
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "box")
 TAP_NAME = "onnxplain/tap_{}"
-BATCH = 3
+TRIAL_IMAGES = 3
 SAME_TENSOR = 1e-4
 
 
@@ -55,16 +55,16 @@ def trace(
 
     Raises ModelError where the module returns neither logits [N, C] nor logits and a box [N, 4].
     """
-    image = torch.zeros(BATCH, *image_chw)
+    image = torch.zeros(TRIAL_IMAGES, *image_chw)
     with torch.no_grad():
         outputs = module(image)
     outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
     shapes = [tuple(output.shape) for output in outputs if isinstance(output, torch.Tensor)]
-    is_localizer = len(outputs) == 2 and len(shapes) == 2 and shapes[1] == (BATCH, 4)
+    is_localizer = len(outputs) == 2 and len(shapes) == 2 and shapes[1] == (TRIAL_IMAGES, 4)
     if len(shapes) != len(outputs) or len(shapes[0]) != 2 or not (len(outputs) == 1 or is_localizer):
         raise ModelError(
-            f"the module returned {shapes or type(outputs[0]).__name__} for {BATCH} images, expected logits "
-            f"[{BATCH}, C], or logits and a box [{BATCH}, 4]"
+            f"the module returned {shapes or type(outputs[0]).__name__} for {TRIAL_IMAGES} images, expected logits "
+            f"[{TRIAL_IMAGES}, C], or logits and a box [{TRIAL_IMAGES}, 4]"
         )
     names = [*OUTPUT_NAMES[: len(outputs)], *(TAP_NAME.format(index) for index in range(len(taps)))]
     with _quiet_exporter():
@@ -75,7 +75,7 @@ def trace(
             input_names=[INPUT_NAME],
             output_names=names,
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-            opset_version=OPSET,
+            opset_version=EXPORT_OPSET,
             custom_translation_table={torch.ops.aten.as_strided.default: as_strided},
             verbose=False,
         )

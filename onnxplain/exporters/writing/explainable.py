@@ -16,24 +16,22 @@ from onnxplain.contract import (
     METADATA_KEY,
     PRESETS,
     TARGET_INPUT,
-    BoxFormat,
     BoxSpec,
-    BoxUnits,
     InputSpec,
     LayerSpec,
     Layout,
     ModelSpec,
     OutputRoles,
-    Preprocessing,
     TailSpec,
     features_output,
     gradients_output,
 )
 from onnxplain.errors import ModelError
-from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
-from onnxplain.exporters.anatomy.head import PooledHead, find_pooled_head, is_linear
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers, find_layers
-from onnxplain.exporters.anatomy.roles import Roles, find_image_input, find_roles
+from onnxplain.exporters.anatomy.anatomy import Anatomy, study
+from onnxplain.exporters.anatomy.arrangement import Arrangement
+from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
+from onnxplain.exporters.anatomy.layers import Layer, choose_layers
+from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.checks.witness import Tail, cut_tail
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
@@ -41,28 +39,9 @@ from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
 from onnxplain.exporters.writing.gate import add_gate_inputs, add_gradient, split_gates
 from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
+from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user states of a file; everything else is read from its graph.
-
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
-    last layer will stand beside; None for no tail. `shuffle_seed`: with which the weights were shuffled, None if not.
-    """
-
-    layers: Sequence[str] = (AUTO,)
-    logits: str | None = None
-    box: str | None = None
-    box_format: BoxFormat = "cxcywh"
-    box_units: BoxUnits = "normalized"
-    labels: Sequence[str] = ()
-    preprocessing: Preprocessing | None = None
-    layout: Layout | None = None
-    required_inputs: bool = False
-    tail_of: Path | None = None
-    shuffle_seed: int | None = None
+from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
 
 
 @dataclass(frozen=True)
@@ -71,96 +50,101 @@ class Explainable:
 
     `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
     instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
-    apply, and if not, why. `tail_file` is the part behind the last layer as a model of its own, or the reason why there
-    is none.
+    apply. `tail_file` is the part behind the last layer as a model of its own, or why there is none.
     """
 
     proto: onnx.ModelProto
     spec: ModelSpec
     base: onnx.ModelProto
     tails: tuple[Tail, ...]
-    cam: str
+    cam: CamVerdict
     arrangements: tuple[Arrangement, ...]
-    tail_file: onnx.ModelProto | str
+    tail_file: onnx.ModelProto | NoTail
 
 
-def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
+def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
     """Instrument a prepared model in place.
 
     `taps` maps layer names to values of the graph and replaces the search by name.
     """
     graph = model.graph
-    image, layout = find_image_input(graph)
-    if request.layout is not None and request.layout != layout:
-        raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
-    image_spec = input_spec(image, layout, request)
-    roles = find_roles(graph, request.logits, request.box)
-    head = find_pooled_head(roles.logits)
-    arrangements = arrange(graph, image, layout)
-    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
-    found = find_layers(graph, targets, arrangements)
-    if not taps:
-        _check_names(graph, roles, found, request.layers)
-    layers = _chosen(found, request, head, taps or {})
-    tails = tuple(cut_tail(layer, roles, graph.opset_imports[""]) for layer in layers)
-    for layer in layers:
-        _check_reaches_box(layer, roles)
+    anatomy = study(graph, request.logits, request.box)
+    image_spec = input_spec(anatomy.image, anatomy.layout, request)
+    layers = _chosen(graph, anatomy, request, taps or {})
+    tails = tuple(cut_tail(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, tails)
-    tail_file = "not asked for" if request.tail_of is None else cut_tail_file(ir.to_proto(model), layers[-1], roles)
-
-    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
-        free_name(graph, name)
-    target, explain = add_gate_inputs(graph, request.required_inputs)
-    gates = split_gates(graph, explain, len(layers))
-    batch = image.shape[0] if image.shape is not None else None
-    features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
-    logits = add_logits(graph, roles)
-    gradients = [
-        add_gradient(graph, layer, value, roles, target, gate, index)
-        for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
-    ]
-    cam_layer = add_cam_weights(graph, layers, head)
-    for value, gradient in zip(features, gradients, strict=True):
-        graph.outputs.extend([value, gradient])
-
+    tail_file = _tail_file(model, layers[-1], anatomy.roles, request)
+    logits, cam_layer = _add_explanation(graph, anatomy, layers, request)
+    linear = any(
+        layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
+    )
     spec = ModelSpec(
-        task="classification" if roles.box is None else "localization",
+        task="classification" if anatomy.roles.box is None else "localization",
         input=image_spec,
-        outputs=OutputRoles(
-            logits=name_of(logits),
-            scores=None if roles.scores_output is None else name_of(roles.scores_output),
-            box=None if roles.box_output is None else name_of(roles.box_output),
-            cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
-            cam_layer=cam_layer,
-            linear_head=any(
-                layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
-            ),
-        ),
-        classes=roles.classes,
-        box=None if roles.box is None else BoxSpec(request.box_format, request.box_units),
-        layers=tuple(
-            LayerSpec(
-                layer.name,
-                features_output(layer.name),
-                gradients_output(layer.name),
-                layer.channels,
-                layer.size_hw,
-            )
-            for layer in layers
-        ),
+        outputs=_output_roles(anatomy.roles, logits, cam_layer, linear_head=linear),
+        classes=anatomy.roles.classes,
+        box=None if anatomy.roles.box is None else BoxSpec(request.box_format, request.box_units),
+        layers=tuple(map(_layer_spec, layers)),
         labels=tuple(request.labels),
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
-    cam = _cam_verdict(head, cam_layer)
-    arrangements_of_layers = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, tails, cam, arrangements_of_layers, tail_file)
+    cam = CamVerdict(cam_layer, anatomy.head if isinstance(anatomy.head, NoPooledHead) else None)
+    arrangements = tuple(layer.arrangement for layer in layers)
+    return Explainable(finish(model), spec, base, tails, cam, arrangements, tail_file)
 
 
-def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]) -> list[Layer]:
-    if not taps:
-        return choose_layers(found, request.layers, head)
+def _add_explanation(
+    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request
+) -> tuple[ir.Value, str | None]:
+    """Add the inputs and outputs of the contract; returns the logits, and the layer of the class activation maps."""
+    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
+        free_name(graph, name)
+    target, explain = add_gate_inputs(graph, request.required_inputs)
+    gates = split_gates(graph, explain, len(layers))
+    batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
+    features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
+    logits = add_logits(graph, anatomy.roles)
+    gradients = [
+        add_gradient(graph, layer, value, anatomy.roles, target, gate, index)
+        for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
+    ]
+    cam_layer = add_cam_weights(graph, layers, anatomy.head)
+    for value, gradient in zip(features, gradients, strict=True):
+        graph.outputs.extend([value, gradient])
+    return logits, cam_layer
+
+
+def _output_roles(roles: Roles, logits: ir.Value, cam_layer: str | None, *, linear_head: bool) -> OutputRoles:
+    return OutputRoles(
+        logits=name_of(logits),
+        scores=None if roles.scores_output is None else name_of(roles.scores_output),
+        box=None if roles.box_output is None else name_of(roles.box_output),
+        cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
+        cam_layer=cam_layer,
+        linear_head=linear_head,
+    )
+
+
+def _layer_spec(layer: Layer) -> LayerSpec:
+    name = layer.name
+    return LayerSpec(name, features_output(name), gradients_output(name), layer.channels, layer.size_hw)
+
+
+def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: dict[str, ir.Value]) -> list[Layer]:
+    """The layers that were asked for, each of which leads to the box too, where there is one."""
+    if taps:
+        chosen = _tapped(anatomy.layers, taps)
+    else:
+        _check_names(graph, anatomy.roles, anatomy.layers, request.layers)
+        chosen = choose_layers(anatomy.layers, request.layers, anatomy.head)
+    for layer in chosen:
+        _check_reaches_box(layer, anatomy.roles)
+    return chosen
+
+
+def _tapped(found: Sequence[Layer], taps: dict[str, ir.Value]) -> list[Layer]:
     chosen: list[Layer] = []
     for layer in found:
         names = [name for name, value in taps.items() if value is layer.tap]
@@ -206,18 +190,20 @@ def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
     return proto
 
 
-def _tail_spec(tail_file: onnx.ModelProto | str, tail_of: Path | None, layer: str) -> TailSpec | None:
-    return None if isinstance(tail_file, str) or tail_of is None else describe_tail(tail_file, tail_of, layer)
+def _tail_file(model: ir.Model, layer: Layer, roles: Roles, request: Request) -> onnx.ModelProto | NoTail:
+    if request.tail_of is None:
+        return NoTail(TailFault.NOT_ASKED_FOR)
+    return cut_tail_file(ir.to_proto(model), layer, roles)
 
 
-def _cam_verdict(head: PooledHead | str, cam_layer: str | None) -> str:
-    if isinstance(head, str):
-        return f"no: {head}"
-    return f"yes, at {cam_layer}" if cam_layer is not None else "no: the pooled layer is not among the layers"
+def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer: str) -> TailSpec | None:
+    return None if isinstance(tail_file, NoTail) or tail_of is None else describe_tail(tail_file, tail_of, layer)
 
 
 def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
-    """Name, layout, size and preprocessing of the image input, stated or assumed."""
+    """Name, layout, size and preprocessing of the image input, stated or assumed. Raises ModelError."""
+    if request.layout is not None and request.layout != layout:
+        raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
     channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
     (channels,) = static_dims(image, (channel_axis,))
     height, width = static_dims(image, size_axes)

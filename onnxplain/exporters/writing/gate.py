@@ -14,9 +14,10 @@ from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.roles import BOX_COORDINATES, Roles
 from onnxplain.exporters.gradient.differentiate import differentiate
 from onnxplain.exporters.gradient.last_product import find_last_product, seed_source
-from onnxplain.exporters.graph.branch import Branch, unrounded
+from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, dims
+from onnxplain.exporters.operators.unrounded import unrounded
 
 
 def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value]:

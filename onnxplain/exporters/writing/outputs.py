@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.contract import CAM_WEIGHTS_OUTPUT, LOGITS_OUTPUT, features_output
-from onnxplain.exporters.anatomy.head import PooledHead
+from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead
 from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.graph.branch import Branch
@@ -59,9 +59,9 @@ def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
     return value
 
 
-def add_cam_weights(graph: ir.Graph, layers: Sequence[Layer], head: PooledHead | str) -> str | None:
+def add_cam_weights(graph: ir.Graph, layers: Sequence[Layer], head: PooledHead | NoPooledHead) -> str | None:
     """Make the head's weights an output; returns the name of the layer that they belong to."""
-    if isinstance(head, str):
+    if isinstance(head, NoPooledHead):
         return None
     names = [layer.name for layer in layers if layer.tap is head.layer]
     if not names:

@@ -8,7 +8,6 @@ them falls away. Quantized operators stay, so that the tail rounds as the file d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +39,7 @@ from onnxplain.exporters.graph.values import (
     static_dims,
 )
 from onnxplain.exporters.graph.widen import widen
+from onnxplain.exporters.writing.verdicts import NoTail, TailFault
 
 ID_DIGITS = 16
 
@@ -64,8 +64,8 @@ def check_tail_path(destination: Path, source: Path | None = None) -> None:
         raise ModelError(f"{path}: exists and is no tail that was written here: move it away, or use --no-tail")
 
 
-def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx.ModelProto | str:
-    """What lies behind the layer as a model, or the reason why the features are not enough to compute it.
+def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx.ModelProto | NoTail:
+    """What lies behind the layer as a model, or why the features are not enough to compute it.
 
     `prepared` is the graph that `layer` and `roles` were found in. Input: float32 [N, K, h, w]; outputs: the logits
     as float32 [N, C], and the box as float32 [N, 4] where there is one. N is symbolic where the model's batch is.
@@ -73,7 +73,7 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
     arrangement = layer.arrangement
     others = arrangement.tokens_before + arrangement.tokens_after
     if others:
-        return f"layer {layer.name!r} holds {others} more tokens than its map"
+        return NoTail(TailFault.MORE_TOKENS, layer.name, tokens=others)
     proto = onnx.ModelProto()
     proto.CopyFrom(prepared)
     model = ir.from_proto(proto)
@@ -103,7 +103,7 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
     passes.RemoveUnusedNodesPass()(model)
     around = _values_around(graph, features)
     if around:
-        return f"{', '.join(map(repr, around))} goes around layer {layer.name!r}"
+        return NoTail(TailFault.GOES_AROUND, layer.name, values=around)
     model.metadata_props.clear()
     model.producer_name, graph.name = PREFIX, "tail"
     cut = widen(ir.to_proto(model))
@@ -194,7 +194,7 @@ def _tell_shapes(graph: ir.Graph, features: ir.Value) -> None:
         ir.convenience.replace_all_uses_with(node.outputs[0], told)
 
 
-def _values_around(graph: ir.Graph, features: ir.Value) -> Sequence[str]:
+def _values_around(graph: ir.Graph, features: ir.Value) -> tuple[str, ...]:
     """Values that do not depend on the features, and are no constants, but are needed beside them."""
     behind = set(downstream(features))
     around = {

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import onnx
 
-from onnxplain.exporters.checks.report import Checks, ExportReport
+from onnxplain.exporters.checks.report import Checks
 from onnxplain.exporters.checks.tail_check import check_tail
 from onnxplain.exporters.file.model_file import write_protos
 from onnxplain.exporters.writing.explainable import Explainable
+from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.tail_file import tail_path
+from onnxplain.exporters.writing.verdicts import NoTail, TailVerdict
 
 
 def write_verified(
@@ -24,12 +26,11 @@ def write_verified(
 ) -> ExportReport:
     """Write the file, and its tail where it has one, once that is checked too; `original` is the file as found."""
     files, spec, tail = {path: explainable.proto}, explainable.spec, explainable.tail_file
-    if isinstance(tail, str) or spec.tail is None:
-        verdict = f"no: {tail}"
-    else:
+    verdict = TailVerdict(fault=tail if isinstance(tail, NoTail) else None)
+    if not isinstance(tail, NoTail) and spec.tail is not None:
         checks = replace(checks, tail_error=check_tail(tail, spec.tail, explainable.proto, spec, original))
         # The tail first: a file is never newer than the tail that it names.
         files = {tail_path(path): tail, **files}
-        verdict = f"yes, {spec.tail.file}"
+        verdict = TailVerdict(spec.tail.file)
     write_protos(files)
     return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes)

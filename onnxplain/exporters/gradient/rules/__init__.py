@@ -1,14 +1,17 @@
 """The vector-Jacobian product of each ONNX operator: one row per operator.
 
 A rule gets the node and the cotangent of its first output (the others stand in `Site.cotangents`) and returns one
-gradient per input: None for shapes, indices, weights that are not asked for. It emits forward operators only. Rules in
-`BROADCASTING` may return gradients in the shape of the output; the walk sums them to the input's. An operator without
-a row here that has a function body in onnx is differentiated through its body (expansion.py).
+gradient per input: None for shapes, indices, weights that are not asked for. It emits forward operators only. Where the
+operator's row in `operators/table.py` says `broadcasts`, the gradients may come in the shape of the output; the walk
+sums them to the input's. An operator without a row here that has a function body in onnx is differentiated through
+its body (operators/expansion.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import onnx_ir as ir
 
 from onnxplain.exporters.gradient.rules import (
     choosing,
@@ -23,6 +26,8 @@ from onnxplain.exporters.gradient.rules import (
     shaping,
 )
 from onnxplain.exporters.gradient.rules.calculus import CALCULUS
+from onnxplain.exporters.gradient.rules.steps import step
+from onnxplain.exporters.graph.values import STANDARD
 from onnxplain.exporters.operators.site import Gradients, Rule, Site
 
 RULES: Mapping[str, Rule] = {
@@ -111,68 +116,49 @@ RULES: Mapping[str, Rule] = {
     "MatMulInteger": quantization.matmul_integer,
     "QLinearConv": quantization.qlinear_conv,
     "QLinearMatMul": quantization.qlinear_matmul,
+    # the gradient is zero, said aloud
+    "And": step,
+    "ArgMax": step,
+    "ArgMin": step,
+    "BitShift": step,
+    "BitwiseAnd": step,
+    "BitwiseNot": step,
+    "BitwiseOr": step,
+    "BitwiseXor": step,
+    "Ceil": step,
+    "ConstantOfShape": step,
+    "Equal": step,
+    "EyeLike": step,
+    "Floor": step,
+    "Greater": step,
+    "GreaterOrEqual": step,
+    "Hardmax": step,
+    "IsInf": step,
+    "IsNaN": step,
+    "Less": step,
+    "LessOrEqual": step,
+    "NonZero": step,
+    "Not": step,
+    "OneHot": step,
+    "Or": step,
+    "Range": step,
+    "Round": step,
+    "Shape": step,
+    "Sign": step,
+    "Size": step,
+    "Unique": step,
+    "Xor": step,
 }
 
-BROADCASTING = frozenset(
-    {
-        "Add",
-        "Div",
-        "Expand",
-        "Gemm",
-        "MatMul",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "PRelu",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-    }
-)
 
-# Rules that look at the cotangents of all outputs; every other operator must be used by its first.
-MANY_OUTPUTS = frozenset({"DynamicQuantizeLinear", "Split"})
+def rule_of(node: ir.Node) -> Rule | None:
+    """The node's row; None for an operator without one, and for another domain's of the same name."""
+    return RULES.get(node.op_type) if node.domain in STANDARD else None
 
-# The gradient is zero, said aloud: steps, comparisons, positions, shapes.
-ZERO = frozenset(
-    {
-        "And",
-        "ArgMax",
-        "ArgMin",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseNot",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Ceil",
-        "ConstantOfShape",
-        "Equal",
-        "EyeLike",
-        "Floor",
-        "Greater",
-        "GreaterOrEqual",
-        "Hardmax",
-        "IsInf",
-        "IsNaN",
-        "Less",
-        "LessOrEqual",
-        "NonZero",
-        "Not",
-        "OneHot",
-        "Or",
-        "Range",
-        "Round",
-        "Shape",
-        "Sign",
-        "Size",
-        "Unique",
-        "Xor",
-    }
-)
 
-CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+def is_step(node: ir.Node) -> bool:
+    """Whether the gradient is zero by nature: the walk passes it over, and names it where nothing else is left."""
+    return rule_of(node) is step
 
-__all__ = ["BROADCASTING", "CONTROL_FLOW", "MANY_OUTPUTS", "RULES", "ZERO", "Gradients", "Rule", "Site"]
+
+__all__ = ["RULES", "Gradients", "Rule", "Site", "is_step", "rule_of", "step"]

@@ -20,7 +20,7 @@ from onnxplain.exporters.graph.values import static_dims
 from onnxplain.exporters.operators.site import Gradients, Site
 
 # The opset in which the operators are run: half_pixel_symmetric and wrap came with 19, older forms mean the same.
-OPSET = 19
+RESIZE_OPSET = 19
 
 
 def along_axis(at: Site, g: ir.Value, matrix: np.ndarray, axis: int, rank: int) -> ir.Value:
@@ -108,7 +108,7 @@ def _matrix(operator: str, attributes: Mapping[str, Any], size_in: int, *operand
             if array is not None
         ],
     )
-    opset = onnx.helper.make_opsetid("", OPSET)
+    opset = onnx.helper.make_opsetid("", RESIZE_OPSET)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     result = GraphSession(model, f"{operator} along one axis").run({"x": unit})["y"]
     return np.ascontiguousarray(result[:, 0, :, 0].T)

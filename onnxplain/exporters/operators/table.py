@@ -1,0 +1,212 @@
+"""The table of operators: what is known of each, one row each. Its derivative is a row of `gradient/rules`.
+
+An operator that has neither a row nor a rule here may still be differentiated through its function body in onnx
+(expansion.py). Definitions: Operators.md of onnx, ContribOperators.md of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxplain.exporters.graph.values import STANDARD
+from onnxplain.exporters.operators import fused
+from onnxplain.exporters.operators.operator import MICROSOFT, Hands, Integers, Operator, Places
+
+KEPT, WINDOW, MOVED, LOST = Places.KEPT, Places.WINDOW, Places.MOVED, Places.LOST
+# Functions of one quantized operand, with its scale and zero point, then those of the result.
+FROM_ONE = Integers((0,), result=3)
+
+ROWS: tuple[Operator, ...] = (
+    # functions of one variable
+    Operator("Abs", KEPT),
+    Operator("Acos", KEPT),
+    Operator("Acosh", KEPT),
+    Operator("Asin", KEPT),
+    Operator("Asinh", KEPT),
+    Operator("Atan", KEPT),
+    Operator("Atanh", KEPT),
+    Operator("Cos", KEPT),
+    Operator("Cosh", KEPT),
+    Operator("Elu", KEPT),
+    Operator("Erf", KEPT),
+    Operator("Exp", KEPT),
+    Operator("HardSigmoid", KEPT),
+    Operator("HardSwish", KEPT),
+    Operator("LeakyRelu", KEPT),
+    Operator("Log", KEPT),
+    Operator("Neg", KEPT),
+    Operator("Reciprocal", KEPT),
+    Operator("Selu", KEPT),
+    Operator("Sigmoid", KEPT),
+    Operator("Sin", KEPT),
+    Operator("Sinh", KEPT),
+    Operator("Softplus", KEPT),
+    Operator("Softsign", KEPT),
+    Operator("Sqrt", KEPT),
+    Operator("Tan", KEPT),
+    Operator("Tanh", KEPT),
+    Operator("ThresholdedRelu", KEPT),
+    Operator("Relu", KEPT, clamps=True),
+    Operator("Clip", KEPT, clamps=True),
+    Operator("Softmax", KEPT),
+    Operator("LogSoftmax", KEPT),
+    # arithmetic and choice
+    Operator("Add", KEPT, broadcasts=True),
+    Operator("Sub", KEPT, broadcasts=True),
+    Operator("Mul", KEPT, broadcasts=True),
+    Operator("Div", KEPT, broadcasts=True),
+    Operator("Pow", KEPT, broadcasts=True),
+    Operator("Mod", KEPT, broadcasts=True),
+    Operator("Sum", KEPT, broadcasts=True),
+    Operator("Mean", KEPT, broadcasts=True),
+    Operator("Max", KEPT, broadcasts=True),
+    Operator("Min", KEPT, broadcasts=True),
+    Operator("Where", KEPT, broadcasts=True),
+    Operator("PRelu", KEPT, broadcasts=True),
+    # products
+    Operator("Conv", WINDOW, channels_second=True, sums=True, weight=1),
+    Operator("ConvTranspose", WINDOW, channels_second=True, weight=1),
+    Operator("Gemm", KEPT, broadcasts=True, sums=True, weight=1),
+    Operator("MatMul", KEPT, broadcasts=True, sums=True, weight=1),
+    Operator("Einsum", LOST),
+    Operator("RotaryEmbedding", KEPT),
+    # reductions and pools
+    Operator("ReduceSum", LOST),
+    Operator("ReduceMean", LOST, sums=True),
+    Operator("ReduceMax", LOST),
+    Operator("ReduceMin", LOST),
+    Operator("ReduceProd", LOST),
+    Operator("ReduceL1", LOST),
+    Operator("ReduceL2", LOST),
+    Operator("ReduceLogSum", LOST),
+    Operator("ReduceLogSumExp", LOST),
+    Operator("ReduceSumSquare", LOST),
+    Operator("AveragePool", WINDOW, channels_second=True, sums=True),
+    Operator("MaxPool", WINDOW, channels_second=True, keeps_integers=True),
+    Operator("LpPool", WINDOW, channels_second=True),
+    Operator("GlobalAveragePool", LOST, channels_second=True, sums=True),
+    Operator("GlobalMaxPool", LOST, channels_second=True),
+    Operator("GlobalLpPool", LOST, channels_second=True),
+    # normalizations
+    Operator("BatchNormalization", KEPT, channels_second=True, not_learnt=(3, 4)),
+    Operator("InstanceNormalization", KEPT, channels_second=True),
+    Operator("GroupNormalization", KEPT, channels_second=True),
+    Operator("LRN", KEPT, channels_second=True),
+    Operator("LayerNormalization", KEPT, ends_block=True),
+    Operator("RMSNormalization", KEPT, ends_block=True),
+    Operator("LpNormalization", KEPT),
+    # shapes
+    Operator("Identity", KEPT, hands=Hands.WHOLE),
+    Operator("Dropout", KEPT, hands=Hands.WHOLE),
+    Operator("Cast", KEPT, hands=Hands.WHOLE),
+    Operator("Reshape", MOVED, hands=Hands.RESHAPED, keeps_integers=True),
+    Operator("Flatten", MOVED, hands=Hands.RESHAPED, keeps_integers=True),
+    Operator("Squeeze", MOVED, hands=Hands.RESHAPED, keeps_integers=True),
+    Operator("Unsqueeze", MOVED, hands=Hands.RESHAPED, keeps_integers=True),
+    Operator("Transpose", MOVED, keeps_integers=True),
+    Operator("Concat", MOVED),
+    Operator("Expand", MOVED, broadcasts=True),
+    Operator("Tile", MOVED),
+    Operator("Split", MOVED, every_output=True),
+    Operator("DepthToSpace", MOVED, channels_second=True),
+    Operator("SpaceToDepth", MOVED, channels_second=True),
+    # picking, placing, resampling
+    Operator("Slice", MOVED, keeps_integers=True),
+    Operator("Gather", LOST),
+    Operator("GatherElements", LOST),
+    Operator("GatherND", LOST),
+    Operator("ScatterElements", KEPT),
+    Operator("ScatterND", KEPT),
+    Operator("CumSum", KEPT),
+    Operator("Trilu", KEPT),
+    Operator("Pad", MOVED, keeps_integers=True),
+    Operator("Resize", MOVED, keeps_integers=True, not_learnt=(1, 2)),
+    Operator("Upsample", MOVED, not_learnt=(1,)),
+    Operator("RoiAlign", LOST, not_learnt=(1,)),
+    # quantization
+    Operator("QuantizeLinear", KEPT, hands=Hands.ROUNDED, integers=Integers(result=1), not_learnt=(1, 2)),
+    Operator("DequantizeLinear", KEPT, hands=Hands.ROUNDED, integers=Integers((0,))),
+    Operator("DynamicQuantizeLinear", KEPT, every_output=True),
+    Operator("ConvInteger", WINDOW, channels_second=True, weight=1, twin="Conv", integers=Integers((0, 1))),
+    Operator("MatMulInteger", KEPT, weight=1, twin="MatMul", integers=Integers((0, 1))),
+    Operator(
+        "QLinearConv", WINDOW, channels_second=True, weight=3, twin="Conv", integers=Integers((0, 3), result=6, bias=8)
+    ),
+    Operator("QLinearMatMul", KEPT, weight=3, twin="MatMul", integers=Integers((0, 3), result=6)),
+    # steps, comparisons, positions, sizes
+    Operator("And", KEPT),
+    Operator("ArgMax", LOST),
+    Operator("ArgMin", LOST),
+    Operator("BitShift", KEPT),
+    Operator("BitwiseAnd", KEPT),
+    Operator("BitwiseNot", KEPT),
+    Operator("BitwiseOr", KEPT),
+    Operator("BitwiseXor", KEPT),
+    Operator("Ceil", KEPT),
+    Operator("ConstantOfShape"),
+    Operator("Equal", KEPT),
+    Operator("EyeLike"),
+    Operator("Floor", KEPT),
+    Operator("Greater", KEPT),
+    Operator("GreaterOrEqual", KEPT),
+    Operator("Hardmax", KEPT),
+    Operator("IsInf", KEPT),
+    Operator("IsNaN", KEPT),
+    Operator("Less", KEPT),
+    Operator("LessOrEqual", KEPT),
+    Operator("NonZero", LOST),
+    Operator("Not", KEPT),
+    Operator("OneHot", LOST, not_learnt=(2,)),
+    Operator("Or", KEPT),
+    Operator("Range"),
+    Operator("Round", KEPT),
+    Operator("Shape"),
+    Operator("Sign", KEPT),
+    Operator("Size"),
+    Operator("Unique", LOST),
+    Operator("Xor", KEPT),
+    # control flow
+    Operator("If", control_flow=True),
+    Operator("Loop", control_flow=True),
+    Operator("Scan", control_flow=True),
+    # ONNX Runtime's fused operators
+    Operator("BiasGelu", KEPT, MICROSOFT, made_of=fused.bias_gelu),
+    Operator("FastGelu", KEPT, MICROSOFT, made_of=fused.fast_gelu),
+    Operator("FusedConv", WINDOW, MICROSOFT, channels_second=True, weight=1, twin="Conv", made_of=fused.fused_conv),
+    Operator("FusedMatMul", KEPT, MICROSOFT, weight=1, twin="MatMul", made_of=fused.fused_matmul),
+    Operator("Gelu", KEPT, MICROSOFT, made_of=fused.gelu),
+    Operator("QuickGelu", KEPT, MICROSOFT, made_of=fused.quick_gelu),
+    Operator("SkipLayerNormalization", KEPT, MICROSOFT, ends_block=True, made_of=fused.skip_layer_normalization),
+    # ONNX Runtime's quantized operators
+    Operator("QuantizeLinear", KEPT, MICROSOFT, hands=Hands.ROUNDED, integers=Integers(result=1), not_learnt=(1, 2)),
+    Operator("DequantizeLinear", KEPT, MICROSOFT, hands=Hands.ROUNDED, integers=Integers((0,))),
+    Operator("QGemm", KEPT, MICROSOFT, weight=3, twin="Gemm", integers=Integers((0, 3), result=7, bias=6)),
+    Operator("QLinearAdd", KEPT, MICROSOFT, twin="Add", integers=Integers((0, 3), result=6)),
+    Operator("QLinearAveragePool", WINDOW, MICROSOFT, channels_second=True, twin="AveragePool", integers=FROM_ONE),
+    Operator("QLinearConcat", MOVED, MICROSOFT, twin="Concat", integers=Integers(None, result=0)),
+    Operator(
+        "QLinearGlobalAveragePool", LOST, MICROSOFT, channels_second=True, twin="GlobalAveragePool", integers=FROM_ONE
+    ),
+    Operator("QLinearLeakyRelu", KEPT, MICROSOFT, twin="LeakyRelu", integers=FROM_ONE),
+    Operator("QLinearMul", KEPT, MICROSOFT, twin="Mul", integers=Integers((0, 3), result=6)),
+    Operator("QLinearSigmoid", KEPT, MICROSOFT, twin="Sigmoid", integers=FROM_ONE),
+    Operator("QLinearSoftmax", KEPT, MICROSOFT, twin="Softmax", integers=FROM_ONE),
+)
+
+OPERATORS = {(row.domain, row.name): row for row in ROWS}
+
+
+def look_up(domain: str, name: str) -> Operator:
+    """The operator's row; one that says nothing where there is none."""
+    domain = "" if domain in STANDARD else domain
+    return OPERATORS.get((domain, name)) or Operator(name, domain=domain)
+
+
+def operator_of(node: ir.Node) -> Operator:
+    """The row of the node's operator."""
+    return look_up(node.domain, node.op_type)
+
+
+def hands_on(node: ir.Node, *ways: Hands) -> bool:
+    """Whether the node hands its first input on in one of these ways."""
+    return operator_of(node).hands in ways

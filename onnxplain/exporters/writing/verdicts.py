@@ -1,0 +1,62 @@
+"""Whether a file has what some methods need, and if not, why: class activation maps, a tail file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from onnxplain.exporters.anatomy.head import NoPooledHead
+
+
+@dataclass(frozen=True)
+class CamVerdict:
+    """The layer of the class activation maps; where there is none, the fault of the head.
+
+    Neither: the head would do, but its layer is not among those that were asked for.
+    """
+
+    layer: str | None = None
+    fault: NoPooledHead | None = None
+
+    def __bool__(self) -> bool:
+        return self.layer is not None
+
+    def __str__(self) -> str:
+        if self.layer is not None:
+            return f"yes, at {self.layer}"
+        return f"no: {self.fault or 'the pooled layer is not among the layers'}"
+
+
+class TailFault(Enum):
+    """What keeps the part behind a layer from being a file; the words take the fields of `NoTail`."""
+
+    NOT_ASKED_FOR = "not asked for"
+    MORE_TOKENS = "layer {layer!r} holds {tokens} more tokens than its map"
+    GOES_AROUND = "{around} goes around layer {layer!r}"
+
+
+@dataclass(frozen=True)
+class NoTail:
+    """Why there is no tail file: the fault, the layer, and the number of tokens or the values that show it."""
+
+    fault: TailFault
+    layer: str = ""
+    tokens: int = 0
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.fault.value.format(layer=self.layer, tokens=self.tokens, around=", ".join(map(repr, self.values)))
+
+
+@dataclass(frozen=True)
+class TailVerdict:
+    """The name of the tail file, or why there is none."""
+
+    file: str | None = None
+    fault: NoTail | None = None
+
+    def __bool__(self) -> bool:
+        return self.file is not None
+
+    def __str__(self) -> str:
+        return f"no: {self.fault}" if self.file is None else f"yes, {self.file}"
