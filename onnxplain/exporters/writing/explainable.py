@@ -34,7 +34,7 @@ from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
 from onnxplain.exporters.anatomy.head import PooledHead, find_pooled_head, is_linear
 from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers, find_layers
 from onnxplain.exporters.anatomy.roles import Roles, find_image_input, find_roles
-from onnxplain.exporters.checks.witness import Tail, cut_tail
+from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
@@ -70,7 +70,7 @@ class Explainable:
     """An explainable graph that has not been verified or written yet, and what its checks need.
 
     `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
-    instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
+    instrumented, with the values that the `witnesses` need as further outputs; `cam` says whether class activation maps
     apply, and if not, why. `tail_file` is the part behind the last layer as a model of its own, or the reason why there
     is none.
     """
@@ -78,7 +78,7 @@ class Explainable:
     proto: onnx.ModelProto
     spec: ModelSpec
     base: onnx.ModelProto
-    tails: tuple[Tail, ...]
+    witnesses: tuple[Witness, ...]
     cam: str
     arrangements: tuple[Arrangement, ...]
     tail_file: onnx.ModelProto | str
@@ -102,10 +102,10 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     if not taps:
         _check_names(graph, roles, found, request.layers)
     layers = _chosen(found, request, head, taps or {})
-    tails = tuple(cut_tail(layer, roles, graph.opset_imports[""]) for layer in layers)
+    witnesses = tuple(cut_witness(layer, roles, graph.opset_imports[""]) for layer in layers)
     for layer in layers:
         _check_reaches_box(layer, roles)
-    base = _with_outputs(model, tails)
+    base = _with_outputs(model, witnesses)
     tail_file = "not asked for" if request.tail_of is None else cut_tail_file(ir.to_proto(model), layers[-1], roles)
 
     for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
@@ -133,7 +133,8 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
             cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
             cam_layer=cam_layer,
             linear_head=any(
-                layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
+                layer.name == cam_layer and is_linear(witness.operators)
+                for layer, witness in zip(layers, witnesses, strict=True)
             ),
         ),
         classes=roles.classes,
@@ -155,7 +156,7 @@ def build(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = 
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = _cam_verdict(head, cam_layer)
     arrangements_of_layers = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, tails, cam, arrangements_of_layers, tail_file)
+    return Explainable(finish(model), spec, base, witnesses, cam, arrangements_of_layers, tail_file)
 
 
 def _chosen(found: Sequence[Layer], request: Request, head: PooledHead | str, taps: dict[str, ir.Value]) -> list[Layer]:
@@ -196,11 +197,11 @@ def _check_reaches_box(layer: Layer, roles: Roles) -> None:
         raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier one")
 
 
-def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
-    """The model as it is now, with the values that its tails need as further outputs."""
+def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelProto:
+    """The model as it is now, with the values that its witnesses need as further outputs."""
     proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
-    for name in dict.fromkeys(name for tail in tails for name in tail.captured):
+    for name in dict.fromkeys(name for witness in witnesses for name in witness.captured):
         if name not in known:
             proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return proto
