@@ -14,9 +14,10 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
+from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.trial_images import image_batch
-from onnxplain.exporters.checks.verify import OUTPUT_TOLERANCE, verify
-from onnxplain.exporters.file.batch import check_same, free_batch, has_fixed_batch
+from onnxplain.exporters.checks.verify import verify
+from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -95,7 +96,7 @@ def instrument(
     explainable = build_explainable(prepared.model, subject.request)
     try:
         checks = verify(
-            explainable.base, explainable.proto, explainable.spec, explainable.tails, original=subject.original
+            explainable.base, explainable.proto, explainable.spec, explainable.witnesses, original=subject.original
         )
     except VerificationError as error:
         if shuffle_weights is None:

@@ -33,7 +33,7 @@ from onnxplain.exporters.writing.write import write_verified
 if TYPE_CHECKING:
     import torch
 
-MODULE_TOLERANCE = 1e-4
+TORCH_OUTPUT_TOLERANCE = 1e-4
 
 
 def export(
@@ -105,8 +105,8 @@ def _export(
         del plain.graph.output[-len(taps) :]
     explainable = build_explainable(model, request, values)
     _check_dynamic(explainable)
-    witnessed = _check_against_module(module, explainable, plain, taps)
-    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.tails, plain, witnessed)
+    checked = _check_against_module(module, explainable, plain, taps)
+    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.witnesses, plain, checked)
     return write_verified(explainable, path, plain, checks)
 
 
@@ -151,7 +151,7 @@ def _check_against_module(
 
     for name, output in zip(OUTPUT_NAMES, run(module, batch), strict=False):
         error = relative_error(found[name], output)
-        if not error <= MODULE_TOLERANCE:
+        if not error <= TORCH_OUTPUT_TOLERANCE:
             raise VerificationError(f"check 'outputs as in torch' failed: {name} differs by {error:.1e}")
 
     wanted = [
@@ -160,14 +160,14 @@ def _check_against_module(
     ]
     checks = {}
     references = gradients(module, batch, targets, wanted)
-    for layer, tail, reference in zip(spec.layers, explainable.tails, references, strict=True):
+    for layer, witness, reference in zip(spec.layers, explainable.witnesses, references, strict=True):
         if reference is None:
             continue
-        error, allowed = relative_error(found[layer.gradients], reference), allowed_error(tail)
+        error, allowed = relative_error(found[layer.gradients], reference), allowed_error(witness)
         if not error <= allowed:
             raise VerificationError(
                 f"check 'gradient agrees with torch.autograd' failed at layer {layer.name!r}: relative error "
                 f"{error:.1e}, allowed {allowed:.0e}"
             )
-        checks[layer.name] = LayerCheck(layer.name, error, "torch.autograd", tail.operators)
+        checks[layer.name] = LayerCheck(layer.name, error, "torch.autograd", witness.operators)
     return checks

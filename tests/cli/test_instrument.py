@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from onnxplain import Engine
 from onnxplain.cli.options.preprocessing import StatedInput
+from onnxplain.cli.output.export_report import REFERENCES
 from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
 from onnxplain.errors import OnnxplainError
+from onnxplain.exporters.checks.report import Reference
 from tests.cli.conftest import write_convolutional
 
 IMAGENET = PRESETS["imagenet"]
@@ -138,3 +141,14 @@ def test_shuffled_weights_are_told_wherever_the_file_is_shown(run, models, tmp_p
     assert json.loads(run("inspect", out, "--json").stdout)["shuffle_seed"] == 3
     assert "shuffled" not in run("inspect", models / "instrumented.onnx").stdout
     assert run("instrument", models / "conv.onnx", "-o", out, "--shuffle-weights", -1).exit_code == 2
+
+
+def test_the_reference_of_a_gradient_is_said_in_words(run, models, tmp_path):
+    words = "finite differences, float64 on onnx.reference"
+    report = json.loads(run("instrument", models / "conv.onnx", "-o", tmp_path / "one.onnx", "--json").stdout)
+    assert {check["reference"] for check in report["checks"]["layers"]} == {words}
+    assert words in run("instrument", models / "conv.onnx", "-o", tmp_path / "two.onnx").stdout
+
+
+def test_every_reference_has_its_words():
+    assert set(REFERENCES) == set(get_args(Reference))

@@ -35,7 +35,7 @@ class Subject:
 
     def verify(self, spoilt: onnx.ModelProto | None = None) -> Checks:
         explainable = self.built.proto if spoilt is None else spoilt
-        return verify(self.built.base, explainable, self.built.spec, self.built.tails, self.plain)
+        return verify(self.built.base, explainable, self.built.spec, self.built.witnesses, self.plain)
 
 
 def subject(layer: str = "early", **options: bool) -> Subject:
@@ -147,7 +147,7 @@ def test_a_constant_gradient_is_right_where_the_rest_is_linear() -> None:
     # Behind the last ReLU lie only pooling and the linear layer.
     sound = subject("late")
     assert sound.verify().layers[0].relative_error < 1e-6
-    assert set(sound.built.tails[0].operators) == {"GlobalAveragePool", "Flatten", "Gemm"}
+    assert set(sound.built.witnesses[0].operators) == {"GlobalAveragePool", "Flatten", "Gemm"}
 
 
 def test_each_box_coordinate_is_checked() -> None:
@@ -169,21 +169,21 @@ def test_each_box_coordinate_is_checked() -> None:
         sound.verify(spoilt)
 
 
-class TestTail:
+class TestWitness:
     def test_it_is_the_model_behind_the_layer(self) -> None:
         sound = subject()
-        (tail,) = sound.built.tails
+        (witness,) = sound.built.witnesses
         batch = image_batch(sound.plain, sound.built.spec.input, seed=1, count=2)
         plain = onnx.reference.ReferenceEvaluator(_with_output(sound.plain, "early"))
         logits, features = plain.run(["logits", "early"], {"image": batch})
-        assert tail.dtype is np.float64
-        np.testing.assert_allclose(tail.evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(in_float32(tail).evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
+        assert witness.dtype is np.float64
+        np.testing.assert_allclose(witness.evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(in_float32(witness).evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
 
     def test_a_box_follows_the_logits(self) -> None:
-        (tail,) = subject(box=True).built.tails
-        assert tail.outputs == ("logits", "box")
-        assert tail.evaluate(np.zeros(EARLY_SHAPE), {}).shape == (1, CLASSES + 4)
+        (witness,) = subject(box=True).built.witnesses
+        assert witness.outputs == ("logits", "box")
+        assert witness.evaluate(np.zeros(EARLY_SHAPE), {}).shape == (1, CLASSES + 4)
 
     def test_side_inputs_are_captured(self) -> None:
         plain = plain_model()
@@ -197,8 +197,8 @@ class TestTail:
         kernel = np.random.default_rng(2).normal(size=(MAPS, 3, 3, 3)).astype(np.float32)
         plain.graph.initializer.append(onnx.numpy_helper.from_array(kernel, "side_kernel"))
         built = build_explainable(prepare(plain), Request(layers=["early"]))
-        assert built.tails[0].captured == ("side",)
-        verify(built.base, built.proto, built.spec, built.tails, plain)
+        assert built.witnesses[0].captured == ("side",)
+        verify(built.base, built.proto, built.spec, built.witnesses, plain)
 
 
 class TestImageBatch:

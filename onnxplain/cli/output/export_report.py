@@ -13,10 +13,16 @@ from onnxplain.cli.output.describe import describe_spec, layer_columns, print_de
 from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
-    from onnxplain.exporters import ExportReport, LayerCost
+    from onnxplain.exporters import ExportReport, LayerCheck, LayerCost
 NO_TAIL_HELP = (
     "Write no tail file; ablation-cam and recipro-cam, which run it instead of the whole network, then do not work."
 )
+
+REFERENCES = {
+    "torch.autograd": "torch.autograd",
+    "float64 differences": "finite differences, float64 on onnx.reference",
+    "float32 differences": "finite differences, float32",
+}
 
 
 def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_json: bool) -> None:
@@ -28,7 +34,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "spec": json.loads(report.spec.to_json()),
                 "cam": str(report.cam),
                 "tail": str(report.tail),
-                "checks": asdict(report.checks),
+                "checks": asdict(report.checks) | {"layers": [_as_json(check) for check in report.checks.layers]},
                 "steps": report.steps,
                 "notes": report.notes,
                 "costs": [asdict(cost) for cost in costs],
@@ -50,7 +56,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
     print_table(
         ("layer", "channels", "size", "gradient error", "compared with", "operators"),
         [
-            (*columns, f"{check.relative_error:.1e}", check.reference, ", ".join(check.operators))
+            (*columns, f"{check.relative_error:.1e}", REFERENCES[check.reference], ", ".join(check.operators))
             for columns in layer_columns(report.spec)
             for check in [checks[columns[0]]]
         ],
@@ -64,3 +70,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             numbers=("nodes in branch", "time closed", "time open"),
         )
         click.echo("times: median ratio to the original file, one image")
+
+
+def _as_json(check: LayerCheck) -> dict[str, object]:
+    return asdict(check) | {"reference": REFERENCES[check.reference]}

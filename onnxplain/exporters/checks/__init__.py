@@ -1,1 +1,1 @@
-"""What every file passes before it is written; knows graphs and their anatomy, and no rule of differentiation."""
+"""What every file passes before it is written; knows graphs and their anatomy, and nothing of what made the file."""

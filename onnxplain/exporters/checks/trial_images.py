@@ -1,4 +1,4 @@
-"""Random images to try a graph on, as the model takes them."""
+"""Random images to try a graph on, as the model takes them, and what else the explainable graph is fed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import InputSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec
 
 
 def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
@@ -32,3 +32,12 @@ def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: in
 def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
     (elem,) = [v.type.tensor_type.elem_type for v in original.graph.input if v.name == spec.name]
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem))
+
+
+def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
+    """All inputs of the explainable graph, whether or not two of them have defaults."""
+    return {
+        spec.input.name: batch,
+        TARGET_INPUT: np.array([target], np.int64),
+        EXPLAIN_INPUT: np.array([explain]),
+    }

@@ -1,13 +1,13 @@
-"""The part of a graph between a layer and the outputs, cut out so that it can be evaluated on its own.
+"""The independent witness of a layer's gradient: the part of the graph behind the layer, evaluated on its own.
 
-It is the independent witness of the gradients: evaluated forward in float64 on onnx's reference evaluator, its
-directional derivative is a finite difference that shares no code with the rules. Quantizing operators become
-what straight-through means: q = q₀ + [q₀ not saturated] · (x − x₀) / s, around the values q₀ and x₀ of the run.
+It runs forward in float64 on onnx's reference evaluator. Its directional derivative is a finite difference that
+shares no code and no table with the rules. Quantized operators become what straight-through means:
+q = q₀ + [q₀ not saturated] · (x − x₀) / s, around the values q₀ and x₀ of the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,13 +15,15 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import onnx.reference
+import onnx_ir as ir
 from onnx.reference.op_run import OpRun
 
 from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
 from onnxplain.exporters.anatomy.roles import Roles
-from onnxplain.exporters.checks.straight_through import STRAIGHT_THROUGH
+from onnxplain.exporters.checks.operator_facts import facts_of
+from onnxplain.exporters.checks.straight_through import add_straight_through
 from onnxplain.exporters.checks.ties import integers_off_the_ties
-from onnxplain.exporters.checks.witness_builder import FEATURES, TailBuilder, feed_name, held_name, is_number
+from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder, feed_name, held_name, is_number
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import name_of
@@ -41,11 +43,11 @@ class Erf(OpRun):
 
 
 @dataclass(frozen=True)
-class Tail:
+class Witness:
     """Features in, flattened logits (and box) out, in `dtype`.
 
     `captured` names the values of the whole graph that must be fed besides the features: side inputs of the
-    path, and inputs and outputs of its quantizing operators; those `held` are fed once more, moved off the ties.
+    path, and inputs and outputs of its quantized operators; those `held` are fed once more, moved off the ties.
     """
 
     proto: onnx.ModelProto
@@ -72,17 +74,16 @@ class Tail:
         return np.concatenate([np.asarray(result).reshape(rows, -1) for result in results], axis=1)
 
 
-def cut_tail(layer: Layer, roles: Roles, opset: int) -> Tail:
+def cut_witness(layer: Layer, roles: Roles, opset: int) -> Witness:
     """Cut out what lies between the layer and the logits (and the box, where there is one)."""
     targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
     path = path_between(layer.tap, targets)
     small = sum(multiply_adds(node) for node in path) <= REFERENCE_MAC_LIMIT
     dtype: type[np.floating] = np.float64 if small else np.float32
-    builder = TailBuilder(dtype, opset)
+    builder = WitnessBuilder(dtype, opset)
     builder.enter(layer)
-    for node in path:
-        STRAIGHT_THROUGH.get(node.op_type, TailBuilder.add)(builder, node)
-    return Tail(
+    add_path(builder, path)
+    return Witness(
         builder.model([name_of(target) for target in targets]),
         dtype,
         tuple(builder.captured),
@@ -92,10 +93,20 @@ def cut_tail(layer: Layer, roles: Roles, opset: int) -> Tail:
     )
 
 
-def in_float32(tail: Tail) -> Tail:
-    """The same tail for ONNX Runtime, where the reference evaluator cannot run it."""
+def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
+    """Append nodes as they are, quantized ones as what straight-through means."""
+    for node in path:
+        facts = facts_of(node.op_type)
+        if facts.form is None:
+            builder.add(node)
+        else:
+            add_straight_through(builder, node, facts.form, facts.gates)
+
+
+def in_float32(witness: Witness) -> Witness:
+    """The same witness for ONNX Runtime, where the reference evaluator cannot run it."""
     proto = onnx.ModelProto()
-    proto.CopyFrom(tail.proto)
+    proto.CopyFrom(witness.proto)
     for tensor in proto.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
         if array.dtype == np.float64:
@@ -107,4 +118,4 @@ def in_float32(tail: Tail) -> Tail:
         for entry in node.attribute:
             if node.op_type == "Cast" and entry.name == "to" and entry.i == onnx.TensorProto.DOUBLE:
                 entry.i = onnx.TensorProto.FLOAT
-    return replace(tail, proto=proto, dtype=np.float32)
+    return replace(witness, proto=proto, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Building the graph of a tail: names, constants, and what has to be fed besides the features."""
+"""Building the graph of a witness: names, constants, and what has to be fed besides the features."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.graph.values import FLOATS, constant_of, dequantizer_of, dims, is_constant, name_of, per_axis
 
-FEATURES = "onnxplain/tail_features"
+FEATURES = "onnxplain/witness_features"
 
 
-class TailBuilder:
-    """Collects the nodes, constants and fed values of a tail."""
+class WitnessBuilder:
+    """Collects the nodes, constants and fed values of a witness."""
 
     def __init__(self, dtype: type[np.floating], opset: int) -> None:
         self._dtype = np.dtype(dtype)
@@ -83,11 +83,11 @@ class TailBuilder:
         self._made.update(proto.output)
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
-        """The finished tail; shapes are left open."""
+        """The finished witness; shapes are left open."""
         info = onnx.helper.make_tensor_value_info
         graph = onnx.helper.make_graph(
             self._nodes,
-            "tail",
+            "witness",
             [
                 info(FEATURES, self._elem, None),
                 *(info(feed_name(name), elem, None) for name, elem in self.captured.items()),
@@ -100,7 +100,7 @@ class TailBuilder:
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def input(self, value: ir.Value | None) -> str:
-        """The name under which the tail knows an operand: computed, stored, or fed."""
+        """The name under which the witness knows an operand: computed, stored, or fed."""
         if value is None:
             return ""
         name = name_of(value)
@@ -129,7 +129,7 @@ class TailBuilder:
         return held_name(name_of(value))
 
     def constant(self, array: np.ndarray | float, prefix: str, role: str) -> str:
-        """Store numbers in the tail's precision."""
+        """Store numbers in the witness's precision."""
         name = f"{prefix}/{role}"
         self._initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, self._dtype), name)
         return name

@@ -1,16 +1,11 @@
-"""Making a batch that an old file fixes to 1 dynamic, where the result proves to be the same."""
+"""Making a batch that an old file fixes to 1 dynamic."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import onnx
 import onnx_ir as ir
 
-from onnxplain.errors import VerificationError
 from onnxplain.exporters.file.pool_shapes import infer_shapes
-from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import constant_of, is_constant, name_of
 
 BATCH_DIMENSION = "batch"
@@ -48,21 +43,3 @@ def free_batch(model: ir.Model) -> None:
             if not is_constant(output):
                 output.shape = None
     infer_shapes(model)
-
-
-def check_same(
-    original: onnx.ModelProto, freed: onnx.ModelProto, name: str, images: Sequence[np.ndarray], tolerance: float
-) -> None:
-    """Raise VerificationError unless a batch gives what its images give one by one."""
-    single, batched = GraphSession(original, "original model"), GraphSession(freed, "model with a dynamic batch")
-    one_by_one = [single.run({name: image}) for image in images]
-    together = batched.run({name: np.concatenate(list(images))})
-    for output, found in together.items():
-        expected = np.concatenate([run[output] for run in one_by_one])
-        if found.shape != expected.shape:
-            raise VerificationError(f"output {output!r} becomes {found.shape} for {len(images)} images")
-        scale = max(float(np.abs(expected.astype(np.float64)).max()), 1e-30)
-        error = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max()) / scale
-        allowed = 1.0 / scale if expected.dtype.kind in "iu" else tolerance
-        if not error <= allowed:
-            raise VerificationError(f"output {output!r} differs by {error:.1e} of its largest value")

@@ -32,7 +32,7 @@ from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
 from onnxplain.exporters.anatomy.layers import Layer, choose_layers
 from onnxplain.exporters.anatomy.roles import Roles
-from onnxplain.exporters.checks.witness import Tail, cut_tail
+from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
@@ -49,14 +49,14 @@ class Explainable:
     """An explainable graph that has not been verified or written yet, and what its checks need.
 
     `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
-    instrumented, with the values that the `tails` need as further outputs; `cam` says whether class activation maps
+    instrumented, with the values that the `witnesses` need as further outputs; `cam` says whether class activation maps
     apply. `tail_file` is the part behind the last layer as a model of its own, or why there is none.
     """
 
     proto: onnx.ModelProto
     spec: ModelSpec
     base: onnx.ModelProto
-    tails: tuple[Tail, ...]
+    witnesses: tuple[Witness, ...]
     cam: CamVerdict
     arrangements: tuple[Arrangement, ...]
     tail_file: onnx.ModelProto | NoTail
@@ -71,12 +71,13 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     anatomy = study(graph, request.logits, request.box)
     image_spec = input_spec(anatomy.image, anatomy.layout, request)
     layers = _chosen(graph, anatomy, request, taps or {})
-    tails = tuple(cut_tail(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
-    base = _with_outputs(model, tails)
+    witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
+    base = _with_outputs(model, witnesses)
     tail_file = _tail_file(model, layers[-1], anatomy.roles, request)
     logits, cam_layer = _add_explanation(graph, anatomy, layers, request)
     linear = any(
-        layer.name == cam_layer and is_linear(tail.operators) for layer, tail in zip(layers, tails, strict=True)
+        layer.name == cam_layer and is_linear(witness.operators)
+        for layer, witness in zip(layers, witnesses, strict=True)
     )
     spec = ModelSpec(
         task="classification" if anatomy.roles.box is None else "localization",
@@ -92,7 +93,7 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = CamVerdict(cam_layer, anatomy.head if isinstance(anatomy.head, NoPooledHead) else None)
     arrangements = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, tails, cam, arrangements, tail_file)
+    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file)
 
 
 def _add_explanation(
@@ -180,11 +181,11 @@ def _check_reaches_box(layer: Layer, roles: Roles) -> None:
         raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier one")
 
 
-def _with_outputs(model: ir.Model, tails: Sequence[Tail]) -> onnx.ModelProto:
-    """The model as it is now, with the values that its tails need as further outputs."""
+def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelProto:
+    """The model as it is now, with the values that its witnesses need as further outputs."""
     proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
-    for name in dict.fromkeys(name for tail in tails for name in tail.captured):
+    for name in dict.fromkeys(name for witness in witnesses for name in witness.captured):
         if name not in known:
             proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return proto

@@ -1,0 +1,83 @@
+"""The checks of one layer's gradient: its shape, what it depends on, and that it is the derivative of what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxplain.contract import LayerSpec
+from onnxplain.errors import VerificationError
+from onnxplain.exporters.checks.directional import OpenRun, allowed_error, direction_error
+from onnxplain.exporters.checks.report import LayerCheck, Reference
+from onnxplain.exporters.checks.witness import Witness, in_float32
+
+# The largest bend, relative to the logits, between two images for which a witness counts as affine.
+AFFINE_TOLERANCE, AFFINE_TOLERANCE_FLOAT32 = 1e-6, 1e-4
+
+
+def check_gradient(layer: LayerSpec, runs: Mapping[int, OpenRun], targets: Sequence[int]) -> None:
+    """Its shape, that it is finite, that it changes with the class."""
+    gradients = {target: run.values[layer.gradients] for target, run in runs.items()}
+    for target, gradient in gradients.items():
+        if gradient.shape != (1, layer.channels, *layer.size_hw):
+            raise VerificationError(
+                f"check 'gradient shape' failed at layer {layer.name!r}: found {gradient.shape}, expected "
+                f"{(1, layer.channels, *layer.size_hw)}"
+            )
+        if not np.isfinite(gradient).all():
+            raise VerificationError(f"check 'gradient finite' failed at layer {layer.name!r}, target {target}")
+    if np.array_equal(gradients[targets[0]], gradients[targets[1]]):
+        raise VerificationError(
+            f"check 'gradient changes with the class' failed at layer {layer.name!r}: classes {targets[0]} and "
+            f"{targets[1]} have the same gradient; choose another layer"
+        )
+
+
+def check_derivative(
+    layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[int, OpenRun]], targets: Sequence[int]
+) -> LayerCheck:
+    """That the gradient is the derivative of the part behind the layer."""
+    witness = _runnable(witness, layer, runs)
+    _check_input_dependence(layer, witness, runs, targets)
+    error, allowed = direction_error(layer, witness, runs[0], targets), allowed_error(witness)
+    if not error <= allowed:
+        raise VerificationError(
+            f"check 'gradient agrees with finite differences' failed at layer {layer.name!r}: relative error "
+            f"{error:.1e}, allowed {allowed:.0e}"
+        )
+    reference: Reference = "float64 differences" if witness.dtype is np.float64 else "float32 differences"
+    return LayerCheck(layer.name, error, reference, witness.operators)
+
+
+def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[int, OpenRun]]) -> Witness:
+    """The witness to use: float64 where the reference evaluator can run it."""
+    run = next(iter(runs[0].values()))
+    if witness.dtype is np.float64:
+        try:
+            witness.evaluate(run.values[layer.features], run.captured)
+        except Exception:
+            # The reference evaluator lacks some operators and forms of operators (ConvTranspose with groups,
+            # for one) and fails on each in its own way; ONNX Runtime then evaluates the same witness in float32.
+            return in_float32(witness)
+    return witness
+
+
+def _check_input_dependence(
+    layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[int, OpenRun]], targets: Sequence[int]
+) -> None:
+    """The same gradient at two inputs is right only where the witness is affine between them."""
+    one, other = (run[targets[0]] for run in runs)
+    if not np.array_equal(one.values[layer.gradients], other.values[layer.gradients]):
+        return
+    ends = [run.values[layer.features].astype(np.float64) for run in (one, other)]
+    at_ends = [witness.evaluate(end, one.captured)[:, targets[0]] for end in ends]
+    middle = witness.evaluate((ends[0] + ends[1]) / 2, one.captured)[:, targets[0]]
+    scale = max(np.abs(at_ends[0]).max(), np.abs(at_ends[1]).max(), 1e-30)
+    bend = np.abs(middle - (at_ends[0] + at_ends[1]) / 2).max() / scale
+    tolerance = AFFINE_TOLERANCE if witness.dtype is np.float64 else AFFINE_TOLERANCE_FLOAT32
+    if bend > tolerance:
+        raise VerificationError(
+            f"check 'gradient changes with the input' failed at layer {layer.name!r}: two images have the same "
+            f"gradient, but the graph behind the layer bends by {bend:.1e} between them"
+        )
