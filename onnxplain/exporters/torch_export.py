@@ -20,7 +20,16 @@ from onnxplain.exporters.model_file import prepare
 from onnxplain.exporters.report import ExportReport, LayerCheck
 from onnxplain.exporters.session import GraphSession
 from onnxplain.exporters.tail_file import check_tail_path
-from onnxplain.exporters.torch_module import BATCH, OUTPUT_NAMES, Wanted, gradients, relative_error, run, trace
+from onnxplain.exporters.torch_module import (
+    BATCH,
+    OUTPUT_NAMES,
+    Wanted,
+    evaluating,
+    gradients,
+    relative_error,
+    run,
+    trace,
+)
 from onnxplain.exporters.trial_images import image_batch
 from onnxplain.exporters.values import TRANSPARENT, producer_of
 from onnxplain.exporters.verify import verify
@@ -53,15 +62,14 @@ def export(
     is assumed, and the file says so; a localizer's image is then stretched, not cropped. `tail`: as in `instrument`.
 
     Before it is written the file is verified as in `instrument`, and against the module itself: outputs and
-    `torch.autograd` gradients for a batch of several images with different targets. The module's training mode is
-    left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is written then.
+    `torch.autograd` gradients for a batch of several images with different targets. The training mode of the module
+    and of each of its parts is left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is
+    written then.
     """
     path = Path(path)
     if tail:
         check_tail_path(path)
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(module):
         paths = [name for name in layers if name != AUTO and not name.endswith("%")]
         modules = dict(module.named_modules())
         unknown = [name for name in paths if name not in modules]
@@ -82,8 +90,6 @@ def export(
         )
         channels = 3 if preprocessing is None else preprocessing.channel_count
         return _export(module, path, (channels, *input_size_hw), paths, request)
-    finally:
-        module.train(was_training)
 
 
 def _export(
