@@ -66,8 +66,9 @@ clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
-		"found Python %d.%d, expected 3.11 to 3.13: run make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit( \
+		"found Python %d.%d, expected 3.11 or newer: run make PYTHON=python3.12" % v); v <= (3, 13) or sys.stdout.write( \
+		"note: found Python %d.%d, which is not tested here: 3.11 to 3.13 are\n" % v)'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --upgrade pip
 	@touch $@

@@ -23,7 +23,16 @@ from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import producer_of
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import hands_on
-from onnxplain.exporters.pytorch.module import OUTPUT_NAMES, TRIAL_IMAGES, Wanted, gradients, relative_error, run, trace
+from onnxplain.exporters.pytorch.module import (
+    OUTPUT_NAMES,
+    TRIAL_IMAGES,
+    Wanted,
+    evaluating,
+    gradients,
+    relative_error,
+    run,
+    trace,
+)
 from onnxplain.exporters.writing.explainable import Explainable, build_explainable
 from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.request import Request
@@ -57,15 +66,14 @@ def export(
     is assumed, and the file says so; a localizer's image is then stretched, not cropped. `tail`: as in `instrument`.
 
     Before it is written the file is verified as in `instrument`, and against the module itself: outputs and
-    `torch.autograd` gradients for a batch of several images with different targets. The module's training mode is
-    left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is written then.
+    `torch.autograd` gradients for a batch of several images with different targets. The training mode of the module
+    and of each of its parts is left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is
+    written then.
     """
     path = Path(path)
     if tail:
         check_tail_path(path)
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(module):
         paths = [name for name in layers if name != AUTO and not name.endswith("%")]
         modules = dict(module.named_modules())
         unknown = [name for name in paths if name not in modules]
@@ -86,8 +94,6 @@ def export(
         )
         channels = 3 if preprocessing is None else preprocessing.channel_count
         return _export(module, path, (channels, *input_size_hw), paths, request)
-    finally:
-        module.train(was_training)
 
 
 def _export(

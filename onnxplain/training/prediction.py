@@ -19,14 +19,19 @@ from onnxplain.training.score import Predict
 
 @contextmanager
 def evaluating(module: Localizer) -> Iterator[None]:
-    """In eval mode and without gradients while the context lasts; the module's training mode is left as it was."""
-    was_training = module.training
-    module.eval()
+    """In eval mode and without gradients while the context lasts; afterwards each part is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
     try:
+        module.eval()
         with torch.inference_mode():
             yield
     finally:
-        module.train(was_training)
+        # Some parts do more in `train` than set their flag (torchvision's feature extractors change graphs), so it is
+        # called; but it reaches whatever lies below as well, so the flags come last.
+        for part, was_training in modes:
+            part.train(was_training)
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def localizer_predict(module: Localizer, preprocessing: Preprocessing) -> Predict:

@@ -20,6 +20,7 @@ from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import differentiate
 from onnxplain.exporters.graph.branch import Branch
 from tests.exporters.definitions import DEFINITIONS
+from tests.exporters.processors import require_same_everywhere
 
 # The reference evaluator's and ONNX Runtime's windows and grids differ in corners (ceil_mode, groups, antialiasing,
 # negative pads); what a user runs is ONNX Runtime. It has these in float32 only. They are linear, or piecewise so: with
@@ -153,7 +154,8 @@ def run_gradient(
 
 
 def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
-    """A quiet CPU session on a graph in memory, or on a file."""
+    """A quiet CPU session on a graph in memory, or on a file, whose integers are those of any other processor."""
+    require_same_everywhere(onnx.load(model, load_external_data=False) if isinstance(model, Path) else model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -15,6 +15,7 @@ import torch
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.file.model_file import prepare
 from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
+from tests.exporters.processors import LARGEST
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 
 make = onnx.helper.make_node
@@ -145,7 +146,8 @@ def test_a_dynamically_quantized_convolution(
     shape: tuple[int, ...], attributes: dict[str, Any], weight_type: type[np.integer]
 ) -> None:
     x = RNG.normal(size=(2, 3, 6, 5)).astype(np.float32)
-    weight = RNG.integers(np.iinfo(weight_type).min, np.iinfo(weight_type).max, shape).astype(weight_type)
+    limits = {np.uint8: (0, 255), np.int8: (-LARGEST, LARGEST)}[weight_type]
+    weight = RNG.integers(*limits, shape, endpoint=True).astype(weight_type)
     zero, scale = weight_type(100), np.float32(0.02)
     nodes = [
         make("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
@@ -191,7 +193,7 @@ def test_a_quantized_convolution(
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     middle = (low + high + 1) // 2
     x = RNG.normal(0, 1.5, (2, 3, 6, 5)).astype(np.float32)
-    weight = RNG.integers(-100, 100, shape).astype(np.int8)
+    weight = RNG.integers(-LARGEST, LARGEST, shape, endpoint=True).astype(np.int8)
     count = (shape[0],) if per_channel else ()
     weight_scale = RNG.uniform(0.005, 0.02, count).astype(np.float32)
     constants = {

@@ -18,13 +18,14 @@ from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.operators.table import ROWS as OPERATORS
 from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import relative_error, run_gradient, session
+from tests.exporters.processors import LARGEST
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 
 make = onnx.helper.make_node
 functional = torch.nn.functional
 RNG = np.random.default_rng(9)
 IMAGE = (2, 3, 6, 5)
-WEIGHT = RNG.integers(-90, 90, (5, 4)).astype(np.int8)
+WEIGHT = RNG.integers(-LARGEST, LARGEST, (5, 4), endpoint=True).astype(np.int8)
 BIAS = RNG.integers(-300, 300, 5).astype(np.int32)
 
 

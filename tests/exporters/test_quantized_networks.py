@@ -69,9 +69,11 @@ def float_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# Weights in int8 have seven bits (`reduce_range`): with eight, products saturate on some processors, where the fused
+# kernels of the original and those of the explainable file then answer differently (`processors.py`).
 def _static(form: quantization.QuantFormat, **options: Any) -> Callable[[Path, Path], None]:
     return lambda source, target: quantization.quantize_static(
-        source, target, _Images(IMAGES), quant_format=form, **options
+        source, target, _Images(IMAGES), quant_format=form, reduce_range=True, **options
     )
 
 
@@ -84,9 +86,9 @@ UNSIGNED, SIGNED = quantization.QuantType.QUInt8, quantization.QuantType.QInt8
 # What quantize_static calls the maps behind the ReLUs that it makes the saturation of a convolution's result.
 INSIDE = {"early": "c1_quantized", "middle": "c2_quantized", "late": "late_quantized"}
 # The cosine between the gradients of the quantized network and of its float original, at least, layer by layer: the
-# ReLUs of the two do not close at the same places. Found: 0.987, 0.937, 1.000 for QDQ; 0.869, 1.000 for QOperator,
-# where a map is taken before its QuantizeLinear, which passes nothing at its zeros; 0.979, 0.938, 1.000 for QOperator
-# throughout; 0.987, 0.997, 0.999 for dynamic.
+# ReLUs of the two do not close at the same places. Found: 0.979, 0.936, 1.000 for QDQ and for QOperator throughout;
+# 0.854, 1.000 for QOperator, where a map is taken before its QuantizeLinear, which passes nothing at its zeros; 0.987,
+# 0.997, 0.999 for dynamic.
 QUANTIZED: Mapping[str, tuple[Callable[[Path, Path], None], Mapping[str, float]]] = {
     "QDQ": (_static(QDQ), {"early": 0.97, "middle": 0.9, "late": 0.999}),
     "QDQ, a scale per channel": (_static(QDQ, per_channel=True), {"early": 0.97, "middle": 0.9, "late": 0.999}),
@@ -94,10 +96,10 @@ QUANTIZED: Mapping[str, tuple[Callable[[Path, Path], None], Mapping[str, float]]
         _static(QDQ, activation_type=UNSIGNED, weight_type=SIGNED),
         {"early": 0.97, "middle": 0.9, "late": 0.999},
     ),
-    "QOperator": (_static(INTEGER, op_types_to_quantize=["Conv", "MatMul"]), {"middle": 0.85, "late": 0.999}),
+    "QOperator": (_static(INTEGER, op_types_to_quantize=["Conv", "MatMul"]), {"middle": 0.8, "late": 0.999}),
     "QOperator, a scale per channel": (
         _static(INTEGER, op_types_to_quantize=["Conv", "MatMul"], per_channel=True),
-        {"middle": 0.85, "late": 0.999},
+        {"middle": 0.8, "late": 0.999},
     ),
     "QOperator throughout": (_static(INTEGER), {"early": 0.97, "middle": 0.9, "late": 0.999}),
     "QOperator throughout, unsigned, a scale per channel": (
@@ -106,7 +108,7 @@ QUANTIZED: Mapping[str, tuple[Callable[[Path, Path], None], Mapping[str, float]]
     ),
     "dynamic": (_dynamic(weight_type=UNSIGNED), {"early": 0.97, "middle": 0.99, "late": 0.999}),
     "dynamic, the linear layer alone": (
-        _dynamic(op_types_to_quantize=["MatMul", "Gemm"]),
+        _dynamic(op_types_to_quantize=["MatMul", "Gemm"], reduce_range=True),
         {"early": 0.99, "middle": 0.999, "late": 0.999},
     ),
 }
@@ -138,7 +140,8 @@ def test_the_gradients_are_of_the_logits_before_a_quantized_softmax(float_networ
     (references,) = _gradients(float_network, tmp_path / "reference.onnx", ["late"]).values()
     (found,) = _gradients(tmp_path / "quantized.onnx", tmp_path / "explainable.onnx", [INSIDE["late"]]).values()
     for one, other in zip(found, references, strict=True):
-        assert np.linalg.norm(one - other) < 0.02 * np.linalg.norm(other)
+        # Half a step of a weight is 1/128 of the largest, and most weights are smaller. Found: 0.012, 0.020.
+        assert np.linalg.norm(one - other) < 0.03 * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("options", [{}, {"per_channel": True}], ids=["one scale", "a scale per channel"])
@@ -149,7 +152,7 @@ def test_class_activation_maps_of_integers(options: dict[str, Any], float_networ
     (found,) = open_session(tmp_path / "explainable.onnx").run(["cam_weights"], {"image": IMAGES[:1]})
     (weights,) = (tensor for tensor in onnx.load(float_network).graph.initializer if tensor.name == "w4")
     reference = onnx.numpy_helper.to_array(weights)
-    assert np.abs(found - reference).max() < np.abs(reference).max() / 127
+    assert np.abs(found - reference).max() < np.abs(reference).max() / 127  # half a step of seven bits is 1/128
 
 
 def _gradients(source: Path, target: Path, layers: list[str]) -> dict[str, list[np.ndarray]]:

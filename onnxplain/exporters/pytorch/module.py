@@ -48,6 +48,22 @@ class Wanted:
         return array.shape == self.features.shape and relative_error(array, self.features) < SAME_TENSOR
 
 
+@contextlib.contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """In eval mode while the context lasts; afterwards each part is in the mode that it was in before."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        # Some parts do more in `train` than set their flag (torchvision's feature extractors change graphs), so it is
+        # called; but it reaches whatever lies below as well, so the flags come last.
+        for part, was_training in modes:
+            part.train(was_training)
+        for part, was_training in modes:
+            part.training = was_training
+
+
 def trace(
     module: torch.nn.Module, image_chw: tuple[int, int, int], taps: Sequence[str]
 ) -> tuple[onnx.ModelProto, bool]:
