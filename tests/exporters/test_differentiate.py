@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters import differentiate
 from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient import differentiate
 from onnxplain.exporters.gradient.rules import RULES
 from onnxplain.exporters.graph.path import path_between
 from tests.exporters.graphs import relative_error, run_gradient

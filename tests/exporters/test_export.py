@@ -15,7 +15,8 @@ from torch import nn
 
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, VerificationError
-from onnxplain.exporters import differentiate, export
+from onnxplain.exporters import export
+from onnxplain.exporters.gradient import differentiate
 from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
 from tests.exporters.graphs import open_session
 from tests.exporters.torch_models import tiny_net

@@ -13,8 +13,10 @@ import pytest
 
 from onnxplain.contract import METADATA_KEY, PRESETS, BoxSpec, ModelSpec, Preprocessing
 from onnxplain.errors import VerificationError
-from onnxplain.exporters import differentiate, gate, instrument
+from onnxplain.exporters import instrument
+from onnxplain.exporters.gradient import differentiate
 from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
+from onnxplain.exporters.writing import gate
 from tests.exporters.graphs import open_session, session
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, WEIGHTS, plain_model, save
 from tests.exporters.torch_models import images

@@ -10,7 +10,8 @@ import onnx.numpy_helper
 import onnx.parser
 import pytest
 
-from onnxplain.exporters import gate, instrument
+from onnxplain.exporters import instrument
+from onnxplain.exporters.writing import gate
 from tests.exporters.graphs import open_session, relative_error
 from tests.exporters.torch_models import images
 

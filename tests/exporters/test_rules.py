@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxplain.exporters import differentiate
 from onnxplain.exporters.file.model_file import prepare
+from onnxplain.exporters.gradient import differentiate
 from onnxplain.exporters.gradient.rules import BROADCASTING, MANY_OUTPUTS, RULES, ZERO, Gradients, Rule, Site
 from onnxplain.exporters.operators.fused import FUSED
 from onnxplain.exporters.operators.quantized_functions import QUANTIZED_FUNCTIONS

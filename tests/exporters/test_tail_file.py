@@ -16,7 +16,9 @@ from torch import nn
 
 from onnxplain.contract import METADATA_KEY, TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, VerificationError
-from onnxplain.exporters import ExportReport, explainable, export, instrument, model_file
+from onnxplain.exporters import ExportReport, export, instrument
+from onnxplain.exporters.file import model_file
+from onnxplain.exporters.writing import explainable
 from onnxplain.exporters.writing.tail_file import cut_tail_file
 from tests.exporters.graphs import open_session
 from tests.exporters.onnx_models import CLASSES, node, plain_model, save
