@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format clean
+.PHONY: help demo install test test-networks check format docs clean
 .PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
+	@echo "make docs     write docs/commands.md from the commands"
 	@echo "make bench    measure every case beside raw ONNX Runtime (15 minutes)"
 	@echo "make bench-peers  the same beside PyTorch and the other toolkits, each installed on first use (an hour)"
 	@echo "make bench-report  write docs/benchmarks.md, its pictures and the README's table from what was measured"
@@ -44,6 +45,9 @@ check: install
 format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: install
+	@$(BIN)/python -m tools.commands_page
 
 # An interrupted run goes on behind what it has measured; BENCH="--quick" only tries everything.
 bench: install

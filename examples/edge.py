@@ -1,4 +1,4 @@
-"""What is it, where, and why, frame by frame: python edge.py MODEL.onnx 0|VIDEO|FOLDER [--every N] [-o DIR]"""
+"""Class, box and heatmap for each frame: python edge.py MODEL.onnx 0|VIDEO|FOLDER [--every N] [-o DIR]"""
 
 import argparse
 import time

@@ -1,6 +1,6 @@
-"""Why a model behind an HTTP endpoint says so: python rise_http.py URL IMAGE HEIGHTxWIDTH [--masks N] [-o OUT.png]
+"""RISE for a model behind an HTTP endpoint: python rise_http.py URL IMAGE HEIGHTxWIDTH [--masks N] [-o OUT.png]
 
-The endpoint gets a .npy file, float32 (N, 3, H, W), RGB, 0–255, and answers with one, class scores (N, C).
+The endpoint receives a .npy file, float32 (N, 3, H, W), RGB, 0–255. It answers with a .npy file, class scores (N, C).
 For Triton, URL is http://HOST:8000/v2/models/NAME/infer, the body is JSON, {"inputs": [{"name": "INPUT", "shape":
 batch.shape, "datatype": "FP32", "data": batch.ravel().tolist()}]}, and the scores of the answer are
 outputs[0]["data"], reshaped to outputs[0]["shape"].
@@ -29,8 +29,8 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("url")
 parser.add_argument("image")
 parser.add_argument("size", metavar="HEIGHTxWIDTH", help="the endpoint's input size")
-parser.add_argument("--masks", type=int, default=800, help="how many masked copies it is asked about (default 800)")
-parser.add_argument("-o", "--output", default="rise.png", help="where the overlay goes (default rise.png)")
+parser.add_argument("--masks", type=int, default=800, help="number of masked copies to score (default 800)")
+parser.add_argument("-o", "--output", default="rise.png", help="file for the overlay (default rise.png)")
 options = parser.parse_args()
 height, width = (int(side) for side in options.size.split("x"))
 image = load_image(options.image)

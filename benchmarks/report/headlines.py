@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.report.cells import NOTHING, ratio_digits, wrap, write_table
+from benchmarks.report.cells import NOTHING, wrap, write_table
 from benchmarks.report.measurement import FLOOR, OURS, Measurement, Results, title_of, tool_rank
 from benchmarks.report.sections import typical
 
@@ -52,9 +52,9 @@ def write_overhead(results: Results) -> str:
         ratios = [ratio.median for case in cases if (ratio := results.compare(case, OURS, FLOOR)) is not None]
         if not ratios:
             return ""
-        ranges[state] = f"{ratio_digits(min(ratios))} to {ratio_digits(max(ratios))}"
+        ranges[state] = f"{min(ratios):.2f} to {max(ratios):.2f}"
     return wrap(
-        f"A plain prediction with the explainable file takes {ranges['closed']} of the original file's time, one with "
-        f"feature maps and gradients of the last layer {ranges['open']} "
+        f"A plain prediction with the explainable file costs {ranges['closed']} times the original. With feature maps "
+        f"and gradients of the last layer it costs {ranges['open']} times the original "
         "([each file](docs/benchmarks.md#the-gradient-branch-closed-and-open))."
     )

@@ -48,9 +48,10 @@ def write_readme_block(results: Results, picture: str) -> str:
             write_headlines(results),
             picture,
             wrap(
-                f"Medians; {where}. {met} of {count} [goals](docs/benchmarks.md#goals) are met{unmeasured}; "
-                "[where another tool is ahead](docs/benchmarks.md#where-another-tool-is-ahead), the reason is given. "
-                "A dash: the tool does not do it, or was not asked. `make bench-peers` measures it all again."
+                f"Medians; {where}. {met} of {count} [goals](docs/benchmarks.md#goals) are met{unmeasured}. "
+                "[Where another tool is ahead](docs/benchmarks.md#where-another-tool-is-ahead), the page gives the "
+                "reason. A dash: the tool does not do it, or was not measured. `make bench-peers` measures everything "
+                "again."
             ),
             write_overhead(results),
         )

@@ -31,38 +31,40 @@ class Group:
 
 GROUPS = {
     "grad-cam": Group("Grad-CAM", "At the last convolution, or the last block's first normalisation in ViT-S."),
-    "rise-masks": Group("RISE, equal masks", "Every tool draws its own masks, as many of them."),
+    "rise-masks": Group("RISE, equal masks", "Every tool draws its own masks, the same number of them."),
     "rise-quality": Group(
         "RISE, equal quality",
-        "Until the correlation with the tool's own limit reaches the goal. The limit is the mean of its runs over "
-        "other seeds, so no run is compared with itself, and the noise left in the limit is divided out "
-        "(Spearman-Brown, from its two halves); the seconds are those evaluations at the tool's pace over all its "
-        "runs. Where one run is not enough the runs of a tool are averaged, which for independent masks is the longer "
-        "run; onnxplain, whose masks are drawn together, is asked for single longer runs. The floor is "
-        "the raw forward, as often as the tool called it.",
+        "How long a tool needs until the correlation with its own limit reaches the goal. The limit is the mean of its "
+        "runs over other seeds, so no run is compared with itself. The variance left in the limit is divided out "
+        "(Spearman-Brown, from its two halves). The seconds are those evaluations at the tool's mean speed over all "
+        "its runs. If one run is not enough, the runs of a tool are averaged; for independent masks this equals a "
+        "longer run. onnxplain draws its masks together, so it makes single longer runs. The floor is the raw forward, "
+        "as often as the tool called it.",
     ),
     "augmented": Group(
         "Augmented Grad-CAM",
-        "`resnet50` is all of it, the network on 100 copies included; `solve` the 100 maps to one.",
+        "`resnet50` is the whole method, including the network on 100 copies. `solve` is only the step from 100 maps "
+        "to one.",
     ),
     "cold-start": Group(
-        "Cold start", "A script for each tool, and for ours the command line as well; files in the page cache."
+        "Cold start", "A script for each tool, and for onnxplain also the command line. Files are in the page cache."
     ),
     "import-time": Group("Import"),
     "installed-size": Group(
-        "Installed size", "Without pip and setuptools, and without what only these measurements need."
+        "Installed size", "Without pip and setuptools, and without packages that only these measurements need."
     ),
     "memory-masks": Group("Peak memory over masks"),
     "memory-images": Group("Peak memory over images"),
     "throughput": Group("Throughput"),
     "overhead": Group(
         "The gradient branch, closed and open",
-        "The explainable file; the floor is the original file on the same session options. Closed: a plain prediction. "
-        "Open: feature maps and gradients as well.",
+        "The explainable file. The floor is the original file with the same session options. Closed: a plain "
+        "prediction. Open: also feature maps and gradients.",
     ),
     "depth": Group(
         "Gradient cost by depth",
-        "Forward and gradient at one layer. The floor is the plain file's forward, `torch@forward` PyTorch's.",
+        "Forward and gradient at one layer. The floor is the forward pass of the plain file; `torch@forward` is that "
+        "of PyTorch.",
         (OURS, FLOOR, "torch@forward"),
     ),
     "boxes": Group("Boxes of a heatmap"),
