@@ -33,6 +33,7 @@ from onnxplain.evaluation.sample import Asked, BoxSample, HeatmapSample, Sample
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.regions import CAM_THRESHOLD
+from onnxplain.runtime.box import Corners
 from onnxplain.runtime.engine import Engine
 
 TargetChoice = Literal["label", "predicted"]
@@ -153,6 +154,6 @@ def _measure(metric: Metric, record: Record, measured: object) -> Any:
     return value
 
 
-def _corners(box_xyxy: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+def _corners(box_xyxy: npt.NDArray[np.float32]) -> Corners:
     x1, y1, x2, y2 = (float(side) for side in box_xyxy)
     return x1, y1, x2, y2

@@ -15,7 +15,7 @@ from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import ModelSpec
-    from onnxplain.explainers.heatmap import FloatArray
+    from onnxplain.runtime.arrays import FloatArray
     from onnxplain.runtime.image import ImageLike
 
 

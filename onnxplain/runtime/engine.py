@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, Layout, ModelSpec, Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
-from onnxplain.runtime.geometry import FloatArray, make_frame
+from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.image import ImageLike, as_image, as_list
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, to_model, warp_image
@@ -34,7 +35,6 @@ from onnxplain.runtime.target import (
     target_name,
 )
 
-AnyArray = npt.NDArray[Any]
 Answer = TypeVar("Answer")
 
 # More images at once cost memory and gain nothing: on a CPU, throughput hardly grows past this.

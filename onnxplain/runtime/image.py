@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from onnxplain.errors import ImageError
-from onnxplain.runtime.preprocess import ByteArray
+from onnxplain.runtime.arrays import ByteArray
 
 ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 

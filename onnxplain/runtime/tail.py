@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.session import Session, open_session, run_session

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LayerSpec, ModelSpec
+from onnxplain.contract import BOX_COORDINATES, LayerSpec, ModelSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 PREDICTED_CLASS = -1
-BOX_COORDINATES = 4
 Target = int | str | None
 _BOX_PREFIX = "box:"
 

@@ -33,19 +33,19 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """What a metric asks for: how to tell, and the reason that stands beside its null where it is missing."""
 
     met: Callable[[Facts], bool]
     otherwise: str
 
 
-LABELS = Need(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
-MORE_THAN_FIVE = Need(lambda facts: facts.classes > 5, "the model has no more than five classes")
-BOX_HEAD = Need(lambda facts: facts.box_head, "the model has no box head")
-SANITY = Need(lambda facts: facts.sanity, "no file with shuffled weights was given")
-EXPLAINED = Need(lambda facts: facts.explained, "the heatmap does not come from this model")
-BOXES = Need(lambda facts: True, "no image has a true box")
+LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
+MORE_THAN_FIVE = Requirement(lambda facts: facts.classes > 5, "the model has no more than five classes")
+BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head")
+SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")
+EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
+BOXES = Requirement(lambda facts: True, "no image has a true box")
 """Known image by image: those without a box do not count."""
 
 
@@ -68,7 +68,7 @@ class Metric:
     definition: str
     measure: Callable[[Any], Measured]
     unit: Literal["%", ""] = "%"
-    needs: tuple[Need, ...] = ()
+    needs: tuple[Requirement, ...] = ()
     statistic: Statistic = MEAN
     column: str = ""
     of_predicted: bool = False

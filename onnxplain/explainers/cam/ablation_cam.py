@@ -10,7 +10,7 @@ import numpy as np
 from onnxplain.explainers.cam.activation_map import weighted_sum
 from onnxplain.explainers.cam.probing import probed
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.cam.layer_fusion import choose_layers, fuse_maps
+from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
 from onnxplain.explainers.explainer import Explainer, classify
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, relu_over_max
+from onnxplain.explainers.heatmap import relu_over_max
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.explainers.registry import METHODS, SCORES, require, supported
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
@@ -67,7 +68,7 @@ class ActivationMapExplainer(Explainer):
 
     def _layers(self) -> tuple[LayerSpec, ...]:
         """The layers asked for; the maps of several are fused."""
-        return choose_layers(self.engine.spec, self.layer)
+        return resolve_layers(self.engine.spec, self.layer)
 
     @property
     def _evaluations_per_layer(self) -> int:

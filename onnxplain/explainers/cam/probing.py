@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
     from onnxplain.explainers.explanation import Explanation
     from onnxplain.runtime.image import ImageLike
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from onnxplain.explainers.cam.activation_map import require_class
 from onnxplain.explainers.cam.probing import probed
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.explainers.heatmap import minus_min_over_range
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.target import Target

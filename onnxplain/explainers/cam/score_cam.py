@@ -11,9 +11,9 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import require_class, weighted_sum
 from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer, probed
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.engine import MAX_BATCH
 from onnxplain.runtime.results import Activations
 
@@ -42,7 +43,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     samples: int = 16
     noise: float = 0.15
     seed: int = 0
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress | None = None
 
     name: ClassVar[str] = "smooth-grad-cam++"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.explainer import classify
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.explained_output import ExplainedOutput, ExplainOutput, check_explain_output
 from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, make_frame
 from onnxplain.runtime.image import as_image

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import ModelError
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.black_box import BlackBox, View
 from onnxplain.explainers.masked.copy_maker import choose_maker
 from onnxplain.explainers.masked.explained_output import ExplainedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batch_size import search_batch_size
 
 CALLABLE_BATCH_SIZE = 8
