@@ -114,11 +114,7 @@ class Measurement:
     def _read(self, sample: Sample, folder: Path) -> HeatmapSample:
         spellings = self.ids.spellings(sample.record)
         image_id = next((each for each in spellings if (folder / f"{each}.npy").is_file()), spellings[0])
-        try:
-            map_hw = read_heatmap(folder, image_id, sample.size_hw)
-        except OnnxplainError as error:
-            path = folder / f"{image_id}.npy"
-            raise ProblemError(Problem(path, None, f"{error}".removeprefix(f"{path}: "))) from error
+        map_hw = read_heatmap(folder, image_id, sample.size_hw)
         return HeatmapSample(sample, heat_over_image(map_hw, sample.size_hw), map_hw, CAM_THRESHOLD)
 
     def _center(self, sample: Sample) -> HeatmapSample:
