@@ -20,6 +20,7 @@ from onnxplain.explainers.augmented.super_resolution_report import SuperResoluti
 from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
 Mode = Literal["super-resolution", "mean", "max", "paper"]
-
-DEFAULT_BATCH_SIZE = 8
 
 # The weights were published for maps of 14 × 14 cells of an input of 224 × 224 pixels.
 _PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
@@ -154,7 +153,7 @@ class AugmentedGradCAM(GradCAM):
         names = [layer.features, *([layer.gradients] if planned.gradients else [])]
         maps = {target: np.empty((self.copies, *layer.size_hw), np.float32) for target in planned.targets}
         fill = self._fill(pixels_chw)
-        size = self.batch_size or DEFAULT_BATCH_SIZE
+        size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, self.copies, size):
             stop = min(start + size, self.copies)
             count = stop - start

@@ -14,7 +14,7 @@ from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, requ
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.engine import MAX_BATCH
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
         """The means of g, g² and g³ over the noisy copies of one image, (3, K, h, w)."""
         deviation = np.float32(self.noise) * (pixels_chw.max() - pixels_chw.min())
         sums: npt.NDArray[np.float64] = np.zeros((3, layer.channels, *layer.size_hw))
-        for start in range(0, self.samples, MAX_BATCH):
-            stop = min(start + MAX_BATCH, self.samples)
+        for start in range(0, self.samples, IMAGES_AT_ONCE):
+            stop = min(start + IMAGES_AT_ONCE, self.samples)
             draws = [self._draw(copy, pixels_chw.shape) for copy in range(start, stop)]
             targets = np.full(stop - start, target, np.int64)
             (gradients,) = self.engine.run(

@@ -19,6 +19,7 @@ from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batch_size import search_batch_size
+from onnxplain.runtime.batches import fill_up
 
 CALLABLE_BATCH_SIZE = 8
 
@@ -133,7 +134,4 @@ def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, 
 
 def pad(draw: MaskDraw, size: int) -> MaskDraw:
     """The draw with its last mask repeated, up to a multiple of `size` masks."""
-    missing = -len(draw) % size
-    if not missing:
-        return draw
-    return MaskDraw(*(np.concatenate([part, *[part[-1:]] * missing]) for part in (draw.grids, draw.shifts_yx)))
+    return MaskDraw(fill_up(draw.grids, size), fill_up(draw.shifts_yx, size))
