@@ -29,7 +29,7 @@ from benchmarks.subjects import ASSETS, BATCH, COPIES_OF, DESCRIPTION, REVISION,
 from onnxplain import Engine, load_image
 from onnxplain.contract import ModelSpec
 from onnxplain.explainers import GradCAM
-from onnxplain.explainers.augmented.augmentation import Augmentation, warp_copies
+from onnxplain.explainers.augmented.random_copies import RandomCopies, warp_copies
 
 # Entries of the description that are files, beside it or in the folder of the subject that it stands on.
 FILES = ("onnx", "scores", "explainable", "weights", "input", "copies_maps", "copies_transforms")
@@ -149,7 +149,7 @@ def choose_target(subject: Subject, engine: Engine, images: list[np.ndarray]) ->
 def write_copies(folder: Path, engine: Engine, image: np.ndarray, target: int) -> dict[str, Any]:
     """The Grad-CAMs of turned and moved copies of an input, for solvers that start from maps."""
     layer, pixels = engine.spec.layers[-1], engine.preprocess(image)[0]
-    transforms = Augmentation(COPIES).draw(INPUT_HW)
+    transforms = RandomCopies(COPIES).draw(INPUT_HW)
     maps = []
     for transform in transforms:
         copy = warp_copies(pixels, transform[None], np.zeros(3, np.float32))

@@ -25,9 +25,9 @@ from benchmarks.studies.networks import ResNet50
 from benchmarks.studies.wsol import compare_boxes
 from onnxplain import Engine
 from onnxplain.explainers import AugmentedGradCAM
-from onnxplain.explainers.augmented.augmentation import Augmentation
 from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
+from onnxplain.explainers.augmented.random_copies import RandomCopies
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, solve
 from onnxplain.exporters import export
 
@@ -141,14 +141,14 @@ def two_blobs() -> np.ndarray:
 
 def blobs_maps(grid_hw: tuple[int, int]) -> np.ndarray:
     """Noisy maps float32 (L, h, w) of two blobs, each divided by its maximum."""
-    camera = build_downsampling(Augmentation(COPIES).draw(SIZE_HW), SIZE_HW, grid_hw, points=8)
+    camera = build_downsampling(RandomCopies(COPIES).draw(SIZE_HW), SIZE_HW, grid_hw, points=8)
     maps = (camera.matrix @ two_blobs().ravel()).reshape(camera.seen.shape)
     maps = np.maximum(maps + np.random.default_rng(0).normal(0, 0.05, maps.shape), 0) * camera.seen
     return (maps / maps.max(axis=(1, 2), keepdims=True)).astype(np.float32)
 
 
 def blobs_problem(grid_hw: tuple[int, int], points: int, weights: tuple[float, float]) -> SuperResolution:
-    operator = build_downsampling(Augmentation(COPIES).draw(SIZE_HW), SIZE_HW, grid_hw, points)
+    operator = build_downsampling(RandomCopies(COPIES).draw(SIZE_HW), SIZE_HW, grid_hw, points)
     return SuperResolution(
         operator.matrix[operator.seen.ravel()], blobs_maps(grid_hw)[operator.seen], SIZE_HW, *weights
     )
@@ -156,7 +156,7 @@ def blobs_problem(grid_hw: tuple[int, int], points: int, weights: tuple[float, f
 
 def descend_with_warps(grid_hw: tuple[int, int]) -> np.ndarray:
     """The published optimiser as published: warp all copies, shrink them bilinearly, differentiate, step."""
-    transforms = torch.from_numpy(Augmentation(COPIES).draw(SIZE_HW))
+    transforms = torch.from_numpy(RandomCopies(COPIES).draw(SIZE_HW))
     maps = torch.from_numpy(blobs_maps(grid_hw))
     height, width = SIZE_HW
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")

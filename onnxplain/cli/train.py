@@ -16,7 +16,7 @@ from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
-    from onnxplain.training.loop import Progress
+    from onnxplain.training.loop import TrainingProgress
     from onnxplain.training.options import TrainingOptions
     from onnxplain.training.photo_training import PhotoParts
     from onnxplain.training.score import LocalizationScore
@@ -184,7 +184,7 @@ def _describe(score: LocalizationScore) -> str:
     return ", ".join(parts)
 
 
-def _show(bar: Bar, progress: Progress) -> None:
+def _show(bar: Bar, progress: TrainingProgress) -> None:
     """A bar over all steps, and one line per epoch on standard output."""
     running = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}{_overlap(progress.mean_iou)}"
     bar.expect(progress.epochs * progress.steps)

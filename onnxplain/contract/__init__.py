@@ -4,7 +4,8 @@ The only thing that exporters and runtime share. Exporters write these names and
 runtime reads them back with ``session.get_modelmeta().custom_metadata_map``; docs/contract.md tells the rest.
 """
 
-from onnxplain.contract.choices import Batch, BoxFormat, BoxUnits, Channels, Layout, Resize, Task
+from onnxplain.contract.choices import BatchChoice, BoxFormat, BoxUnits, Channels, Layout, Resize, Task
+from onnxplain.contract.choices import BatchChoice as Batch
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
     CAM_WEIGHTS_OUTPUT,
@@ -23,9 +24,10 @@ from onnxplain.contract.names import (
     gradients_output,
 )
 from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
-from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, OutputRoles, TailSpec
+from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, OutputRoles, TailSpec
 
 __all__ = [
+    "BOX_COORDINATES",
     "CAM_WEIGHTS_OUTPUT",
     "CONTRACT_VERSION",
     "CROP_SHARE",
@@ -43,6 +45,7 @@ __all__ = [
     "TAIL_SUFFIX",
     "TARGET_INPUT",
     "Batch",
+    "BatchChoice",
     "BoxFormat",
     "BoxSpec",
     "BoxUnits",

@@ -11,7 +11,7 @@ Channels = Literal["rgb", "bgr", "gray"]
 Resize = Literal["crop", "stretch", "letterbox"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]
-Batch = Literal["auto", "dynamic", "fixed"]
+BatchChoice = Literal["auto", "dynamic", "fixed"]
 Task = Literal["classification", "localization"]
 
 

@@ -10,6 +10,9 @@ from onnxplain.contract.names import TAIL_FEATURES_INPUT, TAIL_LOGITS_OUTPUT
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError
 
+BOX_COORDINATES = 4
+"""Numbers of a box head per image; as targets they follow the classes."""
+
 
 @dataclass(frozen=True)
 class InputSpec:

@@ -7,7 +7,10 @@ import numpy.typing as npt
 
 from onnxplain.runtime.box import paired_iou
 
-__all__ = ["cxcywh_to_xyxy", "paired_iou", "xyxy_to_cxcywh"]
+__all__ = ["HIT_IOU", "cxcywh_to_xyxy", "paired_iou", "xyxy_to_cxcywh"]
+
+HIT_IOU = 0.5
+"""Intersection over union from which on a box counts as found."""
 
 
 def xyxy_to_cxcywh(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -16,7 +16,7 @@ from onnxplain.evaluation.evaluation import Evaluation, sum_up
 from onnxplain.evaluation.identity import identify_dataset, identify_model
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.image_table import write_image_table
-from onnxplain.evaluation.journal import TABLE, Journal, Row
+from onnxplain.evaluation.journal import TABLE_FILE, Journal, Row
 from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
 from onnxplain.evaluation.measurement import Measurement, TargetChoice
 from onnxplain.evaluation.metrics.baselines import MeanBox
@@ -24,6 +24,7 @@ from onnxplain.evaluation.metrics.metric import Facts
 from onnxplain.evaluation.metrics.table import MetricChoice, choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers.explainer import Explainer
+from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
@@ -47,7 +48,7 @@ def evaluate(
     output: str | os.PathLike[str] | None = None,
     seed: int = 0,
     strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     on_row: OnRow | None = None,
 ) -> Evaluation:
     """Measure predictions, boxes and heatmaps on every record of a data set; docs/evaluation.md defines every number.
@@ -114,7 +115,7 @@ def evaluate(
         for row in _measure_all(measurement, dataset, range(journal.done, len(dataset.records)), strict, on_row):
             journal.add(row)
         evaluation = finish(journal.rows())
-        write_image_table(journal.folder / TABLE, plan, journal.rows())
+        write_image_table(journal.folder / TABLE_FILE, plan, journal.rows())
         journal.finish(evaluation.to_json())
     return evaluation
 
@@ -147,7 +148,7 @@ def _without_problems(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _build_all(
-    engine: Engine, chosen: Mapping[str, Mapping[str, Any]], progress: Callable[[int, int], None] | None
+    engine: Engine, chosen: Mapping[str, Mapping[str, Any]], progress: Progress | None
 ) -> dict[str, Explainer]:
     explainers = {}
     for name, given in chosen.items():

@@ -97,10 +97,15 @@ def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ..
         for metric in subject.metrics:
             tally = tallies.get((subject.path, metric.name))
             estimate = nothing if tally is None else tally.estimate()
-            reason = subject.reason(metric) or ("" if estimate.count else _why_none(metric))
-            results.append(Result(subject, metric, estimate, reason))
+            results.append(Result(subject, metric, estimate, _reason(subject, metric, estimate)))
     return tuple(results), images, skipped
 
 
-def _why_none(metric: Metric) -> str:
+def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
+    """Why there is no number, in words; empty where there is one."""
+    unmet = subject.unmet(metric)
+    if unmet is not None:
+        return unmet.otherwise
+    if estimate.count:
+        return ""
     return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.max_box_accuracy import SCOREMAP_HW, scoremap
 from onnxplain.explainers.atomic import write_atomically
@@ -16,11 +17,11 @@ from onnxplain.runtime.geometry import make_frame
 
 def heatmap_path(folder: Path, image_id: str) -> Path:
     """Where the heatmap of an image lies; the id may hold folders. Raises OnnxplainError where that is not inside."""
-    path = folder / f"{image_id}.npy"
-    inside = Path(image_id)
-    if not image_id or inside.is_absolute() or ".." in inside.parts or "\0" in image_id:
-        raise OnnxplainError(f"{path}: found image id {image_id!r}, expected a name inside {folder}: rename the image")
-    return path
+    try:
+        return _place(folder, image_id)
+    except ProblemError as error:
+        # An id from which no file can be written ends an evaluation, where one that is read costs its image.
+        raise OnnxplainError(f"{error}") from None
 
 
 def write_heatmap(folder: Path, image_id: str, heatmap_hw: npt.NDArray[np.floating]) -> Path:
@@ -42,26 +43,27 @@ def write_heatmap(folder: Path, image_id: str, heatmap_hw: npt.NDArray[np.floati
 def read_heatmap(folder: Path, image_id: str, size_hw: tuple[int, int]) -> npt.NDArray[np.floating]:
     """The heatmap of an image of `size_hw` pixels as it was saved: float (224, 224) or the image's own (H, W).
 
-    Any float type; no value need be in [0, 1]. Raises OnnxplainError that names the file where it is missing, is no
+    Any float type; no value need be in [0, 1]. Raises ProblemError that names the file where it is missing, is no
     array of that kind or size, or is not finite. Pickled files are refused, never opened.
     """
-    path = heatmap_path(folder, image_id)
+    path = _place(folder, image_id)
     try:
         with path.open("rb") as file:
             loaded = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
-        raise OnnxplainError(f"{path}: no such heatmap, expected one for each image of the data set") from None
+        raise _problem(path, "no such heatmap, expected one for each image of the data set") from None
     except OSError as error:
-        raise OnnxplainError(f"{path}: cannot be read ({error.strerror or error}): check the file") from error
+        raise _problem(path, f"cannot be read ({error.strerror or error}): check the file") from error
     except (ValueError, MemoryError) as error:  # a damaged header may ask for any size
-        raise OnnxplainError(f"{path}: found no numpy array ({error}), expected a .npy file of floats") from None
+        raise _problem(path, f"found no numpy array ({error}), expected a .npy file of floats") from None
     if not np.issubdtype(loaded.dtype, np.floating) or loaded.shape not in (SCOREMAP_HW, size_hw):
-        raise OnnxplainError(
-            f"{path}: found {loaded.dtype} {loaded.shape}, expected float values, 224 × 224 or as the image "
-            f"{size_hw[0]} × {size_hw[1]} (height × width)"
+        raise _problem(
+            path,
+            f"found {loaded.dtype} {loaded.shape}, expected float values, 224 × 224 or as the image "
+            f"{size_hw[0]} × {size_hw[1]} (height × width)",
         )
     if not np.isfinite(loaded).all():
-        raise OnnxplainError(f"{path}: found NaN or infinity, expected finite heat")
+        raise _problem(path, "found NaN or infinity, expected finite heat")
     return loaded
 
 
@@ -79,3 +81,14 @@ def heat_over_image(heatmap_hw: npt.NDArray[np.floating], size_hw: tuple[int, in
         peak = float(heat.max())
         heat /= peak if peak > 0 else 1
     return heat
+
+
+def _place(folder: Path, image_id: str) -> Path:
+    path, inside = folder / f"{image_id}.npy", Path(image_id)
+    if not image_id or inside.is_absolute() or ".." in inside.parts or "\0" in image_id:
+        raise _problem(path, f"found image id {image_id!r}, expected a name inside {folder}: rename the image")
+    return path
+
+
+def _problem(path: Path, message: str) -> ProblemError:
+    return ProblemError(Problem(path, None, message))

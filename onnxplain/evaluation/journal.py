@@ -13,7 +13,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
 
 FORMAT = 1
-RUN, IMAGES, TABLE, SUMMARY = "run.json", "images.jsonl", "images.csv", "summary.json"
+RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
 _ANOTHER = "give another folder with -o, or delete this one"
 
 Row = dict[str, Any]
@@ -35,14 +35,16 @@ class Journal:
     _file: IO[bytes] | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Journal:
-        run, images = self.folder / RUN, self.folder / IMAGES
+        run, images = self.folder / RUN_FILE, self.folder / IMAGES_FILE
         identity = json.loads(json.dumps({"format": FORMAT, **self.identity}))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if run.exists():
                 _require_same(run, identity)
-            elif taken := [name for name in (IMAGES, TABLE, SUMMARY) if (self.folder / name).exists()]:
-                raise OnnxplainError(f"{self.folder / taken[0]}: found it without {RUN}, expected both: {_ANOTHER}")
+            elif taken := [name for name in (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE) if (self.folder / name).exists()]:
+                raise OnnxplainError(
+                    f"{self.folder / taken[0]}: found it without {RUN_FILE}, expected both: {_ANOTHER}"
+                )
             else:
                 write_atomically(run, _pretty(identity))
             with ExitStack() as unless_kept:
@@ -68,18 +70,20 @@ class Journal:
             self._file.write(line.encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise OnnxplainError(f"{self.folder / IMAGES}: cannot be written ({error.strerror}): make room") from error
+            raise OnnxplainError(
+                f"{self.folder / IMAGES_FILE}: cannot be written ({error.strerror}): make room"
+            ) from error
         self.done += 1
 
     def rows(self) -> Iterator[Row]:
         """All results so far, in the order of the records, one at a time."""
-        with (self.folder / IMAGES).open("rb") as lines:
+        with (self.folder / IMAGES_FILE).open("rb") as lines:
             for line in lines:
                 yield json.loads(line)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write what all images sum up to."""
-        write_atomically(self.folder / SUMMARY, _pretty(summary))
+        write_atomically(self.folder / SUMMARY_FILE, _pretty(summary))
 
     def _count_whole_lines(self, images: Path) -> int:
         """How many bytes are whole lines, each of the record that it is counted for."""

@@ -33,6 +33,7 @@ from onnxplain.evaluation.sample import Asked, BoxSample, HeatmapSample, Sample
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.regions import CAM_THRESHOLD
+from onnxplain.runtime.box import Corners
 from onnxplain.runtime.engine import Engine
 
 TargetChoice = Literal["label", "predicted"]
@@ -113,11 +114,7 @@ class Measurement:
     def _read(self, sample: Sample, folder: Path) -> HeatmapSample:
         spellings = self.ids.spellings(sample.record)
         image_id = next((each for each in spellings if (folder / f"{each}.npy").is_file()), spellings[0])
-        try:
-            map_hw = read_heatmap(folder, image_id, sample.size_hw)
-        except OnnxplainError as error:
-            path = folder / f"{image_id}.npy"
-            raise ProblemError(Problem(path, None, f"{error}".removeprefix(f"{path}: "))) from error
+        map_hw = read_heatmap(folder, image_id, sample.size_hw)
         return HeatmapSample(sample, heat_over_image(map_hw, sample.size_hw), map_hw, CAM_THRESHOLD)
 
     def _center(self, sample: Sample) -> HeatmapSample:
@@ -153,6 +150,6 @@ def _measure(metric: Metric, record: Record, measured: object) -> Any:
     return value
 
 
-def _corners(box_xyxy: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+def _corners(box_xyxy: npt.NDArray[np.float32]) -> Corners:
     x1, y1, x2, y2 = (float(side) for side in box_xyxy)
     return x1, y1, x2, y2

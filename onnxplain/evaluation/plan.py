@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxplain.evaluation.metrics.metric import Facts, Kind, Metric
+from onnxplain.evaluation.metrics.metric import BOX_HEAD, TRAINING_SPLIT, Facts, Kind, Metric, Requirement
 
 CLASSIFICATION, BOX = ("classification",), ("box",)
 CENTER_BOX, CENTER_GAUSSIAN, MEAN_BOX = (("baselines", name) for name in ("center_box", "center_gaussian", "mean_box"))
@@ -24,24 +24,24 @@ def method_path(name: str) -> TreePath:
 class Subject:
     """Something that is measured: the model's classes, its boxes, the heatmaps of a method, a baseline.
 
-    `path`: where its results stand in rows and summaries. `metrics`: all that were asked for; `absent`: the reason why
-    none of them can be measured, empty where there is none.
+    `path`: where its results stand in rows and summaries. `metrics`: all that were asked for; `absent`: the
+    requirement that is not met where none of them can be measured.
     """
 
     path: TreePath
     kind: Kind
     metrics: tuple[Metric, ...]
     facts: Facts
-    absent: str = ""
+    absent: Requirement | None = None
 
     @property
     def measured(self) -> tuple[Metric, ...]:
         """The metrics that each image gives a value of."""
-        return tuple(metric for metric in self.metrics if not self.reason(metric))
+        return tuple(metric for metric in self.metrics if self.unmet(metric) is None)
 
-    def reason(self, metric: Metric) -> str:
-        """Why a metric is not measured, empty where it is."""
-        return self.absent or metric.missing(self.facts)
+    def unmet(self, metric: Metric) -> Requirement | None:
+        """The requirement for which a metric is not measured; None where it is."""
+        return self.absent or metric.unmet(self.facts)
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,23 @@ def make_plan(
     Baselines stand beside localization alone. Subjects of which nothing was asked for are left out.
     """
 
-    def subject(path: TreePath, kind: Kind, *, explained: bool = False, absent: str = "") -> Subject:
+    facts = replace(facts, training_split=mean_box)
+
+    def subject(path: TreePath, kind: Kind, needs: Requirement | None = None, *, explained: bool = False) -> Subject:
         asked = tuple(metric for metric in metrics if metric.kind == kind)
         if path[0] == "baselines":
             asked = tuple(metric for metric in asked if not metric.of_predicted)
+        absent = None if needs is None or needs.met(facts) else needs
         return Subject(path, kind, asked, replace(facts, explained=explained), absent)
 
     subjects = [
         subject(CLASSIFICATION, "prediction"),
-        subject(BOX, "box", absent="" if facts.box_head else "the model has no box head"),
+        subject(BOX, "box", BOX_HEAD),
         *(subject(method_path(name), "heatmap", explained=True) for name in methods),
         *(subject(method_path(name), "heatmap") for name in foreign),
         subject(CENTER_BOX, "box"),
         subject(CENTER_GAUSSIAN, "heatmap"),
-        subject(MEAN_BOX, "box", absent="" if mean_box else "no training split was named"),
+        subject(MEAN_BOX, "box", TRAINING_SPLIT),
     ]
     return Plan(tuple(each for each in subjects if each.metrics))
 

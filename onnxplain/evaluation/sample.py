@@ -15,8 +15,8 @@ from onnxplain.evaluation.metrics.average_drop import explained_score
 from onnxplain.evaluation.metrics.causal import CausalCurves, causal_curves
 from onnxplain.evaluation.metrics.max_box_accuracy import LevelOverlaps, level_overlaps
 from onnxplain.explainers.regions import find_regions
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import Corners, paired_iou
-from onnxplain.runtime.geometry import FloatArray
 from onnxplain.runtime.results import Prediction
 
 if TYPE_CHECKING:

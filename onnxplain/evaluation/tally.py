@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.evaluation.metrics.statistic import Array, Statistic
+from onnxplain.evaluation.metrics.statistic import Statistic
+from onnxplain.runtime.arrays import DoubleArray
 
-REPLICATES = 1_000
+BOOTSTRAP_REPLICATES = 1_000
 CONFIDENCE = 0.95
 _BLOCK = 64
 
@@ -39,11 +40,11 @@ class Estimate:
 class Tally:
     """The running sums of one statistic; memory depends on its length alone."""
 
-    def __init__(self, statistic: Statistic, replicates: int = REPLICATES) -> None:
+    def __init__(self, statistic: Statistic, replicates: int = BOOTSTRAP_REPLICATES) -> None:
         self.statistic, self.count = statistic, 0
         self._sums = np.zeros((1 + replicates, statistic.length))
         self._weights = np.zeros(1 + replicates)
-        self._values: list[Array] = []
+        self._values: list[DoubleArray] = []
         self._drawn: list[npt.NDArray[np.int64]] = []
 
     def add(self, values: npt.ArrayLike, weights: npt.NDArray[np.int64]) -> None:
@@ -75,7 +76,7 @@ class Tally:
             self._values, self._drawn = [], []
 
 
-def draw_weights(seed: int, image: str, replicates: int = REPLICATES) -> npt.NDArray[np.int64]:
+def draw_weights(seed: int, image: str, replicates: int = BOOTSTRAP_REPLICATES) -> npt.NDArray[np.int64]:
     """How often each replicate draws an image: int64 (replicates,), Poisson(1), from (seed, image) alone.
 
     The same for every metric and method, so that differences between them can be resampled too; and for all records of

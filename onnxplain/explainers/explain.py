@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from onnxplain.explainers.registry import build
@@ -29,7 +29,7 @@ def explain(
 @overload
 def explain(
     model_or_engine: Engine | str | os.PathLike[str],
-    image: Sequence[ImageLike],
+    image: Iterable[ImageLike],
     method: str = ...,
     target: Target | Sequence[Target] = ...,
     **options: Any,
@@ -38,7 +38,7 @@ def explain(
 
 def explain(
     model_or_engine: Engine | str | os.PathLike[str],
-    image: ImageLike | Sequence[ImageLike],
+    image: ImageLike | Iterable[ImageLike],
     method: str = "grad-cam",
     target: Target | Sequence[Target] = None,
     **options: Any,
@@ -46,8 +46,8 @@ def explain(
     """Why the model says what it says of an image: ``explain("model.onnx", "cat.jpg").heatmap``.
 
     `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a
-    path, a PIL image or a uint8 RGB array (H, W, 3), or a list of them for a list of explanations. `method`: one of
-    `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
+    path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them for a list of explanations. `method`: one
+    of `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
     Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError where the file lacks
     what the method needs, ModelError for a file that cannot be loaded.
     """

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.heatmap import FloatArray, Status, visible_window
+from onnxplain.explainers.heatmap import Status, visible_window
 from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, Threshold, find_regions
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
 
-FloatArray = npt.NDArray[np.float32]
 Status = Literal["ok", "no_positive_evidence", "constant", "non_finite"]
 
 

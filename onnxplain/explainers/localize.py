@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.explainer import list_images
 from onnxplain.explainers.registry import build, supported
+from onnxplain.runtime.image import list_images
 
 if TYPE_CHECKING:
     from onnxplain.explainers.explanation import Explanation
@@ -20,7 +20,7 @@ BoxMethod = Literal["cam", "grad-cam"]
 
 
 def localize(
-    engine: Engine, images: ImageLike | Sequence[ImageLike], method: BoxMethod | None = None
+    engine: Engine, images: ImageLike | Iterable[ImageLike], method: BoxMethod | None = None
 ) -> list[Prediction]:
     """What is in each image, and where: one `Prediction` per image, a list also for a single image.
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import ByteArray, FloatArray
+from onnxplain.runtime.box import Corners
 
-ByteArray = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 COLORMAPS: Mapping[str, int] = {
@@ -40,7 +39,7 @@ _SMALLEST_FONT = 9
 class Mark:
     """A box, x1, y1, x2, y2 in pixels of the image, with a line of text; either may be left out."""
 
-    box_xyxy: tuple[float, float, float, float] | None = None
+    box_xyxy: Corners | None = None
     text: str = ""
     colour: Colour = WHITE
 

@@ -19,7 +19,7 @@ STEP = 1.5
 LOWEST = 0.15
 """No threshold under it is looked at: the Grad-CAM paper's."""
 
-WHOLE = 0.95
+WHOLE_IOU = 0.95
 """IoU with the box of all heat from which on a box is not chosen: it says "somewhere in the picture"."""
 
 TINY = 0.001
@@ -41,7 +41,7 @@ def stable_threshold(heatmap_hw: npt.NDArray[np.floating]) -> float:
     steps = np.arange(np.ceil(LOWEST * LEVELS), np.floor(LEVELS / STEP) + 1)
     box, lower, upper = (boxes_xyxy[np.rint(at).astype(int) - 1] for at in (steps, steps / STEP, steps * STEP))
     everything = np.broadcast_to(boxes_xyxy[0], box.shape)
-    usable = (paired_iou(box, everything) < WHOLE) & (_area(box) >= TINY * _area(everything))
+    usable = (paired_iou(box, everything) < WHOLE_IOU) & (_area(box) >= TINY * _area(everything))
     stability = paired_iou(lower, upper)
     if usable.any():
         stability[~usable] = -1

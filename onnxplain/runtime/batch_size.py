@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from onnxplain.runtime.binding import HOST, memory_of
 
@@ -68,7 +69,7 @@ class BatchSizeSearch:
         return len(self._seconds_per_image.get(size, ()))
 
     def _decide(self, best: int, challenger: int) -> None:
-        medians = {size: statistics.median(runs[1:]) for size, runs in self._seconds_per_image.items()}
+        medians = {size: np.median(runs[1:]) for size, runs in self._seconds_per_image.items()}
         if medians[challenger] < (1 - _LEAST_GAIN) * medians[best]:
             self._best, self._losses = challenger, 0
         else:
@@ -77,13 +78,18 @@ class BatchSizeSearch:
         self._seconds_per_image = {}
 
 
+def open_search(providers: Sequence[str], fixed_batch: int | None) -> BatchSizeSearch:
+    """The search of a session among 1, 2, 4, 8, 16, on a GPU also 32 and 64; a fixed batch is the only size."""
+    if fixed_batch is not None:
+        return BatchSizeSearch([fixed_batch])
+    return BatchSizeSearch(_SIZES if memory_of(providers) == HOST else _DEVICE_SIZES)
+
+
 def search_batch_size(engine: Engine, batch_size: int | None = None) -> BatchSizeSearch:
-    """The engine's search, which goes on from call to call: 1, 2, 4, 8, 16, on a GPU also 32 and 64.
+    """The engine's own search, which goes on from call to call.
 
     There is nothing to search where the graph fixes the size or `batch_size` is given.
     """
-    fixed = engine.fixed_batch or batch_size
-    if fixed is not None:
-        return BatchSizeSearch([fixed])
-    sizes = _SIZES if memory_of(engine.providers) == HOST else _DEVICE_SIZES
-    return engine.remember("batch size", lambda: BatchSizeSearch(sizes))
+    if batch_size is None or engine.fixed_batch is not None:
+        return engine.batch_size_search
+    return BatchSizeSearch([batch_size])

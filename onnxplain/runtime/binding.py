@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.session import Session, run_failure
-
-AnyArray = npt.NDArray[Any]
 
 HOST = "cpu"
 # The memory in which these providers compute; the others take and give arrays of the host.

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from onnxplain.contract import BoxSpec
 from onnxplain.errors import OnnxplainError
-from onnxplain.runtime.geometry import FloatArray, Frame
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.geometry import Frame
 
 Corners = tuple[float, float, float, float]
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, Layout, ModelSpec, Preprocessing
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing
+from onnxplain.runtime.arrays import AnyArray, FloatArray
+from onnxplain.runtime.batch_size import open_search
+from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
 from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
-from onnxplain.runtime.geometry import FloatArray, make_frame
-from onnxplain.runtime.image import ImageLike, as_image, as_list
+from onnxplain.runtime.cam_weights import read_cam_weights
+from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.geometry import make_frame
+from onnxplain.runtime.image import ImageLike, as_image, list_images
 from onnxplain.runtime.precision import Precision
-from onnxplain.runtime.preprocess import normalise, to_model, warp_image
+from onnxplain.runtime.preprocess import normalise, warp_image
 from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
 from onnxplain.runtime.session import open_session, run_session
@@ -27,18 +31,11 @@ from onnxplain.runtime.tail import Tail, open_tail
 from onnxplain.runtime.target import (
     PREDICTED_CLASS,
     Target,
-    check_targets,
     resolve_layer,
     resolve_target,
     resolve_targets,
     target_name,
 )
-
-AnyArray = npt.NDArray[Any]
-Answer = TypeVar("Answer")
-
-# More images at once cost memory and gain nothing: on a CPU, throughput hardly grows past this.
-MAX_BATCH = 8
 
 
 class Engine:
@@ -50,7 +47,7 @@ class Engine:
     or `export` wrote says everything about itself. For any other, `preprocessing`, `input_size_hw`, `layout`
     and `labels` state it, and what is not stated is assumed (``engine.spec.input.assumed``): such a file
     predicts and can be explained by black-box methods. Every image argument is a path, a PIL image or a uint8
-    RGB array (H, W, 3), or a list of them. Raises ModelError for a file that cannot be used, OnnxplainError
+    RGB array (H, W, 3), or any iterable of them. Raises ModelError for a file that cannot be used, OnnxplainError
     for an unknown provider or a precision that it does not offer. An engine holds no state between calls and may be
     shared by threads.
     """
@@ -73,12 +70,10 @@ class Engine:
         stated = Stated(preprocessing, input_size_hw, layout, labels)
         self.spec: ModelSpec
         self.spec, self._input = read_spec(self._session, self.path, stated)
-        # The two extra inputs are optional in one form of the contract and required in the other.
-        inputs = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
-        self._controls = {TARGET_INPUT, EXPLAIN_INPUT} & {tensor.name for tensor in inputs}
-        if not self.spec.layers:
-            self._controls = set()
-        self._remembered: dict[Hashable, Any] = {}
+        self._feed = Feed(self._session, self.path, self.spec, self._input)
+        self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
+        # RISE's search for the fastest batch goes on from image to image; it changes no result.
+        self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -95,9 +90,9 @@ class Engine:
         """The type in which the graph takes images: float32, float16, float64 or uint8."""
         return np.dtype(self._input.dtype)
 
-    def prepare(self, images: ImageLike | Sequence[ImageLike]) -> Batch:
+    def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
         """Images read, warped to the model's input and normalised, with the way back to each original."""
-        originals = tuple(as_image(image) for image in as_list(images))
+        originals = tuple(as_image(image) for image in list_images(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
             make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize) for image in originals
@@ -105,7 +100,7 @@ class Engine:
         warped = [warp_image(image, frame) for image, frame in zip(originals, frames, strict=True)]
         return Batch(normalise(np.stack(warped), preprocessing), frames, originals)
 
-    def preprocess(self, images: ImageLike | Sequence[ImageLike]) -> FloatArray:
+    def preprocess(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """Images as the model sees them: float32 (N, C, H, W), normalised, in any layout of the file."""
         return self.prepare(images).pixels
 
@@ -131,28 +126,13 @@ class Engine:
         What is left to bind before a run is the image input, `spec.input.name`: see `BoundSession`.
         """
         bound = BoundSession(self._session, self.path, output_names)
-        controls = {TARGET_INPUT: np.array([PREDICTED_CLASS], np.int64), EXPLAIN_INPUT: self._open_gate(None)}
-        # Where the controls are optional, these are their defaults, and ONNX Runtime binds no numpy array to them.
-        for tensor in self._session.get_inputs():
-            if tensor.name in self._controls:
-                bound.bind(tensor.name, controls[tensor.name])
+        for name, value in self._feed.closed_controls().items():
+            bound.bind(name, value)
         return bound
 
     def input_buffer(self, count: int) -> AnyArray:
         """Zeros for `count` images in the graph's own layout and type."""
-        channels, size_hw = self.spec.input.preprocessing.channel_count, self.spec.input.size_hw
-        shape = (*size_hw, channels) if self.spec.input.layout == "nhwc" else (channels, *size_hw)
-        return np.zeros((count, *shape), self.input_dtype)
-
-    def remember(self, question: Hashable, find: Callable[[], Answer]) -> Answer:
-        """What `find` found, asked once and kept as long as the session.
-
-        For what is a property of the session and changes no result, such as its fastest batch size.
-        """
-        if question not in self._remembered:
-            self._remembered[question] = find()
-        answer: Answer = self._remembered[question]
-        return answer
+        return self._feed.buffer(count)
 
     def run(
         self,
@@ -168,36 +148,25 @@ class Engine:
         batch size that the graph fixes is kept, the last batch padded and its padding dropped. Raises
         OnnxplainError for another shape or a target that does not exist.
         """
-        channels, (height, width) = self.spec.input.preprocessing.channel_count, self.spec.input.size_hw
-        if batch_nchw.ndim != 4 or batch_nchw.shape[1:] != (channels, height, width) or not len(batch_nchw):
-            raise OnnxplainError(
-                f"batch: found shape {batch_nchw.shape}, expected (N, {channels}, {height}, {width}), N ≥ 1"
-            )
-        if target is not None and TARGET_INPUT not in self._controls:
-            raise UnsupportedError(f"{self.path}: the file takes no target: run `onnxplain instrument` first")
-        targets = check_targets(self.spec, target, len(batch_nchw))
-        gates = self._open_gate(explain)
-        size = self.fixed_batch or MAX_BATCH
-        chunks = []
-        for start in range(0, len(batch_nchw), size):
-            part, part_targets = batch_nchw[start : start + size], targets[start : start + size]
-            count = len(part)
-            if self.fixed_batch is not None and count < size:
-                part = np.concatenate([part, *[part[-1:]] * (size - count)])
-                part_targets = np.pad(part_targets, (0, size - count), mode="edge")
-            outputs = self._run_once(part, output_names, part_targets, gates)
-            chunks.append([output[:count] for output in outputs])
-        return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*chunks, strict=True)]
+        targets = self._feed.check(batch_nchw, target)
+        layer = None if explain is None else self.resolve_layer(explain)
 
-    def predict(self, images: ImageLike | Sequence[ImageLike]) -> list[Prediction]:
+        def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
+            inputs = self._feed.arrays(part_nchw, part_targets, layer)
+            return run_session(self._session, self.path, output_names, inputs)
+
+        return self._batches.run(compute, batch_nchw, targets)
+
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """What each image shows, and where: the box is the box head's, None where there is no such head."""
         predictions = []
         box_output = self.spec.outputs.box
-        for chunk in _chunked(as_list(images), self.fixed_batch or MAX_BATCH):
-            batch = self.prepare(chunk)
+        listed = list_images(images)
+        for rows in self._batches.slices(len(listed)):
+            batch = self.prepare(listed[rows])
             names = [self.class_output, *([box_output] if box_output else [])]
             outputs = self.run(batch.pixels, names)
-            boxes: list[Corners] | list[None] = [None] * len(chunk)
+            boxes: list[Corners] | list[None] = [None] * len(batch.frames)
             if self.spec.box is not None:
                 boxes = place_boxes(decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames)
             for scores, box in zip(self.class_scores(outputs[0]), boxes, strict=True):
@@ -208,7 +177,7 @@ class Engine:
 
     def activations(
         self,
-        images: ImageLike | Sequence[ImageLike],
+        images: ImageLike | Iterable[ImageLike],
         target: Target | Sequence[Target] = None,
         layer: str | None = None,
         *,
@@ -237,13 +206,6 @@ class Engine:
 
     def cam_weights(self) -> FloatArray:
         """The weights float32 (C, K) of the class activation map. UnsupportedError where there are none."""
-        if self.spec.outputs.cam_weights is None:
-            reason = (
-                "its head is not global average pooling + linear: use grad-cam"
-                if self.spec.layers
-                else "it is not instrumented: run `onnxplain instrument` first"
-            )
-            raise UnsupportedError(f"{self.path}: the file holds no class activation map weights, {reason}")
         return self._cam_weights
 
     @cached_property
@@ -268,35 +230,4 @@ class Engine:
 
     @cached_property
     def _cam_weights(self) -> FloatArray:
-        size = self.fixed_batch or 1
-        blank = np.zeros((size, self.spec.input.preprocessing.channel_count, *self.spec.input.size_hw), np.float32)
-        targets = np.full(size, PREDICTED_CLASS, np.int64)
-        names = [str(self.spec.outputs.cam_weights)]
-        weights: FloatArray = self._run_once(blank, names, targets, self._open_gate(None))[0]
-        weights.setflags(write=False)
-        return weights
-
-    def _run_once(
-        self,
-        batch_nchw: FloatArray,
-        output_names: Sequence[str],
-        targets: npt.NDArray[np.int64],
-        gates: npt.NDArray[np.bool_],
-    ) -> list[AnyArray]:
-        feed: dict[str, AnyArray] = {self._input.name: to_model(batch_nchw, self.spec.input.layout, self._input.dtype)}
-        if TARGET_INPUT in self._controls:
-            feed[TARGET_INPUT] = targets
-        if EXPLAIN_INPUT in self._controls:
-            feed[EXPLAIN_INPUT] = gates
-        return run_session(self._session, self.path, output_names, feed)
-
-    def _open_gate(self, layer: str | None) -> npt.NDArray[np.bool_]:
-        gates = np.zeros(max(1, len(self.spec.layers)), np.bool_)
-        if layer is not None:
-            gates[self.spec.layers.index(self.resolve_layer(layer))] = True
-        return gates
-
-
-def _chunked(images: list[ImageLike], size: int) -> Iterator[list[ImageLike]]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
+        return read_cam_weights(self)

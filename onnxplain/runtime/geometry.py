@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import CROP_SHARE, Resize
 from onnxplain.errors import OnnxplainError
-
-FloatArray = npt.NDArray[np.float32]
+from onnxplain.runtime.arrays import FloatArray
 
 # Coordinates are rounded here: far below any pixel, far above float64's error at 10^5 pixels.
 _DECIMALS = 6

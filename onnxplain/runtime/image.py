@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from onnxplain.errors import ImageError
-from onnxplain.runtime.preprocess import ByteArray
+from onnxplain.runtime.arrays import ByteArray
 
 ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+
+_ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
 
 DEFAULT_MAX_MEGAPIXELS = 178.0
 
@@ -77,9 +79,14 @@ def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     )
 
 
-def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    """One image or several as a list. Raises ImageError for none at all."""
-    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
+def is_image(images: ImageLike | Iterable[ImageLike]) -> bool:
+    """Whether this is one image: a path, a PIL image or an array. Anything else is several."""
+    return isinstance(images, _ONE_IMAGE)
+
+
+def list_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    """One image, or any iterable of images, as a list. Raises ImageError for none at all."""
+    if isinstance(images, _ONE_IMAGE):
         return [images]
     try:
         listed = list(images)

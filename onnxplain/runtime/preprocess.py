@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing
 from onnxplain.errors import OnnxplainError
-from onnxplain.runtime.geometry import FloatArray, Frame, bilinear_matrix
-
-ByteArray = npt.NDArray[np.uint8]
+from onnxplain.runtime.arrays import ByteArray, FloatArray
+from onnxplain.runtime.geometry import Frame, bilinear_matrix
 
 # Beyond this many times the input's area, the scaled image is never made whole: an image of 1 × 10,000 pixels
 # would become one of 256 × 2,560,000.

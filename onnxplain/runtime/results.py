@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.arrays import ByteArray, FloatArray
 from onnxplain.runtime.box import Corners
-from onnxplain.runtime.geometry import FloatArray, Frame
-from onnxplain.runtime.preprocess import ByteArray
+from onnxplain.runtime.geometry import Frame
 
 BoxSource = Literal["head", "cam", "grad-cam"]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 CLASS_DTYPES = (np.float16, np.float32, np.float64, np.uint8, np.int8)
 

@@ -9,13 +9,11 @@ import numpy as np
 
 from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.batches import FEATURES_AT_ONCE, Batches
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.session import Session, open_session, run_session
-
-# Throughput hardly grows past this, and the copies of large maps no longer fit the caches.
-MAX_BATCH = 16
 
 
 class Tail:
@@ -32,8 +30,8 @@ class Tail:
         self._session, self._input = session, tail_spec.input
         self._outputs = [name for name in (tail_spec.logits, tail_spec.box) if name is not None]
         batch = session.get_inputs()[0].shape[0]
-        self._fixed_batch = batch if isinstance(batch, int) else None
-        self.batch_size = self._fixed_batch or MAX_BATCH
+        self._batches = Batches(batch if isinstance(batch, int) else None, FEATURES_AT_ONCE)
+        self.batch_size = self._batches.size
 
     def answers(self, features: FloatArray) -> FloatArray:
         """What the heads say of features float32 (N, K, h, w), a column for each target.
@@ -47,10 +45,8 @@ class Tail:
                 f"features of {self.layer.name}: found shape {features.shape}, expected (N, "
                 f"{', '.join(map(str, shape))}), N ≥ 1"
             )
-        parts = [
-            self._run(features[start : start + self.batch_size]) for start in range(0, len(features), self.batch_size)
-        ]
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        (answers,) = self._batches.run(self._run, features)
+        return answers
 
     def logits(self, features: FloatArray) -> FloatArray:
         """The class logits, float32 (N, C), of features float32 (N, K, h, w)."""
@@ -60,14 +56,9 @@ class Tail:
         """The softmax scores, float32 (N, C), of features float32 (N, K, h, w)."""
         return softmax(self.logits(features))
 
-    def _run(self, features: FloatArray) -> FloatArray:
-        count = len(features)
-        if self._fixed_batch is not None and count < self._fixed_batch:
-            features = np.concatenate([features, *[features[-1:]] * (self._fixed_batch - count)])
+    def _run(self, features: FloatArray) -> list[FloatArray]:
         feed = {self._input: np.ascontiguousarray(features, np.float32)}
-        heads = run_session(self._session, self.path, self._outputs, feed)
-        answers: FloatArray = np.concatenate([head[:count] for head in heads], axis=1)
-        return answers
+        return [np.concatenate(run_session(self._session, self.path, self._outputs, feed), axis=1)]
 
 
 def open_tail(

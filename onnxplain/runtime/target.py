@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LayerSpec, ModelSpec
+from onnxplain.contract import BOX_COORDINATES, LayerSpec, ModelSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 PREDICTED_CLASS = -1
-BOX_COORDINATES = 4
 Target = int | str | None
 _BOX_PREFIX = "box:"
 
@@ -36,16 +35,21 @@ def resolve_target(spec: ModelSpec, target: Target) -> int:
     return index
 
 
-def resolve_targets(spec: ModelSpec, target: Target | Sequence[Target], count: int) -> npt.NDArray[np.int64]:
-    """Indices int64 (count,): one target for all images, or a list with one per image."""
-    if target is None or isinstance(target, str | int | np.integer):
-        return np.full(count, resolve_target(spec, target), np.int64)
-    indices = [resolve_target(spec, entry) for entry in target]
-    if len(indices) != count:
+def spread_target(target: Target | Iterable[Target], count: int) -> list[Target]:
+    """One target per image: a list must have `count` entries, anything else goes for all images."""
+    if isinstance(target, str) or not isinstance(target, Iterable):
+        return [target] * count
+    targets = list(target)
+    if len(targets) != count:
         raise OnnxplainError(
-            f"target: found a list of {len(indices)} for {count} images, expected one per image, or one target for all"
+            f"target: found {len(targets)} targets for {count} images, expected one per image, or one target for all"
         )
-    return np.asarray(indices, np.int64)
+    return targets
+
+
+def resolve_targets(spec: ModelSpec, target: Target | Iterable[Target], count: int) -> npt.NDArray[np.int64]:
+    """Indices int64 (count,): one target for all images, or a list with one per image."""
+    return np.asarray([resolve_target(spec, entry) for entry in spread_target(target, count)], np.int64)
 
 
 def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, count: int) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
-class View:
+class PhotoView:
     """What one training step sees of an image, in the image's own size: ``x_view = scale · x_image + offset`` per
     axis in continuous pixels (pixel i covers [i, i + 1)), mirrored afterwards where `mirrored`."""
 
@@ -75,7 +75,7 @@ class Augmentation:
 
     def draw_view(
         self, rng: np.random.Generator, size_hw: tuple[int, int], box_xyxy: npt.NDArray[np.float32] | None = None
-    ) -> View:
+    ) -> PhotoView:
         """A random view of an image; the image as it is, perhaps mirrored, where ten tries cut too much off the box
         (4,), in pixels of the image."""
         mirrored = self.mirror and bool(rng.random() < 0.5)
@@ -84,10 +84,12 @@ class Augmentation:
             zoom = np.exp(rng.uniform(*np.log(self.zoom)))
             scale_xy = zoom * np.exp(np.array([1, -1]) * rng.uniform(-1, 1) * np.log(self.aspect))
             offset_xy = rng.random(2) * (1 - scale_xy) * sides_xy
-            view = View((float(scale_xy[0]), float(scale_xy[1])), (float(offset_xy[0]), float(offset_xy[1])), mirrored)
+            view = PhotoView(
+                (float(scale_xy[0]), float(scale_xy[1])), (float(offset_xy[0]), float(offset_xy[1])), mirrored
+            )
             if box_xyxy is None or self._keeps(view, box_xyxy, size_hw):
                 return view
-        return View(mirrored=mirrored)
+        return PhotoView(mirrored=mirrored)
 
     def draw_colours(self, rng: np.random.Generator, image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The image (H, W, 3) in random brightness, contrast and saturation, uint8."""
@@ -99,7 +101,7 @@ class Augmentation:
         result: npt.NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         return result
 
-    def _keeps(self, view: View, box_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> bool:
+    def _keeps(self, view: PhotoView, box_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> bool:
         kept = view.move_box(box_xyxy, size_hw)
         whole = np.prod(box_xyxy[2:] - box_xyxy[:2]) * view.scale_xy[0] * view.scale_xy[1]
         return bool(np.prod(kept[2:] - kept[:2]) >= self.visible * whole)

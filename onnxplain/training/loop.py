@@ -47,7 +47,7 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """After a step: `epoch` and `step` count from 1; the rest are means over the epoch so far."""
 
     epoch: int
@@ -73,7 +73,7 @@ class LoopState:
     schedule: dict[str, Any]
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Callable[[TrainingProgress], None]
 
 
 def fit(
@@ -148,10 +148,12 @@ class _Running:
         self.images += len(hits)
         self.sums += (loss * len(hits), hits.sum(), np.nan if overlaps is None else overlaps.sum())
 
-    def progress(self, epoch: int, step: int, config: LoopConfig, score: LocalizationScore | None = None) -> Progress:
+    def progress(
+        self, epoch: int, step: int, config: LoopConfig, score: LocalizationScore | None = None
+    ) -> TrainingProgress:
         loss, accuracy, overlap = (float(value) for value in self.sums / max(self.images, 1))
         mean_iou = None if math.isnan(overlap) else overlap
-        return Progress(epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score)
+        return TrainingProgress(epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score)
 
 
 def _step(

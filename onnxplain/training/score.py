@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.data.boxes import paired_iou
+from onnxplain.data.boxes import HIT_IOU, paired_iou
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
 
 Predict = Callable[[Sequence[npt.NDArray[np.uint8]]], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
 """Images, uint8 (H, W, 3) RGB of any size → class ids (N,) and boxes (N, 4) xyxy in pixels of each image."""
-
-HIT_IOU = 0.5
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
 from onnxplain.explainers import localize
 from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
 from onnxplain.training.localizer import Localizer, LocalizerConfig
-from onnxplain.training.loop import Progress
+from onnxplain.training.loop import TrainingProgress
 from onnxplain.training.score import LocalizationScore
 from onnxplain.training.training import Training, TrainingReport
 from tests.cli.conftest import write_photo
@@ -68,8 +68,8 @@ def reached(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
             score = LocalizationScore(accuracy, 0.8, 0.75, 1000, 0.9)
             epochs = training.loop.epochs
             for epoch in range(1, epochs + 1):
-                progress(Progress(epoch, epochs, 1, 2, 0.5, 0.9, 0.7))
-                progress(Progress(epoch, epochs, 2, 2, 0.4, 0.91, 0.71, score))
+                progress(TrainingProgress(epoch, epochs, 1, 2, 0.5, 0.9, 0.7))
+                progress(TrainingProgress(epoch, epochs, 2, 2, 0.4, 0.91, 0.71, score))
             return TrainingReport(Path(path), 1234, training.loop.seed, epochs, 60.0, score, score)
 
         monkeypatch.setattr(Training, "run", run)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from onnxplain.data import digits
+from onnxplain.data.digits import scenes
 from onnxplain.data.digits.glyphs import load_glyphs, samples_of
 from onnxplain.data.digits.scenes import DIGIT_LABELS, INK_THRESHOLD, SIDE_RANGE, DigitScenes, draw_scene
 from onnxplain.data.digits.textures import TEXTURES, texture_region
@@ -64,7 +64,7 @@ def test_a_background_comes_from_the_region_of_its_own_split(monkeypatch: pytest
         colour = (0, 200, 0) if split == "test" else (200, 0, 200)
         return np.full((200, 200, 3), colour, np.uint8)
 
-    monkeypatch.setattr(digits, "texture_region", painted)
+    monkeypatch.setattr(scenes, "texture_region", painted)
     for split in SPLITS:
         scene = draw_scene(split, 0)
         red, green, _ = scene.record.image[scene.ink_hw == 0].T.astype(int)
@@ -87,7 +87,7 @@ def test_boxes_are_tight_around_the_ink(split: str) -> None:
 
 
 def test_the_image_changes_exactly_where_the_ink_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "texture_region", lambda name, split: np.full((300, 300, 3), 120, np.uint8))
+    monkeypatch.setattr(scenes, "texture_region", lambda name, split: np.full((300, 300, 3), 120, np.uint8))
     for index in range(40):
         scene = draw_scene("train", index)
         image = scene.record.image.astype(int)

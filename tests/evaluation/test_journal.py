@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.journal import IMAGES, RUN, SUMMARY, Journal
+from onnxplain.evaluation.journal import IMAGES_FILE, RUN_FILE, SUMMARY_FILE, Journal
 
 IDENTITY = {"model": {"sha256": "abc"}, "methods": {"rise": {"fill": (1.0, 2.0, 3.0)}}, "seed": 0}
 ROWS = [{"image": "a", "iou": 0.1 + 0.2}, {"image": "ü", "problem": {"line": None}}, {"image": "c", "hit": True}]
@@ -30,7 +30,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", range(1, 40))
 def test_a_last_line_that_was_cut_off_is_dropped(kept: int, tmp_path: Path) -> None:
-    images = write(tmp_path, 2) / IMAGES
+    images = write(tmp_path, 2) / IMAGES_FILE
     whole = images.read_bytes()
     second = whole.index(b"\n") + 1
     images.write_bytes(whole[: second + kept])
@@ -45,7 +45,7 @@ def test_nothing_is_written_while_rows_are_safe(tmp_path: Path) -> None:
     """A row is in the file as soon as `add` is over, before the journal is closed."""
     with Journal(tmp_path, IDENTITY) as journal:
         journal.add(ROWS[0])
-        assert (tmp_path / IMAGES).read_bytes().endswith(b"\n")
+        assert (tmp_path / IMAGES_FILE).read_bytes().endswith(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_another_question_is_refused(changes: dict[str, object], words: list[str
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({RUN: "no JSON"}, [RUN, "no description"]),
-        ({RUN: "[]"}, [RUN, "no description"]),
-        ({IMAGES: "{}\n"}, [IMAGES, f"without {RUN}"]),
-        ({SUMMARY: "mine"}, [SUMMARY, f"without {RUN}"]),
-        ({RUN: None, IMAGES: '{"index": 1}\n'}, [f"{IMAGES}:1", "image 0"]),
-        ({RUN: None, IMAGES: '{"index": 0}\n{"index": 0}\n'}, [f"{IMAGES}:2", "image 1"]),
-        ({RUN: None, IMAGES: '{"index": 0}\nnoise\n{"index": 2}\n'}, [f"{IMAGES}:2"]),
-        ({RUN: None, IMAGES: "[0]\n"}, [f"{IMAGES}:1"]),
+        ({RUN_FILE: "no JSON"}, [RUN_FILE, "no description"]),
+        ({RUN_FILE: "[]"}, [RUN_FILE, "no description"]),
+        ({IMAGES_FILE: "{}\n"}, [IMAGES_FILE, f"without {RUN_FILE}"]),
+        ({SUMMARY_FILE: "mine"}, [SUMMARY_FILE, f"without {RUN_FILE}"]),
+        ({RUN_FILE: None, IMAGES_FILE: '{"index": 1}\n'}, [f"{IMAGES_FILE}:1", "image 0"]),
+        ({RUN_FILE: None, IMAGES_FILE: '{"index": 0}\n{"index": 0}\n'}, [f"{IMAGES_FILE}:2", "image 1"]),
+        ({RUN_FILE: None, IMAGES_FILE: '{"index": 0}\nnoise\n{"index": 2}\n'}, [f"{IMAGES_FILE}:2"]),
+        ({RUN_FILE: None, IMAGES_FILE: "[0]\n"}, [f"{IMAGES_FILE}:1"]),
     ],
 )
 def test_other_folders_are_refused(files: dict[str, str | None], words: list[str], tmp_path: Path) -> None:

@@ -194,10 +194,10 @@ def test_what_cannot_be_measured_says_why(facts: Facts, missing: set[str]) -> No
     plan = make_plan(METRICS, facts, ["cam"], ["theirs"], mean_box=False)
     model = [each for each in plan if each.path[0] in ("classification", "methods") and each.path[-1] != "theirs"]
 
-    assert {m.name for each in model for m in each.metrics if each.reason(m)} == missing
+    assert {m.name for each in model for m in each.metrics if each.unmet(m)} == missing
     asked_here = {metric.name for metric in METRICS if metric.of_predicted}
     theirs = plan["methods", "theirs"]
-    assert {metric.name for metric in theirs.metrics if theirs.reason(metric)} == asked_here | (missing & {"top1_loc"})
+    assert {metric.name for metric in theirs.metrics if theirs.unmet(metric)} == asked_here | (missing & {"top1_loc"})
     assert bool(plan["box",].measured) == facts.box_head
     assert not plan["baselines", "mean_box"].measured
     assert all(not metric.of_predicted for metric in plan["baselines", "center_gaussian"].metrics)

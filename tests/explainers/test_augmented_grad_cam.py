@@ -9,9 +9,9 @@ from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import AugmentedGradCAM, GradCAM
 from onnxplain.explainers.augmented.aggregation import aggregate
-from onnxplain.explainers.augmented.augmentation import Augmentation, warp_copies
 from onnxplain.explainers.augmented.downsampling import build_downsampling
 from onnxplain.explainers.augmented.published_optimiser import descend
+from onnxplain.explainers.augmented.random_copies import RandomCopies, warp_copies
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, solve
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from tests.explainers.tiny_model import CLASSES, GRID_HW, INPUT_SIZE_HW, LAYER, MakeModel, TinyModel
@@ -38,7 +38,7 @@ def lamp(x: int, y: int, size_hw: tuple[int, int] = INPUT_SIZE_HW) -> np.ndarray
     return image
 
 
-def maps_of(model: TinyModel, image: np.ndarray, target: int, augmentation: Augmentation) -> np.ndarray:
+def maps_of(model: TinyModel, image: np.ndarray, target: int, augmentation: RandomCopies) -> np.ndarray:
     """Grad-CAMs of the copies after ReLU, by the formula: the gradient of A^power under mean and linear head."""
     pixels = model.engine.preprocess(image)[0]
     fill = np.zeros(3, np.float32)
@@ -53,7 +53,7 @@ def maps_of(model: TinyModel, image: np.ndarray, target: int, augmentation: Augm
 def test_each_mode_is_its_parts_on_the_copies_grad_cams(make_model: MakeModel, mode, power: int, target: int) -> None:
     model = make_model(power=power, box=True)
     explanation = AugmentedGradCAM(model.engine, copies=COPIES, mode=mode, seed=3)(photo(), target)
-    augmentation = Augmentation(COPIES, seed=3)
+    augmentation = RandomCopies(COPIES, seed=3)
     transforms = augmentation.draw(INPUT_SIZE_HW)
     operator = build_downsampling(transforms, INPUT_SIZE_HW, GRID_HW, 1 if mode == "paper" else 4)
     maps = np.where(operator.seen, maps_of(model, photo(), target, augmentation), 0)
@@ -206,7 +206,7 @@ def test_outside_the_image_a_copy_shows_the_mean_colour(
     pixels = engine.preprocess(image)[0]
     expected = np.zeros(3) if mean else pixels.mean(axis=(1, 2))
     copies = np.concatenate(shown[1:])
-    transforms = Augmentation(30, translation=0.5).draw(INPUT_SIZE_HW)
+    transforms = RandomCopies(30, translation=0.5).draw(INPUT_SIZE_HW)
     corner = transforms @ [0.5, 0.5, 1]
     outside = (corner < -1).any(axis=1) | (corner > np.array(INPUT_SIZE_HW[::-1]) + 1).any(axis=1)
     assert outside.sum() > 5
@@ -218,9 +218,9 @@ def test_weights_keep_their_balance_when_input_and_grid_grow(make_model: MakeMod
     engine = make_model(**BRIGHTNESS).engine
     # The same cells of half as many pixels: a second file would say the same as the first at half the scale.
     full = AugmentedGradCAM(engine, copies=30)(lamp(17, 11), "bright")
-    transforms = Augmentation(30).draw((48, 64))
+    transforms = RandomCopies(30).draw((48, 64))
     operator = build_downsampling(transforms, (48, 64), GRID_HW)
-    small = build_downsampling(Augmentation(30).draw(INPUT_SIZE_HW), INPUT_SIZE_HW, GRID_HW)
+    small = build_downsampling(RandomCopies(30).draw(INPUT_SIZE_HW), INPUT_SIZE_HW, GRID_HW)
     maps = (small.matrix @ full.raw.ravel()).astype(np.float32)
     cells, side = 48 / 196, np.sqrt(48 * 64) / 224
     weights = (0.002 * 30 * cells / side, 0.0001 * 30 * cells / side**2)

@@ -6,11 +6,11 @@ import pytest
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
-from onnxplain.explainers.augmented.augmentation import Augmentation, count_from_centres
 from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
+from onnxplain.explainers.augmented.random_copies import RandomCopies, count_from_centres
 
 SIZE_HW, GRID_HW = (30, 40), (5, 4)
-AUGMENTATION = Augmentation(9, rotation=0.8, translation=0.3, zoom=1.3, mirror=True, seed=3)
+AUGMENTATION = RandomCopies(9, rotation=0.8, translation=0.3, zoom=1.3, mirror=True, seed=3)
 
 
 def sample(heatmap: np.ndarray, x: float, y: float) -> float | None:
@@ -75,7 +75,7 @@ def test_against_opencvs_warp_and_area_average() -> None:
     size_hw, grid_hw = (96, 128), (6, 8)
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     heatmap = (np.exp(-((x - 70) ** 2 + (y - 40) ** 2) / 300) + np.sin(x / 15) * np.cos(y / 11)).astype(np.float32)
-    transforms = Augmentation(20).draw(size_hw)
+    transforms = RandomCopies(20).draw(size_hw)
     operator = build_downsampling(transforms, size_hw, grid_hw, points=8)
     maps = (operator.matrix @ heatmap.ravel()).reshape(operator.seen.shape)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -91,19 +91,19 @@ def test_against_opencvs_warp_and_area_average() -> None:
 
 def test_one_point_is_the_centre_of_the_cell() -> None:
     heatmap = np.arange(12.0).reshape(2, 6)
-    operator = build_downsampling(Augmentation(1).draw((2, 6)), (2, 6), (1, 2), points=1)
+    operator = build_downsampling(RandomCopies(1).draw((2, 6)), (2, 6), (1, 2), points=1)
     np.testing.assert_allclose(operator.matrix @ heatmap.ravel(), [heatmap[:, 1].mean(), heatmap[:, 4].mean()])
 
 
 @pytest.mark.parametrize(
     ("augmentation", "points", "message"),
     [
-        (Augmentation(2), 0, "^points: found 0, expected at least 1"),
-        (Augmentation(40, translation=0.99), 4, "^augmentation: copy .* shows the image in none of the 5 × 4 cells"),
-        (Augmentation(40, zoom=1000), 4, "^augmentation: copy .* smaller translation, rotation or zoom"),
+        (RandomCopies(2), 0, "^points: found 0, expected at least 1"),
+        (RandomCopies(40, translation=0.99), 4, "^augmentation: copy .* shows the image in none of the 5 × 4 cells"),
+        (RandomCopies(40, zoom=1000), 4, "^augmentation: copy .* smaller translation, rotation or zoom"),
     ],
 )
-def test_what_leaves_nothing_to_see_is_refused(augmentation: Augmentation, points: int, message: str) -> None:
+def test_what_leaves_nothing_to_see_is_refused(augmentation: RandomCopies, points: int, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
         build_downsampling(augmentation.draw(SIZE_HW), SIZE_HW, GRID_HW, points)
 

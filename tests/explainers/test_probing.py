@@ -14,10 +14,11 @@ from torch.nn import functional
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError
 from onnxplain.explainers import AblationCAM, Explainer, ReciproCAM, ScoreCAM, build
-from onnxplain.explainers.cam.probing import ProbedActivations
+from onnxplain.explainers.cam.probing import Probe
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
-from onnxplain.runtime.tail import MAX_BATCH, Tail
+from onnxplain.runtime.batches import FEATURES_AT_ONCE
+from onnxplain.runtime.tail import Tail
 from tests.explainers.tiny_model import CHANNELS, CLASSES, GRID_HW, MakeModel
 from tests.exporters.torch_models import ResidualNet, residual_net
 
@@ -218,7 +219,7 @@ def _count_rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         ("score-cam", {"maps": 3}, 2 + 3, 0, 3),
         ("score-cam", {"maps": 99}, 2 + 5, 0, 5),
         ("ablation-cam", {}, 1, 1 + CHANNELS, CHANNELS),
-        ("recipro-cam", {}, 1, 1 + CELLS, MAX_BATCH),
+        ("recipro-cam", {}, 1, 1 + CELLS, FEATURES_AT_ONCE),
     ],
 )
 def test_memory_is_bounded_and_the_backbone_runs_no_more_than_said(
@@ -352,7 +353,6 @@ def test_bad_input(make_model: MakeModel, name: str, options: dict, target, erro
 
 
 @pytest.mark.parametrize(("answers", "reference"), [((3,), (3,)), ((3, 4), (5,)), ((3, 4), (3, 4))])
-def test_answers_and_their_reference_have_one_column_per_target(make_model: MakeModel, answers, reference) -> None:
-    activations = make_model().engine.activations(photo(), gradients=False)
+def test_answers_and_their_reference_have_one_column_per_target(answers, reference) -> None:
     with pytest.raises(OnnxplainError, match=r"answers: found shape .*, expected \(M, T\) and \(T,\)"):
-        ProbedActivations.of(activations, np.zeros(answers), np.zeros(reference), evaluations=1)
+        Probe(np.zeros(answers), np.zeros(reference), evaluations=1)

@@ -10,9 +10,9 @@ import torch
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
-from onnxplain.explainers.augmented.augmentation import Augmentation
 from onnxplain.explainers.augmented.downsampling import build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import descend
+from onnxplain.explainers.augmented.random_copies import RandomCopies
 from onnxplain.explainers.augmented.super_resolution import (
     SuperResolution,
     add_adjoint_differences,
@@ -27,7 +27,7 @@ TINY_HW = (4, 5)
 def tiny_problem(seed: int, total_variation: float = 0.05, ridge: float = 0.02) -> SuperResolution:
     """Twelve copies of a 2 × 2 grid over 20 pixels, dense enough to solve by other means."""
     rng = np.random.default_rng(seed)
-    transforms = Augmentation(12, seed=seed).draw(TINY_HW)
+    transforms = RandomCopies(12, seed=seed).draw(TINY_HW)
     operator = build_downsampling(transforms, TINY_HW, (2, 2))
     rows = operator.seen.ravel()
     maps = np.maximum(rng.normal(0.4, 0.5, rows.sum()), 0).astype(np.float32)
@@ -198,7 +198,7 @@ def test_a_known_map_is_found_better_than_by_one_copy_the_mean_or_the_maximum(dr
     height, width = SIZE_HW
     truth = draw(*(np.mgrid[:height, :width] + 0.5) / [[[height]], [[width]]]).astype(np.float32)
     truth /= truth.max()
-    transforms = Augmentation(COPIES, seed=seed).draw(SIZE_HW)
+    transforms = RandomCopies(COPIES, seed=seed).draw(SIZE_HW)
     # Seen with more sample points than the solver assumes.
     camera = build_downsampling(transforms, SIZE_HW, GRID_HW, points=8)
     noise = NOISE * np.random.default_rng(seed).normal(size=camera.seen.shape)
@@ -227,7 +227,7 @@ def test_points_that_are_close_enough_leave_no_spikes() -> None:
     """Cells of 32 pixels, weights as the published ones are brought to such a grid."""
     size_hw, grid_hw, copies = (128, 128), (4, 4), 30
     truth = two_blobs(*(np.mgrid[:128, :128] + 0.5) / 128).astype(np.float32)
-    transforms = Augmentation(copies).draw(size_hw)
+    transforms = RandomCopies(copies).draw(size_hw)
     camera = build_downsampling(transforms, size_hw, grid_hw, points=16)
     # Maps of real copies agree no better: each is divided by a maximum of its own.
     noise = 0.2 * np.random.default_rng(0).normal(size=camera.matrix.shape[0])

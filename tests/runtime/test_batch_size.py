@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
 from onnxplain.runtime import Engine
-from onnxplain.runtime.batch_size import BatchSizeSearch, search_batch_size
+from onnxplain.runtime.batch_size import BatchSizeSearch, open_search, search_batch_size
 from tests.position_model import open_position_model
 
 SIZES = (1, 2, 4, 8, 16)
@@ -91,10 +90,7 @@ def test_an_engine_goes_on_with_its_search(tmp_path) -> None:
 
 @pytest.mark.parametrize(("provider", "largest"), [("CPU", 16), ("CUDA", 64), ("Tensorrt", 64)])
 def test_larger_sizes_are_tried_on_a_gpu(provider, largest) -> None:
-    engine = SimpleNamespace(
-        providers=[f"{provider}ExecutionProvider"], fixed_batch=None, remember=lambda question, find: find()
-    )
-    sought = search_batch_size(engine)
+    sought = open_search([f"{provider}ExecutionProvider"], fixed_batch=None)
     for _ in range(200):
         size = sought.size
         sought.record(size, size + 1)

@@ -130,10 +130,3 @@ def test_an_unknown_input_is_one_line(tmp_path) -> None:
 )
 def test_where_providers_compute(providers, memory) -> None:
     assert memory_of(providers) == memory
-
-
-def test_what_is_remembered_is_found_once(tmp_path) -> None:
-    engine = open_position_model(tmp_path / "model.onnx")
-    answers = iter([3, 4, 5])
-    assert [engine.remember("size", lambda: next(answers)) for _ in range(2)] == [3, 3]
-    assert engine.remember("other", lambda: next(answers)) == 4

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from onnxplain.contract import PRESETS, BoxSpec, Preprocessing
 from onnxplain.errors import ImageError, ModelError, OnnxplainError, UnsupportedError
 from onnxplain.runtime import Engine, make_frame
-from onnxplain.runtime.engine import MAX_BATCH
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.session import run_session
 from tests.models import (
     CLASSES,
@@ -34,7 +34,7 @@ def probe_batch(count: int, size_hw: tuple[int, int] = (8, 8)) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch", ["N", 1, 4])
-@pytest.mark.parametrize("count", [1, 4, 7, 2 * MAX_BATCH + 1])
+@pytest.mark.parametrize("count", [1, 4, 7, 2 * IMAGES_AT_ONCE + 1])
 @pytest.mark.parametrize("softmax_only", [False, True])
 def test_scores_whatever_the_batch_size(tmp_path, batch, count, softmax_only):
     engine = Engine(write_classifier(tmp_path / "model.onnx", batch=batch, softmax=softmax_only))
@@ -229,7 +229,7 @@ def test_what_a_plain_file_cannot_do_is_refused(tmp_path):
         (lambda engine: engine.scores(probe_batch(2, (6, 8))[:0]), "N ≥ 1"),
         (lambda engine: engine.predict([]), "found an empty list"),
         (lambda engine: engine.predict(None), "found NoneType, expected an image or a list"),
-        (lambda engine: engine.activations(IMAGES[:3], [0, 1]), "found a list of 2 for 3 images"),
+        (lambda engine: engine.activations(IMAGES[:3], [0, 1]), "found 2 targets for 3 images"),
         (lambda engine: engine.activations(IMAGES[:2], 9), "target: found 9"),
         (lambda engine: engine.activations(IMAGES[:2], layer="x"), "layer: found 'x'"),
         (lambda engine: engine.run(probe_batch(1, (6, 8)), ["logits"], np.array([9])), "target: found 9"),

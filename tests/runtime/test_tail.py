@@ -13,6 +13,7 @@ from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine
 from onnxplain.runtime import tail as tail_module
+from onnxplain.runtime.batches import FEATURES_AT_ONCE
 from onnxplain.runtime.session import run_session
 from tests.exporters.onnx_models import CLASSES, CONSTANTS, MAPS, SIZE_HW, plain_model, save
 
@@ -38,7 +39,7 @@ def reference(maps: np.ndarray) -> np.ndarray:
     return np.concatenate([logits, maps.reshape(len(maps), -1) @ CONSTANTS["corner_weights"].T], axis=1)
 
 
-@pytest.mark.parametrize("count", [1, tail_module.MAX_BATCH, 2 * tail_module.MAX_BATCH + 3])
+@pytest.mark.parametrize("count", [1, FEATURES_AT_ONCE, 2 * FEATURES_AT_ONCE + 3])
 def test_answers_are_logits_and_box(folder: Path, count: int) -> None:
     tail, maps = Engine(folder / "model.onnx").tail, features(count)
     answers = tail.answers(maps)

@@ -85,7 +85,7 @@ def test_targets_of_a_batch(target, expected):
 
 
 def test_a_list_of_targets_of_another_length_is_an_error():
-    with pytest.raises(OnnxplainError, match="found a list of 2 for 3 images"):
+    with pytest.raises(OnnxplainError, match="found 2 targets for 3 images"):
         resolve_targets(LOCALIZER, [0, 1], 3)
 
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the train extra")
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.training.augmentation import Augmentation, View
+from onnxplain.training.augmentation import Augmentation, PhotoView
 
 SIZE_HW = (96, 128)
 BOX = np.array([30, 20, 90, 70], np.float32)
@@ -36,23 +36,23 @@ def test_the_box_moves_with_the_image(seed: int) -> None:
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        (View(), [30, 20, 90, 70]),
-        (View(mirrored=True), [38, 20, 98, 70]),
-        (View((2.0, 1.0), (-40.0, 5.0)), [20, 25, 128, 75]),
-        (View((2.0, 1.0), (-40.0, 5.0), mirrored=True), [0, 25, 108, 75]),
-        (View((0.5, 0.5), (0.0, 48.0)), [15, 58, 45, 83]),
+        (PhotoView(), [30, 20, 90, 70]),
+        (PhotoView(mirrored=True), [38, 20, 98, 70]),
+        (PhotoView((2.0, 1.0), (-40.0, 5.0)), [20, 25, 128, 75]),
+        (PhotoView((2.0, 1.0), (-40.0, 5.0), mirrored=True), [0, 25, 108, 75]),
+        (PhotoView((0.5, 0.5), (0.0, 48.0)), [15, 58, 45, 83]),
     ],
 )
-def test_boxes_by_hand(view: View, expected: list[int]) -> None:
+def test_boxes_by_hand(view: PhotoView, expected: list[int]) -> None:
     assert view.move_box(BOX, SIZE_HW).tolist() == expected
 
 
 def test_a_view_of_everything_changes_no_pixel() -> None:
     image_hwc = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
 
-    np.testing.assert_array_equal(View().move_image(image_hwc), image_hwc)
-    np.testing.assert_array_equal(View(mirrored=True).move_image(image_hwc), image_hwc[:, ::-1])
-    shifted = View(offset_xy=(3.0, -2.0)).move_image(image_hwc)
+    np.testing.assert_array_equal(PhotoView().move_image(image_hwc), image_hwc)
+    np.testing.assert_array_equal(PhotoView(mirrored=True).move_image(image_hwc), image_hwc[:, ::-1])
+    shifted = PhotoView(offset_xy=(3.0, -2.0)).move_image(image_hwc)
     np.testing.assert_array_equal(shifted[:-2, 3:], image_hwc[2:, :-3])
     assert (shifted[-2:] == 114).all()
 

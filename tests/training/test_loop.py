@@ -13,7 +13,7 @@ from onnxplain.data.digits.scenes import DigitScenes  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch  # noqa: E402
 from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
-from onnxplain.training.loop import LoopConfig, LoopState, Progress, TrainBatch, fit  # noqa: E402
+from onnxplain.training.loop import LoopConfig, LoopState, TrainBatch, TrainingProgress, fit  # noqa: E402
 from onnxplain.training.score import LocalizationScore  # noqa: E402
 
 
@@ -73,7 +73,7 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
 
 
 def test_progress_counts_every_step_and_averages_over_the_epoch() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     fit(
         build_digits_localizer(),
         lambda epoch: random_batches(epoch, 3),
@@ -200,7 +200,7 @@ def test_a_state_of_another_network_is_refused() -> None:
 
 
 def test_labels_alone_have_no_overlap() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     module = Localizer(LocalizerConfig(classes=10, box_channels=0))
     fit(
         module,

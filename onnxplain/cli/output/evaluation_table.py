@@ -38,7 +38,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
     """What the numbers are, and why others are not there."""
-    from onnxplain.evaluation.tally import CONFIDENCE, REPLICATES
+    from onnxplain.evaluation.tally import BOOTSTRAP_REPLICATES, CONFIDENCE
 
     meanings: dict[str, dict[str, str]] = {}
     for result in shown:
@@ -48,8 +48,8 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
         texts = [f"{_OF[kind] if len(kinds) > 1 else ''}{text}" for text, kind in reversed(kinds.items())]
         click.echo(f"{title}: {'; '.join(texts)}")
     click.echo(
-        f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, Poisson bootstrap of {REPLICATES:,} replicates, "
-        f"seed {evaluation.identity['seed']}"
+        f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, "
+        f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
     if evaluation.identity["target"] == "predicted":
         click.echo("every heatmap is that of the predicted class")

@@ -18,7 +18,7 @@ ANNOTATIONS = "annotations.json"
 
 
 @dataclass(frozen=True)
-class Sample:
+class DemoImage:
     """One demo image: the scene that it shows, its texture and its size."""
 
     index: int
@@ -27,12 +27,12 @@ class Sample:
 
 
 SAMPLES = (
-    Sample(1010, "brick", (120, 160)),
-    Sample(1014, "chelsea", (144, 120)),
-    Sample(1018, "coffee", (120, 160)),
-    Sample(1006, "grass", (144, 120)),
-    Sample(1003, "gravel", (120, 160)),
-    Sample(1017, "rocket", (144, 120)),
+    DemoImage(1010, "brick", (120, 160)),
+    DemoImage(1014, "chelsea", (144, 120)),
+    DemoImage(1018, "coffee", (120, 160)),
+    DemoImage(1006, "grass", (144, 120)),
+    DemoImage(1003, "gravel", (120, 160)),
+    DemoImage(1017, "rocket", (144, 120)),
 )
 """Chosen by eye for a legible digit, none among the first thousand scenes, which the model is scored on; no image
 is square, though the model's input is."""

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxplain.data.problem import Problem, ProblemError
-
-Corners = tuple[float, float, float, float]
+from onnxplain.runtime.box import Corners
 
 
 def read_bytes(path: Path) -> bytes:

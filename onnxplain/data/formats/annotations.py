@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from onnxplain.contract import BoxUnits
 from onnxplain.data.problem import Place, Problem
-
-BoxUnits = Literal["pixels", "normalized"]
+from onnxplain.runtime.box import Corners
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class AnnotatedObject:
     """
 
     label: str
-    box_xyxy: tuple[float, float, float, float] | None
+    box_xyxy: Corners | None
     place: Place
     units: BoxUnits = "pixels"
 

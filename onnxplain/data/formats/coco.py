@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onnxplain.data.formats.annotation_text import Corners, read_text
+from onnxplain.data.formats.annotation_text import read_text
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.problem import Place, Problem, ProblemError
+from onnxplain.runtime.box import Corners
 
 _LISTS = ("images", "annotations", "categories")
 _LARGEST = 1e9

@@ -11,7 +11,7 @@ from onnxplain.data.formats.coco import read_coco
 from onnxplain.data.formats.csv_boxes import read_csv
 from onnxplain.data.formats.image_folder import is_image_folder, read_image_folder
 from onnxplain.data.formats.voc import is_voc, read_voc
-from onnxplain.data.formats.wsol import IDS, LABELS, read_wsol
+from onnxplain.data.formats.wsol import IDS_FILE, LABELS_FILE, read_wsol
 from onnxplain.data.formats.yolo import is_yolo, read_yolo
 from onnxplain.errors import OnnxplainError
 
@@ -55,8 +55,8 @@ FORMATS: dict[str, Format] = {
     ),
     "csv": _file_format(".csv", "boxes: a .csv file of file,label,xmin,ymin,xmax,ymax, or a folder with one", read_csv),
     "wsol": Format(
-        f"WSOL benchmark: a folder with {IDS} and {LABELS}",
-        lambda source: all((source / name).is_file() for name in (IDS, LABELS)),
+        f"WSOL benchmark: a folder with {IDS_FILE} and {LABELS_FILE}",
+        lambda source: all((source / name).is_file() for name in (IDS_FILE, LABELS_FILE)),
         read_wsol,
     ),
     "image-folder": Format("class folders: a folder of images per class", is_image_folder, read_image_folder),

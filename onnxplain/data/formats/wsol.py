@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from onnxplain.data.formats.annotation_text import Corners, numbered_lines, parse_box, parse_size, read_text
+from onnxplain.data.formats.annotation_text import numbered_lines, parse_box, parse_size, read_text
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.problem import Place, Problem, ProblemError
+from onnxplain.runtime.box import Corners
 
-IDS, LABELS, BOXES, SIZES = "image_ids.txt", "class_labels.txt", "localization.txt", "image_sizes.txt"
+IDS_FILE, LABELS_FILE = "image_ids.txt", "class_labels.txt"
+BOXES_FILE, SIZES_FILE = "localization.txt", "image_sizes.txt"
 
 
 def read_wsol(source: Path) -> Reading:
@@ -26,24 +28,24 @@ def read_wsol(source: Path) -> Reading:
     """
     problems: list[Problem] = []
     listed: dict[str, Place] = {}
-    for number, name in numbered_lines(read_text(source / IDS)):
-        place = Place(source / IDS, number)
+    for number, name in numbered_lines(read_text(source / IDS_FILE)):
+        place = Place(source / IDS_FILE, number)
         if name in listed:
             problems.append(place.problem(f"image {name!r} is listed in line {listed[name].line} already"))
         else:
             listed[name] = place
     labels: dict[str, str] = {}
-    for place, name, (index,) in _fields(source / LABELS, 1, listed, problems):
+    for place, name, (index,) in _fields(source / LABELS_FILE, 1, listed, problems):
         if not index.isdecimal():
             problems.append(place.problem(f"found class {index!r}, expected a whole number"))
         elif labels.setdefault(name, str(int(index))) != str(int(index)):
             problems.append(place.problem(f"found class {index} of {name!r}, which is of class {labels[name]} above"))
-    sizes = _read_sizes(source / SIZES, listed, problems)
-    boxes = _read_boxes(source / BOXES, listed, problems)
+    sizes = _read_sizes(source / SIZES_FILE, listed, problems)
+    boxes = _read_boxes(source / BOXES_FILE, listed, problems)
     images = []
     for name, place in listed.items():
         if name not in labels:
-            problems.append(place.problem(f"image {name!r} has no class in {LABELS}"))
+            problems.append(place.problem(f"image {name!r} has no class in {LABELS_FILE}"))
             continue
         objects = tuple(AnnotatedObject(labels[name], box, at) for at, box in boxes.get(name, [(place, None)]))
         images.append(AnnotatedImage(name, source, place, objects, sizes.get(name)))
@@ -92,12 +94,12 @@ def _fields(
     for number, line in numbered_lines(read_text(path)):
         place = Place(path, number)
         name, *fields = line.rsplit(",", count)
-        if path.name == BOXES and any(field.endswith(".png") for field in fields):
+        if path.name == BOXES_FILE and any(field.endswith(".png") for field in fields):
             # As for OpenImages: every line is of that kind.
             raise ProblemError(place.problem("found masks, expected boxes: path,x0,y0,x1,y1"))
         if len(fields) != count:
             problems.append(place.problem(f"found {len(fields) + 1} columns, expected {count + 1}"))
         elif name not in listed:
-            problems.append(place.problem(f"found image {name!r}, expected one that {IDS} lists"))
+            problems.append(place.problem(f"found image {name!r}, expected one that {IDS_FILE} lists"))
         else:
             yield place, name, [field.strip() for field in fields]

@@ -9,8 +9,8 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.pointing import energy_in_boxes
 from onnxplain.explainers.regions import Regions
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import Corners, paired_iou
-from onnxplain.runtime.geometry import FloatArray
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.causal import InputScores
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 
 def explained_score(scores: InputScores, input_chw: FloatArray, heat_hw: FloatArray, class_id: int) -> float:

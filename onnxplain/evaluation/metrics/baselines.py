@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onnxplain.data.formats.image_lookup import read_size_hw
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.box import Corners
 
 CENTER_SHARE = 0.5
 SIGMA_SHARE = 0.25
@@ -42,7 +43,7 @@ class MeanBox:
     Raises OnnxplainError for anything else.
     """
 
-    share_xyxy: tuple[float, float, float, float]
+    share_xyxy: Corners
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.share_xyxy

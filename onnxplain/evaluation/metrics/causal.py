@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import DoubleArray, FloatArray
 
-Array = npt.NDArray[np.float64]
 # A batch of normalised inputs, float32 (N, C, h, w) → softmax scores, float32 (N, classes): `Engine.scores`.
 InputScores: TypeAlias = Callable[[FloatArray], FloatArray]
 
@@ -31,8 +30,8 @@ class CausalCurves:
     finite.
     """
 
-    insertion: Array
-    deletion: Array
+    insertion: DoubleArray
+    deletion: DoubleArray
 
     def __post_init__(self) -> None:
         for name, curve in (("insertion", self.insertion), ("deletion", self.deletion)):
@@ -75,7 +74,7 @@ def causal_curves(
     step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
     step_hw = step_of.reshape(height, width)
 
-    def follow(start_chw: FloatArray, finish_chw: FloatArray) -> Array:
+    def follow(start_chw: FloatArray, finish_chw: FloatArray) -> DoubleArray:
         steps = int(step_hw.max()) + 1
         curve = np.empty(steps + 1)
         for first in range(0, steps + 1, batch_size):
@@ -114,6 +113,6 @@ def blur_input(input_chw: FloatArray) -> FloatArray:
     return np.stack(blurred).astype(np.float32, copy=False)
 
 
-def area_under(curve: Array) -> float:
+def area_under(curve: DoubleArray) -> float:
     """The authors' normalised area by trapezoid, ``(Σ s − s_0 / 2 − s_S / 2) / S``."""
     return float((curve.sum() - curve[0] / 2 - curve[-1] / 2) / (len(curve) - 1))

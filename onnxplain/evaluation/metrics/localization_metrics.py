@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 
+from onnxplain.data.boxes import HIT_IOU
 from onnxplain.evaluation.metrics.max_box_accuracy import V2_IOUS
 from onnxplain.evaluation.metrics.metric import (
     BOX_HEAD,
@@ -20,8 +21,6 @@ from onnxplain.evaluation.metrics.metric import (
 from onnxplain.evaluation.metrics.pointing import TOLERANCE, energy_in_boxes, pointing_hit
 from onnxplain.evaluation.metrics.statistic import BEST_LEVEL, BEST_LEVEL_PER_IOU
 from onnxplain.evaluation.sample import BoxSample, HeatmapSample, Sample
-
-HIT_IOU = 0.5
 
 
 def _top1(sample: Sample) -> bool:

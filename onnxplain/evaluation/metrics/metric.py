@@ -22,7 +22,8 @@ class Facts:
     """What is known of an evaluation before its first image.
 
     `labels`: the data set's classes are the model's; `classes`: how many the model has; `box_head`, `sanity`: whether
-    there is one; `explained`: whether the heatmap is made here, so that the model behind it can be asked.
+    there is one; `explained`: whether the heatmap is made here, so that the model behind it can be asked;
+    `training_split`: whether one was named.
     """
 
     labels: bool
@@ -30,22 +31,24 @@ class Facts:
     box_head: bool
     sanity: bool = False
     explained: bool = False
+    training_split: bool = False
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """What a metric asks for: how to tell, and the reason that stands beside its null where it is missing."""
 
     met: Callable[[Facts], bool]
     otherwise: str
 
 
-LABELS = Need(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
-MORE_THAN_FIVE = Need(lambda facts: facts.classes > 5, "the model has no more than five classes")
-BOX_HEAD = Need(lambda facts: facts.box_head, "the model has no box head")
-SANITY = Need(lambda facts: facts.sanity, "no file with shuffled weights was given")
-EXPLAINED = Need(lambda facts: facts.explained, "the heatmap does not come from this model")
-BOXES = Need(lambda facts: True, "no image has a true box")
+LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
+MORE_THAN_FIVE = Requirement(lambda facts: facts.classes > 5, "the model has no more than five classes")
+BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head")
+SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")
+EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
+TRAINING_SPLIT = Requirement(lambda facts: facts.training_split, "no training split was named")
+BOXES = Requirement(lambda facts: True, "no image has a true box")
 """Known image by image: those without a box do not count."""
 
 
@@ -68,7 +71,7 @@ class Metric:
     definition: str
     measure: Callable[[Any], Measured]
     unit: Literal["%", ""] = "%"
-    needs: tuple[Need, ...] = ()
+    needs: tuple[Requirement, ...] = ()
     statistic: Statistic = MEAN
     column: str = ""
     of_predicted: bool = False
@@ -76,6 +79,6 @@ class Metric:
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
 
-    def missing(self, facts: Facts) -> str:
-        """Why the metric cannot be measured, empty where it can."""
-        return next((need.otherwise for need in self.needs if not need.met(facts)), "")
+    def unmet(self, facts: Facts) -> Requirement | None:
+        """The first requirement that is not met; None where the metric can be measured."""
+        return next((need for need in self.needs if not need.met(facts)), None)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.runtime.geometry import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 
 def shuffled_similarity(explanation: Explanation, shuffled: Explanation) -> float:

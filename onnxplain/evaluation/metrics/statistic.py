@@ -12,8 +12,7 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.max_box_accuracy import V2_IOUS
 from onnxplain.explainers.levels import LEVELS
-
-Array = npt.NDArray[np.float64]
+from onnxplain.runtime.arrays import DoubleArray
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,16 @@ class Statistic:
     """
 
     length: int
-    reduce: Callable[[Array], Array]
-    details: Callable[[Array], dict[str, Any]] = lambda means: {}
+    reduce: Callable[[DoubleArray], DoubleArray]
+    details: Callable[[DoubleArray], dict[str, Any]] = lambda means: {}
 
 
-def _best_level(means: Array) -> dict[str, Any]:
+def _best_level(means: DoubleArray) -> dict[str, Any]:
     return {"level": int(means.argmax())}
 
 
-def _per_iou(means: Array) -> Array:
-    best: Array = means.reshape(*means.shape[:-1], len(V2_IOUS), LEVELS).max(axis=-1)
+def _per_iou(means: DoubleArray) -> DoubleArray:
+    best: DoubleArray = means.reshape(*means.shape[:-1], len(V2_IOUS), LEVELS).max(axis=-1)
     return best
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from onnxplain.explainers.augmented.augmentation import Transforms, count_from_centres
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.augmented.random_copies import Transforms, count_from_centres
+from onnxplain.runtime.arrays import FloatArray
 
 Aggregation = Literal["mean", "max"]
 
@@ -19,7 +19,7 @@ def aggregate(
     """Mean or maximum at each pixel over the copies that show it: float32 (H, W) (Morbidelli et al. 2020).
 
     `maps_lhw`: float32 (L, h, w), not negative, enlarged bilinearly before they are warped back; `transforms`:
-    float64 (L, 2, 3) of `Augmentation.draw`, in the same order. A copy that does not show a pixel is left out
+    float64 (L, 2, 3) of `RandomCopies.draw`, in the same order. A copy that does not show a pixel is left out
     there; a pixel that none shows is 0.
     """
     height, width = input_size_hw

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.aggregation import aggregate
-from onnxplain.explainers.augmented.augmentation import Augmentation, Transforms, warp_copies
 from onnxplain.explainers.augmented.downsampling import Downsampling, build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
+from onnxplain.explainers.augmented.random_copies import RandomCopies, Transforms, warp_copies
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, check_weights, solve
 from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
 from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
 Mode = Literal["super-resolution", "mean", "max", "paper"]
-Progress: TypeAlias = Callable[[int, int], None]
-
-DEFAULT_BATCH_SIZE = 8
 
 # The weights were published for maps of 14 × 14 cells of an input of 224 × 224 pixels.
 _PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
@@ -53,7 +52,7 @@ class AugmentedGradCAM(GradCAM):
     ReLU, divided by its maximum, and L counts the copies used. Cells that do not show the image are left out of both
     terms; so are copies whose Grad-CAM is nowhere positive. All copies explain the class predicted for the image.
 
-    `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `Augmentation`; outside the image a copy shows
+    `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `RandomCopies`; outside the image a copy shows
     zero of the normalised input, the mean colour of the training images (where the file's mean is 0, the image's own).
     `mode`: "super-resolution", the above; "mean", "max": the maps warped back and aggregated; "paper": the published
     optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per side of a cell; None:
@@ -105,8 +104,8 @@ class AugmentedGradCAM(GradCAM):
 
     @cached_property
     def _transforms(self) -> Transforms:
-        augmentation = Augmentation(self.copies, self.rotation, self.translation, self.zoom, self.mirror, self.seed)
-        return augmentation.draw(self.engine.spec.input.size_hw)
+        copies = RandomCopies(self.copies, self.rotation, self.translation, self.zoom, self.mirror, self.seed)
+        return copies.draw(self.engine.spec.input.size_hw)
 
     @cached_property
     def _downsampling(self) -> Downsampling:
@@ -154,7 +153,7 @@ class AugmentedGradCAM(GradCAM):
         names = [layer.features, *([layer.gradients] if planned.gradients else [])]
         maps = {target: np.empty((self.copies, *layer.size_hw), np.float32) for target in planned.targets}
         fill = self._fill(pixels_chw)
-        size = self.batch_size or DEFAULT_BATCH_SIZE
+        size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, self.copies, size):
             stop = min(start + size, self.copies)
             count = stop - start

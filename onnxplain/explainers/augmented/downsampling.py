@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.augmented.augmentation import Transforms
+from onnxplain.explainers.augmented.random_copies import Transforms
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -39,7 +39,7 @@ class Downsampling:
 def build_downsampling(
     transforms: Transforms, input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int = 4
 ) -> Downsampling:
-    """The operator for copies drawn by `Augmentation.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
+    """The operator for copies drawn by `RandomCopies.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
 
     The area of a cell is averaged over `points` × `points` evenly spaced points, the heatmap interpolated bilinearly
     at each (1 point: the published code's). Points outside the image are left out, and so are cells with less than

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, add_adjoint_differences, differences
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 ADAM_STEPS = 200
 

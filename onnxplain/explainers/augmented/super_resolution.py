@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from onnxplain.explainers.cam.activation_map import weighted_sum
-from onnxplain.explainers.cam.probing import probed
+from onnxplain.explainers.cam.probing import Probe
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ class AblationCAM(TailProbingExplainer):
         rows = np.arange(len(copies))
         copies[rows, start + rows] = 0
 
-    def _weigh(self, activations: Activations) -> FloatArray:
-        seen = probed(activations)
-        without, complete = seen.answers[:, seen.target].T, seen.reference[seen.target][:, None]
+    def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
+        without, complete = probe.answers[:, activations.target].T, probe.reference[activations.target][:, None]
         scale = np.abs(complete)
         scale[scale == 0] = 1
         weights = (complete - without) / scale
-        return weighted_sum(weights.astype(np.float32, copy=False), seen.features)
+        return weighted_sum(weights.astype(np.float32, copy=False), activations.features)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.cam.layer_fusion import choose_layers, fuse_maps
-from onnxplain.explainers.explainer import Explainer, classify
+from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
+from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, relu_over_max
+from onnxplain.explainers.heatmap import relu_over_max
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.explainers.registry import METHODS, SCORES, require, supported
-from onnxplain.runtime.results import Activations
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.results import Activations, Prediction
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ActivationMapExplainer(Explainer):
 
     def _layers(self) -> tuple[LayerSpec, ...]:
         """The layers asked for; the maps of several are fused."""
-        return choose_layers(self.engine.spec, self.layer)
+        return resolve_layers(self.engine.spec, self.layer)
 
     @property
     def _evaluations_per_layer(self) -> int:
@@ -84,7 +85,7 @@ class ActivationMapExplainer(Explainer):
         if any(self._takes_gradients(indices, layer) for layer in self._layers()):
             return super().for_targets(image, targets)
         seen = [self._observe([image], [PREDICTED_CLASS], layer) for layer in self._layers()]
-        return self._explanations([_repeat(activations, indices) for activations in seen])
+        return self._explanations([repeat_row(activations, indices) for activations in seen])
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         indices = [self._resolve_target(target) for target in targets]
@@ -92,7 +93,10 @@ class ActivationMapExplainer(Explainer):
 
     def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
         """One explanation per row of the activations, of which there is one entry per layer."""
-        maps_per_layer = [self._weigh(activations) for activations in seen]
+        return self._explain_maps(seen, [self._weigh(activations) for activations in seen])
+
+    def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
+        """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""
         raws = maps_per_layer[0] if len(seen) == 1 else fuse_maps(maps_per_layer)
         layers = ", ".join(activations.layer.name for activations in seen)
         return [self._explanation(seen[0], position, raw, layers) for position, raw in enumerate(raws)]
@@ -102,7 +106,7 @@ class ActivationMapExplainer(Explainer):
     ) -> Explanation:
         spec, frame = self.engine.spec, activations.frames[position]
         target = int(activations.target[position])
-        prediction = classify(spec, activations.scores[position])
+        prediction = Prediction.from_scores(activations.scores[position], spec.labels)
         explained_class = target if target < spec.classes else prediction.class_id
         heatmap, status = relu_over_max(raw, frame)
         return Explanation(
@@ -155,7 +159,7 @@ def require_class(explainer: ActivationMapExplainer, index: int, reason: str) ->
     return index
 
 
-def _repeat(activations: Activations, targets: Sequence[int]) -> Activations:
+def repeat_row(activations: Activations, targets: Sequence[int]) -> Activations:
     """One row of activations, without gradients, for several targets; nothing is copied."""
     predicted, rows, logits = int(activations.target[0]), len(targets), activations.logits
     return replace(

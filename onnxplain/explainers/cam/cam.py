@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_class, weighted_sum
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 

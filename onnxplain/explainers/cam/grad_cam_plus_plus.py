@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix
 from onnxplain.runtime.target import resolve_layer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ALL_LAYERS = "all"
 
 
-def choose_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[LayerSpec, ...]:
+def resolve_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[LayerSpec, ...]:
     """The layers that a user asks for, in the order of the graph, each once.
 
     A name, a unique part of one, or None for the last layer; a list of these; or "all". Raises UnsupportedError for a

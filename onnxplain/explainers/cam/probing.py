@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, repeat_row
+from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import Target
+from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
 if TYPE_CHECKING:
-    from onnxplain.contract import LayerSpec
     from onnxplain.explainers.explanation import Explanation
     from onnxplain.runtime.image import ImageLike
 
-Progress: TypeAlias = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, eq=False)
-class ProbedActivations(Activations):
-    """The features of one image, and the model's answers to M changes, a column for each target.
+class Probe:
+    """The model's answers to M changes of one image or of its features, a column for each target.
 
     `answers` float32 (M, T); `reference` float32 (T,), what they are compared with; `evaluations`: forward passes, of
     the model or of its tail, that all this took.
@@ -36,20 +34,11 @@ class ProbedActivations(Activations):
     evaluations: int
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.answers.ndim != 2 or self.reference.shape != self.answers.shape[1:]:
             raise OnnxplainError(
                 f"answers: found shape {self.answers.shape} and a reference of {self.reference.shape}, expected "
                 "(M, T) and (T,)"
             )
-
-    @classmethod
-    def of(
-        cls, activations: Activations, answers: FloatArray, reference: FloatArray, *, evaluations: int
-    ) -> ProbedActivations:
-        """The activations with what was found by changing them."""
-        seen = {field.name: getattr(activations, field.name) for field in fields(activations)}
-        return cls(**seen, answers=answers, reference=reference, evaluations=evaluations)
 
 
 @dataclass(frozen=True)
@@ -65,15 +54,34 @@ class ProbingExplainer(ActivationMapExplainer):
     uses_gradients: ClassVar[bool] = False
 
     @abstractmethod
-    def _probe(self, image: ImageLike, activations: Activations) -> ProbedActivations:
+    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
         """Try all changes of one image, or of its features, which `activations` holds."""
 
-    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
-        (image,) = images
-        activations = super()._observe(images, targets, layer)
-        # Features that are not finite end in a map that is not, whose status says so.
+    @abstractmethod
+    def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
+        """The raw maps, float32 (N, h, w), signed, before ReLU: one for each target of the one image."""
+
+    def _weigh(self, activations: Activations) -> FloatArray:
+        """Never asked: activations alone do not tell how the model answers to a change."""
+        raise NotImplementedError(f"{self.name}: maps are made of a probe, see _weigh_answers")
+
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation of the image per target; all share the evaluations."""
+        if not targets:
+            return []
+        indices = [self._resolve_target(target) for target in targets]
+        rows, maps, evaluations = [], [], 0
+        for layer in self._layers():
+            activations = self._observe([image], [PREDICTED_CLASS], layer)
+            rows.append(repeat_row(activations, indices))
+            # Features that are not finite end in a map that is not, whose status says so.
+            with np.errstate(invalid="ignore", over="ignore"):
+                probe = self._probe(image, activations)
+                maps.append(self._weigh_answers(rows[-1], probe))
+            evaluations += probe.evaluations
         with np.errstate(invalid="ignore", over="ignore"):
-            return self._probe(image, activations)
+            explanations = self._explain_maps(rows, maps)
+        return [replace(explanation, evaluations=evaluations) for explanation in explanations]
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         # Every target is checked before the first of many forward passes.
@@ -84,11 +92,6 @@ class ProbingExplainer(ActivationMapExplainer):
             explanations += explainer.for_targets(image, [index])
         return explanations
 
-    def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
-        evaluations = sum(entry.evaluations for entry in seen if isinstance(entry, ProbedActivations))
-        with np.errstate(invalid="ignore", over="ignore"):
-            return [replace(explanation, evaluations=evaluations) for explanation in super()._explanations(seen)]
-
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(done, total)
@@ -97,9 +100,3 @@ class ProbingExplainer(ActivationMapExplainer):
         """The progress of one image among `count`, as that of the whole call."""
         report = self.progress
         return None if report is None else lambda done, total: report(position * total + done, count * total)
-
-
-def probed(activations: Activations) -> ProbedActivations:
-    """The activations with the answers that the base of these methods has added to them."""
-    assert isinstance(activations, ProbedActivations)
-    return activations

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from onnxplain.explainers.cam.activation_map import require_class
-from onnxplain.explainers.cam.probing import probed
+from onnxplain.explainers.cam.probing import Probe
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.explainers.heatmap import minus_min_over_range
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.target import Target
@@ -58,10 +59,9 @@ class ReciproCAM(TailProbingExplainer):
         beside = np.eye(side, k=1, dtype=np.float32) + np.eye(side, k=-1, dtype=np.float32)
         return (alone / 2 + beside / 4).astype(np.float32, copy=False)
 
-    def _weigh(self, activations: Activations) -> FloatArray:
-        seen = probed(activations)
-        scores = softmax(seen.answers[:, : self.engine.spec.classes])
-        return scores[:, seen.target].T.reshape(-1, *seen.layer.size_hw)
+    def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
+        scores = softmax(probe.answers[:, : self.engine.spec.classes])
+        return scores[:, activations.target].T.reshape(-1, *activations.layer.size_hw)
 
     def _explanation(
         self, activations: Activations, position: int, raw: FloatArray, layer: str | None = None

@@ -10,18 +10,17 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import require_class, weighted_sum
-from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer, probed
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.geometry import bilinear_matrix
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
-
-DEFAULT_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,19 @@ class ScoreCAM(ProbingExplainer):
     def _resolve_target(self, target: Target) -> int:
         return require_class(self, super()._resolve_target(target), "the method looks at class scores")
 
-    def _probe(self, image: ImageLike, activations: Activations) -> ProbedActivations:
+    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
         features = activations.features[0]
         taken = self._choose_maps(features)
         view = open_black_box(self.engine, None, "mean").look(image)
         reference = self.engine.scores(show(view, np.zeros((1, *view.pixels.shape[1:]), np.float32)))[0]
         # A map that is not tried gets the weight 0.
         answers = np.repeat(reference[None], len(features), axis=0)
-        batch_size = self.batch_size or DEFAULT_BATCH_SIZE
+        batch_size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, len(taken), batch_size):
             part = taken[start : start + batch_size]
             answers[part] = self.engine.scores(show(view, make_masks(features[part], view.pixels.shape[1:])))
             self._report(start + len(part), len(taken))
-        return ProbedActivations.of(activations, answers, reference, evaluations=2 + len(taken))
+        return Probe(answers, reference, evaluations=2 + len(taken))
 
     def _choose_maps(self, features: FloatArray) -> npt.NDArray[np.intp]:
         """Indices of the maps to try, in ascending order."""
@@ -78,10 +77,9 @@ class ScoreCAM(ProbingExplainer):
         deviation = flat[varying].std(axis=1)
         return np.sort(varying[np.argsort(-deviation, kind="stable")[: self.maps]])
 
-    def _weigh(self, activations: Activations) -> FloatArray:
-        seen = probed(activations)
-        increase = seen.answers[:, seen.target] - seen.reference[seen.target]
-        return weighted_sum(increase.T, seen.features)
+    def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
+        increase = probe.answers[:, activations.target] - probe.reference[activations.target]
+        return weighted_sum(increase.T, activations.features)
 
 
 def show(view: View, masks_nhw: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
-from onnxplain.explainers.heatmap import FloatArray
-from onnxplain.runtime.engine import MAX_BATCH
+from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     samples: int = 16
     noise: float = 0.15
     seed: int = 0
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress | None = None
 
     name: ClassVar[str] = "smooth-grad-cam++"
 
@@ -79,8 +80,8 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
         """The means of g, g² and g³ over the noisy copies of one image, (3, K, h, w)."""
         deviation = np.float32(self.noise) * (pixels_chw.max() - pixels_chw.min())
         sums: npt.NDArray[np.float64] = np.zeros((3, layer.channels, *layer.size_hw))
-        for start in range(0, self.samples, MAX_BATCH):
-            stop = min(start + MAX_BATCH, self.samples)
+        for start in range(0, self.samples, IMAGES_AT_ONCE):
+            stop = min(start + IMAGES_AT_ONCE, self.samples)
             draws = [self._draw(copy, pixels_chw.shape) for copy in range(start, stop)]
             targets = np.full(stop - start, target, np.int64)
             (gradients,) = self.engine.run(

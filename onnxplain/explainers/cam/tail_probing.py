@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.explainers.cam.probing import ProbedActivations, ProbingExplainer
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TailProbingExplainer(ProbingExplainer):
     def _change(self, copies: FloatArray, features: FloatArray, start: int) -> None:
         """Write the features (K, h, w) under the changes from `start` on into `copies`, float32 (n, K, h, w)."""
 
-    def _probe(self, image: ImageLike, activations: Activations) -> ProbedActivations:
+    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
         tail, features = self.engine.tail, activations.features[0]
         count = self._count_changes(activations.layer)
         reference = tail.answers(activations.features)[0]
@@ -56,4 +56,4 @@ class TailProbingExplainer(ProbingExplainer):
             self._change(copies, features, start)
             answers[start:stop] = tail.answers(copies)
             self._report(stop, count)
-        return ProbedActivations.of(activations, answers, reference, evaluations=2 + count)
+        return Probe(answers, reference, evaluations=2 + count)

@@ -11,19 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.explainer import classify
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.explained_output import ExplainedOutput, ExplainOutput, check_explain_output
 from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, make_frame
 from onnxplain.runtime.image import as_image
 from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.results import Prediction
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
-    from onnxplain.runtime.results import Prediction
 
 ScoreFunction: TypeAlias = Callable[[FloatArray], npt.ArrayLike]
 
@@ -105,7 +104,7 @@ class _EngineBox(BlackBox):
         return self.engine.spec.label(class_id)
 
     def prediction(self, scores: FloatArray) -> Prediction | None:
-        return classify(self.engine.spec, scores)
+        return Prediction.from_scores(scores, self.engine.spec.labels)
 
 
 class _CallableBox(BlackBox):

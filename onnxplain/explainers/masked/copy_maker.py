@@ -14,6 +14,7 @@ from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES, MaskChain
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import MaskedImage, lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.runtime.binding import HOST, DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 
@@ -21,6 +22,7 @@ from onnxplain.runtime.engine import Engine
 CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]
 
 _TRIALS, _TRIAL_COPIES = 3, 4
+_HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
 
 
 def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
@@ -34,13 +36,13 @@ def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMake
     if memory_of(engine.providers) != HOST:
         return make_on_device(engine, image, geometry)
 
-    def time_both() -> int:
+    def host_is_faster() -> bool:
         grids = np.ones((_TRIAL_COPIES, geometry.grid, geometry.grid), np.bool_)
         draw = MaskDraw(grids, np.zeros((_TRIAL_COPIES, 2), np.int64))
         makers = make_on_host(engine, image, geometry), make_on_device(engine, image, geometry)
-        return fastest(makers, draw)
+        return fastest(makers, draw) == 0
 
-    if engine.remember(("masked copies", geometry), time_both) == 0:
+    if _HOST_IS_FASTER.get(engine, geometry, host_is_faster):
         return make_on_host(engine, image, geometry)
     return make_on_device(engine, image, geometry)
 

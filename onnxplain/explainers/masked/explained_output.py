@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import decode_boxes, paired_iou
 from onnxplain.runtime.engine import Engine
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from onnxplain.explainers.masked.masked_image import MaskedImage
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.runtime.binding import HOST, BoundSession, DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.preprocess import to_model
@@ -24,6 +25,7 @@ CHAINED_DTYPES = ("float32", "float16", "uint8")
 
 _GRAPHS = Path(__file__).parent / "mask_graphs"
 _PROVIDERS = {"cuda": ["cuda", "cpu"], HOST: ["cpu"]}
+_SESSIONS: PerEngine[Path, Session] = PerEngine()
 
 
 class MaskChain:
@@ -68,4 +70,4 @@ class MaskChain:
 
 def _open_graph(engine: Engine, path: Path, device: str) -> Session:
     # One thread: a second pool would spin against the model's.
-    return engine.remember(("mask graph", path.name), lambda: open_session(path, _PROVIDERS[device], threads=1))
+    return _SESSIONS.get(engine, path, lambda: open_session(path, _PROVIDERS[device], threads=1))

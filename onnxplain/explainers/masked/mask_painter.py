@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.masked_image import MaskedImage
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.small_products import LARGEST_PRODUCT
+from onnxplain.runtime.arrays import FloatArray
 
 
 class MaskPainter:

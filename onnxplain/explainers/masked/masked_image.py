@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from onnxplain.contract import Layout
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.black_box import View
+from onnxplain.runtime.arrays import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import ModelError
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.black_box import BlackBox, View
 from onnxplain.explainers.masked.copy_maker import choose_maker
 from onnxplain.explainers.masked.explained_output import ExplainedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batch_size import search_batch_size
+from onnxplain.runtime.batches import fill_up
 
 CALLABLE_BATCH_SIZE = 8
 
@@ -133,7 +134,4 @@ def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, 
 
 def pad(draw: MaskDraw, size: int) -> MaskDraw:
     """The draw with its last mask repeated, up to a multiple of `size` masks."""
-    missing = -len(draw) % size
-    if not missing:
-        return draw
-    return MaskDraw(*(np.concatenate([part, *[part[-1:]] * missing]) for part in (draw.grids, draw.shifts_yx)))
+    return MaskDraw(fill_up(draw.grids, size), fill_up(draw.shifts_yx, size))

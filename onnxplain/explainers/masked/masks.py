@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix
 
 # Rows and columns of a map.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.samplers import MaskSampler
-from onnxplain.explainers.rise.sampling import Progress
 from onnxplain.explainers.rise.tally import BLOCK
+from onnxplain.runtime.arrays import FloatArray
 
 # Maps made at a time: their sums are float64 while they are made.
 _CLASSES_AT_ONCE = 16

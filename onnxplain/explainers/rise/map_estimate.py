@@ -21,8 +21,7 @@ import numpy.typing as npt
 from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskGeometry, Pixels
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.explainers.rise.principal_components import PrincipalComponents
-
-Array = npt.NDArray[np.float64]
+from onnxplain.runtime.arrays import DoubleArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +31,17 @@ class MapEstimate:
     `replicates` holds those with any mask; their error is known (`error_known`) once all 8 have a pair of masks.
     """
 
-    replicates: Array
-    weights: Array
+    replicates: DoubleArray
+    weights: DoubleArray
     error_known: bool
 
     @property
-    def values(self) -> Array:
+    def values(self) -> DoubleArray:
         """The map (H, W): the weighted mean of the replicates."""
         return _mean(self.replicates, self.weights)
 
     @property
-    def standard_error(self) -> Array | None:
+    def standard_error(self) -> DoubleArray | None:
         """Of `values` (H, W), from the replicates' spread: Student's t with R − 1 = 7 degrees of freedom."""
         return np.sqrt(_variance_of_mean(self.replicates, self.weights)) if self.error_known else None
 
@@ -83,7 +82,9 @@ class MapEstimator:
             maps = self._replicate_maps(sums, target, sampled, pixels)
         return MapEstimate(maps, sums.masks[sampled] / sums.masks.sum(), error_known=bool(sums.masks.min() >= 2))
 
-    def _replicate_maps(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels) -> Array:
+    def _replicate_maps(
+        self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels
+    ) -> DoubleArray:
         """Each sampled replicate's own map, (R, h, w), its prediction fitted on the others."""
         fits = [
             self.fit(
@@ -107,8 +108,13 @@ class MapEstimator:
         )
 
     def fit(
-        self, masks: float, scores: Array, components: Array, products: Array, scored_components: Array
-    ) -> tuple[Array, Array]:
+        self,
+        masks: float,
+        scores: DoubleArray,
+        components: DoubleArray,
+        products: DoubleArray,
+        scored_components: DoubleArray,
+    ) -> tuple[DoubleArray, DoubleArray]:
         """c₀ (…,) and c (…, K) from sums as in `MaskSums`: `scores` (…,), `scored_components` (…, K).
 
         Ridge regression, ``(G + K/n · Λ) c = cov(z, s)`` with n masks, G the covariance of z among them and Λ the
@@ -129,15 +135,15 @@ class MapEstimator:
 
     def maps(
         self,
-        base: Array,
-        slopes: Array,
-        masks: Array | float,
-        scored_grids: Array,
-        grids: Array,
-        components: Array,
-        products: Array,
+        base: DoubleArray,
+        slopes: DoubleArray,
+        masks: DoubleArray | float,
+        scored_grids: DoubleArray,
+        grids: DoubleArray,
+        components: DoubleArray,
+        products: DoubleArray,
         pixels: Pixels = ALL_PIXELS,
-    ) -> Array:
+    ) -> DoubleArray:
         """L maps (L, h, w), from c₀ (L,), c (L, K) and sums as in `MaskSums`, one for each map or one for all."""
         keep, counts = self.geometry.keep, np.reshape(masks, (-1, 1, 1))
         base = base[:, None, None]
@@ -151,12 +157,12 @@ class MapEstimator:
         return maps
 
 
-def _mean(maps: Array, weights: Array) -> Array:
-    mean: Array = (weights[:, None, None] * maps).sum(axis=0)
+def _mean(maps: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    mean: DoubleArray = (weights[:, None, None] * maps).sum(axis=0)
     return mean
 
 
-def _variance_of_mean(maps: Array, weights: Array) -> Array:
+def _variance_of_mean(maps: DoubleArray, weights: DoubleArray) -> DoubleArray:
     """Σ w (map − mean)² / (R − 1): unbiased where a map's variance is inverse to its weight."""
-    variance: Array = (weights[:, None, None] * (maps - _mean(maps, weights)) ** 2).sum(axis=0) / (len(maps) - 1)
+    variance: DoubleArray = (weights[:, None, None] * (maps - _mean(maps, weights)) ** 2).sum(axis=0) / (len(maps) - 1)
     return variance

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.rise.principal_components import PrincipalComponents
 from onnxplain.explainers.rise.samplers import REPLICATES, replicate_of
-
-Array = npt.NDArray[np.float64]
+from onnxplain.runtime.arrays import DoubleArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +22,15 @@ class MaskSums:
     Σ z zᵀ. `scored_components` (T, R, K): Σ s · z. `lowest`, `highest` (T,): the scores' range.
     """
 
-    masks: Array
-    grids: Array
-    scored_grids: Array
-    scores: Array
-    components: Array
-    component_products: Array
-    scored_components: Array
-    lowest: Array
-    highest: Array
+    masks: DoubleArray
+    grids: DoubleArray
+    scored_grids: DoubleArray
+    scores: DoubleArray
+    components: DoubleArray
+    component_products: DoubleArray
+    scored_components: DoubleArray
+    lowest: DoubleArray
+    highest: DoubleArray
 
     @classmethod
     def empty(cls, geometry: MaskGeometry, targets: int, components: int) -> MaskSums:

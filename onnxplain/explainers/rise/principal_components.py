@@ -17,11 +17,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskDraw, MaskGeometry, Pixels
 from onnxplain.explainers.masked.small_products import small_product
-
-Array = npt.NDArray[np.float64]
+from onnxplain.runtime.arrays import DoubleArray, FloatArray
 
 COMPONENTS = 64
 # Below this share of the largest eigenvalue there is nothing but rounding.
@@ -38,26 +36,26 @@ class PrincipalComponents:
     expectation at every pixel.
     """
 
-    variances: Array
-    rows: Array
-    columns: Array
+    variances: DoubleArray
+    rows: DoubleArray
+    columns: DoubleArray
     rows_index: npt.NDArray[np.int64]
     columns_index: npt.NDArray[np.int64]
-    row_weights: Array
-    column_weights: Array
+    row_weights: DoubleArray
+    column_weights: DoubleArray
     keep: float
 
     def __len__(self) -> int:
         return len(self.variances)
 
-    def values(self, draw: MaskDraw) -> Array:
+    def values(self, draw: MaskDraw) -> DoubleArray:
         """z_k = ⟨M − p, φ_k⟩ for each mask, (n, K): expectation 0, covariance diag(λ)."""
         y, x = draw.shifts_yx.T
         shares = self.row_weights[y] @ (draw.grids - self.keep) @ self.column_weights[x].swapaxes(-1, -2)
-        values: Array = shares[:, self.rows_index, self.columns_index]
+        values: DoubleArray = shares[:, self.rows_index, self.columns_index]
         return values
 
-    def maps(self, weights: Array, pixels: Pixels = ALL_PIXELS) -> Array:
+    def maps(self, weights: DoubleArray, pixels: Pixels = ALL_PIXELS) -> DoubleArray:
         """Σ_k weight_k · φ_k, (…, K) → (…, H, W); `pixels`: rows and columns that are wanted."""
         products = np.zeros((*weights.shape[:-1], self.rows.shape[1], self.columns.shape[1]))
         products[..., self.rows_index, self.columns_index] = weights
@@ -88,12 +86,12 @@ def find_components(geometry: MaskGeometry, largest: int = COMPONENTS) -> Princi
     )
 
 
-def _cuts(matrix: FloatArray, length: int, cell: int) -> Array:
+def _cuts(matrix: FloatArray, length: int, cell: int) -> DoubleArray:
     """An axis's enlarging matrix at each shift: (cell, length, grid)."""
     return np.stack([matrix[shift : shift + length] for shift in range(cell)]).astype(np.float64)
 
 
-def _eigen(cuts: Array) -> tuple[Array, Array]:
+def _eigen(cuts: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Eigenvalues, largest first, and eigenvectors, as columns, of the mean of R Rᵀ over the shifts."""
     side_by_side = cuts.swapaxes(0, 1).reshape(cuts.shape[1], -1)
     values, vectors = np.linalg.eigh(small_product(side_by_side, side_by_side.T) / len(cuts))

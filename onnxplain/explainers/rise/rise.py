@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.black_box import BlackBox, ScoreFunction, open_black_box
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.masked.fill import Fill
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry
+from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.principal_components import find_components
 from onnxplain.explainers.rise.samplers import MaskSampler
-from onnxplain.explainers.rise.sampling import Progress, RiseMoment, RiseSampling
+from onnxplain.explainers.rise.sampling import RiseMoment, RiseSampling
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import RiseTally, TallyKey, hash_image
+from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 
 from onnxplain.explainers.explanation import Explanation
-from onnxplain.explainers.heatmap import FloatArray, minus_min_over_range
+from onnxplain.explainers.heatmap import minus_min_over_range
 from onnxplain.explainers.masked.black_box import BlackBox, View
 from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
+from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import RISE_THRESHOLD
 from onnxplain.explainers.rise.map_estimate import MapEstimate, MapEstimator
 from onnxplain.explainers.rise.mask_sums import MaskSums
@@ -22,8 +22,7 @@ from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
-
-Progress: TypeAlias = Callable[[int, int], None]
+from onnxplain.runtime.arrays import FloatArray
 
 # The relative error is taken over a lattice with so many pixels to a cell's side: within a cell a map is smooth.
 _LATTICE_PER_CELL = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.method_report import MethodReport
+from onnxplain.runtime.arrays import FloatArray
 
 Stopped: TypeAlias = Literal["masks", "tolerance", "budget", "interrupted"]
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
-from onnxplain.explainers.heatmap import FloatArray
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
+from onnxplain.runtime.arrays import FloatArray
 
 # Sums grow by so many masks at once, wherever a run is broken off: the same additions in the same order.
 BLOCK = 64

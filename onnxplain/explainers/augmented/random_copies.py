@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.heatmap import FloatArray
+from onnxplain.runtime.arrays import FloatArray
 
 Transforms = npt.NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _SEED_LIMIT = 2**64
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class RandomCopies:
     """Random copies of the model's input; the first is the input itself (Morbidelli et al. 2020).
 
     `copies`: how many, the first included. `rotation`: angles are uniform in ±rotation radians, about the centre.
@@ -80,7 +80,7 @@ class Augmentation:
 def warp_copies(pixels_chw: FloatArray, transforms: Transforms, fill_c: FloatArray) -> FloatArray:
     """The copies themselves, float32 (n, C, H, W): bilinear, with `fill_c`, float32 (C,), outside the image.
 
-    `pixels_chw`: the model's normalised input; `transforms`: float64 (n, 2, 3) of `Augmentation.draw`.
+    `pixels_chw`: the model's normalised input; `transforms`: float64 (n, 2, 3) of `RandomCopies.draw`.
     """
     channels, height, width = pixels_chw.shape
     pixels_hwc = np.ascontiguousarray(pixels_chw.transpose(1, 2, 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.augmented.augmentation import Augmentation, count_from_centres, warp_copies
+from onnxplain.explainers.augmented.random_copies import RandomCopies, count_from_centres, warp_copies
 
 SIZE_HW = (60, 90)
 ALL = {"rotation": 1.2, "translation": 0.3, "zoom": 1.5, "mirror": True}
@@ -25,13 +25,13 @@ def parts(transform: np.ndarray) -> dict[str, float]:
 
 
 def test_the_first_copy_is_the_image_itself() -> None:
-    np.testing.assert_array_equal(Augmentation(3, **ALL).draw(SIZE_HW)[0], [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(RandomCopies(3, **ALL).draw(SIZE_HW)[0], [[1, 0, 0], [0, 1, 0]])
 
 
 def test_a_copy_depends_on_the_seed_and_its_number_alone() -> None:
-    many = Augmentation(30, **ALL, seed=4).draw(SIZE_HW)
-    np.testing.assert_array_equal(Augmentation(7, **ALL, seed=4).draw(SIZE_HW), many[:7])
-    assert not np.isclose(Augmentation(30, **ALL, seed=5).draw(SIZE_HW)[1:], many[1:]).all(axis=(1, 2)).any()
+    many = RandomCopies(30, **ALL, seed=4).draw(SIZE_HW)
+    np.testing.assert_array_equal(RandomCopies(7, **ALL, seed=4).draw(SIZE_HW), many[:7])
+    assert not np.isclose(RandomCopies(30, **ALL, seed=5).draw(SIZE_HW)[1:], many[1:]).all(axis=(1, 2)).any()
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_a_copy_depends_on_the_seed_and_its_number_alone() -> None:
     ],
 )
 def test_an_option_changes_nothing_but_its_own_part(without: dict, changes: dict) -> None:
-    before, after = (Augmentation(20, **(ALL | changed), seed=1).draw(SIZE_HW) for changed in ({}, without))
+    before, after = (RandomCopies(20, **(ALL | changed), seed=1).draw(SIZE_HW) for changed in ({}, without))
     for old, new in zip(before, after, strict=True):
         assert parts(new) == pytest.approx(parts(old) | changes, abs=1e-9)
 
 
 def test_parts_fill_their_ranges_evenly() -> None:
-    drawn = [parts(transform) for transform in Augmentation(2001, **ALL).draw(SIZE_HW)[1:]]
+    drawn = [parts(transform) for transform in RandomCopies(2001, **ALL).draw(SIZE_HW)[1:]]
     for name, limit in (("angle", 1.2), ("x", 0.3 * 90), ("y", 0.3 * 60)):
         values = np.array([part[name] for part in drawn]) / limit
         assert np.abs(values).max() <= 1 + 1e-9
@@ -61,9 +61,9 @@ def test_parts_fill_their_ranges_evenly() -> None:
 
 
 def test_defaults_are_the_published_ones() -> None:
-    augmentation = Augmentation()
-    assert (augmentation.copies, augmentation.rotation, augmentation.translation * 224) == (100, 0.5, 30)
-    assert (augmentation.zoom, augmentation.mirror) == (1, False)
+    drawn = RandomCopies()
+    assert (drawn.copies, drawn.rotation, drawn.translation * 224) == (100, 0.5, 30)
+    assert (drawn.zoom, drawn.mirror) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_defaults_are_the_published_ones() -> None:
 )
 def test_parameters_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
-        Augmentation(**options)
+        RandomCopies(**options)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -91,7 +91,7 @@ def test_copies_are_the_image_at_the_transformed_pixel_centres(channels: int) ->
     height, width = SIZE_HW
     y, x = np.mgrid[:height, :width] + 0.5
     planes = np.stack([0.3 * x - 0.2 * y + 5, x * y / 400, np.full(SIZE_HW, 7.0)])[:channels]
-    transforms = Augmentation(6, **ALL, seed=2).draw(SIZE_HW)
+    transforms = RandomCopies(6, **ALL, seed=2).draw(SIZE_HW)
     fill = np.array([-3.0, 50.0, 7.0])[:channels]
     copies = warp_copies(planes.astype(np.float32), transforms, fill.astype(np.float32))
     assert (copies.dtype, copies.shape) == (np.float32, (6, channels, height, width))
@@ -107,7 +107,7 @@ def test_copies_are_the_image_at_the_transformed_pixel_centres(channels: int) ->
 
 
 def test_opencv_counts_from_the_centres_of_pixels() -> None:
-    transform = Augmentation(2, **ALL).draw(SIZE_HW)[1]
+    transform = RandomCopies(2, **ALL).draw(SIZE_HW)[1]
     centre = np.array([12, 31])
     expected = transform @ [*(centre + 0.5), 1] - 0.5
     np.testing.assert_allclose(count_from_centres(transform) @ [*centre, 1], expected)
