@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.contract import Layout
+from onnxplain.contract import BOX_COORDINATES, Layout
 from onnxplain.errors import ModelError
 from onnxplain.exporters.graph.values import (
     FLOATS,
@@ -20,8 +20,6 @@ from onnxplain.exporters.graph.values import (
 )
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import hands_on, operator_of
-
-BOX_COORDINATES = 4
 
 
 @dataclass(frozen=True)

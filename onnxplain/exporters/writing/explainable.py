@@ -31,7 +31,7 @@ from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
 from onnxplain.exporters.anatomy.layers import Layer, choose_layers
-from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.anatomy.roles import Roles, find_image_value
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
@@ -68,8 +68,8 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     `taps` maps layer names to values of the graph and replaces the search by name.
     """
     graph = model.graph
+    image_spec = input_spec(*find_image_value(graph), request)
     anatomy = study(graph, request.logits, request.box)
-    image_spec = input_spec(anatomy.image, anatomy.layout, request)
     layers = _chosen(graph, anatomy, request, taps or {})
     witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.contract import EXPLAIN_INPUT, EXPLAINED_DIMENSION, TARGET_INPUT, gradients_output
+from onnxplain.contract import BOX_COORDINATES, EXPLAIN_INPUT, EXPLAINED_DIMENSION, TARGET_INPUT, gradients_output
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import BOX_COORDINATES, Roles
+from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.gradient.differentiate import differentiate
 from onnxplain.exporters.gradient.last_product import find_last_product, seed_source
 from onnxplain.exporters.graph.branch import Branch

@@ -16,6 +16,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from onnxplain.contract import (
+    BOX_COORDINATES,
     TAIL_BOX_OUTPUT,
     TAIL_FEATURES_INPUT,
     TAIL_LOGITS_OUTPUT,
@@ -25,7 +26,7 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import BOX_COORDINATES, Roles
+from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
 from onnxplain.exporters.graph.values import (
