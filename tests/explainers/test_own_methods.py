@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -180,3 +181,13 @@ def test_a_class_carries_its_needs(make_model: MakeModel) -> None:
 def test_a_class_that_lacks_something_says_what(engine: Engine, base: type, body: dict, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
         type("Mine", (base,), body)(engine)
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    _, section = page.split("## A method of your own\n")
+    _, code = section.split("```python\n")
+    names: dict[str, Any] = {}
+    exec(code.partition("```")[0], names)
+    assert names["explanation"].method == "mean-activation"
+    assert names["explanation"].status == "ok"
