@@ -46,12 +46,22 @@ class PowerMean(ActivationMapExplainer):
 
 
 class OldHalf(GradCAM):
-    """The hook by its name of old, over a method of the package that has it by its name of today."""
+    """The hook by its former name, over a method of the package that has it by its present one."""
 
     name = "old-half"
 
     def _weigh(self, activations):
         return super()._weigh(activations) / 2
+
+
+class OldFormula:
+    def _weigh(self, activations):
+        return activations.features.mean(1)
+
+
+class MixedIn(OldFormula, ActivationMapExplainer):
+    name = "mixed-in"
+    uses_gradients = False
 
 
 class Half(GradCAM):
@@ -111,6 +121,7 @@ def features_of(engine: Engine, image: Any) -> np.ndarray:
     [
         (MeanActivation, lambda features: features.mean(0)),
         (OldMeanActivation, lambda features: features.mean(0)),
+        (MixedIn, lambda features: features.mean(0)),
         (PowerMean, lambda features: np.sqrt((features**2).mean(0))),
         (lambda engine: PowerMean(engine, power=4), lambda features: (features**4).mean(0) ** 0.25),
     ],

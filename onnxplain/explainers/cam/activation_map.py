@@ -45,11 +45,13 @@ class ActivationMapExplainer(Explainer):
     uses_gradients: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Make `weigh` and `_weigh`, its name of old, one hook under two names."""
+        """Make `weigh` and `_weigh`, its former name, one hook: a subclass may define either."""
         super().__init_subclass__(**arguments)
-        for defined, other in (("weigh", "_weigh"), ("_weigh", "weigh")):
-            if defined in vars(cls) and other not in vars(cls):
-                setattr(cls, other, vars(cls)[defined])
+        names = {"weigh", "_weigh"}
+        nearest = next(vars(base) for base in cls.__mro__ if names & vars(base).keys())
+        for missing in names - nearest.keys():
+            (defined,) = names - {missing}
+            setattr(cls, missing, nearest[defined])
 
     def __post_init__(self) -> None:
         self.check_definition()
