@@ -13,6 +13,8 @@ def methods(as_json: bool) -> None:
     """List the methods of explanation: name, what the model file must have, what it computes."""
     from onnxplain.explainers import METHODS
 
+    for plugin in METHODS.broken:
+        click.echo(f"onnxplain: {plugin}", err=True)
     if as_json:
         print_json(
             [

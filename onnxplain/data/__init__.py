@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxplain.data.dataset import DataSet
-from onnxplain.data.formats.table import FORMATS
+from onnxplain.data.formats.table import FORMATS, Format
 from onnxplain.data.loading import load_images
 from onnxplain.data.mosaic import mosaics
 from onnxplain.data.open import open_dataset
@@ -14,6 +14,7 @@ from onnxplain.data.splits import split, split_by_lists, write_lists
 __all__ = [
     "FORMATS",
     "DataSet",
+    "Format",
     "Problem",
     "Record",
     "load_images",

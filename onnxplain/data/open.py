@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -41,7 +41,7 @@ def open_dataset(
     """Open a data set of any format in `FORMATS`, or the generated ``"digits"`` (a folder of that name: ``./digits``).
 
     `images`: the folder of the images; by default they lie beside the annotation file, or in `images` beside it.
-    `format`: a key of FORMATS; by default it is recognised from names. `split`: one part of the data set. Where it
+    `format`: a key of FORMATS; by default it is recognised. `split`: one part of the data set. Where it
     has none of its own (folders called train, val, test), ``train`` and ``test`` are the sides of
     ``split(dataset, SHARES, seed)``. `labels`: the classes and their order, instead of those the data set states.
     `voc_origin`: 0 for VOC files whose tool counted pixels from 0. `count`: of digits, drawn with `seed`; ``split``
@@ -78,12 +78,29 @@ def open_dataset(
 
 def recognise_format(source: Path) -> str:
     """The one format of FORMATS that a path looks like. Raises OnnxplainError for none or several."""
-    fitting = [name for name, each in FORMATS.items() if each.recognises(source)]
+    fitting, failed = _fitting(source, FORMATS)
     if len(fitting) == 1:
         return fitting[0]
     found = " and ".join(fitting) or "no known data set"
     known = "; ".join(f"{name}: {each.description}" for name, each in FORMATS.items())
-    raise OnnxplainError(f"{source}: found {found}, expected one of these: {known}. Name the format (format=…)")
+    without = "".join(f". Not asked: {line}" for line in (*failed, *map(str, FORMATS.broken)))
+    raise OnnxplainError(
+        f"{source}: found {found}, expected one of these: {known}. Name the format (format=…){without}"
+    )
+
+
+def _fitting(source: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those of the formats that a path looks like, and a line for each plug-in that failed to say whether it does."""
+    fitting, failed = [], []
+    for name in names:
+        try:
+            if FORMATS[name].recognises(source):
+                fitting.append(name)
+        except Exception as error:  # the code of others must not get in the way of the formats of this package
+            if name in FORMATS.own:
+                raise
+            failed.append(f"{name}: recognises raised {type(error).__name__} ({error})")
+    return fitting, failed
 
 
 def _existing(path: Path) -> Path:
@@ -94,11 +111,12 @@ def _existing(path: Path) -> Path:
 
 def _read(path: Path, format: str | None, voc_origin: int) -> Reading:
     """The whole data set, the parts of a folder of parts one after the other."""
-    if format is not None and format not in FORMATS:
-        raise OnnxplainError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
-    candidates = FORMATS if format is None else {format: FORMATS[format]}
+    if format is not None:
+        FORMATS.check(format)
+        if format not in FORMATS:
+            raise OnnxplainError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
     parts = part_folders(path)
-    if not parts or any(each.recognises(path) for each in candidates.values()):
+    if not parts or any(_fitting(path, FORMATS if format is None else [format])[0]):
         return _read_one(path, format or recognise_format(path), voc_origin)
     readings = []
     for folder, part in parts.items():

@@ -2,6 +2,7 @@
 
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
 from onnxplain.explainers.cam.cam import CAM
 from onnxplain.explainers.cam.eigen_cam import EigenCAM, EigenGradCAM
 from onnxplain.explainers.cam.finer_cam import FinerCAM
@@ -29,6 +30,7 @@ __all__ = [
     "METHODS",
     "RISE",
     "AblationCAM",
+    "ActivationMapExplainer",
     "AugmentedGradCAM",
     "EigenCAM",
     "EigenGradCAM",

@@ -116,21 +116,19 @@ def test_warp_refuses_an_image_of_another_size():
 PIXEL = np.array([200, 100, 50], np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("preprocessing", "expected"),
-    [
-        (
-            PRESETS["imagenet"],
-            [(200 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (50 / 255 - 0.406) / 0.225],
-        ),
-        (PRESETS["caffe"], [50 - 104, 100 - 117, 200 - 123]),
-        (PRESETS["inception"], [200 / 127.5 - 1, 100 / 127.5 - 1, 50 / 127.5 - 1]),
-        (PRESETS["raw"], [200, 100, 50]),
-        (GRAY_PRESETS["raw"], [124]),  # 0.299 · 200 + 0.587 · 100 + 0.114 · 50 = 124.2
-        (GRAY_PRESETS["imagenet"], [(124 / 255 - 0.449) / 0.226]),
-        (Preprocessing("bgr", 0.5, (1, 2, 3), (4, 5, 6)), [(25 - 1) / 4, (50 - 2) / 5, (100 - 3) / 6]),
-    ],
-)
+BY_HAND = [
+    (PRESETS["imagenet"], [(200 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (50 / 255 - 0.406) / 0.225]),
+    (PRESETS["caffe"], [50 - 104, 100 - 117, 200 - 123]),
+    (PRESETS["inception"], [200 / 127.5 - 1, 100 / 127.5 - 1, 50 / 127.5 - 1]),
+    (PRESETS["raw"], [200, 100, 50]),
+    (GRAY_PRESETS["raw"], [124]),  # 0.299 · 200 + 0.587 · 100 + 0.114 · 50 = 124.2
+    (GRAY_PRESETS["imagenet"], [(124 / 255 - 0.449) / 0.226]),
+    (GRAY_PRESETS["inception"], [124 / 127.5 - 1]),
+    (Preprocessing("bgr", 0.5, (1, 2, 3), (4, 5, 6)), [(25 - 1) / 4, (50 - 2) / 5, (100 - 3) / 6]),
+]
+
+
+@pytest.mark.parametrize(("preprocessing", "expected"), BY_HAND)
 def test_normalise_by_hand(preprocessing, expected):
     images = np.broadcast_to(PIXEL, (2, 4, 5, 3))
     batch = normalise(images, preprocessing)

@@ -9,6 +9,9 @@ from pathlib import Path
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.runtime.box import Corners
 
+_START = 65_536
+"""Bytes that are read to recognise a file."""
+
 
 def read_bytes(path: Path) -> bytes:
     """The content of an annotation file. Raises ProblemError where it cannot be read or is empty."""
@@ -24,6 +27,15 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """The same as text. Raises ProblemError for bytes that are not UTF-8, at their line."""
     return decode(path, read_bytes(path))
+
+
+def read_start(path: Path) -> str | None:
+    """The first 64 KiB of a file as text, to see what it is; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_START).decode("utf-8-sig", "replace")
+    except OSError:
+        return None
 
 
 def decode(path: Path, content: bytes) -> str:

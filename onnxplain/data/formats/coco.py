@@ -6,10 +6,11 @@ A `bbox` is x, y, width, height in continuous pixels from 0 (Lin et al. 2014, ht
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from onnxplain.data.formats.annotation_text import read_text
+from onnxplain.data.formats.annotation_text import read_start, read_text
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.problem import Place, Problem, ProblemError
 from onnxplain.runtime.box import Corners
@@ -17,6 +18,7 @@ from onnxplain.runtime.box import Corners
 _LISTS = ("images", "annotations", "categories")
 _LARGEST = 1e9
 """No image has so many pixels on a side."""
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]:]')
 
 
 def read_coco(source: Path) -> Reading:
@@ -47,6 +49,34 @@ def read_coco(source: Path) -> Reading:
             problems.append(image.place.problem(f"image {image.name!r} has no annotation, expected at least one"))
         found.append(AnnotatedImage(image.name, image.folder, image.place, tuple(objects[identity]), image.size_hw))
     return Reading(tuple(found), tuple(dict.fromkeys(names.values())), tuple(problems))
+
+
+def looks_like_coco(path: Path) -> bool:
+    """Whether the beginning of a JSON file names COCO's lists: two of them, or one where the beginning is not all.
+
+    True as well for a file that cannot be read, which `read_coco` then says.
+    """
+    text = read_start(path)
+    if text is None:
+        return True
+    names, whole = _top_names(text)
+    return len(names & set(_LISTS)) >= (2 if whole else 1)
+
+
+def _top_names(text: str) -> tuple[set[str], bool]:
+    """The names in the outermost object of JSON whose values are lists, and whether its end is there too."""
+    names: set[str] = set()
+    if not text.lstrip().startswith("{"):
+        return names, False
+    depth, last = 0, ["", "", ""]
+    for token in _TOKENS.findall(text):
+        last = [*last[1:], token]
+        if depth == 1 and last[1:] == [":", "["]:
+            names.add(last[0].strip('"'))
+        depth += (token in "{[") - (token in "}]")
+        if not depth:
+            return names, True
+    return names, False
 
 
 def _read_tree(path: Path) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from onnxplain.data.formats.annotation_text import parse_box, parse_numbers, parse_size, read_text
+from onnxplain.data.formats.annotation_text import parse_box, parse_numbers, parse_size, read_start, read_text
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.problem import Place, Problem, ProblemError
 
@@ -54,6 +54,18 @@ def read_csv(source: Path) -> Reading:
     return Reading(images, None, tuple(problems))
 
 
+def looks_like_boxes(path: Path) -> bool:
+    """Whether the first row of a CSV is a header that names a corner, or a row of boxes without one.
+
+    True as well for a file that cannot be read, which `read_csv` then says.
+    """
+    text = read_start(path)
+    if text is None:
+        return True
+    row = next((row for row in csv.reader(text.splitlines()) if any(field.strip() for field in row)), [])
+    return any(name in _CORNERS for name in _names(row)) or _without_header(row) is not None
+
+
 def _rows(path: Path) -> Iterator[tuple[Place, list[str]]]:
     """The rows that are not blank, each at the line where it ends."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
@@ -68,21 +80,31 @@ def _rows(path: Path) -> Iterator[tuple[Place, list[str]]]:
 def _columns(path: Path, first: tuple[Place, list[str]]) -> tuple[tuple[str, ...], int]:
     """The names of the columns, and how many rows the header takes: 0 or 1."""
     place, row = first
-    names = [field.strip().lower() for field in row]
-    columns = tuple(_ALIASES.get(name, name) for name in names)
+    columns = _names(row)
     if set(_REQUIRED) <= set(columns):
         twice = [name for name in (*_REQUIRED, "width", "height") if columns.count(name) > 1]
         if twice:
             raise ProblemError(place.problem(f"found two columns for {twice[0]!r}, {_EXPECTED}"))
         return columns, 1
-    headerless = _WITHOUT_HEADER.get(len(row))
-    try:
-        parse_numbers(row[2:])
-    except ValueError:
-        headerless = None
+    headerless = _without_header(row)
     if headerless is None:
         raise ProblemError(Problem(path, place.line, f"found {', '.join(row)[:80]!r}, {_EXPECTED}"))
     return headerless, 0
+
+
+def _names(row: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a header names."""
+    names = [field.strip().lower() for field in row]
+    return tuple(_ALIASES.get(name, name) for name in names)
+
+
+def _without_header(row: Sequence[str]) -> tuple[str, ...] | None:
+    """The columns of a row of boxes; None where it is none."""
+    try:
+        parse_numbers(row[2:])
+    except ValueError:
+        return None
+    return _WITHOUT_HEADER.get(len(row))
 
 
 def _read_object(fields: Mapping[str, str], place: Place) -> AnnotatedObject:

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxplain.data.formats.annotations import Reading
-from onnxplain.data.formats.coco import read_coco
-from onnxplain.data.formats.csv_boxes import read_csv
+from onnxplain.data.formats.coco import looks_like_coco, read_coco
+from onnxplain.data.formats.csv_boxes import looks_like_boxes, read_csv
 from onnxplain.data.formats.image_folder import is_image_folder, read_image_folder
 from onnxplain.data.formats.voc import is_voc, read_voc
 from onnxplain.data.formats.wsol import IDS_FILE, LABELS_FILE, read_wsol
 from onnxplain.data.formats.yolo import is_yolo, read_yolo
 from onnxplain.errors import OnnxplainError
+from onnxplain.plugins import PluginTable, load
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+
+_MOST_LOOKED_AT = 16
+"""Files that are opened to recognise a format of one file: a folder of thousands is not of such a format."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """`description`: what a path of this format is. `recognises`: whether a path looks like it, from names alone.
-    `read`: everything that it states."""
+    """`description`: what a path of this format is. `recognises`: whether a path looks like it, from names and, where
+    these are shared with other formats, from the beginning of a file. `read`: everything that it states."""
 
     description: str
     recognises: Callable[[Path], bool]
@@ -39,21 +48,43 @@ def _files(source: Path, suffix: str) -> list[Path]:
     return [path for path in paths if path.suffix.lower() == suffix]
 
 
-def _file_format(suffix: str, description: str, read: Callable[[Path], Reading]) -> Format:
+def _file_format(
+    suffix: str, description: str, looks_right: Callable[[Path], bool], read: Callable[[Path], Reading]
+) -> Format:
     return Format(
         description,
-        lambda source: bool(_files(source, suffix)),
+        lambda source: any(looks_right(path) for path in _files(source, suffix)[:_MOST_LOOKED_AT]),
         lambda source: read(single_file(source, suffix)),
     )
 
 
-FORMATS: dict[str, Format] = {
+def _read_plugin(entry: EntryPoint) -> Format:
+    """The row of a format that another package brings."""
+    row = load(entry)
+    if not isinstance(row, Format):
+        raise OnnxplainError(f"found {row!r}, expected an onnxplain.data.Format")
+    if not row.description or not callable(row.recognises) or not callable(row.read):
+        raise OnnxplainError(f"found {row!r}, expected a description and two functions, recognises and read")
+    return row
+
+
+_OWN: dict[str, Format] = {
     "voc": Format("Pascal VOC: a folder of .xml files, or one", is_voc, read_voc),
-    "coco": _file_format(".json", "COCO: a .json file, or a folder with one", read_coco),
+    "coco": _file_format(
+        ".json",
+        "COCO: a .json file of images, annotations, categories, or a folder with one",
+        looks_like_coco,
+        read_coco,
+    ),
     "yolo": Format(
         "YOLO: a folder with data.yaml or classes.txt, and labels/*.txt; or its data.yaml", is_yolo, read_yolo
     ),
-    "csv": _file_format(".csv", "boxes: a .csv file of file,label,xmin,ymin,xmax,ymax, or a folder with one", read_csv),
+    "csv": _file_format(
+        ".csv",
+        "boxes: a .csv file of file,label,xmin,ymin,xmax,ymax, or a folder with one",
+        looks_like_boxes,
+        read_csv,
+    ),
     "wsol": Format(
         f"WSOL benchmark: a folder with {IDS_FILE} and {LABELS_FILE}",
         lambda source: all((source / name).is_file() for name in (IDS_FILE, LABELS_FILE)),
@@ -61,3 +92,6 @@ FORMATS: dict[str, Format] = {
     ),
     "image-folder": Format("class folders: a folder of images per class", is_image_folder, read_image_folder),
 }
+
+FORMATS = PluginTable("onnxplain.formats", _OWN, _read_plugin)
+"""Every format by name: those of the package, and those that installed packages add."""

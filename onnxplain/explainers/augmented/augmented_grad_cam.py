@@ -170,7 +170,7 @@ class AugmentedGradCAM(GradCAM):
                     target=np.full(count, target, np.int64),
                     frames=seen.frames[:1] * count,
                 )
-                maps[target][start:stop] = self._weigh(activations)
+                maps[target][start:stop] = self.weigh(activations)
             if self.progress is not None:
                 self.progress(done + stop, total)
         return maps

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
+from onnxplain.explainers.needs import LAYERS, SCORES, Need
 from onnxplain.explainers.regions import CAM_THRESHOLD
-from onnxplain.explainers.registry import METHODS, SCORES, require, supported
+from onnxplain.explainers.registry import METHODS, require, supported
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations, Prediction
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
@@ -34,25 +34,52 @@ class ActivationMapExplainer(Explainer):
     one map fused from theirs (`fuse_maps`), for one forward pass per layer. All images of a call go through the engine
     together. Raises UnsupportedError where the file lacks what the method needs (naming the methods that do work) and
     for a layer of a single cell, OnnxplainError for an unknown layer.
+
+    A method of your own is a subclass with a `name` and `weigh`; `uses_gradients` False spares it the gradients.
+    Options are dataclass fields: decorate the subclass with ``@dataclass(frozen=True)``.
     """
 
     engine: Engine
     layer: str | Sequence[str] | None = None
 
-    name: ClassVar[str]
+    needs: ClassVar[Need] = LAYERS
     uses_gradients: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Make `weigh` and `_weigh`, its former name, one hook: a subclass may define either."""
+        super().__init_subclass__(**arguments)
+        names = {"weigh", "_weigh"}
+        nearest = next(vars(base) for base in cls.__mro__ if names & vars(base).keys())
+        for missing in names - nearest.keys():
+            (defined,) = names - {missing}
+            setattr(cls, missing, nearest[defined])
+
     def __post_init__(self) -> None:
-        require(self.name, self.engine)
+        self.check_definition()
+        require(type(self), self.engine)
         if self.layer is not None and not isinstance(self.layer, str):
             object.__setattr__(self, "layer", tuple(self.layer))
         for layer in self._layers():
             if layer.size_hw == (1, 1):
                 raise UnsupportedError(f"{self.name}: {self._describe_single_cell(layer)}")
 
-    @abstractmethod
-    def _weigh(self, activations: Activations) -> FloatArray:
-        """The raw maps, float32 (N, h, w), signed, before ReLU."""
+    @classmethod
+    def check_definition(cls) -> None:
+        """Raise OnnxplainError for a class without a name, or without `weigh`."""
+        super().check_definition()
+        if cls.weigh is ActivationMapExplainer.weigh:
+            raise OnnxplainError(f"{cls.__name__}: found no weigh(activations), expected it: define it in the class")
+
+    def weigh(self, activations: Activations) -> FloatArray:
+        """The raw maps, float32 (N, h, w), signed, before ReLU, of features (and gradients) float32 (N, K, h, w).
+
+        This is the formula of a method; every subclass has its own.
+        """
+        raise NotImplementedError
+
+    def check_target(self, target: Target) -> None:
+        """Raise the OnnxplainError with which a call refuses this target; the model is not run."""
+        self._resolve_target(target)
 
     def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
         """What the method sees of a layer, one row per image; `targets` are indices, −1 for the predicted class."""
@@ -93,7 +120,7 @@ class ActivationMapExplainer(Explainer):
 
     def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
         """One explanation per row of the activations, of which there is one entry per layer."""
-        return self._explain_maps(seen, [self._weigh(activations) for activations in seen])
+        return self._explain_maps(seen, [self.weigh(activations) for activations in seen])
 
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
         """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_class, weighted_sum
+from onnxplain.explainers.needs import LINEAR_HEAD, Need
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
@@ -25,6 +26,7 @@ class CAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "cam"
+    needs: ClassVar[Need] = LINEAR_HEAD
     uses_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -41,5 +43,6 @@ class CAM(ActivationMapExplainer):
     def _resolve_target(self, target: Target) -> int:
         return require_class(self, super()._resolve_target(target), "the linear head's weights belong to classes")
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k w_k A_k``, w the linear layer's weights of the target."""
         return weighted_sum(self.engine.cam_weights()[activations.target], activations.features)

@@ -24,7 +24,8 @@ class EigenCAM(ActivationMapExplainer):
     name: ClassVar[str] = "eigen-cam"
     uses_gradients: ClassVar[bool] = False
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``O v`` of the features."""
         return project_on_first_component(activations.features)
 
 
@@ -39,7 +40,8 @@ class EigenGradCAM(ActivationMapExplainer):
 
     name: ClassVar[str] = "eigen-grad-cam"
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``O v`` of the features times their gradients."""
         return project_on_first_component(require_gradients(activations) * activations.features)
 
 

@@ -34,7 +34,8 @@ class GradCAM(ActivationMapExplainer):
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
         return not all(has_constant_gradient(self.engine.spec, target, layer) for target in targets)
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k mean(g_k) A_k``."""
         if activations.gradients is None:
             weights = self.engine.cam_weights()[activations.target] / np.float32(math.prod(activations.layer.size_hw))
         else:

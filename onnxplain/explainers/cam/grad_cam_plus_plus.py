@@ -27,7 +27,8 @@ class GradCAMPlusPlus(ActivationMapExplainer):
 
     name: ClassVar[str] = "grad-cam++"
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k Σ_ij(α_kij ReLU(g_kij)) A_k``."""
         # The cube of a small gradient underflows in float32.
         features, gradients = activations.features, require_gradients(activations).astype(np.float64)
         weighted = weigh_gradients(features, gradients, gradients**2, gradients**3)

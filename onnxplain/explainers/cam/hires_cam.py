@@ -20,6 +20,7 @@ class HiResCAM(ActivationMapExplainer):
 
     name: ClassVar[str] = "hires-cam"
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k g_k ∘ A_k``."""
         maps: FloatArray = (require_gradients(activations) * activations.features).sum(axis=1)
         return maps

@@ -22,6 +22,7 @@ class LayerCAM(ActivationMapExplainer):
 
     name: ClassVar[str] = "layer-cam"
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k ReLU(g_k) ∘ A_k``."""
         maps: FloatArray = (np.maximum(require_gradients(activations), 0) * activations.features).sum(axis=1)
         return maps

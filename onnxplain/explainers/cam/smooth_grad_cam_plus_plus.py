@@ -71,7 +71,8 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
             weighted[position] = weigh_gradients(clean.features[position], *means)
         return replace(clean, gradients=weighted)
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k w_k A_k``; `_observe` has put α ∘ ReLU(D¹) in place of the gradients."""
         return weighted_sum(require_gradients(activations).sum(axis=(2, 3)), activations.features)
 
     def _average_powers(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
+from onnxplain.explainers.needs import TAIL, Need
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
@@ -25,6 +26,8 @@ class TailProbingExplainer(ProbingExplainer):
     Only the layer that the tail begins at can be explained, the last one. Raises UnsupportedError for another layer and
     for a file that names no tail, ModelError where the tail file is missing or belongs to another model.
     """
+
+    needs: ClassVar[Need] = TAIL
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,7 +23,8 @@ class XGradCAM(ActivationMapExplainer):
 
     name: ClassVar[str] = "xgrad-cam"
 
-    def _weigh(self, activations: Activations) -> FloatArray:
+    def weigh(self, activations: Activations) -> FloatArray:
+        """``Σ_k α_k A_k``."""
         features = activations.features
         totals = features.sum(axis=(2, 3))
         weighted = (features * require_gradients(activations)).sum(axis=(2, 3))

@@ -86,6 +86,13 @@ class RISE(Explainer):
         find_estimator(self.estimator)
         self._sampler(self._black_box())
 
+    def check_target(self, target: Target) -> None:
+        """Raise the OnnxplainError with which a call refuses this target; the model is not run.
+
+        How many scores a callable gives is not known before it is called.
+        """
+        self._black_box().resolve_target(target)
+
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation per target, all from the same forward passes; a tolerance holds for each of them."""
         black_box = self._black_box()

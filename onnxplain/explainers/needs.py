@@ -1,0 +1,38 @@
+"""What methods ask of a model file; each class of a method names one of these as its `needs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxplain.contract import ModelSpec
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a method asks of a file: in words, how to tell, and what to do where it is missing."""
+
+    what: str
+    met: Callable[[ModelSpec], bool]
+    otherwise: str
+
+
+SCORES = Need("any model with class scores", lambda spec: True, "")
+LAYERS = Need(
+    "an instrumented layer",
+    lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
+    "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
+)
+LINEAR_HEAD = Need(
+    "global average pooling + linear head",
+    lambda spec: spec.outputs.cam_weights is not None,
+    "the file has no output `cam_weights`: either its head is not global average pooling + linear, "
+    "or `onnxplain instrument` has not seen it",
+)
+TAIL = Need(
+    "a tail file",
+    lambda spec: spec.tail is not None,
+    "the file names none: run `onnxplain instrument` without --no-tail; its report says why where there can be none",
+)

@@ -1,0 +1,109 @@
+"""Every row of every table is proved by a test and explained by the documentation; nothing else is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxplain.cli.main import COMMANDS
+from onnxplain.contract import GRAY_PRESETS, PRESETS
+from onnxplain.data import FORMATS
+from onnxplain.evaluation import METRICS
+from onnxplain.explainers import METHODS
+from tests.data import test_readers
+from tests.evaluation import test_metrics
+from tests.explainers.references import REFERENCES
+from tests.runtime.test_preprocess import BY_HAND
+
+ROOT = Path(__file__).parents[1]
+
+FORMAT_READERS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(test_readers.WITH_LABELS, test_readers.test_the_same_boxes_in_every_format),
+    "wsol": test_readers.test_wsol_lists_have_one_class_per_image_and_classes_in_number_order,
+    "image-folder": test_readers.test_class_folders_give_labels_and_names_that_differ,
+}
+# Of these commands the file of tests has another name.
+COMMAND_TESTS = {
+    "export": "test_training_commands.py",
+    "train": "test_training_commands.py",
+    "methods": "test_main.py",
+}
+# Metrics that have no line in CASES.
+METRIC_TESTS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("maxboxacc", "maxboxacc_v2"), test_metrics.test_hits_at_every_level),
+    **dict.fromkeys(
+        ("insertion", "deletion", "average_drop", "increase", "agreement_iou", "agreement_energy", "sanity"),
+        test_metrics.test_metrics_of_the_predicted_class_are_those_of_their_modules,
+    ),
+}
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(text: str, title: str) -> list[str]:
+    """The names in backticks in the first column of the table whose head begins with `title`."""
+    _, _, table = text.partition(f"| {title} |")
+    lines = table.partition("\n\n")[0].splitlines()[2:]
+    return [name for line in lines for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+
+
+def sections(text: str) -> set[str]:
+    return set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+
+
+def assert_each_once(found: Iterable[str], expected: Iterable[str]) -> None:
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("table", "tests"),
+    [(METHODS.own, REFERENCES), (FORMATS.own, FORMAT_READERS)],
+    ids=["methods", "formats"],
+)
+def test_every_row_is_proved(table: Mapping[str, Any], tests: Mapping[str, Callable[..., Any]]) -> None:
+    assert_each_once(tests, table)
+    assert all(test.__name__.startswith("test_") for test in tests.values())
+
+
+def test_every_method_is_explained() -> None:
+    methods, readme = page("docs/methods.md"), page("README.md")
+    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own)
+    assert_each_once(rows(readme, "method | needs"), METHODS.own)
+    assert METHODS.own.keys() <= sections(methods)
+
+
+def test_every_format_is_explained() -> None:
+    assert_each_once(rows(page("docs/datasets.md"), "`format`"), [*FORMATS.own, '"digits"'])
+
+
+def test_every_metric_is_proved_and_explained() -> None:
+    proved = {(kind, name) for kind, name, *_ in test_metrics.CASES} | {("heatmap", name) for name in METRIC_TESTS}
+    assert proved == {(metric.kind, metric.name) for metric in METRICS}
+    evaluation = page("docs/evaluation.md")
+    assert {metric.name for metric in METRICS} <= set(re.findall(r"`(\w+)`", evaluation))
+
+
+def test_every_preset_is_proved_and_explained() -> None:
+    proved = [preprocessing for preprocessing, _ in BY_HAND]
+    assert all(preset in proved for preset in (*PRESETS.values(), *GRAY_PRESETS.values()))
+    assert_each_once(rows(page("docs/contract.md"), "preset"), PRESETS)
+    assert GRAY_PRESETS.keys() <= PRESETS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_proved_and_explained(name: str) -> None:
+    tests = ROOT / "tests" / "cli" / COMMAND_TESTS.get(name, f"test_{name}.py")
+    assert re.search(rf'run\(\s*"{name}"', tests.read_text(encoding="utf-8"))
+    pages = [page("README.md"), *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    assert any(re.search(rf"\bonnxplain {name}\b", text) for text in pages)
+
+
+def test_every_exception_is_one() -> None:
+    assert COMMAND_TESTS.keys() <= COMMANDS.keys()
+    assert not any((ROOT / "tests" / "cli" / f"test_{name}.py").exists() for name in COMMAND_TESTS)
