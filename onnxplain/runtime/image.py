@@ -19,6 +19,8 @@ from onnxplain.runtime.preprocess import ByteArray
 ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 
 DEFAULT_MAX_MEGAPIXELS = 178.0
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+"""Lower-case suffixes by which images are found in a folder; a file that is named may have any suffix."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
