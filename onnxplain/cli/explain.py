@@ -23,7 +23,7 @@ from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_optio
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text
 from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
-from onnxplain.explanations.explanation_folder import Answer, ExplanationFolder, PictureStyle
+from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle, WrittenExplanation
 from onnxplain.explanations.image_arguments import expand_images
 from onnxplain.explanations.questions import Question, plan_questions
 
@@ -141,7 +141,7 @@ def explain(
     failed = interrupted = False
     with progress_bar(quiet=quiet) as bar:
         layer = layers[0] if len(layers) == 1 else layers or None
-        options = {**method_options, "layer": layer, "progress": bar.within}
+        options = {**method_options, "layer": layer}
         questions = plan_questions(engine, methods, targets, options)
         check_no_overwrite(output, sources, questions)
         with ExplanationFolder(output, style) as folder:
@@ -152,7 +152,7 @@ def explain(
                 folder,
                 bar,
                 max_megapixels=max_megapixels,
-                on_answer=None if quiet else functools.partial(_print_answer, bar),
+                on_written=None if quiet else functools.partial(_print_line, bar),
             ):
                 if explained.error:
                     failed = True
@@ -167,13 +167,13 @@ def explain(
         raise click.exceptions.Exit(1)
 
 
-def _print_answer(bar: Bar, source: Path, question: Question, answer: Answer) -> None:
-    explanation = answer.explanation
+def _print_line(bar: Bar, source: Path, question: Question, written: WrittenExplanation) -> None:
+    explanation = written.explanation
     target = f" of {explanation.target_name}" if explanation.target_name != explanation.label else ""
     status = "" if explanation.status == "ok" else f"  {explanation.status.replace('_', ' ')}"
     if explanation.report is not None:
         status += f"  {explanation.report.summary()}"
     bar.echo(
         f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
-        f"box {box_text(answer.box_xyxy)}{status}  {answer.path}"
+        f"box {box_text(written.box_xyxy)}{status}  {written.path}"
     )

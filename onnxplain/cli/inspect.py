@@ -14,9 +14,10 @@ from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.model import labels_option, megapixels_option, open_engine
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
-from onnxplain.cli.output.tables import json_number, print_json, print_table
+from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
+from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     from onnxplain.cli.output.try_presets import Trial

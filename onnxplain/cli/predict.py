@@ -15,9 +15,10 @@ from onnxplain.cli.options.model import (
     provider_option,
 )
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
-from onnxplain.cli.output.tables import box_text, json_number, print_json, print_table
+from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import expand_images, read_image
+from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine, Prediction
