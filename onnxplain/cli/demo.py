@@ -48,7 +48,7 @@ def demo(output: Path) -> None:
     samples = read_samples()
     with progress_bar() as bar, ExplanationFolder(output, PictureStyle()) as folder:
         methods = [name for name in supported(engine) if name in _METHODS]
-        questions = plan_questions(engine, methods, (), {"progress": bar.within})
+        questions = plan_questions(engine, methods, (), {})
         sources = [Path(sample.image) for sample in samples if isinstance(sample.image, Path)]
         explained = list(explain_images(engine, sources, questions, folder, bar))
         if explained[-1].interrupted:
@@ -87,6 +87,6 @@ def _add_contact_sheet(
         pictures.append(annotate(sample.load(), [truth]))
         titles.append(image.source.name)
     for position, question in enumerate(questions):
-        pictures += [image.answers[position].picture for image in explained]
+        pictures += [image.written[position].picture for image in explained]
         titles += [question.title] * len(explained)
     return folder.add_sheet("demo", pictures, titles, columns=len(explained), largest_width=_SHEET_WIDTH)

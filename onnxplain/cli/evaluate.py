@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from onnxplain.cli.main import INTERRUPTED
-from onnxplain.cli.options.evaluation_data import AskedData
-from onnxplain.cli.options.method import method_options
-from onnxplain.cli.options.model import labels_option, layers_option, open_engine, precision_option, provider_option
-from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.options.dataset import strict_option
+from onnxplain.cli.options.evaluation_data import DataArguments, data_options
+from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.method import MethodArguments, layers_option, method_options
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.evaluation_table import print_evaluation
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
@@ -20,7 +23,23 @@ if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
-    from onnxplain.runtime.precision import Precision
+
+
+@dataclass(frozen=True)
+class MetricArguments:
+    """What is measured: which metrics, of which class's heatmap, against which file with shuffled weights."""
+
+    metrics: MetricChoice
+    target: TargetChoice
+    sanity: str | None
+
+
+@dataclass(frozen=True)
+class HeatmapFolders:
+    """Folders of heatmaps that were made elsewhere, by name, and the folder to write this evaluation's own to."""
+
+    heatmaps: dict[str, Path]
+    save_heatmaps: Path | None
 
 
 def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -35,7 +54,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 
 
 @click.command(short_help="How good boxes and heatmaps are, over a data set.")
-@click.argument("model", metavar="MODEL.onnx")
+@model_argument
 @click.argument("dataset", metavar="DATASET")
 @click.option(
     "-m",
@@ -52,35 +71,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     show_default=True,
     help="localization: where the object is, against true boxes. faithfulness: whether the model relies on it.",
 )
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the images are. Default: beside the annotations, or in images beside them.",
-)
-@click.option(
-    "--format", "format_name", metavar="NAME", help="Format of DATASET, such as voc, coco, yolo, csv. Default: found."
-)
-@click.option(
-    "--split",
-    metavar="PART|FILE",
-    help="Images to evaluate on: train, validation, test, all, or a text file of their names. Default: all; of digits, "
-    "test.",
-)
-@click.option(
-    "--train-split",
-    metavar="PART|FILE",
-    help="The same for the images whose mean box is a baseline. Default: none.",
-)
-@click.option(
-    "--mosaics",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Evaluate on N mosaics of four images instead, one class asked for. Default: on the images as they are.",
-)
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Only N of the images, drawn at random. Default: all."
-)
+@data_options
 @click.option(
     "--target",
     type=click.Choice(["label", "predicted"]),
@@ -114,37 +105,26 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     metavar="DIR",
     help="Folder of results, made where it is missing. Default: ./evaluation.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first image or annotation that cannot be used.")
+@strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
 @method_options
 @labels_option
 @provider_option
 @precision_option
 @preprocessing_options
+@gather("model", ModelArguments)
+@gather("data", DataArguments)
+@gather("asked", MethodArguments)
+@gather("measured", MetricArguments)
+@gather("folders", HeatmapFolders)
 def evaluate(
-    model: str,
-    dataset: str,
-    methods: tuple[str, ...],
-    metrics: MetricChoice,
-    images: Path | None,
-    format_name: str | None,
-    split: str | None,
-    train_split: str | None,
-    mosaics: int | None,
-    limit: int | None,
-    target: TargetChoice,
-    sanity: str | None,
-    heatmaps: dict[str, Path],
-    save_heatmaps: Path | None,
-    layers: tuple[str, ...],
+    model: ModelArguments,
+    data: DataArguments,
+    asked: MethodArguments,
+    measured: MetricArguments,
+    folders: HeatmapFolders,
     output: Path,
-    strict: bool,
     as_json: bool,
-    method_options: dict[str, Any],
-    labels_file: Path | None,
-    providers: tuple[str, ...],
-    precision: Precision,
-    stated: StatedInput,
 ) -> None:
     """Measure how well MODEL names and finds the objects of DATASET, and how well its heatmaps do.
 
@@ -159,15 +139,12 @@ def evaluate(
     Images and annotations that cannot be used are listed on standard error and counted; the exit status is 0 while
     anything was measured, and 2 otherwise.
     """
-    seed = method_options.get("seed", 0)
-    engine = open_engine(model, stated, labels_file, providers, precision)
-    asked = AskedData(dataset, images, format_name, split, train_split, mosaics, limit, seed, strict)
-    records, train = asked.open()
+    seed = asked.method_options.get("seed", 0)
+    engine = model.open()
+    records, train = data.open(seed)
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         click.echo(f"left out: {problem}", err=True)
-    layer = layers[0] if len(layers) == 1 else layers or None
-    if not methods and not heatmaps:
-        methods = ("grad-cam",)
+    methods = asked.methods or (() if folders.heatmaps else ("grad-cam",))
     done = 0
 
     with progress_bar() as bar:
@@ -186,16 +163,16 @@ def evaluate(
                 engine,
                 records,
                 methods,
-                metrics,
-                options={**method_options, "layer": layer},
-                target=target,
+                measured.metrics,
+                options=asked.options,
+                target=measured.target,
                 train=train,
-                sanity=None if sanity is None else open_engine(sanity, stated, labels_file, providers, precision),
-                heatmaps=heatmaps,
-                save_heatmaps=save_heatmaps,
+                sanity=None if measured.sanity is None else replace(model, path=measured.sanity).open(),
+                heatmaps=folders.heatmaps,
+                save_heatmaps=folders.save_heatmaps,
                 output=output,
                 seed=seed,
-                strict=strict,
+                strict=data.strict,
                 progress=bar.within,
                 on_row=show,
             )

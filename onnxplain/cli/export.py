@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
 from onnxplain.cli.options.extras import require_modules
+from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.labels import read_labels
 from onnxplain.cli.options.model import labels_option
+from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
-from onnxplain.cli.output.export_report import NO_TAIL_HELP, print_report
+from onnxplain.cli.output.export_report import print_report
 from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import OnnxplainError
 
@@ -23,11 +25,20 @@ if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport
 
 
+@dataclass(frozen=True)
+class ModuleArguments:
+    """The PyTorch module: where it comes from, its weights, layers to explain, how its box's numbers are meant."""
+
+    source: str
+    weights: Path | None
+    layers: tuple[str, ...]
+    box_format: BoxFormat
+    box_units: BoxUnits
+
+
 @click.command(short_help="Export a PyTorch model as an explainable ONNX file.")
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.onnx", help="The file to write."
-)
+@output_option
 @click.option(
     "--layer",
     "layers",
@@ -57,27 +68,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="With a factory: shares of the input, or pixels of it.",
 )
-@click.option(
-    "--required-inputs",
-    is_flag=True,
-    help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
-)
-@click.option("--no-tail", is_flag=True, help=NO_TAIL_HELP)
+@required_inputs_option
+@no_tail_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
 @preprocessing_options
+@gather("asked", ModuleArguments)
+@gather("file", OutputFile)
 def export(
-    source: str,
-    output: Path,
-    layers: tuple[str, ...],
-    weights: Path | None,
-    box_format: BoxFormat,
-    box_units: BoxUnits,
-    required_inputs: bool,
-    no_tail: bool,
-    as_json: bool,
-    labels_file: Path | None,
-    stated: StatedInput,
+    asked: ModuleArguments, file: OutputFile, labels_file: Path | None, stated: StatedInput, as_json: bool
 ) -> None:
     """Write SOURCE as an explainable ONNX file with a dynamic batch.
 
@@ -93,11 +92,17 @@ def export(
     labels = () if labels_file is None else read_labels(labels_file)
     if stated.layout == "nhwc":
         raise OnnxplainError("layout: found nhwc, expected nchw: PyTorch modules take [N, C, H, W]")
-    if Path(source).exists() or ":" not in source:
-        if weights is not None:
-            raise OnnxplainError(f"--weights: {source} is a checkpoint and has its own weights: leave it out")
+    if Path(asked.source).exists() or ":" not in asked.source:
+        if asked.weights is not None:
+            raise OnnxplainError(f"--weights: {asked.source} is a checkpoint and has its own weights: leave it out")
         report = export_checkpoint(
-            Path(source), output, layers, labels, stated, required_inputs=required_inputs, tail=not no_tail
+            Path(asked.source),
+            file.output,
+            asked.layers,
+            labels,
+            stated,
+            required_inputs=file.required_inputs,
+            tail=not file.no_tail,
         )
     else:
         from onnxplain.exporters import export as export_module
@@ -105,18 +110,18 @@ def export(
 
         if stated.size is None:
             raise OnnxplainError("size: missing, expected the module's input size: give --size HxW")
-        module = build_module(source, weights)
+        module = build_module(asked.source, asked.weights)
         report = export_module(
             module,
-            output,
+            file.output,
             input_size_hw=stated.size,
-            layers=layers or ("auto",),
+            layers=asked.layers or ("auto",),
             labels=labels,
             preprocessing=_preprocessing(module, stated) if stated.preprocesses else None,
-            box_format=box_format,
-            box_units=box_units,
-            required_inputs=required_inputs,
-            tail=not no_tail,
+            box_format=asked.box_format,
+            box_units=asked.box_units,
+            required_inputs=file.required_inputs,
+            tail=not file.no_tail,
         )
     print_report(report, as_json=as_json)
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.options.extras import needs_extra
-from onnxplain.cli.options.model import labels_option, megapixels_option, open_engine
+from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.images import megapixels_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
-from onnxplain.cli.output.tables import json_number, print_json, print_table
+from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
+from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     from onnxplain.cli.output.try_presets import Trial
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="What a model file says about itself.")
-@click.argument("model", metavar="MODEL.onnx")
+@model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the file's metadata as JSON and nothing else.")
 @click.option(
     "--try",
@@ -46,14 +49,9 @@ if TYPE_CHECKING:
 @labels_option
 @megapixels_option
 @preprocessing_options
+@gather("model", ModelArguments)
 def inspect(
-    model: str,
-    as_json: bool,
-    image: Path | None,
-    list_layers: bool,
-    labels_file: Path | None,
-    max_megapixels: float | None,
-    stated: StatedInput,
+    model: ModelArguments, as_json: bool, image: Path | None, list_layers: bool, max_megapixels: float | None
 ) -> None:
     """Print what MODEL is: task, labels, input, preprocessing, outputs, layers, and the methods that work with it.
 
@@ -65,11 +63,11 @@ def inspect(
 
     trials: list[Trial] = []
     if image is None:
-        engine = open_engine(model, stated, labels_file)
+        engine = model.open()
     else:
-        trials = _try(model, image, max_megapixels, stated, labels_file)
+        trials = _try(model, image, max_megapixels)
         engine = trials[0].engine
-    candidates = _candidates(engine, stated, asked=list_layers)
+    candidates = _candidates(engine, model.stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
         if candidates:
@@ -94,9 +92,7 @@ def inspect(
         )
 
 
-def _try(
-    model: str, image: Path, max_megapixels: float | None, stated: StatedInput, labels_file: Path | None
-) -> list[Trial]:
+def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> list[Trial]:
     from onnxplain.cli.output.try_presets import try_presets
 
     try:
@@ -104,7 +100,7 @@ def _try(
     except ImageError as error:
         click.echo(f"onnxplain: {error}", err=True)
         raise click.exceptions.Exit(1) from error
-    return try_presets(model, image_hwc, stated, labels_file)
+    return try_presets(model, image_hwc)
 
 
 def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Candidate, ...]:

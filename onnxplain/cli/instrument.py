@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from onnxplain.cli.options.extras import needs_extra
-from onnxplain.cli.options.labels import read_labels
-from onnxplain.cli.options.model import labels_option
-from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
-from onnxplain.cli.output.export_report import NO_TAIL_HELP, print_report
+from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.model import ModelArguments, labels_option
+from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
+from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.export_report import print_report
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 
 
+@dataclass(frozen=True)
+class GraphValues:
+    """Which of the graph's values are what: feature maps, logits, the box and how its numbers are meant."""
+
+    layers: tuple[str, ...]
+    logits: str | None
+    box: str | None
+    box_format: BoxFormat
+    box_units: BoxUnits
+
+
 @click.command(short_help="Make an ONNX file explainable: add its gradients to the graph.")
-@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.onnx", help="The file to write."
-)
+@click.argument("path", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@output_option
 @click.option(
     "--layer",
     "layers",
@@ -37,11 +47,7 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 @click.option(
     "--box-units", type=click.Choice(get_args(BoxUnits)), default="normalized", show_default=True, help="With --box."
 )
-@click.option(
-    "--required-inputs",
-    is_flag=True,
-    help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
-)
+@required_inputs_option
 @click.option(
     "--batch",
     type=click.Choice(get_args(Batch)),
@@ -50,7 +56,7 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
     help="A batch that the file fixes to 1 becomes dynamic: where the outputs prove to be the same (auto), or fail "
     "(dynamic); fixed leaves it.",
 )
-@click.option("--no-tail", is_flag=True, help=NO_TAIL_HELP)
+@no_tail_option
 @click.option(
     "--shuffle-weights",
     type=click.IntRange(min=0),
@@ -64,22 +70,17 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
 @preprocessing_options
+@gather("model", ModelArguments)
+@gather("values", GraphValues)
+@gather("file", OutputFile)
 def instrument(
-    model: Path,
-    output: Path,
-    layers: tuple[str, ...],
-    logits: str | None,
-    box: str | None,
-    box_format: BoxFormat,
-    box_units: BoxUnits,
-    required_inputs: bool,
+    model: ModelArguments,
+    values: GraphValues,
+    file: OutputFile,
     batch: Batch,
-    no_tail: bool,
     shuffle_weights: int | None,
     measure: bool,
     as_json: bool,
-    labels_file: Path | None,
-    stated: StatedInput,
 ) -> None:
     """Write MODEL again so that it can also output its feature maps and their gradients.
 
@@ -96,32 +97,34 @@ def instrument(
         from onnxplain.exporters import instrument as instrument_file
         from onnxplain.exporters import measure_cost
 
+    stated = model.stated
     report = instrument_file(
-        model,
-        output,
-        layers=layers or ("auto",),
-        logits=logits,
-        box=box,
-        box_format=box_format,
-        box_units=box_units,
-        labels=() if labels_file is None else read_labels(labels_file),
-        preprocessing=_preprocessing(model, box, stated) if stated.preprocesses else None,
+        model.path,
+        file.output,
+        layers=values.layers or ("auto",),
+        logits=values.logits,
+        box=values.box,
+        box_format=values.box_format,
+        box_units=values.box_units,
+        labels=model.read_labels() or (),
+        preprocessing=_preprocessing(model, values.box) if stated.preprocesses else None,
         input_size_hw=stated.size,
         layout=stated.layout,
-        required_inputs=required_inputs,
+        required_inputs=file.required_inputs,
         batch=batch,
-        tail=not no_tail,
+        tail=not file.no_tail,
         shuffle_weights=shuffle_weights,
     )
-    costs = measure_cost(model, output, report.spec) if measure else ()
+    costs = measure_cost(model.path, file.output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)
 
 
-def _preprocessing(model: Path, box: str | None, stated: StatedInput) -> Preprocessing:
+def _preprocessing(model: ModelArguments, box: str | None) -> Preprocessing:
     """What is stated, on top of what is assumed for an input such as this file's."""
     from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
     from onnxplain.runtime.session import open_session
 
-    image_input = find_image_input(open_session(model, ["cpu"], None), model)
-    assumed = assumed_preprocessing(image_input, find_layout(image_input, model, stated.layout))
-    return stated.apply(assumed if box is None else replace(assumed, resize="stretch"))
+    path = Path(model.path)
+    image_input = find_image_input(open_session(path, ["cpu"], None), path)
+    assumed = assumed_preprocessing(image_input, find_layout(image_input, path, model.stated.layout))
+    return model.stated.apply(assumed if box is None else replace(assumed, resize="stretch"))

@@ -7,26 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.options.model import (
-    labels_option,
-    megapixels_option,
-    open_engine,
-    precision_option,
-    provider_option,
-)
-from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
-from onnxplain.cli.output.tables import box_text, json_number, print_json, print_table
+from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
-from onnxplain.explanations.image_arguments import expand_images, read_image
+from onnxplain.explanations.image_arguments import read_image
+from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine, Prediction
-    from onnxplain.runtime.precision import Precision
 
 
 @click.command(short_help="Class and bounding box of each image.")
-@click.argument("model", metavar="MODEL.onnx")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@model_argument
+@images_argument
 @click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True, help="Classes to list per image.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
 @labels_option
@@ -34,17 +30,9 @@ if TYPE_CHECKING:
 @precision_option
 @megapixels_option
 @preprocessing_options
-def predict(
-    model: str,
-    images: tuple[str, ...],
-    top_k: int,
-    as_json: bool,
-    labels_file: Path | None,
-    providers: tuple[str, ...],
-    precision: Precision,
-    max_megapixels: float | None,
-    stated: StatedInput,
-) -> None:
+@gather("model", ModelArguments)
+@gather("images", ImageArguments)
+def predict(model: ModelArguments, images: ImageArguments, top_k: int, as_json: bool) -> None:
     """Say what each IMAGE (a file, a folder or a pattern) shows, and where.
 
     The box is the model's own where it has a box head. Otherwise it is the weakly supervised one: the largest
@@ -53,8 +41,8 @@ def predict(
 
     An image that cannot be read gets an error line; the exit status is then 1.
     """
-    engine = open_engine(model, stated, labels_file, providers, precision)
-    entries = [_predict_one(engine, path, max_megapixels, top_k) for path in expand_images(images)]
+    engine = model.open()
+    entries = [_predict_one(engine, path, images.max_megapixels, top_k) for path in images.paths()]
     if as_json:
         print_json(entries)
     else:

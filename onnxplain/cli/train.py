@@ -10,7 +10,7 @@ import click
 
 from onnxplain.cli.export import export_checkpoint
 from onnxplain.cli.options.extras import needs_extra, require_modules
-from onnxplain.cli.options.training import training_options
+from onnxplain.cli.options.training import TrainingData, training_options
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.errors import OnnxplainError
@@ -41,18 +41,7 @@ GOAL_MEAN_IOU = 0.75
     "--resume", is_flag=True, help="Go on with the training of the same arguments that was stopped; it ends the same."
 )
 @training_options
-def train(
-    dataset: str,
-    output: Path,
-    resume: bool,
-    chosen: dict[str, Any],
-    images: Path | None,
-    lists: tuple[Path, ...],
-    strict: bool,
-    flip: bool,
-    augment: bool,
-    images_per_epoch: int | None,
-) -> None:
+def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool) -> None:
     """Train a localizer: label by cross-entropy, box by its distance; or the label alone (--supervision labels), and
     the heatmap says where.
 
@@ -68,14 +57,14 @@ def train(
     checkpoint = output.with_suffix(".pt") if wants_onnx else output
     if wants_onnx:
         require_modules("train", "onnxplain.exporters.torch_export")
-    if dataset == DIGITS:
-        if images or lists or strict or not (flip and augment):
+    if data.dataset == DIGITS:
+        if data.states_photos:
             raise click.UsageError("--images, --split, --strict, --no-flip and --no-augment are for photos, not digits")
-        training, photos = _prepare_digits(chosen, images_per_epoch), None
-    elif images_per_epoch is not None:
+        training, photos = _prepare_digits(chosen, data.images_per_epoch), None
+    elif data.images_per_epoch is not None:
         raise click.UsageError("--images-per-epoch is for digits: photos are shown once per epoch")
     else:
-        photos, options = _read_photos(dataset, chosen, images, lists, strict=strict, flip=flip, augment=augment)
+        photos, options = _read_photos(data, chosen)
         from onnxplain.training.photo_training import photo_training
 
         training = photo_training(photos, options)
@@ -86,7 +75,7 @@ def train(
         f"seed {report.seed}; validation: {_describe(report.validation)}"
     )
     if photos is not None:
-        click.echo(f"{_write_division(photos, dataset, images, checkpoint)}: the images of each part, by name")
+        click.echo(f"{_write_division(photos, data, checkpoint)}: the images of each part, by name")
     if wants_onnx:
         print_report(export_checkpoint(checkpoint, output), as_json=False)
     if photos is None:
@@ -104,16 +93,7 @@ def _prepare_digits(chosen: dict[str, Any], images_per_epoch: int | None) -> Tra
     return digits_training(options, images_per_epoch=images_per_epoch or IMAGES_PER_EPOCH)
 
 
-def _read_photos(
-    dataset: str,
-    chosen: dict[str, Any],
-    images: Path | None,
-    lists: tuple[Path, ...],
-    *,
-    strict: bool,
-    flip: bool,
-    augment: bool,
-) -> tuple[PhotoParts, TrainingOptions]:
+def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts, TrainingOptions]:
     """Read a data set, and say on standard error what of it cannot be used."""
     with needs_extra("train"):
         from onnxplain.training.augmentation import Augmentation
@@ -121,10 +101,10 @@ def _read_photos(
         from onnxplain.training.parts import open_parts
         from onnxplain.training.photo_training import read_parts
 
-    options = TrainingOptions(**chosen, augmentation=Augmentation(mirror=flip) if augment else None)
-    opened = open_parts(dataset, images=images, lists=lists, seed=options.seed, strict=strict)
+    options = TrainingOptions(**chosen, augmentation=Augmentation(mirror=data.flip) if data.augment else None)
+    opened = open_parts(data.dataset, images=data.images, lists=data.lists, seed=options.seed, strict=data.strict)
     parts = opened.usable(options.supervision)
-    photos = read_parts(parts, options.size_hw, strict=strict)
+    photos = read_parts(parts, options.size_hw, strict=data.strict)
     problems = (*parts.problems, *photos.problems)
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
@@ -134,18 +114,18 @@ def _read_photos(
         click.echo(f"left out: {', '.join(said)}", err=True)
     sizes = [("train", photos.train), ("validation", photos.validation), ("test", photos.test)]
     described = ", ".join(f"{name} {len(part)}" for name, part in sizes if part is not None)
-    click.echo(f"{dataset}: {len(photos.train.labels)} classes; images: {described}")
+    click.echo(f"{data.dataset}: {len(photos.train.labels)} classes; images: {described}")
     return photos, options
 
 
-def _write_division(photos: PhotoParts, dataset: str, images: Path | None, checkpoint: Path) -> Path:
+def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) -> Path:
     """Lists of the images that were learnt from, chosen by and tested on, for `evaluate --split`; their folder."""
     from onnxplain.data import open_dataset, write_lists
 
     parts = {"train": photos.train, "validation": photos.validation, "test": photos.test}
     sides = {name: part.records for name, part in parts.items() if part is not None}
     folder = checkpoint.with_suffix(".split")
-    write_lists(open_dataset(dataset, images=images), sides, folder)
+    write_lists(open_dataset(data.dataset, images=data.images), sides, folder)
     return folder
 
 

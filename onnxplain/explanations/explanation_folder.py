@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.cli.output.tables import json_number
 from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from onnxplain.explainers import Explanation, Regions
     from onnxplain.explainers.regions import Threshold
+    from onnxplain.runtime.box import Corners
 
     ByteArray = npt.NDArray[np.uint8]
 
 RESULTS_FILE = "explanations.jsonl"
-Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PictureStyle:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class WrittenExplanation:
     """One explanation of one image as it was written.
 
     `box_xyxy` is the box in the picture: the box head's where the model has one, else the largest region's.
@@ -88,7 +88,7 @@ class ExplanationFolder:
         explanation: Explanation,
         seconds: float,
         head_box: Corners | None = None,
-    ) -> Answer:
+    ) -> WrittenExplanation:
         """Write ``<name>.png``, ``<name>.npy`` and a line of the results; `head_box` is the model's own box."""
         import numpy as np
 
@@ -125,7 +125,7 @@ class ExplanationFolder:
                 **({} if explanation.report is None else explanation.report.as_json()),
             }
         )
-        return Answer(explanation, box, picture, path)
+        return WrittenExplanation(explanation, box, picture, path)
 
     def add_error(self, source: Path, message: str) -> None:
         """Write the line of an image that could not be read."""

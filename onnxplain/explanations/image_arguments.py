@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-
 
 def expand_images(arguments: Sequence[str]) -> list[Path]:
     """The files that the arguments name, each once: a folder gives the images directly in it, by name.
 
     An argument that names nothing stays as it is, so that reading it says what is wrong with it.
     """
+    from onnxplain.runtime.image import IMAGE_SUFFIXES
+
     paths: list[Path] = []
     for argument in arguments:
         path = Path(argument)
@@ -36,7 +36,7 @@ def expand_images(arguments: Sequence[str]) -> list[Path]:
 
 def read_image(path: Path, max_megapixels: float | None) -> npt.NDArray[np.uint8]:
     """The pixels, uint8 (H, W, 3) RGB; raises ImageError, also for a folder or pattern without images."""
-    from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS, load_image
+    from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, IMAGE_SUFFIXES, load_image
 
     if path.is_dir():
         raise ImageError(f"{path}: found no image in this folder, expected files ending in {', '.join(IMAGE_SUFFIXES)}")

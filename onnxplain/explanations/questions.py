@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """One heatmap of each image.
+    """One heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
 
-    `target` is the index to explain, None for the class that the model predicts. `suffix` stands between an
-    image's stem and ``.png``, `title` over the picture on a sheet.
+    `target` is the index to explain, None for the class that the model predicts; `target_text` is the target as it
+    was asked for, empty for None. `options` are those that the method takes, by name, without callbacks. `suffix`
+    stands between an image's stem and ``.png``, `title` over the picture on a sheet.
     """
 
     method: str
-    explainer: Explainer
     target: int | None
+    target_text: str
+    options: tuple[tuple[str, Any], ...]
     suffix: str
     title: str
+
+    @property
+    def explainer_key(self) -> Hashable:
+        """Equal for questions that one explainer answers: they differ in nothing but the target."""
+        return self.method, self.options
+
+    def build(self, engine: Engine, progress: Callable[[int, int], None] | None = None) -> Explainer:
+        """The explainer that answers on this engine; `progress` goes to a method that takes it.
+
+        Raises OnnxplainError for options that do not fit the method, UnsupportedError where the file lacks what the
+        method needs.
+        """
+        from onnxplain.explainers import build
+
+        callbacks = {"progress": progress} if progress is not None and "progress" in _taken(self.method) else {}
+        return build(self.method, engine, **dict(self.options), **callbacks)
 
 
 def plan_questions(
@@ -37,27 +55,38 @@ def plan_questions(
     `options` go to the methods that take them; None leaves a method its default. Raises OnnxplainError for
     methods, targets and layers that do not exist or do not go together.
     """
-    from onnxplain.explainers import METHODS, build
+    from onnxplain.explainers import build
 
-    explainers = {}
-    for name in dict.fromkeys(methods):
-        taken = METHODS[name].options if name in METHODS else ()
-        given = {option: value for option, value in options.items() if option in taken and value is not None}
-        explainers[name] = build(name, engine, **given)
+    chosen = {name: _options_of(name, options) for name in dict.fromkeys(methods)}
+    explainers = [build(name, engine, **dict(given)) for name, given in chosen.items()]
     asked: dict[int | None, str] = {}
     for text in targets:
         asked.setdefault(engine.resolve_target(text), text)
     for index in asked:
         if index is not None and index >= engine.spec.classes:
-            _check_box_target(explainers.values(), index)
+            _check_box_target(explainers, index)
     parts = unique_names([_file_part(text) for text in asked.values()])
     several = len(asked) > 1
     questions = []
     for position, (index, text) in enumerate(asked.items() or [(None, "")]):
-        for name, explainer in explainers.items():
+        for name, given in chosen.items():
             suffix = f".{name}.{parts[position]}" if several else f".{name}"
-            questions.append(Question(name, explainer, index, suffix, f"{name}: {text}" if several else name))
+            questions.append(Question(name, index, text, given, suffix, f"{name}: {text}" if several else name))
     return tuple(questions)
+
+
+def _options_of(method: str, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Those that were given and that the method takes; lists become tuples, so that a question is hashable."""
+    taken = _taken(method)
+    given = {name: value for name, value in options.items() if name in taken and value is not None}
+    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given.items())
+
+
+def _taken(method: str) -> tuple[str, ...]:
+    """The options that a method takes. Raises OnnxplainError where there is no such method."""
+    from onnxplain.explainers.registry import find_method
+
+    return find_method(method).options
 
 
 def _check_box_target(explainers: Iterable[Explainer], index: int) -> None:

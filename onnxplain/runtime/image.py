@@ -21,6 +21,8 @@ ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 _ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
 
 DEFAULT_MAX_MEGAPIXELS = 178.0
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+"""Lower-case suffixes by which images are found in a folder; a file that is named may have any suffix."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, get_args
 
 import click
 
+from onnxplain.cli.options.dataset import image_folder_option
+from onnxplain.cli.options.gather import stack
 from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
@@ -17,57 +19,87 @@ if TYPE_CHECKING:
     PartOrAll: TypeAlias = Part | Literal["all"]
 
 
+data_options = stack(
+    image_folder_option,
+    click.option(
+        "--format",
+        "format_name",
+        metavar="NAME",
+        help="Format of DATASET, such as voc, coco, yolo, csv. Default: found.",
+    ),
+    click.option(
+        "--split",
+        metavar="PART|FILE",
+        help="Images to evaluate on: train, validation, test, all, or a text file of their names. Default: all; of "
+        "digits, test.",
+    ),
+    click.option(
+        "--train-split",
+        metavar="PART|FILE",
+        help="The same for the images whose mean box is a baseline. Default: none.",
+    ),
+    click.option(
+        "--mosaics",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Evaluate on N mosaics of four images instead, one class asked for. Default: on the images as they are.",
+    ),
+    click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Only N of the images, drawn at random. Default: all."
+    ),
+)
+
+
 @dataclass(frozen=True)
-class AskedData:
+class DataArguments:
     """What the flags say of the data set. `split`, `train_split`: a part, ``all``, or a file of names."""
 
-    source: str
-    images: Path | None = None
-    format: str | None = None
-    split: str | None = None
-    train_split: str | None = None
-    mosaics: int | None = None
-    limit: int | None = None
-    seed: int = 0
-    strict: bool = False
+    dataset: str
+    images: Path | None
+    format_name: str | None
+    split: str | None
+    train_split: str | None
+    mosaics: int | None
+    limit: int | None
+    strict: bool
 
-    def open(self) -> tuple[DataSet, DataSet | None]:
-        """The data set to evaluate on, and the one whose mean box is a baseline.
+    def open(self, seed: int) -> tuple[DataSet, DataSet | None]:
+        """The data set to evaluate on, and the one whose mean box is a baseline; `seed` draws parts and mosaics.
 
         Raises OnnxplainError where they share an image, and as `open_dataset` does.
         """
         from onnxplain.data import mosaics
 
-        dataset, train = self._open_sides()
+        dataset, train = self._open_sides(seed)
         if train is not None:
             _require_disjoint(dataset, train)
         if self.mosaics is not None:
-            dataset = mosaics(dataset, self.mosaics, self.seed)
-            train = None if train is None else mosaics(train, self.mosaics, self.seed)
-        return dataset if self.limit is None else _draw(dataset, self.limit, self.seed), train
+            dataset = mosaics(dataset, self.mosaics, seed)
+            train = None if train is None else mosaics(train, self.mosaics, seed)
+        return dataset if self.limit is None else _draw(dataset, self.limit, seed), train
 
-    def _open_sides(self) -> tuple[DataSet, DataSet | None]:
+    def _open_sides(self, seed: int) -> tuple[DataSet, DataSet | None]:
         from onnxplain.data import split_by_lists
 
         asked = [self.split] if self.train_split is None else [self.split, self.train_split]
         lists = [Path(each) for each in asked if each is not None and not _is_part(each)]
         listed: list[DataSet] = []
         if lists:
-            whole = self._open(None)
+            whole = self._open(None, seed)
             sides = split_by_lists(whole, lists, strict=self.strict)
             listed = [replace(side, problems=(*whole.problems, *side.problems)) for side in sides]
-        opened = [self._open(each) if each is None or _is_part(each) else listed.pop(0) for each in asked]
+        opened = [self._open(each, seed) if each is None or _is_part(each) else listed.pop(0) for each in asked]
         return opened[0], opened[1] if len(opened) > 1 else None
 
-    def _open(self, part: PartOrAll | None) -> DataSet:
+    def _open(self, part: PartOrAll | None, seed: int) -> DataSet:
         from onnxplain.data import open_dataset
 
         return open_dataset(
-            self.source,
+            self.dataset,
             images=self.images,
-            format=self.format,
+            format=self.format_name,
             split=part,
-            seed=self.seed,
+            seed=seed,
             strict=self.strict,
         )
 

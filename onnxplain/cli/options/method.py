@@ -1,14 +1,23 @@
-"""The options of `explain` that belong to one method or a few, under the names that the methods give them."""
+"""The methods of explanation that a command was asked for, and their options, under the names that they give them."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from onnxplain.cli.options.gather import gather_stated, stack
+
+layers_option = click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME|all",
+    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
+    "these layers fused into one. Default: the last one.",
+)
 
 
 def _parse_fill(context: click.Context, option: click.Parameter, text: str | None) -> str | tuple[float, ...] | None:
@@ -143,18 +152,20 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     ),
 }
 
+method_options = stack(*_OPTIONS.values(), gather_stated("method_options", _OPTIONS))
+"""Give a command the methods' options; it receives those that were given as one dictionary called `method_options`."""
 
-def method_options(command: Command) -> Command:
-    """Give a command the methods' options; it receives those that were given as one dict called `method_options`."""
 
-    @functools.wraps(command)
-    def gather(*args: Any, **given: Any) -> Any:
-        options = {name: given.pop(name) for name in _OPTIONS}
-        stated = {name: value for name, value in options.items() if value is not None}
-        return command(*args, method_options=stated, **given)
+@dataclass(frozen=True)
+class MethodArguments:
+    """The methods that were asked for, the layers, and the methods' options that were given."""
 
-    decorated: Any = gather
-    for option in reversed(_OPTIONS.values()):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+    methods: tuple[str, ...]
+    layers: tuple[str, ...]
+    method_options: dict[str, Any]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options by the names that the methods give them: one layer is a name, several are a tuple."""
+        layer = self.layers[0] if len(self.layers) == 1 else self.layers or None
+        return {**self.method_options, "layer": layer}

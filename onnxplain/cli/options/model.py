@@ -1,9 +1,9 @@
-"""Opening the model that a command was given, with all that its flags state."""
+"""The model that a command was given, and opening it with all that its flags state."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,13 @@ if TYPE_CHECKING:
     from onnxplain.runtime import Engine
     from onnxplain.runtime.precision import Precision
 
+model_argument = click.argument("path", metavar="MODEL.onnx")
 labels_option = click.option(
     "--labels",
     "labels_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Class labels: one per line, or JSON, a list or an object {index: label}.",
-)
-layers_option = click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="NAME|all",
-    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
-    "these layers fused into one. Default: the last one.",
 )
 provider_option = click.option(
     "--provider",
@@ -46,36 +39,37 @@ precision_option = click.option(
     show_default=True,
     help="bfloat16 is faster and coarser: openvino offers it, and cpu on ARM64 processors.",
 )
-megapixels_option = click.option(
-    "--max-megapixels",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="NUMBER",
-    help="Refuse larger images before they are decoded. Default: 178.",
-)
 
 
-def open_engine(
-    model: str,
-    stated: StatedInput,
-    labels_file: Path | None = None,
-    providers: Sequence[str] = (),
-    precision: Precision = "float32",
-) -> Engine:
-    """The engine for a model file, its metadata overridden by what the flags state."""
-    from onnxplain.runtime import Engine
+@dataclass(frozen=True)
+class ModelArguments:
+    """The model's file, how to run it, and what the flags state in place of the file's own metadata."""
 
-    labels = None if labels_file is None else read_labels(labels_file)
-    open_file = functools.partial(
-        Engine,
-        model,
-        providers or None,
-        precision=precision,
-        input_size_hw=stated.size,
-        layout=stated.layout,
-        labels=labels,
-    )
-    engine = open_file()
-    if not stated.preprocesses:
-        return engine
-    # A flag overrides a part of what the file says, so the file has to be read first.
-    return open_file(preprocessing=stated.apply(engine.spec.input.preprocessing))
+    path: str | Path
+    labels_file: Path | None = None
+    providers: tuple[str, ...] = ()
+    precision: Precision = "float32"
+    stated: StatedInput = field(default_factory=StatedInput)
+
+    def read_labels(self) -> tuple[str, ...] | None:
+        """The labels that the flags state; None leaves them to the file."""
+        return None if self.labels_file is None else read_labels(self.labels_file)
+
+    def open(self) -> Engine:
+        """The engine for the file, its metadata overridden by what the flags state."""
+        from onnxplain.runtime import Engine
+
+        open_file = functools.partial(
+            Engine,
+            self.path,
+            self.providers or None,
+            precision=self.precision,
+            input_size_hw=self.stated.size,
+            layout=self.stated.layout,
+            labels=self.read_labels(),
+        )
+        engine = open_file()
+        if not self.stated.preprocesses:
+            return engine
+        # A flag overrides a part of what the file says, so the file has to be read first.
+        return open_file(preprocessing=self.stated.apply(engine.spec.input.preprocessing))

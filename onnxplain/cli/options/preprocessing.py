@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, TypeVar, get_args
+from typing import get_args
 
 import click
 
+from onnxplain.cli.options.gather import gather, stack
 from onnxplain.contract import GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing, Resize
 from onnxplain.errors import OnnxplainError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def _read_number(text: str) -> float:
         ) from None
 
 
-_OPTIONS = (
+preprocessing_options = stack(
     click.option(
         "--preset",
         type=click.Choice(list(PRESETS)),
@@ -134,19 +131,6 @@ _OPTIONS = (
         help="crop: short side to size / 0.875, then the centre. stretch: the whole image, its proportions given up. "
         "letterbox: the whole image, grey borders.",
     ),
+    gather("stated", StatedInput),
 )
-
-
-def preprocessing_options(command: Command) -> Command:
-    """Give a command the preprocessing flags; it receives them as one `StatedInput` called `stated`."""
-
-    @functools.wraps(command)
-    def gather(*args: Any, **given: Any) -> Any:
-        stated = StatedInput(**{field.name: given.pop(field.name) for field in fields(StatedInput)})
-        return command(*args, stated=stated, **given)
-
-    decorated: Any = gather
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+"""Give a command the preprocessing flags; it receives them as one `StatedInput` called `stated`."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from onnxplain.cli.options.dataset import image_folder_option, strict_option
+from onnxplain.cli.options.gather import gather, gather_stated, stack
 from onnxplain.cli.options.preprocessing import read_size
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 # One flag per field of TrainingOptions; what is not given is left to the recipe.
 _CHOICES = (
@@ -67,12 +65,7 @@ CHOICE_NAMES = (
 )
 
 _DATA = (
-    click.option(
-        "--images",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Where the images are. Default: beside the annotations, or in images beside them.",
-    ),
+    image_folder_option,
     click.option(
         "--split",
         "lists",
@@ -82,7 +75,7 @@ _DATA = (
         help="Text file of image names, given two or three times: to train on, to choose the best epoch by, to test "
         "on. Default: the data set's own parts, else 68, 12 and 20 % of every class at random.",
     ),
-    click.option("--strict", is_flag=True, help="Stop at the first image or annotation that cannot be used."),
+    strict_option,
     click.option(
         "--flip/--no-flip", default=True, help="Whether left and right may be swapped; not for text. Default: flip."
     ),
@@ -100,17 +93,26 @@ _DATA = (
 )
 
 
-def training_options(command: Command) -> Command:
-    """Give a command these flags; it receives the given ones of TrainingOptions as a dictionary called `chosen`."""
+@dataclass(frozen=True)
+class TrainingData:
+    """The images to train on and what is shown of them; `images_per_epoch` counts generated digits."""
 
-    @functools.wraps(command)
-    def gather(*args: Any, **given: Any) -> Any:
-        values = {name: given.pop(name) for name in CHOICE_NAMES}
-        chosen = {name: value for name, value in values.items() if value is not None}
-        return command(*args, chosen=chosen, **given)
+    dataset: str
+    images: Path | None
+    lists: tuple[Path, ...]
+    strict: bool
+    flip: bool
+    augment: bool
+    images_per_epoch: int | None
 
-    decorated: Any = gather
-    for option in reversed((*_CHOICES, *_DATA)):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+    @property
+    def states_photos(self) -> bool:
+        """Whether a flag was given that only photos have."""
+        return bool(self.images or self.lists or self.strict or not (self.flip and self.augment))
+
+
+training_options = stack(*_CHOICES, gather_stated("chosen", CHOICE_NAMES), *_DATA, gather("data", TrainingData))
+"""Give a command with an argument `dataset` these flags.
+
+It receives a `TrainingData` called `data`, and the given ones of TrainingOptions as a dictionary called `chosen`.
+"""

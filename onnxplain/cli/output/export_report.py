@@ -14,9 +14,6 @@ from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport, LayerCheck, LayerCost
-NO_TAIL_HELP = (
-    "Write no tail file; ablation-cam and recipro-cam, which run it instead of the whole network, then do not work."
-)
 
 REFERENCES = {
     "torch.autograd": "torch.autograd",

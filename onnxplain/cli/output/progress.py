@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxplain.explanations.progress_display import ProgressDisplay
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Bar:
+class Bar(ProgressDisplay):
     """Steps that are done, and the share of the current one; without a display it does nothing."""
 
     def __init__(self, display: Progress | None = None, task: TaskID | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,11 +31,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
 def print_json(tree: Any) -> None:
     """Print one JSON value."""
     click.echo(json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def json_number(value: float) -> float | None:
-    """The number, or None (null) for NaN and infinity, which JSON does not have."""
-    return value if math.isfinite(value) else None
 
 
 def box_text(box_xyxy: Sequence[float] | None) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from onnxplain.cli.options.model import open_engine
+from onnxplain.cli.options.model import ModelArguments
 from onnxplain.cli.options.preprocessing import StatedInput
 from onnxplain.contract import GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing
 from onnxplain.errors import ModelError
@@ -34,31 +33,29 @@ class Trial:
     top: tuple[tuple[int, str, float], ...]
 
 
-def try_presets(
-    model: str, image_hwc: npt.NDArray[np.uint8], stated: StatedInput, labels_file: Path | None
-) -> list[Trial]:
+def try_presets(model: ModelArguments, image_hwc: npt.NDArray[np.uint8]) -> list[Trial]:
     """Trials of every preset, channel order and layout that fits, those with the highest best score first.
 
-    What `stated` names is kept. Presets that come to the same numbers appear once. Raises ModelError where the
+    What the flags state is kept. Presets that come to the same numbers appear once. Raises ModelError where the
     file fits no layout.
     """
     trials = [
         _try(engine, image_hwc, name, preprocessing)
-        for engine in _open_layouts(model, stated, labels_file)
-        for name, preprocessing in _candidates(engine, stated)
+        for engine in _open_layouts(model)
+        for name, preprocessing in _candidates(engine, model.stated)
     ]
     return sorted(trials, key=lambda trial: -trial.top[0][2])
 
 
-def _open_layouts(model: str, stated: StatedInput, labels_file: Path | None) -> list[Engine]:
+def _open_layouts(model: ModelArguments) -> list[Engine]:
     engines = []
-    for layout in get_args(Layout) if stated.layout is None else ():
+    for layout in get_args(Layout) if model.stated.layout is None else ():
         try:
-            engines.append(open_engine(model, replace(stated, layout=layout), labels_file))
+            engines.append(replace(model, stated=replace(model.stated, layout=layout)).open())
         except ModelError:
             # This layout does not fit; where neither does, the file alone says why, below.
             continue
-    return engines or [open_engine(model, stated, labels_file)]
+    return engines or [model.open()]
 
 
 def _candidates(engine: Engine, stated: StatedInput) -> list[tuple[str, Preprocessing]]:

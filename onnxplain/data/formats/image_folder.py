@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
-from onnxplain.data.formats.image_lookup import IMAGE_SUFFIXES
 from onnxplain.data.formats.parts import part_folders, subfolders
 from onnxplain.data.problem import Place, Problem
+from onnxplain.runtime.image import IMAGE_SUFFIXES
 
 
 def read_image_folder(source: Path) -> Reading:

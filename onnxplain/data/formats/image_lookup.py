@@ -8,9 +8,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from onnxplain.errors import ImageError
-from onnxplain.runtime.image import describe_start, one_line
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+from onnxplain.runtime.image import IMAGE_SUFFIXES, describe_start, one_line
 
 _TWIN_FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}
 """Where YOLO and Pascal VOC keep the images of annotations in a folder of that name."""

@@ -1,0 +1,17 @@
+"""Options of a data set that `evaluate` and `train` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+image_folder_option = click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the images are. Default: beside the annotations, or in images beside them.",
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Stop at the first image or annotation that cannot be used."
+)

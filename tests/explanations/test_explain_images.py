@@ -1,0 +1,78 @@
+"""The loop over images without a command line: what it writes, what it says on the way, how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers import CAM, RISE
+from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
+from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle
+from onnxplain.explanations.questions import plan_questions
+
+
+def read_lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "explanations.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_good_and_bad_images(engine, photo, progress, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_text("no image")
+    questions = plan_questions(engine, ["cam", "rise"], (), {"masks": 20, "batch_size": 10})
+    told = []
+    with ExplanationFolder(tmp_path / "out", PictureStyle()) as folder:
+        bad, good = explain_images(
+            engine,
+            [broken, photo],
+            questions,
+            folder,
+            progress,
+            on_written=lambda source, question, written: told.append((source, question, written)),
+        )
+    assert "found no image" in bad.error
+    assert (bad.image_hwc, bad.written) == (None, ())
+    assert [(source, question) for source, question, _ in told] == [(photo, question) for question in questions]
+    assert tuple(written for *_, written in told) == good.written
+    assert [each.path.name for each in good.written] == ["photo.cam.png", "photo.rise.png"]
+    assert good.sheet == tmp_path / "out" / "photo.sheet.png"
+    assert good.prediction is not None
+    assert all(each.box_xyxy == good.prediction.box_xyxy for each in good.written)
+    for explainer, stem in ((CAM(engine), "photo.cam"), (RISE(engine, masks=20), "photo.rise")):
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / f"{stem}.npy"), explainer(photo).heatmap)
+    assert [entry.get("method") for entry in read_lines(tmp_path / "out")] == [None, "cam", "rise"]
+
+    whole = [call for call in progress.calls if call[0] != "within"]
+    assert whole == [
+        ("expect", 4),
+        *(("say", "broken.png"), ("step",), ("step",)),
+        *(("say", "photo.png"), ("step",), ("step",)),
+    ]
+    shares = [call[1:] for call in progress.calls if call[0] == "within"]
+    assert shares[-1][0] == shares[-1][1]
+    assert progress.calls.index(("within", *shares[0])) > progress.calls.index(("say", "photo.png"))
+
+
+def test_one_method_with_different_options(engine, photo, progress, tmp_path):
+    (few,) = plan_questions(engine, ["rise"], ["one"], {"masks": 20})
+    (many,) = plan_questions(engine, ["rise"], ["one"], {"masks": 60})
+    questions = [dataclasses.replace(few, suffix=".few"), dataclasses.replace(many, suffix=".many")]
+    with ExplanationFolder(tmp_path / "out", PictureStyle()) as folder:
+        (explained,) = explain_images(engine, [photo], questions, folder, progress)
+    assert [each.explanation.report.masks for each in explained.written] == [20, 60]
+    for masks, name in ((20, "few"), (60, "many")):
+        expected = RISE(engine, masks=masks)(photo, "one").heatmap
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / f"photo.{name}.npy"), expected)
+
+
+def test_an_image_is_never_overwritten(engine, photo, tmp_path):
+    source = photo.rename(tmp_path / "photo.cam.png")
+    other = tmp_path / "photo.png"
+    questions = plan_questions(engine, ["cam"], (), {})
+    with pytest.raises(OnnxplainError, match=r"photo\.cam\.png: is an image to explain"):
+        check_no_overwrite(tmp_path, [other, source], questions)
+    check_no_overwrite(tmp_path / "out", [other, source], questions)
