@@ -12,7 +12,7 @@ from onnxplain.errors import OnnxplainError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Row = TypeVar("Row")
+TableRow = TypeVar("TableRow")
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class BrokenPlugin:
         return f"{self.name}: {problem} (plug-in of {self.package}, {self.group}): update or uninstall {self.package}"
 
 
-class PluginTable(Mapping[str, Row], Generic[Row]):
+class PluginTable(Mapping[str, TableRow], Generic[TableRow]):
     """Rows by name: the package's own first, then those of the entry points of one group.
 
     Plug-ins are looked up the first time that something other than an own row is asked for, and once per process.
     Broken ones are no rows: `broken` lists them, and `check` says what is wrong with one that is asked for by name.
     """
 
-    def __init__(self, group: str, own: Mapping[str, Row], read: Callable[[EntryPoint], Row]) -> None:
+    def __init__(self, group: str, own: Mapping[str, TableRow], read: Callable[[EntryPoint], TableRow]) -> None:
         """`read` makes a row of an entry point; whatever it raises makes the plug-in a broken one."""
         self.group = group
         self.own = own
         self._read = read
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> TableRow:
         return self.own[name] if name in self.own else self.plugins[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ class PluginTable(Mapping[str, Row], Generic[Row]):
         return len(self.own) + len(self.plugins)
 
     @property
-    def plugins(self) -> Mapping[str, Row]:
+    def plugins(self) -> Mapping[str, TableRow]:
         """The rows that installed packages add."""
         return self._found[0]
 
@@ -69,8 +69,8 @@ class PluginTable(Mapping[str, Row], Generic[Row]):
                 raise OnnxplainError(str(plugin))
 
     @cached_property
-    def _found(self) -> tuple[dict[str, Row], tuple[BrokenPlugin, ...]]:
-        rows: dict[str, Row] = {}
+    def _found(self) -> tuple[dict[str, TableRow], tuple[BrokenPlugin, ...]]:
+        rows: dict[str, TableRow] = {}
         broken = []
         for package, entries in _announced(self.group):
             if entries is None:

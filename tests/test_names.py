@@ -19,23 +19,9 @@ EXCEPTIONS = {
     "softmax": "scores from logits; the gradient rule of the operator Softmax",
     "split": "a data set into parts; the gradient rule of the operator Split",
     "pad": "masks up to a whole batch; the gradient rule of the operator Pad",
-    # Being renamed, each in the folder named: delete the row when it is.
-    "Command": "cli",
-    "Corners": "explanations",
-    "DIGITS": "cli",
-    "IMAGE_SUFFIXES": "explanations",
-    "BATCH": "exporters",
-    "BOX_COORDINATES": "exporters",
-    "FLOATS": "exporters",
-    "Form": "exporters",
-    "HANDING_ON": "exporters",
-    "IMAGES": "exporters",
-    "OPSET": "exporters",
-    "OUTPUT_TOLERANCE": "exporters",
-    "SEED": "exporters",
-    "Tail": "exporters",
-    "build": "exporters",
-    "find_image_input": "exporters",
+    "gather": "options into a dataclass; the gradient rule of the operator Gather",
+    "evaluating": "exporters and training both need it, and neither may import the other",
+    "FIRST_SOFTMAX_OF_ONE_AXIS": "the checks share no constant with what they check",
 }
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from onnxplain.training.score import LocalizationScore
     from onnxplain.training.training import Training, TrainingReport
 
-DIGITS = "digits"
 GOAL_ACCURACY = 0.95
 GOAL_MEAN_IOU = 0.75
 
@@ -57,6 +56,8 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
     checkpoint = output.with_suffix(".pt") if wants_onnx else output
     if wants_onnx:
         require_modules("train", "onnxplain.exporters.torch_export")
+    from onnxplain.data.open import DIGITS
+
     if data.dataset == DIGITS:
         if data.states_photos:
             raise click.UsageError("--images, --split, --strict, --no-flip and --no-augment are for photos, not digits")

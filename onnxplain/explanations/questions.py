@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,8 @@ def plan_questions(
     for text in targets:
         asked.setdefault(engine.resolve_target(text), text)
     for index in asked:
-        if index is not None and index >= engine.spec.classes:
-            _check_box_target(explainers, index)
+        for explainer in explainers:
+            explainer.check_target(index)
     parts = unique_names([_file_part(text) for text in asked.values()])
     several = len(asked) > 1
     questions = []
@@ -87,12 +87,6 @@ def _taken(method: str) -> tuple[str, ...]:
     from onnxplain.explainers.registry import find_method
 
     return find_method(method).options
-
-
-def _check_box_target(explainers: Iterable[Explainer], index: int) -> None:
-    """Raise what a method that knows classes only has against a box coordinate; the model is not run."""
-    for explainer in explainers:
-        explainer.check_target(index)
 
 
 def _file_part(text: str) -> str:

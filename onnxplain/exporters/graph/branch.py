@@ -22,7 +22,7 @@ from onnxplain.exporters.graph.values import (
 
 NARROW = FLOATS - {ir.DataType.FLOAT}
 
-Operand = ir.Value | np.ndarray | float | int | Sequence[int] | None
+BranchOperand = ir.Value | np.ndarray | float | int | Sequence[int] | None
 
 
 class Branch:
@@ -48,14 +48,14 @@ class Branch:
         if not op_type[0].isupper():
             raise AttributeError(op_type)
 
-        def emit(*operands: Operand, **attributes: Any) -> ir.Value:
+        def emit(*operands: BranchOperand, **attributes: Any) -> ir.Value:
             (output,) = self.emit(op_type, operands, attributes)
             return output
 
         return emit
 
     def emit(
-        self, op_type: str, operands: Sequence[Operand], attributes: Mapping[str, Any], outputs: int = 1
+        self, op_type: str, operands: Sequence[BranchOperand], attributes: Mapping[str, Any], outputs: int = 1
     ) -> Sequence[ir.Value]:
         """Append one node of the default domain and return its outputs."""
         node = ir.Node(
@@ -72,7 +72,7 @@ class Branch:
         self._made.update(node.outputs)
         return node.outputs
 
-    def repeat(self, node: ir.Node, operands: Sequence[Operand]) -> Sequence[ir.Value]:
+    def repeat(self, node: ir.Node, operands: Sequence[BranchOperand]) -> Sequence[ir.Value]:
         """Append a node like one of the main graph, on other operands."""
         attributes = {name: attr.value for name, attr in node.attributes.items()}
         return self.emit(node.op_type, operands, attributes, len(node.outputs))
@@ -153,7 +153,7 @@ class Branch:
         """Let an output of an expansion be read from the main graph, which computes it anyway."""
         self._inside[value] = self.forward(original)
 
-    def _operand(self, operand: Operand) -> ir.Value | None:
+    def _operand(self, operand: BranchOperand) -> ir.Value | None:
         if operand is None or isinstance(operand, ir.Value):
             return operand
         if isinstance(operand, np.ndarray):
