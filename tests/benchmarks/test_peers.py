@@ -20,8 +20,8 @@ from onnxplain.explainers.augmented.super_resolution import SuperResolution
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch):
-    """A module of a peer's folder, which knows `worker` under that name alone."""
-    monkeypatch.setitem(sys.modules, "worker", benchmarks.peers.shared.protocol)
+    """A module of a peer's folder, which knows `protocol` under that name alone."""
+    monkeypatch.setitem(sys.modules, "protocol", benchmarks.peers.shared.protocol)
 
     def load_module(path: str) -> ModuleType:
         specification = importlib.util.spec_from_file_location(f"peer_{path.replace('/', '_')}", PEERS / f"{path}.py")
