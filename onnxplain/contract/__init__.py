@@ -1,4 +1,4 @@
-"""The explainable graph, contract version 1: the names and the metadata that a file is written and read with.
+"""The explainable graph, contract version 2: the names and the metadata that a file is written and read with.
 
 The only thing that exporters and runtime share. Exporters write these names and this JSON into a file, the
 runtime reads them back with ``session.get_modelmeta().custom_metadata_map``; docs/contract.md tells the rest.
@@ -14,6 +14,7 @@ from onnxplain.contract.names import (
     EXPLAINED_DIMENSION,
     LOGITS_OUTPUT,
     METADATA_KEY,
+    READABLE_VERSIONS,
     TAIL_BOX_OUTPUT,
     TAIL_FEATURES_INPUT,
     TAIL_LOGITS_OUTPUT,
@@ -23,10 +24,12 @@ from onnxplain.contract.names import (
     features_output,
     gradients_output,
 )
+from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
-from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, OutputRoles, TailSpec
+from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 
 __all__ = [
+    "ASSUMED",
     "BOX_COORDINATES",
     "CAM_WEIGHTS_OUTPUT",
     "CONTRACT_VERSION",
@@ -38,6 +41,8 @@ __all__ = [
     "LOGITS_OUTPUT",
     "METADATA_KEY",
     "PRESETS",
+    "READABLE_VERSIONS",
+    "STATED",
     "TAIL_BOX_OUTPUT",
     "TAIL_FEATURES_INPUT",
     "TAIL_LOGITS_OUTPUT",
@@ -53,7 +58,10 @@ __all__ = [
     "InputSpec",
     "LayerSpec",
     "Layout",
+    "MapFrame",
     "ModelSpec",
+    "Origin",
+    "Origins",
     "OutputRoles",
     "Preprocessing",
     "Resize",

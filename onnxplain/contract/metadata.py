@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
-from onnxplain.contract.names import CONTRACT_VERSION
+from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
+from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.preprocessing import Preprocessing
-from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, OutputRoles, TailSpec
+from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 
 
@@ -52,7 +53,7 @@ class ModelSpec:
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> ModelSpec:
         """The same model, its preprocessing replaced by one that the user stated."""
-        return replace(self, input=replace(self.input, preprocessing=preprocessing, assumed=False))
+        return replace(self, input=replace(self.input, preprocessing=preprocessing, origins=Origins()))
 
     def to_json(self) -> str:
         """The text that stands in ``metadata_props["onnxplain"]``."""
@@ -68,9 +69,9 @@ class ModelSpec:
             version = tree["version"]
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(f"metadata: not onnxplain JSON ({error}): instrument the original file again") from error
-        if version != CONTRACT_VERSION:
+        if version not in READABLE_VERSIONS:
             raise ModelError(
-                f"metadata: contract version {version}, this onnxplain reads version {CONTRACT_VERSION}: "
+                f"metadata: contract version {version}, this onnxplain reads {_listed(READABLE_VERSIONS)}: "
                 "instrument the original file again with this onnxplain"
             )
         try:
@@ -84,14 +85,30 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing)})
     return ModelSpec(
         task=tree["task"],
-        input=InputSpec(
-            source["name"], source["layout"], source["size_hw"], preprocessing, source.get("assumed", False)
-        ),
+        input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source)),
         outputs=OutputRoles(**tree["outputs"]),
         classes=int(tree["classes"]),
         box=BoxSpec(**tree["box"]) if tree["box"] else None,
-        layers=tuple(LayerSpec(**layer) for layer in tree["layers"]),
+        layers=tuple(map(_parse_layer, tree["layers"])),
         labels=tuple(tree["labels"]),
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
     )
+
+
+def _parse_origins(source: Mapping[str, Any]) -> Origins:
+    """Part by part since version 2; version 1 says of the whole whether it is assumed."""
+    if "origins" not in source:
+        return Origins.of_all(ASSUMED if source.get("assumed", False) else STATED)
+    return Origins(**{part: Origin(**origin) for part, origin in source["origins"].items()})
+
+
+def _parse_layer(source: Mapping[str, Any]) -> LayerSpec:
+    """A layer; its frame stands in the file since version 2."""
+    frame = source.get("frame")
+    return LayerSpec(**{**source, "frame": None if frame is None else MapFrame(**frame)})
+
+
+def _listed(versions: tuple[int, ...]) -> str:
+    *others, last = versions
+    return f"versions {', '.join(map(str, others))} and {last}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 METADATA_KEY = "onnxplain"
 
 TARGET_INPUT = "target"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnxplain.contract.choices import BoxFormat, BoxUnits, Layout, check_choice
 from onnxplain.contract.names import TAIL_FEATURES_INPUT, TAIL_LOGITS_OUTPUT
+from onnxplain.contract.origins import Origins
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError
 
@@ -18,18 +19,23 @@ BOX_COORDINATES = 4
 class InputSpec:
     """The model's image input: its name, memory layout, size and preprocessing.
 
-    `assumed` is true where nobody stated the preprocessing and a default was written.
+    `origins` says of each part of the preprocessing whether it was stated, read from a file, or assumed.
     """
 
     name: str
     layout: Layout
     size_hw: tuple[int, int]
     preprocessing: Preprocessing
-    assumed: bool = False
+    origins: Origins = field(default_factory=Origins)
 
     def __post_init__(self) -> None:
         check_choice("layout", self.layout, Layout)
         object.__setattr__(self, "size_hw", _positive_pair("input size_hw", self.size_hw))
+
+    @property
+    def assumed(self) -> bool:
+        """Whether any part of the preprocessing is assumed."""
+        return bool(self.origins.assumed)
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,47 @@ class BoxSpec:
 
 
 @dataclass(frozen=True)
+class MapFrame:
+    """Where a feature map lies in the model's input, rows first, in pixels of the input.
+
+    Cell i of an axis covers [offset + scale · i, offset + scale · (i + 1)). `seen_hw`: the part [start, stop) of each
+    axis that the map depends on; what lies outside was cropped away inside the model.
+    """
+
+    scale_hw: tuple[float, float]
+    offset_hw: tuple[float, float]
+    seen_hw: tuple[tuple[float, float], tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        for name in ("scale_hw", "offset_hw"):
+            height, width = (float(value) for value in getattr(self, name))
+            object.__setattr__(self, name, (height, width))
+        rows, columns = ((float(start), float(stop)) for start, stop in self.seen_hw)
+        object.__setattr__(self, "seen_hw", (rows, columns))
+        if min(self.scale_hw) <= 0 or any(start >= stop for start, stop in self.seen_hw):
+            raise ModelError(f"metadata: found the frame {self}, expected positive scales and parts that are not empty")
+
+    @classmethod
+    def over(cls, input_size_hw: tuple[int, int], size_hw: tuple[int, int]) -> MapFrame:
+        """The frame of a map that is spread evenly over the whole input."""
+        (height, width), (rows, columns) = input_size_hw, size_hw
+        return cls((height / rows, width / columns), (0.0, 0.0), ((0.0, height), (0.0, width)))
+
+
+@dataclass(frozen=True)
 class LayerSpec:
-    """An instrumented layer: its name, its two outputs and the shape of its feature maps."""
+    """An instrumented layer: its name, its two outputs and the shape of its feature maps.
+
+    `frame`: where the maps lie in the model's input; None in files of contract version 1, whose maps are spread over
+    the whole input.
+    """
 
     name: str
     features: str
     gradients: str
     channels: int
     size_hw: tuple[int, int]
+    frame: MapFrame | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_hw", _positive_pair(f"layer {self.name} size_hw", self.size_hw))

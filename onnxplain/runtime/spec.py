@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import (
+    ASSUMED,
     EXPLAIN_INPUT,
     METADATA_KEY,
+    STATED,
     TARGET_INPUT,
     InputSpec,
     Layout,
     ModelSpec,
+    Origins,
     OutputRoles,
     Preprocessing,
 )
@@ -96,7 +99,8 @@ def _spec_of_plain_file(session: Session, path: Path, stated: Stated) -> tuple[M
     size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw)
     preprocessing = stated.preprocessing or assumed_preprocessing(image_input, layout)
     check_channels(image_input, path, layout, preprocessing)
-    input_spec = InputSpec(image_input.name, layout, size_hw, preprocessing, stated.preprocessing is None)
+    origins = Origins.of_all(ASSUMED if stated.preprocessing is None else STATED)
+    input_spec = InputSpec(image_input.name, layout, size_hw, preprocessing, origins)
     outputs = _probe(session, path, image_input, input_spec)
     roles, classes = _find_roles(outputs)
     labels = tuple(stated.labels or ())

@@ -183,7 +183,7 @@ def rewrite_metadata(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"version": 1', '"version": 2', "contract version 2"),
+        ('"version": 2', '"version": 3', "contract version 3"),
         ('{"task"', '["task"', "not onnxplain JSON"),
         ('"classes": 5', '"klasses": 5', "malformed"),
         ('"features": "features/fine"', '"features": "features/x"', "names features/x, which the graph does not"),

@@ -10,17 +10,20 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import (
+    ASSUMED,
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
     GRAY_PRESETS,
     METADATA_KEY,
     PRESETS,
+    STATED,
     TARGET_INPUT,
     BoxSpec,
     InputSpec,
     LayerSpec,
     Layout,
     ModelSpec,
+    Origins,
     OutputRoles,
     TailSpec,
     features_output,
@@ -214,9 +217,10 @@ def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
         stated = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
         if request.box is not None:
             stated = replace(stated, resize="stretch")
+    origins = Origins.of_all(ASSUMED if request.preprocessing is None else STATED)
     if stated.channel_count != channels:
         raise ModelError(
             f"input {image.name!r} has {channels} channels, the stated preprocessing {stated.channel_count}: "
             "use --channels gray for one channel, rgb or bgr for three"
         )
-    return InputSpec(name_of(image), layout, (height, width), stated, assumed=request.preprocessing is None)
+    return InputSpec(name_of(image), layout, (height, width), stated, origins)

@@ -1,0 +1,53 @@
+"""Where each part of the preprocessing comes from: stated by the user, read from a file, or assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from onnxplain.contract.choices import check_choice
+
+OriginKind = Literal["stated", "read", "assumed"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one part comes from; `source` names the file or the metadata that it was read from, else None."""
+
+    kind: OriginKind
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("origin", self.kind, OriginKind)
+
+    def __str__(self) -> str:
+        return self.kind if self.source is None else f"{self.kind} from {self.source}"
+
+
+STATED, ASSUMED = Origin("stated"), Origin("assumed")
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The origin of each part of `Preprocessing`, under the part's own name."""
+
+    channels: Origin = STATED
+    scale: Origin = STATED
+    mean: Origin = STATED
+    std: Origin = STATED
+    resize: Origin = STATED
+
+    @classmethod
+    def of_all(cls, origin: Origin) -> Origins:
+        """Every part comes from the same place."""
+        return cls(**{part.name: origin for part in fields(cls)})
+
+    def with_parts(self, parts: Iterable[str], origin: Origin) -> Origins:
+        """The same, but for some parts that come from elsewhere."""
+        return replace(self, **dict.fromkeys(parts, origin))
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Names of the parts that nobody stated and no file says."""
+        return tuple(part.name for part in fields(self) if getattr(self, part.name).kind == "assumed")

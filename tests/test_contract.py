@@ -1,0 +1,108 @@
+"""The metadata of the contract: what is written is read again, and files of version 1 are read on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from onnxplain.contract import (
+    ASSUMED,
+    CONTRACT_VERSION,
+    PRESETS,
+    STATED,
+    BoxSpec,
+    InputSpec,
+    LayerSpec,
+    MapFrame,
+    ModelSpec,
+    Origin,
+    Origins,
+    OutputRoles,
+    TailSpec,
+)
+from onnxplain.demo import MODEL
+from onnxplain.errors import ModelError
+from onnxplain.runtime import Engine
+
+READ = Origin("read", "preprocessor_config.json")
+SPEC = ModelSpec(
+    task="localization",
+    input=InputSpec("image", "nchw", (64, 48), PRESETS["caffe"], Origins(scale=ASSUMED, mean=READ)),
+    outputs=OutputRoles("logits", None, "box", "cam_weights", "late", linear_head=True),
+    classes=2,
+    box=BoxSpec("xyxy", "pixels"),
+    layers=(
+        LayerSpec("early", "features/early", "gradients/early", 8, (16, 12), MapFrame.over((64, 48), (16, 12))),
+        LayerSpec(
+            "late", "features/late", "gradients/late", 16, (8, 6), MapFrame((4, 4), (16, -2), ((16, 48), (0, 48)))
+        ),
+    ),
+    labels=("cat", "dog"),
+    tail=TailSpec("model.tail.onnx", "0123", "late", box="box"),
+    shuffle_seed=3,
+)
+
+
+def version_1(spec: ModelSpec, *, assumed: bool) -> str:
+    """The JSON that the same file had in version 1: one word for the whole preprocessing, no frames."""
+    tree = json.loads(spec.to_json())
+    tree["version"] = 1
+    del tree["input"]["origins"]
+    tree["input"]["assumed"] = assumed
+    for layer in tree["layers"]:
+        del layer["frame"]
+    return json.dumps(tree)
+
+
+def test_what_is_written_is_read_again() -> None:
+    assert ModelSpec.from_json(SPEC.to_json()) == SPEC
+    assert json.loads(SPEC.to_json())["version"] == CONTRACT_VERSION == 2
+
+
+@pytest.mark.parametrize(("assumed", "origin"), [(True, ASSUMED), (False, STATED)])
+def test_version_1_is_read_as_version_2(assumed: bool, origin: Origin) -> None:
+    found = ModelSpec.from_json(version_1(SPEC, assumed=assumed))
+    assert found.input.origins == Origins.of_all(origin)
+    assert [layer.frame for layer in found.layers] == [None, None]
+    assert replace(found, input=SPEC.input, layers=SPEC.layers) == SPEC
+
+
+def test_the_shipped_file_of_version_1_opens() -> None:
+    engine = Engine(MODEL)
+    assert not engine.spec.input.assumed
+    assert engine.spec.layers[-1].frame is None
+
+
+def test_origins_name_the_parts_that_are_assumed() -> None:
+    origins = Origins.of_all(ASSUMED).with_parts(["scale", "mean"], STATED)
+    assert origins.assumed == ("channels", "std", "resize")
+    assert not Origins().assumed
+    assert [str(origin) for origin in (STATED, ASSUMED, READ)] == [
+        "stated",
+        "assumed",
+        "read from preprocessor_config.json",
+    ]
+
+
+def test_a_map_over_the_whole_input() -> None:
+    frame = MapFrame.over((64, 48), (16, 8))
+    assert (frame.scale_hw, frame.offset_hw, frame.seen_hw) == ((4, 6), (0, 0), ((0, 64), (0, 48)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"version": 2', '"version": 3', "contract version 3, this onnxplain reads versions 1 and 2"),
+        ('"kind": "read"', '"kind": "heard"', "found 'heard', expected one of stated, read, assumed"),
+        ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0, 0.0]', "expected positive scales"),
+        ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0]', "malformed"),
+    ],
+)
+def test_damaged_metadata_are_one_error(old: str, new: str, says: str) -> None:
+    text = SPEC.to_json()
+    assert old in text
+    with pytest.raises(Exception, match=says) as caught:
+        ModelSpec.from_json(text.replace(old, new))
+    assert isinstance(caught.value, ModelError) or "origin" in str(caught.value)
