@@ -1,1 +1,1 @@
-"""The command line: one module per command, nothing heavy imported before a command runs."""
+"""The command line: one module per command. Heavy packages are imported only when a command runs."""

@@ -1,4 +1,4 @@
-"""`onnxplain demo`: what it looks like, with nothing but the package."""
+"""`onnxplain demo`: explain the shipped sample images with the shipped model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onnxplain.explanations.questions import Question, plan_questions
 if TYPE_CHECKING:
     from onnxplain.data.record import Record
 
-# One of each kind; the others are variations of these.
+# One method of each kind.
 _METHODS = ("cam", "grad-cam", "rise")
 _TRUTH_COLOUR = (64, 220, 120)
 _SHEET_WIDTH = 1920
@@ -32,14 +32,15 @@ _SHEET_WIDTH = 1920
     type=click.Path(path_type=Path),
     default=Path("onnxplain-demo"),
     metavar="DIR",
-    help="Folder to write to, made where it is missing. Default: ./onnxplain-demo.",
+    help="Folder to write to. It is created if it is missing. Default: ./onnxplain-demo.",
 )
 def demo(output: Path) -> None:
     """Explain six sample images with class activation maps, Grad-CAM and RISE.
 
-    The model is a small localizer of handwritten digits, which comes with the package. DIR receives a picture per
-    image and method, explanations.jsonl, and demo.png, everything side by side. The terminal shows for each image
-    the true label, the predicted one with its score, and how well the predicted box overlaps the true one (IoU).
+    The model is a small localizer of handwritten digits. It comes with the package. The folder DIR (-o) receives one
+    picture per image and method, explanations.jsonl, and demo.png, which shows all pictures side by side. The terminal
+    shows for each image the true label, the predicted label with its score, and the overlap (IoU) of the predicted and
+    the true box.
     """
     from onnxplain.explainers import supported
     from onnxplain.runtime import Engine
@@ -56,7 +57,7 @@ def demo(output: Path) -> None:
         rows = [_row(sample, image) for sample, image in zip(samples, explained, strict=True)]
         contact_sheet = _add_contact_sheet(folder, samples, explained, questions)
     print_table(("image", "true label", "predicted", "score", "box IoU"), rows, numbers=("score", "box IoU"))
-    click.echo(f"\nPictures: {output}, all of them side by side: {contact_sheet}")
+    click.echo(f"\nPictures: {output}\nAll pictures side by side: {contact_sheet}")
 
 
 def _row(sample: Record, explained: ExplainedImage) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def _add_contact_sheet(
     explained: Sequence[ExplainedImage],
     questions: Sequence[Question],
 ) -> Path:
-    """One column per image: the photo with its true box, below it a picture per method."""
+    """One column per image: the photo with its true box, and below it one picture per method."""
     from onnxplain.explainers.render import Mark, annotate
 
     pictures, titles = [], []

@@ -1,4 +1,4 @@
-"""`onnxplain evaluate`: how good boxes and heatmaps are, over a data set."""
+"""`onnxplain evaluate`: how good boxes and heatmaps are on a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.dataset import strict_option
 from onnxplain.cli.options.evaluation_data import DataArguments, data_options
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.method import MethodArguments, layers_option, method_options
+from onnxplain.cli.options.method import MethodArguments, evaluation_method_options, layers_option
 from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.evaluation_table import print_evaluation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetricArguments:
-    """What is measured: which metrics, of which class's heatmap, against which file with shuffled weights."""
+    """What is measured: the metrics, the class to explain, and the file with shuffled weights to compare with."""
 
     metrics: MetricChoice
     target: TargetChoice
@@ -36,7 +36,7 @@ class MetricArguments:
 
 @dataclass(frozen=True)
 class HeatmapFolders:
-    """Folders of heatmaps that were made elsewhere, by name, and the folder to write this evaluation's own to."""
+    """Folders of heatmaps from other tools, by name, and the folder that receives the heatmaps of this evaluation."""
 
     heatmaps: dict[str, Path]
     save_heatmaps: Path | None
@@ -53,7 +53,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     return folders
 
 
-@click.command(short_help="How good boxes and heatmaps are, over a data set.")
+@click.command(short_help="Measure how good boxes and heatmaps are on a data set.")
 @model_argument
 @click.argument("dataset", metavar="DATASET")
 @click.option(
@@ -62,14 +62,16 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="A method of `onnxplain methods`; may be given several times. Default: grad-cam, or none with --heatmaps.",
+    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or none with "
+    "--heatmaps.",
 )
 @click.option(
     "--metrics",
     type=click.Choice(["localization", "faithfulness", "all"]),
     default="localization",
     show_default=True,
-    help="localization: where the object is, against true boxes. faithfulness: whether the model relies on it.",
+    help="localization: whether boxes and heatmaps find the object, compared with true boxes. faithfulness: whether "
+    "the model relies on the pixels that the heatmaps show.",
 )
 @data_options
 @click.option(
@@ -77,24 +79,27 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     type=click.Choice(["label", "predicted"]),
     default="label",
     show_default=True,
-    help="The class to explain for localization. predicted: labels are not compared, for a model whose classes are not "
-    "the data set's.",
+    help="The class to explain for localization: the image's label, or the class that the model predicts. With "
+    "predicted, labels are not compared: use it if the model's classes are not those of the data set.",
 )
 @click.option(
     "--sanity",
     metavar="OTHER.onnx",
-    help="MODEL with shuffled weights (`instrument --shuffle-weights`): heatmaps should not look like its own.",
+    help="A file that `instrument --shuffle-weights` wrote from MODEL. Good heatmaps of the two files differ.",
 )
 @click.option(
     "--heatmaps",
     multiple=True,
     callback=_read_folders,
     metavar="NAME=DIR",
-    help="Also score heatmaps made elsewhere, DIR/<image id>.npy as the WSOL benchmark has them; may be given several "
-    "times.",
+    help="Also score heatmaps from another tool, under this name. They are files DIR/<image id>.npy, as in the WSOL "
+    "benchmark. May be given several times.",
 )
 @click.option(
-    "--save-heatmaps", type=click.Path(path_type=Path), metavar="DIR", help="Write DIR/METHOD/<image id>.npy, likewise."
+    "--save-heatmaps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write each heatmap to DIR/METHOD/<image id>.npy, in the format that --heatmaps reads.",
 )
 @layers_option
 @click.option(
@@ -103,11 +108,11 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     type=click.Path(path_type=Path),
     default=Path("evaluation"),
     metavar="DIR",
-    help="Folder of results, made where it is missing. Default: ./evaluation.",
+    help="Folder for the results. It is created if it is missing. Default: ./evaluation.",
 )
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
-@method_options
+@evaluation_method_options
 @labels_option
 @provider_option
 @precision_option
@@ -126,17 +131,17 @@ def evaluate(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Measure how well MODEL names and finds the objects of DATASET, and how well its heatmaps do.
+    """Measure how well MODEL classifies and locates the objects of DATASET, and how good its heatmaps are.
 
-    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV of boxes, a folder of images per
-    class, or digits: 1,000 generated images. Its labels are matched by name with the model's. --seed also draws
-    splits, mosaics, --limit and intervals.
+    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder with one
+    subfolder of images per class, or digits, which means 1,000 generated images. Labels are matched by name with
+    those of the model.
 
-    DIR receives images.jsonl, a line per image as it comes, images.csv, summary.json and run.json. A run that was
-    stopped, by Ctrl-C (exit status 130) or otherwise, goes on where it was with the same command, and ends with the
-    same numbers. A folder of another evaluation is refused.
+    The folder DIR (-o) receives images.jsonl (one line per image, written as soon as the image is measured),
+    images.csv, summary.json and run.json. A run can be stopped, for example by Ctrl-C (exit status 130). The same
+    command then continues it, and ends with the same numbers. A folder with results of another evaluation is refused.
 
-    Images and annotations that cannot be used are listed on standard error and counted; the exit status is 0 while
+    Images and annotations that cannot be used are listed on standard error and counted. The exit status is 0 if
     anything was measured, and 2 otherwise.
     """
     seed = asked.method_options.get("seed", 0)
@@ -178,7 +183,7 @@ def evaluate(
             )
         except KeyboardInterrupt:
             bar.echo(
-                f"onnxplain: interrupted: {output} holds what there was by then, the same command goes on from there",
+                f"onnxplain: interrupted: {output} contains the results so far: run the same command to continue",
                 err=True,
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
@@ -186,7 +191,7 @@ def evaluate(
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
-        click.echo(f"\nPer image: {output}")
+        click.echo(f"\nResults per image: {output}")
 
 
 def _show(bar: Bar, row: Row) -> None:

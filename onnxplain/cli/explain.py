@@ -21,7 +21,7 @@ from onnxplain.explanations.explanation_folder import ExplanationFolder, Picture
 from onnxplain.explanations.questions import Question, plan_questions
 
 
-@click.command(short_help="Heatmaps that say why: a picture per image and method.")
+@click.command(short_help="Explain predictions: one heatmap picture per image and method.")
 @model_argument
 @images_argument
 @click.option(
@@ -31,15 +31,15 @@ from onnxplain.explanations.questions import Question, plan_questions
     multiple=True,
     default=("grad-cam",),
     metavar="METHOD",
-    help="A method of `onnxplain methods`; may be given several times. Default: grad-cam.",
+    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam.",
 )
 @click.option(
     "--target",
     "targets",
     multiple=True,
     metavar="LABEL|INDEX|box:0…box:3",
-    help="What to explain: a class by its label (an exact match wins) or index, or a coordinate of the box head; "
-    "may be given several times. Default: the class that the model predicts.",
+    help="What to explain: a class, by its label or its index, or a coordinate of the box head, such as box:0. A "
+    "number that is also a label means the label. May be given several times. Default: the predicted class.",
 )
 @layers_option
 @click.option(
@@ -48,10 +48,10 @@ from onnxplain.explanations.questions import Question, plan_questions
     type=click.Path(path_type=Path),
     default=Path("explanations"),
     metavar="DIR",
-    help="Folder to write to, made where it is missing. Default: ./explanations.",
+    help="Folder to write to. It is created if it is missing. Default: ./explanations.",
 )
 @picture_options
-@click.option("--quiet", is_flag=True, help="No lines and no progress bar; errors are still reported.")
+@click.option("--quiet", is_flag=True, help="Print no results and no progress bar. Errors are still printed.")
 @method_options
 @labels_option
 @provider_option
@@ -70,22 +70,22 @@ def explain(
     output: Path,
     quiet: bool,
 ) -> None:
-    """Say why MODEL sees in each IMAGE (a file, a folder or a pattern) what it sees there.
+    """Show why MODEL predicts what it predicts for each IMAGE (a file, a folder or a pattern).
 
-    For each image and method DIR receives STEM.METHOD.png, the heatmap over the photo with its box, and
-    STEM.METHOD.npy, the heatmap alone, float32 (H, W) in [0, 1], in the size of the image; with several targets
-    STEM.METHOD.TARGET.png and .npy; where an image has several pictures also STEM.sheet.png, all side by side. Equal
-    stems are told apart by -2, -3 … The box is the model's own where it has a box head, else the largest region of
-    the heatmap.
+    For each image and method, the folder DIR (-o) receives two files: STEM.METHOD.png is the photo with heatmap and
+    box, and STEM.METHOD.npy is the heatmap alone, float32 (H, W) in [0, 1], in the size of the image. STEM is the
+    image's file name without its suffix; equal names get -2, -3 … With several targets, the files are
+    STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
+    comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
 
-    explanations.jsonl in DIR is replaced by each run and holds a line per heatmap: image, method, target, label,
-    score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), level (the heat at
-    which they are cut), evaluations (forward passes), seconds, layer, heatmap and overlay (files in DIR), and what the
-    method reports of its own work.
+    DIR also receives explanations.jsonl, which each run replaces. It has one line per heatmap: image, method, target,
+    label, score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), level (the
+    heatmap value at which they are cut), evaluations (forward passes), seconds, layer, heatmap and overlay (files in
+    DIR), and the method's own report.
 
-    Ctrl-C while rise is sampling writes the map so far and ends with exit status 130. An image that cannot be read
-    gets an error line there and on standard error; the rest goes on, and the exit status is 1. Wrong usage and an
-    unusable model are found before the first image and end with exit status 2.
+    An image that cannot be read gets an error line in explanations.jsonl and on standard error. The other images are
+    still explained (exit status 1). Wrong usage and a model that cannot be used are reported before the first image
+    (exit status 2). Ctrl-C during rise writes the map so far (exit status 130).
     """
     engine = model.open()
     sources = images.paths()
@@ -110,7 +110,7 @@ def explain(
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
                 interrupted = explained.interrupted
     if interrupted:
-        click.echo(f"onnxplain: interrupted: {output} holds what there was by then", err=True)
+        click.echo(f"onnxplain: interrupted: {output} contains the results so far", err=True)
         raise click.exceptions.Exit(INTERRUPTED)
     if failed:
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""`onnxplain export`: from PyTorch to an explainable ONNX file."""
+"""`onnxplain export`: a PyTorch model becomes an explainable ONNX file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModuleArguments:
-    """The PyTorch module: where it comes from, its weights, layers to explain, how its box's numbers are meant."""
+    """The PyTorch module: its source, its weights, the layers to explain, and the meaning of its box's numbers."""
 
     source: str
     weights: Path | None
@@ -44,15 +44,15 @@ class ModuleArguments:
     "layers",
     multiple=True,
     metavar="NAME|auto|50%",
-    help="Feature maps to give gradients for: the path of a part of the module such as layer4, the map nearest to a "
-    "share of the multiply-adds, or auto, the last one; may be given several times. Default: auto; for a checkpoint "
-    "of `train` its part features, where that is a map.",
+    help="Feature maps that get gradients: the path of a submodule, such as layer4; a share of the multiply-adds, such "
+    "as 50%, for the map nearest to it; or auto, for the last map. May be given several times. Default: auto; for a "
+    "checkpoint of `train` the submodule features, if its output is a map.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="With a factory: a state dict to load into its module, read without running pickled code.",
+    help="With a factory: a file with a state dict for the module. Pickled code in it is not run.",
 )
 @click.option(
     "--box-format",
@@ -66,7 +66,7 @@ class ModuleArguments:
     type=click.Choice(get_args(BoxUnits)),
     default="normalized",
     show_default=True,
-    help="With a factory: shares of the input, or pixels of it.",
+    help="With a factory: whether these numbers are shares of the input's size, or pixels of the input.",
 )
 @required_inputs_option
 @no_tail_option
@@ -78,15 +78,16 @@ class ModuleArguments:
 def export(
     asked: ModuleArguments, file: OutputFile, labels_file: Path | None, stated: StatedInput, as_json: bool
 ) -> None:
-    """Write SOURCE as an explainable ONNX file with a dynamic batch.
+    """Write SOURCE as an explainable ONNX file with a dynamic batch size.
 
-    SOURCE is a checkpoint that `onnxplain train` wrote, or package.module:factory, a function without arguments
-    (looked for in the current folder too) that returns the PyTorch module; the module returns logits, or
-    (logits, box). A factory needs --size; without preprocessing flags the imagenet preset is assumed, with
-    --resize crop (stretch where there is a box head), and the file says so. A checkpoint knows its own.
+    SOURCE is a checkpoint that `onnxplain train` wrote, or package.module:factory. A factory is a function without
+    arguments that returns a PyTorch module; the current folder is searched for it too. The module returns logits, or
+    (logits, box). A factory needs --size. Without preprocessing options, the imagenet preset is assumed, with --resize
+    crop (stretch if there is a box head), and the file is marked as assumed. A checkpoint contains its own size and
+    preprocessing.
 
-    Nothing is written unless outputs and gradients agree with PyTorch. Beside it OUT.tail.onnx is written, what lies
-    behind the last layer: features in, logits out. Needs the extra `torch`.
+    Nothing is written unless outputs and gradients agree with PyTorch. A second file, OUT.tail.onnx, contains the part
+    of the network after the last instrumented layer: features in, logits out. Needs the extra `torch`.
     """
     require_modules("torch", "onnxplain.exporters.torch_export", "onnxplain.training.checkpoint")
     labels = () if labels_file is None else read_labels(labels_file)
@@ -136,7 +137,7 @@ def export_checkpoint(
     required_inputs: bool = False,
     tail: bool = True,
 ) -> ExportReport:
-    """Export a checkpoint of `train`; its own labels, size and preprocessing hold where nothing else is stated."""
+    """Export a checkpoint of `train`, with its own labels, size and preprocessing unless others are given."""
     from onnxplain.exporters import export as export_module
     from onnxplain.training.checkpoint import load_checkpoint
 
@@ -144,7 +145,9 @@ def export_checkpoint(
     stated = stated or StatedInput()
     if stated.size not in (None, checkpoint.size_hw):
         height, width = checkpoint.size_hw
-        raise OnnxplainError(f"{source}: was trained for {height}x{width}: leave --size out")
+        raise OnnxplainError(
+            f"{source}: found --size, but the model was trained for {height}x{width}: leave --size out"
+        )
     return export_module(
         checkpoint.module,
         output,
@@ -158,7 +161,7 @@ def export_checkpoint(
 
 
 def _preprocessing(module: torch.nn.Module, stated: StatedInput) -> Preprocessing:
-    """What is stated, on top of what `export` assumes."""
+    """The given options, applied to the preprocessing that `export` assumes."""
     from onnxplain.training.factory import has_box_head
 
     assumed = (GRAY_PRESETS if stated.channels == "gray" else PRESETS)["imagenet"]

@@ -1,4 +1,4 @@
-"""`onnxplain inspect`: what a model file says about itself, and which preprocessing fits it."""
+"""`onnxplain inspect`: what a model file contains, and which preprocessing fits it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnxplain.runtime import Engine
 
 
-@click.command(short_help="What a model file says about itself.")
+@click.command(short_help="Show what a model file contains.")
 @model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the file's metadata as JSON and nothing else.")
 @click.option(
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     "image",
     type=click.Path(path_type=Path),
     metavar="IMAGE",
-    help="Also print the top 5 of this image under each preset, channel order and layout that fits the file, most "
-    "confident first: where one of them names what the image shows, it is probably the file's preprocessing.",
+    help="Also print the top 5 classes of this image under each preset, channel order and layout that fits the file, "
+    "most confident first. If one of them names what the image shows, it is probably the right preprocessing.",
 )
 @click.option(
     "--layers",
     "list_layers",
     is_flag=True,
-    help="Also list the feature maps that `instrument --layer` could name, the share of the network's multiply-adds "
-    "before each, and the methods it supports (needs the extra `export`; done anyway for plain files where it is "
-    "installed).",
+    help="Also list the feature maps that `instrument --layer` can name, the share of the network's multiply-adds "
+    "before each, and the methods that each supports. Needs the extra `export`. If it is installed, files that are not "
+    "instrumented are always listed like this.",
 )
 @labels_option
 @megapixels_option
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 def inspect(
     model: ModelArguments, as_json: bool, image: Path | None, list_layers: bool, max_megapixels: float | None
 ) -> None:
-    """Print what MODEL is: task, labels, input, preprocessing, outputs, layers, and the methods that work with it.
+    """Print what MODEL contains: task, labels, input, preprocessing, outputs, layers, and methods that work with it.
 
-    It reads any ONNX classifier; for a file that is not instrumented, roles and preprocessing are found by a
-    trial run or assumed. --json prints the metadata of the file as it stands in it, with the names of the methods
-    added: the sidecar file for languages that cannot read it from the model.
+    MODEL can be any ONNX classifier. If the file is not instrumented, a trial run finds out what its outputs mean, and
+    the preprocessing is assumed. --json prints the file's metadata, with the names of the methods added. Save it beside
+    the model (sidecar file) for languages that cannot read metadata from the model.
     """
     from onnxplain.explainers import supported
 
@@ -78,14 +78,14 @@ def inspect(
         return
     _print_engine(engine)
     if candidates:
-        click.echo("\nmaps that `instrument --layer` could name, * the one that auto means:\n")
+        click.echo("\nfeature maps that `instrument --layer` can name (*: the map that auto selects):\n")
         print_table(
             ("", "channels", "size", "multiply-adds before", "methods", "layer"),
             [_candidate_row(candidate) for candidate in candidates],
             numbers=("channels", "multiply-adds before"),
         )
     if trials:
-        click.echo(f"\n{image} under each preprocessing that fits, the most confident first:\n")
+        click.echo(f"\ntop 5 classes of {image} under each preprocessing that fits, most confident first:\n")
         print_table(
             ("preset", "channels", "layout", "top 5"),
             [(trial.preset, trial.channels, trial.layout, _top_text(trial)) for trial in trials],
@@ -104,7 +104,7 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
 
 
 def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Candidate, ...]:
-    """The maps of the file; none where nobody asked and the file is explainable, or `export` is not installed."""
+    """The feature maps of the file. Without --layers: none if the file is explainable or `export` is not installed."""
     if not asked and (engine.spec.layers or find_spec("onnx") is None or find_spec("onnxscript") is None):
         return ()
     with needs_extra("export"):
@@ -142,7 +142,7 @@ def _print_engine(engine: Engine) -> None:
 
 
 def _tail_line(engine: Engine) -> list[tuple[str, str]]:
-    """The tail file, and whether it is there and belongs to the model."""
+    """The line about the tail file: its size, or the reason why it cannot be used."""
     if engine.spec.tail is None:
         return [("tail", "none")] if engine.spec.layers else []
     try:

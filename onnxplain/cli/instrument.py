@@ -1,4 +1,4 @@
-"""`onnxplain instrument`: any ONNX classifier or localizer becomes explainable."""
+"""`onnxplain instrument`: an ONNX classifier or localizer becomes explainable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
 
 @dataclass(frozen=True)
 class GraphValues:
-    """Which of the graph's values are what: feature maps, logits, the box and how its numbers are meant."""
+    """The names of the graph's values: feature maps, logits and box; and the meaning of the box's numbers."""
 
     layers: tuple[str, ...]
     logits: str | None
@@ -36,16 +36,24 @@ class GraphValues:
     "layers",
     multiple=True,
     metavar="NAME|auto|50%",
-    help="Feature maps to give gradients for: a value's name or a part of it, the map nearest to a share of the "
-    "multiply-adds, or auto, the last one; may be given several times. Default: auto.",
+    help="Feature maps that get gradients: the name of a value or a part of the name; a share of the multiply-adds, "
+    "such as 50%, for the map nearest to it; or auto, for the last map. May be given several times. Default: auto.",
 )
-@click.option("--logits", metavar="NAME", help="The value that holds the class logits, where it cannot be found.")
-@click.option("--box", metavar="NAME", help="The output of the box head, where the model has one.")
+@click.option("--logits", metavar="NAME", help="The value that holds the class logits. Needed only if it is not found.")
+@click.option("--box", metavar="NAME", help="The output of the box head, if the model has one.")
 @click.option(
-    "--box-format", type=click.Choice(get_args(BoxFormat)), default="cxcywh", show_default=True, help="With --box."
+    "--box-format",
+    type=click.Choice(get_args(BoxFormat)),
+    default="cxcywh",
+    show_default=True,
+    help="With --box: the order of its four numbers.",
 )
 @click.option(
-    "--box-units", type=click.Choice(get_args(BoxUnits)), default="normalized", show_default=True, help="With --box."
+    "--box-units",
+    type=click.Choice(get_args(BoxUnits)),
+    default="normalized",
+    show_default=True,
+    help="With --box: whether these numbers are shares of the input's size, or pixels of the input.",
 )
 @required_inputs_option
 @click.option(
@@ -53,19 +61,22 @@ class GraphValues:
     type=click.Choice(get_args(Batch)),
     default="auto",
     show_default=True,
-    help="A batch that the file fixes to 1 becomes dynamic: where the outputs prove to be the same (auto), or fail "
-    "(dynamic); fixed leaves it.",
+    help="What to do if the file fixes the batch size to 1. auto: make it dynamic if the outputs stay the same. "
+    "dynamic: make it dynamic, or fail. fixed: keep it.",
 )
 @no_tail_option
 @click.option(
     "--shuffle-weights",
     type=click.IntRange(min=0),
     metavar="SEED",
-    help="Permute the values of every weight first, for `evaluate --sanity`: an explanation that stays as it was "
-    "explains nothing that was learnt. `inspect` says that the file is shuffled.",
+    help="First shuffle the values inside each weight, with this random seed, for `evaluate --sanity`. An explanation "
+    "that does not change does not depend on what the model learned. `inspect` shows that the file is shuffled.",
 )
 @click.option(
-    "--verify", "measure", is_flag=True, help="Also measure what each layer's gradient costs, closed and open."
+    "--verify",
+    "measure",
+    is_flag=True,
+    help="Also measure what each layer's gradient costs, switched off (closed) and on (open).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
@@ -82,14 +93,15 @@ def instrument(
     measure: bool,
     as_json: bool,
 ) -> None:
-    """Write MODEL again so that it can also output its feature maps and their gradients.
+    """Write a copy of MODEL that can also output its feature maps and their gradients.
 
-    OUT.onnx replaces MODEL anywhere: same inputs, same outputs. Its preprocessing, labels and layers are kept in
-    the file. Without preprocessing flags the imagenet preset is assumed for float inputs and raw for uint8, with
-    --resize crop (stretch where there is a box head), and the file says so. Nothing is written unless the
-    original outputs are unchanged and the gradients agree with finite differences.
+    OUT.onnx can replace MODEL anywhere: it has the same inputs and outputs. It also contains preprocessing, labels and
+    the names of the layers. Without preprocessing options, the imagenet preset is assumed for float inputs and raw for
+    uint8, with --resize crop (stretch if there is a box head), and the file is marked as assumed. Nothing is written
+    unless the original outputs are unchanged and the gradients agree with finite differences.
 
-    Beside it OUT.tail.onnx is written, what lies behind the last layer: features in, logits out.
+    A second file, OUT.tail.onnx, contains the part of the network after the last instrumented layer: features in,
+    logits out.
 
     Needs the extra `export`.
     """
@@ -120,7 +132,7 @@ def instrument(
 
 
 def _preprocessing(model: ModelArguments, box: str | None) -> Preprocessing:
-    """What is stated, on top of what is assumed for an input such as this file's."""
+    """The given options, applied to the preprocessing that is assumed for the input of this file."""
     from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
     from onnxplain.runtime.session import open_session
 

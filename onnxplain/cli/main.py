@@ -1,4 +1,4 @@
-"""The entry point: which command lives where, and how every failure ends."""
+"""The entry point: the table of commands, and how each failure is reported."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ INTERRUPTED = 130
 
 
 class CommandLine(click.Group):
-    """A group that imports a command when it is asked for, and ends every failure with one line.
+    """A group that imports a command only when it is used, and reports each failure on one line.
 
-    Exit statuses: 0 done; 1 done, but some image could not be read (or a training missed its goal); 2 wrong
-    usage or an unusable model; 130 interrupted.
+    Exit statuses: 0 done; 1 done, but some image could not be read, or a training missed its goal; 2 wrong usage,
+    or a model that cannot be used; 130 interrupted.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order in which one meets them."""
+        """All commands, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None where there is no such name."""
+        """Import one command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -55,7 +55,7 @@ class CommandLine(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line; in standalone mode, leave the process with the exit status."""
+        """Run the command line. In standalone mode, end the process with the exit status."""
         try:
             status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except (OnnxplainError, click.ClickException, click.Abort) as error:
@@ -68,7 +68,7 @@ class CommandLine(click.Group):
 
 
 def _report(error: Exception) -> int:
-    """Say on one line of standard error what went wrong; returns the exit status."""
+    """Print the error as one line on standard error; returns the exit status."""
     if isinstance(error, click.Abort):
         return INTERRUPTED
     message = str(error)
@@ -85,19 +85,19 @@ def _report(error: Exception) -> int:
 @click.version_option(__version__, prog_name="onnxplain")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """What is it, where, and why does the model say so: boxes and heatmaps for images from ONNX models.
+    """Explain ONNX image models: show what a model sees, where, and why, as boxes and heatmaps.
 
     \b
-    A first look:           onnxplain demo
-    Your own model:         onnxplain instrument model.onnx -o explainable.onnx
-    Why it says so:         onnxplain explain explainable.onnx photo.jpg
+    Try it:             onnxplain demo
+    Prepare a model:    onnxplain instrument model.onnx -o explainable.onnx
+    Explain a photo:    onnxplain explain explainable.onnx photo.jpg
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 def main() -> None:
-    """Run the command line of this process; the console script `onnxplain` is this function."""
+    """Run the command line with this process's arguments. The console script `onnxplain` calls this function."""
     cli(prog_name="onnxplain")
 
 

@@ -1,4 +1,4 @@
-"""`onnxplain methods`: what can be asked for with `explain -m`."""
+"""`onnxplain methods`: the methods that `explain -m` accepts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import click
 from onnxplain.cli.output.tables import print_json, print_table
 
 
-@click.command(short_help="List the methods of explanation.")
+@click.command(short_help="List the explanation methods.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 def methods(as_json: bool) -> None:
-    """List the methods of explanation: name, what the model file must have, what it computes."""
+    """List the explanation methods: name, what the model file must have, what the method computes."""
     from onnxplain.explainers import METHODS
 
     for plugin in METHODS.broken:

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from onnxplain.runtime import Engine, Prediction
 
 
-@click.command(short_help="Class and bounding box of each image.")
+@click.command(short_help="Print class and bounding box of each image.")
 @model_argument
 @images_argument
-@click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True, help="Classes to list per image.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Number of classes to list per image.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
 @labels_option
 @provider_option
@@ -33,13 +40,13 @@ if TYPE_CHECKING:
 @gather("model", ModelArguments)
 @gather("images", ImageArguments)
 def predict(model: ModelArguments, images: ImageArguments, top_k: int, as_json: bool) -> None:
-    """Say what each IMAGE (a file, a folder or a pattern) shows, and where.
+    """Print what MODEL sees in each IMAGE (a file, a folder or a pattern), and where.
 
-    The box is the model's own where it has a box head. Otherwise it is the weakly supervised one: the largest
-    region of the class activation map (source cam) or, where the head is not linear, of Grad-CAM (source
-    grad-cam). A file without instrumented layers gives no box. Boxes are x1,y1,x2,y2 in pixels of the image.
+    The box comes from the box head if the model has one (source head). Otherwise it is the largest region of a
+    heatmap: of the class activation map (source cam) or, if the head is not linear, of Grad-CAM (source grad-cam). A
+    file without instrumented layers gives no box. Boxes are x1,y1,x2,y2 in pixels of the image.
 
-    An image that cannot be read gets an error line; the exit status is then 1.
+    An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
     entries = [_predict_one(engine, path, images.max_megapixels, top_k) for path in images.paths()]

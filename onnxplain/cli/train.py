@@ -1,4 +1,4 @@
-"""`onnxplain train`: a localizer, from the digits or from people's own photos."""
+"""`onnxplain train`: train a localizer on generated digits or on a data set of photos."""
 
 from __future__ import annotations
 
@@ -34,23 +34,28 @@ GOAL_MEAN_IOU = 0.75
     required=True,
     type=click.Path(path_type=Path),
     metavar="OUT",
-    help="The checkpoint to write; where OUT ends in .onnx, the explainable file, its checkpoint beside it as .pt.",
+    help="The checkpoint to write. If OUT ends in .onnx, it is the explainable file, and the checkpoint is written "
+    "beside it as .pt.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with the training of the same arguments that was stopped; it ends the same."
+    "--resume",
+    is_flag=True,
+    help="Continue a stopped training with the same arguments. The result is the same as without the stop.",
 )
 @training_options
 def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool) -> None:
-    """Train a localizer: label by cross-entropy, box by its distance; or the label alone (--supervision labels), and
-    the heatmap says where.
+    """Train a localizer: a network that predicts the class of an object and its bounding box.
 
-    DATASET is a data set of photos: a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV of boxes,
-    or a folder of images per class. Some images are kept for choosing the best epoch, others for the test at the end;
-    what cannot be used is reported on standard error.
+    The loss is cross-entropy for the label plus a distance for the box. With --supervision labels, the network learns
+    from labels alone, and the box comes from the heatmap.
 
-    Or DATASET is digits: handwritten digits at random place, scale and contrast on photographs of textures, generated
-    while it trains, and tried on 1,000 images whose digits and textures were not trained on; the exit status is 1
-    below 95 % accuracy or 0.75 mean IoU. Needs the extra `train`.
+    DATASET is a data set of photos: a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of
+    boxes, or a folder with one subfolder of images per class. Some images are kept for choosing the best epoch, others
+    for the test at the end. What cannot be used is listed on standard error.
+
+    Or DATASET is digits: handwritten digits at a random place, scale and contrast on photographs of textures,
+    generated during the training. The test uses 1,000 images, made of digits and textures that are not used for
+    training. The exit status is 1 below 95 % accuracy or 0.75 mean IoU. Needs the extra `train`.
     """
     wants_onnx = output.suffix.lower() == ".onnx"
     checkpoint = output.with_suffix(".pt") if wants_onnx else output
@@ -76,7 +81,7 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
         f"seed {report.seed}; validation: {_describe(report.validation)}"
     )
     if photos is not None:
-        click.echo(f"{_write_division(photos, data, checkpoint)}: the images of each part, by name")
+        click.echo(f"{_write_division(photos, data, checkpoint)}: lists of the images of each part")
     if wants_onnx:
         print_report(export_checkpoint(checkpoint, output), as_json=False)
     if photos is None:
@@ -95,7 +100,7 @@ def _prepare_digits(chosen: dict[str, Any], images_per_epoch: int | None) -> Tra
 
 
 def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts, TrainingOptions]:
-    """Read a data set, and say on standard error what of it cannot be used."""
+    """Read a data set, and list on standard error what cannot be used."""
     with needs_extra("train"):
         from onnxplain.training.augmentation import Augmentation
         from onnxplain.training.options import TrainingOptions
@@ -120,7 +125,7 @@ def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts
 
 
 def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) -> Path:
-    """Lists of the images that were learnt from, chosen by and tested on, for `evaluate --split`; their folder."""
+    """Write one list of images per part, for `evaluate --split`; returns the folder of the lists."""
     from onnxplain.data import open_dataset, write_lists
 
     parts = {"train": photos.train, "validation": photos.validation, "test": photos.test}
@@ -131,23 +136,23 @@ def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) ->
 
 
 def _judge_digits(report: TrainingReport) -> None:
-    """What the digits recipe reached, and the exit status 1 where that is too little."""
+    """Print the result of the digits recipe; exit status 1 if it missed the goal."""
     test = report.test
     if test is None:
         raise OnnxplainError("digits: found no test score, expected one")
-    goal = f"goal: {GOAL_ACCURACY:.0%}" + ("" if test.mean_iou is None else f", {GOAL_MEAN_IOU}")
+    goal = f"goal: accuracy {GOAL_ACCURACY:.0%}" + ("" if test.mean_iou is None else f", mean IoU {GOAL_MEAN_IOU}")
     click.echo(f"on {test.count} unseen images: {_describe(test)} ({goal})")
     if test.accuracy < GOAL_ACCURACY or (test.mean_iou is not None and test.mean_iou < GOAL_MEAN_IOU):
         raise click.exceptions.Exit(1)
 
 
 def _show_test(test: LocalizationScore, photos: PhotoParts, model: Path | None) -> None:
-    """What was reached on unseen images, beside what one gets without looking, and by the heatmap."""
+    """Print the scores on the test images: of the model, of a constant baseline, and of boxes from the heatmaps."""
     click.echo(f"on {test.count} unseen images: {_describe(test)}")
     constant = photos.constant()
     if constant is None:
         return
-    click.echo(f"  the most frequent label and the mean box, without looking: {_describe(constant)}")
+    click.echo(f"  baseline (most frequent label, mean box): {_describe(constant)}")
     if model is not None and photos.test is not None:
         from onnxplain.explainers.heatmap_boxes import predict_by_heatmap
         from onnxplain.training.score import score_predictions
@@ -166,7 +171,7 @@ def _describe(score: LocalizationScore) -> str:
 
 
 def _show(bar: Bar, progress: TrainingProgress) -> None:
-    """A bar over all steps, and one line per epoch on standard output."""
+    """Move the bar over all steps, and print one line per epoch on standard output."""
     running = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}{_overlap(progress.mean_iou)}"
     bar.expect(progress.epochs * progress.steps)
     bar.reach((progress.epoch - 1) * progress.steps + progress.step)

@@ -112,7 +112,7 @@ def test_a_division_of_training_is_found_again(asked, run, folder, tmp_path):
     trained = run("train", source, "-o", model, "--epochs", 1, "--size", "32x48", "--batch-size", 4)
     assert trained.exit_code == 0
     lists = tmp_path / "trained.split"
-    assert f"{lists}: the images of each part, by name" in trained.stdout
+    assert f"{lists}: lists of the images of each part" in trained.stdout
     names = {part: (lists / f"{part}.txt").read_text().split() for part in ("train", "validation", "test")}
     assert sorted(name for part in names.values() for name in part) == [f"{number:02}.png" for number in range(12)]
     flags = ["--split", lists / "test.txt", "--train-split", lists / "train.txt", "--json", "-m", "cam", "--strict"]
@@ -120,7 +120,7 @@ def test_a_division_of_training_is_found_again(asked, run, folder, tmp_path):
     assert found["images"] == len(names["test"])
     (said,) = (line for line in trained.stdout.splitlines() if line.startswith(f"on {found['images']} unseen images"))
     assert f"accuracy {found['classification']['top1']:.1%}, mean IoU {found['box']['mean_iou']:.3f}" in said
-    (constant,) = (line for line in trained.stdout.splitlines() if "without looking" in line)
+    (constant,) = (line for line in trained.stdout.splitlines() if "baseline (most frequent label, mean box)" in line)
     assert f"mean IoU {found['baselines']['mean_box']['mean_iou']:.3f}" in constant
 
 
@@ -240,7 +240,7 @@ def test_interruption_is_130_and_the_same_command_goes_on(asked, run, tmp_path, 
     monkeypatch.setattr(Engine, "predict", interrupt)
     result = run(*asked)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "the same command goes on from there" in result.stderr
+    assert "run the same command to continue" in result.stderr
     assert len((tmp_path / "out" / "images.jsonl").read_text().splitlines()) == 4
     assert not (tmp_path / "out" / "summary.json").exists()
     assert run(*asked).exit_code == 0

@@ -197,7 +197,7 @@ def test_an_interruption_writes_the_map_so_far_and_ends_the_run(run, models, ima
         *("--batch-size", 10, "--target", "one", "--target", "3"),
     )
     assert result.exit_code == INTERRUPTED
-    assert result.stderr == f"onnxplain: interrupted: {out} holds what there was by then\n"
+    assert result.stderr == f"onnxplain: interrupted: {out} contains the results so far\n"
     assert "(20 masks, interrupted)" in result.stdout
     entries = read_lines(out)
     assert [(entry["method"], entry["target"]) for entry in entries] == [

@@ -65,6 +65,11 @@ def test_defaults_in_the_help_are_those_of_the_library(command, option, value):
     assert any(phrase in text for phrase in (f"Default: {value}.", f"Default: {value},", f"{value} for"))
 
 
+def test_the_seed_of_evaluate_names_everything_that_it_draws():
+    for drawn in ("splits", "mosaics", "--limit", "digits", "intervals", "masks", "noise", "copies", "Default: 0."):
+        assert drawn in help_of("evaluate", "--seed")
+
+
 def test_training_defaults_in_the_help():
     from onnxplain.cli.options.training import CHOICE_NAMES
     from onnxplain.cli.train import train

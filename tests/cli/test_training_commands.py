@@ -133,7 +133,7 @@ def test_train_on_photos_says_what_was_left_out_and_what_was_reached(flags, task
         assert column in epoch
     assert ("IoU" in epoch) == (not flags)
     assert "on 4 unseen images: accuracy" in result.stdout
-    assert "without looking: accuracy 50.0%, mean IoU" in result.stdout
+    assert "baseline (most frequent label, mean box): accuracy 50.0%, mean IoU" in result.stdout
     assert "boxes from the heatmaps, no box head: accuracy" in result.stdout
     engine = Engine(out)
     assert engine.spec.labels == NAMES

@@ -1,1 +1,1 @@
-"""Options that several commands share, and what they say together."""
+"""Options that several commands share, and the values that they form."""

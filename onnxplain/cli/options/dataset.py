@@ -10,7 +10,7 @@ image_folder_option = click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the images are. Default: beside the annotations, or in images beside them.",
+    help="Folder of the images. Default: the folder of the annotations, or its subfolder images.",
 )
 strict_option = click.option(
     "--strict", is_flag=True, help="Stop at the first image or annotation that cannot be used."

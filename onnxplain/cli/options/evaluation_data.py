@@ -1,4 +1,4 @@
-"""The images that `evaluate` was asked for: which data set, which part of it, whether as mosaics."""
+"""The images that `evaluate` uses: the data set, its part, mosaics of it, a random choice of it."""
 
 from __future__ import annotations
 
@@ -25,34 +25,38 @@ data_options = stack(
         "--format",
         "format_name",
         metavar="NAME",
-        help="Format of DATASET, such as voc, coco, yolo, csv. Default: found.",
+        help="Format of DATASET, such as voc, coco, yolo or csv. Default: detected.",
     ),
     click.option(
         "--split",
         metavar="PART|FILE",
-        help="Images to evaluate on: train, validation, test, all, or a text file of their names. Default: all; of "
+        help="Images to evaluate on: train, validation, test, all, or a text file of image names. Default: all; for "
         "digits, test.",
     ),
     click.option(
         "--train-split",
         metavar="PART|FILE",
-        help="The same for the images whose mean box is a baseline. Default: none.",
+        help="Training images, named like those of --split. Their mean box becomes a baseline. Default: none.",
     ),
     click.option(
         "--mosaics",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Evaluate on N mosaics of four images instead, one class asked for. Default: on the images as they are.",
+        help="Evaluate on N mosaics instead. Each shows four images, and the class of one of them is the label. "
+        "Default: the images as they are.",
     ),
     click.option(
-        "--limit", type=click.IntRange(min=1), metavar="N", help="Only N of the images, drawn at random. Default: all."
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Use only N of the images or mosaics, drawn at random. Default: all.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class DataArguments:
-    """What the flags say of the data set. `split`, `train_split`: a part, ``all``, or a file of names."""
+    """What the options say about the data set. `split`, `train_split`: a part, ``all``, or a file of image names."""
 
     dataset: str
     images: Path | None
@@ -64,9 +68,10 @@ class DataArguments:
     strict: bool
 
     def open(self, seed: int) -> tuple[DataSet, DataSet | None]:
-        """The data set to evaluate on, and the one whose mean box is a baseline; `seed` draws parts and mosaics.
+        """The data set to evaluate on, and the one whose mean box is a baseline (None without --train-split).
 
-        Raises OnnxplainError where they share an image, and as `open_dataset` does.
+        `seed` draws digits, parts, mosaics and --limit. Raises OnnxplainError if both share an image, and as
+        `open_dataset` does.
         """
         from onnxplain.data import mosaics
 
@@ -105,7 +110,7 @@ class DataArguments:
 
 
 def _is_part(text: str) -> TypeGuard[PartOrAll]:
-    """Whether a split is named as a part; anything else is a file. Raises click.UsageError where there is no such."""
+    """Whether a split names a part; otherwise it is a file. Raises click.UsageError if there is no such file."""
     from onnxplain.data.formats.parts import Part
 
     if text in (*get_args(Part), "all"):
@@ -123,18 +128,20 @@ def _require_disjoint(dataset: DataSet, train: DataSet) -> None:
 
     if isinstance(dataset.records, DigitScenes):
         if dataset.name == train.name:
-            raise OnnxplainError(f"{dataset.name}: found the same digits as --train-split, expected others")
+            raise OnnxplainError(
+                f"{dataset.name}: found the same digits as in --train-split, expected others: change --split"
+            )
         return
     shared = {image_key(record) for record in dataset.records} & {image_key(record) for record in train.records}
     if shared:
         raise OnnxplainError(
             f"{dataset.name}: found {len(shared)} images that are also in --train-split, expected none: evaluate on "
-            "others, such as --split test"
+            "other images, such as --split test"
         )
 
 
 def _draw(dataset: DataSet, count: int, seed: int) -> DataSet:
-    """So many of the records at random, in their order; all where there are no more."""
+    """`count` records drawn at random, in their original order; all records if there are not more."""
     import numpy as np
 
     from onnxplain.data.subset import Subset

@@ -1,4 +1,4 @@
-"""Optional packages: one line that says what to install, instead of an ImportError."""
+"""Optional packages: if one is missing, one line says what to install."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PACKAGES: dict[str, str] = {
     "sklearn": "train",
     "skimage": "train",
 }
-# Each contains those before it.
+# Each extra contains those before it.
 _ORDER = ("export", "torch", "train")
 
 
 @contextmanager
 def needs_extra(extra: Extra) -> Iterator[None]:
-    """Around imports: where a package of the extra, or of one inside it, is missing, OnnxplainError names it."""
+    """Around imports: raises OnnxplainError if a package of the extra is missing, or of an extra that it contains."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -33,12 +33,12 @@ def needs_extra(extra: Extra) -> Iterator[None]:
         if package not in _PACKAGES or _ORDER.index(_PACKAGES[package]) > _ORDER.index(extra):
             raise
         raise OnnxplainError(
-            f'{package}: not installed, this command needs it: run pip install "onnxplain[{extra}]"'
+            f'{package}: not installed, but this command needs it: run pip install "onnxplain[{extra}]"'
         ) from error
 
 
 def require_modules(extra: Extra, *modules: str) -> None:
-    """Import modules now, so that a missing package is named before the work begins and not in its midst."""
+    """Import modules now, so that a missing package is reported before the work begins."""
     with needs_extra(extra):
         for module in modules:
             import_module(module)

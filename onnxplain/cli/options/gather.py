@@ -1,4 +1,4 @@
-"""Options that belong together, gathered into one value, so that a command receives a handful of them."""
+"""Options that belong together become one value, so that a command receives few parameters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def gather(
     parameter: str, make: Callable[..., Any], names: Iterable[str] | None = None
 ) -> Callable[[Command], Command]:
-    """A decorator: the command receives ``make(**values)`` as `parameter`, in place of the options called `names`.
+    """A decorator: the command receives ``make(**values)`` as `parameter`, instead of the options called `names`.
 
-    `names` are those of the parameters of `make` by default: the fields of a dataclass. One that the command has no
-    option for keeps its default. What another `gather` makes can be gathered again, further down.
+    `names` are by default the parameters of `make`, for example the fields of a dataclass. A parameter for which the
+    command has no option keeps its default. A `gather` can also take the value of another one that stands above it.
     """
     wanted = tuple(inspect.signature(make).parameters if names is None else names)
 
@@ -32,7 +32,7 @@ def gather(
 
 
 def gather_stated(parameter: str, names: Iterable[str]) -> Callable[[Command], Command]:
-    """A decorator: the command receives a dictionary of those options called `names` that were given."""
+    """A decorator: the command receives a dictionary with those of the options `names` that the user gave."""
 
     def keep_stated(**values: Any) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
@@ -41,7 +41,7 @@ def gather_stated(parameter: str, names: Iterable[str]) -> Callable[[Command], C
 
 
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Several decorators as one, in the order in which they would stand above the command."""
+    """Several decorators as one. Their order is the order in which they would stand above the command."""
 
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):

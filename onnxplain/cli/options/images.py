@@ -14,17 +14,17 @@ megapixels_option = click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     metavar="NUMBER",
-    help="Refuse larger images before they are decoded. Default: 178.",
+    help="Refuse larger images, before they are decoded. Default: 178.",
 )
 
 
 @dataclass(frozen=True)
 class ImageArguments:
-    """What the command line says of the images; `max_megapixels` None is the library's limit."""
+    """What the command line says about the images. `max_megapixels`: None means the library's limit."""
 
     images: tuple[str, ...]
     max_megapixels: float | None
 
     def paths(self) -> list[Path]:
-        """The files that the arguments name, each once."""
+        """The files that the arguments name, each file once."""
         return expand_images(self.images)

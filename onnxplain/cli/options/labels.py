@@ -14,7 +14,7 @@ _EXPECTED = "expected one label per line, or JSON: a list of labels or an object
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a text file (one per line) or a JSON file (a list, or an object {index: label}), by index.
 
-    Raises OnnxplainError for a file that cannot be read, holds none, or leaves an index out.
+    Raises OnnxplainError if the file cannot be read, has no labels, or has no label for some index.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -31,8 +31,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def _from_lines(path: Path, text: str) -> tuple[str, ...]:
     lines = [line.strip() for line in text.strip().splitlines()]
     if "" in lines:
-        # Leaving it out would shift every label behind it.
-        raise OnnxplainError(f"{path}: found an empty line {lines.index('') + 1}, {_EXPECTED}")
+        # Skipping an empty line would shift all labels after it.
+        raise OnnxplainError(f"{path}: found empty line {lines.index('') + 1}, {_EXPECTED}")
     return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""The methods of explanation that a command was asked for, and their options, under the names that they give them."""
+"""Options that choose explanation methods, their layers, and the options of each method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ layers_option = click.option(
     "layers",
     multiple=True,
     metavar="NAME|all",
-    help="An instrumented layer, or a part of its name that no other shares; given several times, or all: the maps of "
-    "these layers fused into one. Default: the last one.",
+    help="Layer to explain: the name of an instrumented layer, or a part of it that occurs in no other name. Given "
+    "several times, or all: the maps of these layers are combined into one. Default: the last layer.",
 )
 
 
 def _parse_fill(context: click.Context, option: click.Parameter, text: str | None) -> str | tuple[float, ...] | None:
-    """A colour as three numbers; names as they are, for the method to know or refuse."""
+    """``R,G,B`` → three floats. Other texts stay as they are; the method checks them."""
     if text is None or "," not in text:
         return text
     try:
@@ -30,19 +30,20 @@ def _parse_fill(context: click.Context, option: click.Parameter, text: str | Non
         raise click.BadParameter(f"found {text!r}, expected mean, blur or R,G,B from 0 to 255") from error
 
 
-# An option reaches every method whose constructor has a parameter of its name; one not given, none.
+# A given option goes to each method whose constructor has a parameter of this name.
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "masks": click.option(
         "--masks",
         type=click.IntRange(min=1),
         metavar="N",
-        help="rise: at most N masked copies per image. Default: 800.",
+        help="rise: largest number of masked copies per image. Default: 800.",
     ),
     "estimator": click.option(
         "--estimator",
         metavar="NAME",
-        help="rise: default; paper, exactly the paper's, which needs several times more masks for the same map; "
-        "between them centred and sobol.",
+        help="rise: how the map is estimated. paper: exactly as in the paper. centred, sobol, default: the same map "
+        "with less variance; each adds one technique to the one before. default needs several times fewer masks than "
+        "paper. Default: default.",
     ),
     "tolerance": click.option(
         "--tolerance",
@@ -60,10 +61,13 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--seed",
         type=click.IntRange(min=0),
         metavar="N",
-        help="rise, smooth-grad-cam++, augmented-grad-cam: seed of masks, noise and copies. Default: 0.",
+        help="rise, smooth-grad-cam++, augmented-grad-cam: random seed for masks, noise and copies. Default: 0.",
     ),
     "samples": click.option(
-        "--samples", type=click.IntRange(min=1), metavar="N", help="smooth-grad-cam++: noisy copies. Default: 16."
+        "--samples",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="smooth-grad-cam++: number of noisy copies. Default: 16.",
     ),
     "noise": click.option(
         "--noise",
@@ -75,90 +79,108 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--references",
         type=click.IntRange(min=1),
         metavar="N",
-        help="finer-cam: the classes nearest in score that the class is compared with. Default: 3.",
+        help="finer-cam: number of classes to compare with, those with the nearest scores. Default: 3.",
     ),
     "strength": click.option(
         "--strength",
         type=click.FloatRange(min=0),
         metavar="S",
-        help="finer-cam: how much of what they share is taken away, 0 for none. Default: 0.6.",
+        help="finer-cam: share of these classes' mean score that is subtracted; 0: nothing. Default: 0.6.",
     ),
     "copies": click.option(
         "--copies",
         type=click.IntRange(min=1),
         metavar="N",
-        help="augmented-grad-cam: turned and moved copies of the image, itself the first. Default: 100.",
+        help="augmented-grad-cam: number of rotated and shifted copies; the first is the image itself. Default: 100.",
     ),
     "rotation": click.option(
         "--rotation",
         type=click.FloatRange(min=0),
         metavar="RADIANS",
-        help="augmented-grad-cam: largest rotation of a copy, either way. Default: 0.5.",
+        help="augmented-grad-cam: largest rotation of a copy, in either direction. Default: 0.5.",
     ),
     "translation": click.option(
         "--translation",
         type=click.FloatRange(min=0, max=1, max_open=True),
         metavar="SHARE",
-        help="augmented-grad-cam: largest shift, as a share of the input's side. Default: 30/224.",
+        help="augmented-grad-cam: largest shift of a copy, as a share of the input's side. Default: 30/224.",
     ),
     "zoom": click.option(
         "--zoom",
         type=click.FloatRange(min=1),
         metavar="Z",
-        help="augmented-grad-cam: copies also shrink and grow, from 1/Z to Z times. Default: 1.",
+        help="augmented-grad-cam: also scale the copies, by 1/Z to Z. Default: 1.",
     ),
     "mirror": click.option(
-        "--mirror", is_flag=True, default=None, help="augmented-grad-cam: flip half of the copies left to right."
+        "--mirror", is_flag=True, default=None, help="augmented-grad-cam: also mirror half of the copies."
     ),
     "mode": click.option(
         "--mode",
         type=click.Choice(["super-resolution", "mean", "max", "paper"]),
-        help="augmented-grad-cam: how the copies' maps become one. Default: super-resolution.",
+        help="augmented-grad-cam: how the maps of the copies are combined. Default: super-resolution.",
     ),
     "points": click.option(
         "--points",
         type=click.IntRange(min=1),
         metavar="N",
-        help="augmented-grad-cam: N × N sample points per cell, 1 is fastest. Default: 4, more for "
-        "cells of over 16 pixels.",
+        help="augmented-grad-cam: N × N sample points per cell; 1 is the fastest. Default: 4, more for cells larger "
+        "than 16 pixels.",
     ),
     "maps": click.option(
         "--maps",
         type=click.IntRange(min=1),
         metavar="N",
-        help="score-cam: only the N feature maps that vary most. Default: all.",
+        help="score-cam: use only the N feature maps that vary most. Default: all.",
     ),
     "gaussian": click.option(
-        "--gaussian", is_flag=True, default=None, help="recipro-cam: a 3 x 3 Gaussian around each position."
+        "--gaussian",
+        is_flag=True,
+        default=None,
+        help="recipro-cam: keep a 3 × 3 Gaussian around each position, not the position alone.",
     ),
     "batch_size": click.option(
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="rise, score-cam, augmented-grad-cam: copies that the model sees at once. Default: 8; rise: the fastest, "
-        "found by timing.",
+        help="rise, score-cam, augmented-grad-cam: copies per run of the model. Default: 8; for rise, the fastest "
+        "number, found by timing.",
     ),
     "fill": click.option(
         "--fill",
         callback=_parse_fill,
         metavar="mean|blur|R,G,B",
-        help="rise: what hidden pixels show. Default: mean, the mean colour.",
+        help="rise: what hidden pixels show: the mean colour, the blurred image, or a colour. Default: mean.",
     ),
     "explain_output": click.option(
         "--explain-output",
         metavar="score|box",
-        help="rise: the class score, or also how well the predicted box keeps its place (files with a box head). "
-        "Default: score.",
+        help="rise: what is explained. score: the class score. box: the class score and the place of the predicted "
+        "box (only for files with a box head). Default: score.",
     ),
 }
 
-method_options = stack(*_OPTIONS.values(), gather_stated("method_options", _OPTIONS))
-"""Give a command the methods' options; it receives those that were given as one dictionary called `method_options`."""
+_EVALUATION_SEED = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Random seed for splits, mosaics, --limit, generated digits and bootstrap intervals; for the methods rise, "
+    "smooth-grad-cam++ and augmented-grad-cam, also for masks, noise and copies. Default: 0.",
+)
+
+
+def _stack_options(options: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    return stack(*options.values(), gather_stated("method_options", options))
+
+
+method_options = _stack_options(_OPTIONS)
+"""Give a command the methods' options; it receives the given ones as one dictionary called `method_options`."""
+evaluation_method_options = _stack_options({**_OPTIONS, "seed": _EVALUATION_SEED})
+"""The same for `evaluate`, which uses --seed also for the data set and for intervals."""
 
 
 @dataclass(frozen=True)
 class MethodArguments:
-    """The methods that were asked for, the layers, and the methods' options that were given."""
+    """The chosen methods and layers, and the methods' options that were given."""
 
     methods: tuple[str, ...]
     layers: tuple[str, ...]
@@ -166,6 +188,6 @@ class MethodArguments:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All options by the names that the methods give them: one layer is a name, several are a tuple."""
+        """All options, under the names of the methods' parameters. One layer is a name, several layers are a tuple."""
         layer = self.layers[0] if len(self.layers) == 1 else self.layers or None
         return {**self.method_options, "layer": layer}

@@ -1,4 +1,4 @@
-"""The model that a command was given, and opening it with all that its flags state."""
+"""The model that a command gets, opened with everything that the options say about it."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ labels_option = click.option(
     "labels_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Class labels: one per line, or JSON, a list or an object {index: label}.",
+    help="Class labels: a text file with one label per line, or JSON (a list, or an object {index: label}).",
 )
 provider_option = click.option(
     "--provider",
     "providers",
     multiple=True,
     metavar="NAME",
-    help="Execution provider of ONNX Runtime, such as cpu or cuda; several are tried in order. "
-    "Default: cuda where it is there, then cpu.",
+    help="Execution provider of ONNX Runtime, such as cpu or cuda. Several are tried in this order. Default: cuda if "
+    "it is available, then cpu.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="bfloat16 is faster and coarser: openvino offers it, and cpu on ARM64 processors.",
+    help="bfloat16 is faster but less exact. It is available with openvino, and with cpu on ARM64 processors.",
 )
 
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """The model's file, how to run it, and what the flags state in place of the file's own metadata."""
+    """The model's file, how to run it, and the options that replace metadata of the file."""
 
     path: str | Path
     labels_file: Path | None = None
@@ -52,11 +52,11 @@ class ModelArguments:
     stated: StatedInput = field(default_factory=StatedInput)
 
     def read_labels(self) -> tuple[str, ...] | None:
-        """The labels that the flags state; None leaves them to the file."""
+        """The labels of --labels; None means those of the model file."""
         return None if self.labels_file is None else read_labels(self.labels_file)
 
     def open(self) -> Engine:
-        """The engine for the file, its metadata overridden by what the flags state."""
+        """The engine for the file; the given options replace its metadata."""
         from onnxplain.runtime import Engine
 
         open_file = functools.partial(
@@ -71,5 +71,5 @@ class ModelArguments:
         engine = open_file()
         if not self.stated.preprocesses:
             return engine
-        # A flag overrides a part of what the file says, so the file has to be read first.
+        # An option replaces a part of the file's preprocessing, so the file is read first.
         return open_file(preprocessing=self.stated.apply(engine.spec.input.preprocessing))

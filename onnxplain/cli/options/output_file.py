@@ -13,19 +13,20 @@ output_option = click.option(
 required_inputs_option = click.option(
     "--required-inputs",
     is_flag=True,
-    help="Give target and explain no default, for languages that cannot feed inputs that have one (JavaScript, Java).",
+    help="Write the inputs `target` and `explain` without default values, for languages that cannot feed inputs that "
+    "have a default (JavaScript, Java).",
 )
 no_tail_option = click.option(
     "--no-tail",
     is_flag=True,
-    help="Write no tail file; ablation-cam and recipro-cam, which run it instead of the whole network, then do not "
-    "work.",
+    help="Write no OUT.tail.onnx. Then ablation-cam and recipro-cam do not work, because they run it instead of the "
+    "whole network.",
 )
 
 
 @dataclass(frozen=True)
 class OutputFile:
-    """Where the file goes, and its form: whether its extra inputs are required, whether it gets a tail file."""
+    """The file to write; whether its extra inputs are required; whether it gets a tail file."""
 
     output: Path
     required_inputs: bool

@@ -1,4 +1,4 @@
-"""How the pictures of heatmaps look, and where a heatmap is cut into boxes."""
+"""Options for the pictures of heatmaps, and for the level at which a heatmap is cut into boxes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ picture_options = stack(
         "--threshold",
         callback=_parse_threshold,
         metavar="T|stable",
-        help="Share of a heatmap's maximum at which it is cut into boxes; stable: the share, chosen for each heatmap, "
-        "at which the box changes least. Default: 0.15 for the CAM family, 0.5 for rise.",
+        help="Share of a heatmap's maximum at which it is cut into boxes. stable: for each heatmap, the share at which "
+        "the box changes least. Default: 0.15 for the CAM family, 0.5 for rise.",
     ),
     click.option(
-        "--colormap", default="turbo", show_default=True, metavar="NAME", help="One of OpenCV's: turbo, viridis, jet, …"
+        "--colormap",
+        default="turbo",
+        show_default=True,
+        metavar="NAME",
+        help="Colour map of OpenCV: turbo, viridis, jet, …",
     ),
     click.option(
         "--alpha",
@@ -45,8 +49,8 @@ picture_options = stack(
         default=0.5,
         show_default=True,
         metavar="A",
-        help="Share of the heat in the picture: 0 is the photo alone.",
+        help="Opacity of the heatmap in the picture. 0 shows only the photo.",
     ),
     gather("style", PictureStyle),
 )
-"""Give a command these flags; it receives them as one `PictureStyle` called `style`."""
+"""Give a command these options; it receives them as one `PictureStyle` called `style`."""

@@ -1,4 +1,4 @@
-"""The flags that state how pixels become the model's input; every command that takes a model shares them."""
+"""Options that say how pixels become the model's input. All commands that take a model share them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxplain.errors import OnnxplainError
 
 @dataclass(frozen=True)
 class StatedInput:
-    """What the flags state of the model's input; None leaves it to the file, or to what is assumed of it."""
+    """What the options say about the model's input. None: not given, the file's own value or an assumed one is used."""
 
     preset: str | None = None
     size: tuple[int, int] | None = None
@@ -28,13 +28,13 @@ class StatedInput:
 
     @property
     def preprocesses(self) -> bool:
-        """Whether any flag concerns the preprocessing; size and layout do not."""
+        """Whether any option concerns the preprocessing; size and layout do not."""
         return any(getattr(self, name) is not None for name in ("preset", *_PARTS))
 
     def apply(self, base: Preprocessing) -> Preprocessing:
-        """`base` with every stated part replaced: first the preset's numbers, then each flag's.
+        """`base` with all given parts replaced: first by the preset's numbers, then by each single option.
 
-        A preset says nothing about resizing. Raises OnnxplainError where the parts do not fit each other.
+        A preset does not change the resizing. Raises OnnxplainError if the parts do not fit together.
         """
         gray = (self.channels or base.channels) == "gray"
         presets = GRAY_PRESETS if gray else PRESETS
@@ -42,8 +42,8 @@ class StatedInput:
         if self.preset is not None:
             if self.preset not in presets:
                 raise OnnxplainError(
-                    f"preset: found {self.preset!r}, expected one that has a form for one channel "
-                    f"({', '.join(presets)}): give --mean, --std and --scale instead"
+                    f"preset: found {self.preset!r}, expected a preset for images of one channel "
+                    f"({', '.join(presets)}): give one of these, or --mean, --std and --scale"
                 )
             numbers = replace(presets[self.preset], resize=base.resize)
         elif gray != (base.channels == "gray"):
@@ -93,44 +93,50 @@ preprocessing_options = stack(
     click.option(
         "--preset",
         type=click.Choice(list(PRESETS)),
-        help="Numbers that many models share. imagenet: RGB, scale 1/255, mean 0.485,0.456,0.406, "
-        "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, to -1…1. raw: RGB, 0–255 "
-        "untouched. The flags below override its parts.",
+        help="Preprocessing that many models share. imagenet: RGB, scale 1/255, mean 0.485,0.456,0.406, "
+        "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, scaled to -1…1. raw: RGB, "
+        "pixels 0–255 unchanged. --mean, --std, --scale and --channels replace single parts.",
     ),
     click.option(
         "--size",
         metavar="HxW",
         callback=read_size,
-        help="Height and width of the model's input where the file leaves them open.",
+        help="Height and width of the model's input. Needed only if the file does not fix them.",
     ),
     click.option(
         "--mean",
         metavar="A,B,C",
         callback=_read_channel_numbers,
-        help="Subtracted after scaling; one number, or one per channel.",
+        help="Mean, subtracted after scaling: one number, or one per channel.",
     ),
     click.option(
         "--std",
         metavar="A,B,C",
         callback=_read_channel_numbers,
-        help="Divided by after that; one number, or one per channel.",
+        help="Standard deviation, the divisor after that: one number, or one per channel.",
     ),
     click.option(
         "--scale",
         metavar="NUMBER",
         callback=_read_scale,
-        help="The pixels 0–255 are multiplied by this first; a fraction such as 1/255 will do.",
+        help="Factor for the pixels 0–255, applied first: a number, or a fraction such as 1/255.",
     ),
     click.option(
-        "--channels", type=click.Choice(get_args(Channels)), help="Channel order; --mean and --std are in this order."
+        "--channels",
+        type=click.Choice(get_args(Channels)),
+        help="Channel order of the input. --mean and --std use the same order.",
     ),
-    click.option("--layout", type=click.Choice(get_args(Layout)), help="Where the shape of the input does not tell."),
+    click.option(
+        "--layout",
+        type=click.Choice(get_args(Layout)),
+        help="Order of the input's axes. Needed only if its shape is ambiguous.",
+    ),
     click.option(
         "--resize",
         type=click.Choice(get_args(Resize)),
-        help="crop: short side to size / 0.875, then the centre. stretch: the whole image, its proportions given up. "
-        "letterbox: the whole image, grey borders.",
+        help="crop: resize the short side to size / 0.875, then cut out the centre. stretch: the whole image, without "
+        "keeping its aspect ratio. letterbox: the whole image, with grey borders.",
     ),
     gather("stated", StatedInput),
 )
-"""Give a command the preprocessing flags; it receives them as one `StatedInput` called `stated`."""
+"""Give a command the preprocessing options; it receives them as one `StatedInput` called `stated`."""

@@ -1,4 +1,4 @@
-"""The flags of `train` that say how, and on which images, to train."""
+"""The options of `train`: how to train, and on which images."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from onnxplain.cli.options.dataset import image_folder_option, strict_option
 from onnxplain.cli.options.gather import gather, gather_stated, stack
 from onnxplain.cli.options.preprocessing import read_size
 
-# One flag per field of TrainingOptions; what is not given is left to the recipe.
+# One option per field of TrainingOptions. If one is not given, the recipe's default is used.
 _CHOICES = (
     click.option(
         "--supervision",
         type=click.Choice(["boxes", "labels"]),
-        help="boxes: a label head and a box head. labels: a label head alone, which never sees a box. Default: boxes.",
+        help="boxes: train a label head and a box head. labels: train only a label head, without boxes. "
+        "Default: boxes.",
     ),
     click.option(
         "--backbone",
         metavar="NAME",
         help="small, timm:NAME or torchvision:NAME, such as timm:resnet18. Default: small, a few convolutions.",
     ),
-    click.option("--pretrained", is_flag=True, default=None, help="Start from the library's weights of that backbone."),
+    click.option(
+        "--pretrained", is_flag=True, default=None, help="Start from the pretrained weights of timm or torchvision."
+    ),
     click.option(
         "--size",
         "size_hw",
@@ -31,24 +34,38 @@ _CHOICES = (
         callback=read_size,
         help="Height and width of the model's input. Default: 128x128, digits 64x64.",
     ),
-    click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Default: 200, digits 20."),
-    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Default: 16, digits 64."),
+    click.option(
+        "--epochs", type=click.IntRange(min=1), metavar="N", help="Number of epochs. Default: 200, digits 20."
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Images per training step. Default: 16, digits 64.",
+    ),
     click.option(
         "--learning-rate",
         type=click.FloatRange(min=0, min_open=True),
         metavar="RATE",
-        help="Peak. Default: 0.003, digits 0.004.",
+        help="Highest learning rate of the schedule. Default: 0.003, digits 0.004.",
     ),
     click.option(
-        "--box-weight", type=click.FloatRange(min=0), metavar="W", help="Of the box term in the loss. Default: 2.0."
+        "--box-weight",
+        type=click.FloatRange(min=0),
+        metavar="W",
+        help="Weight of the box term in the loss. Default: 2.0.",
     ),
     click.option(
         "--box-loss",
         type=click.Choice(["l2", "smooth-l1"]),
-        help="l2: the Euclidean distance of (cx, cy, w, h), not squared. Default: l2.",
+        help="Box term of the loss. l2: Euclidean distance of (cx, cy, w, h), not squared. smooth-l1: smooth L1 "
+        "distance. Default: l2.",
     ),
     click.option(
-        "--seed", type=click.IntRange(min=0), metavar="N", help="Of weights, images and their division. Default: 0."
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Random seed for weights, image order and split. Default: 0.",
     ),
 )
 CHOICE_NAMES = (
@@ -72,30 +89,32 @@ _DATA = (
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Text file of image names, given two or three times: to train on, to choose the best epoch by, to test "
-        "on. Default: the data set's own parts, else 68, 12 and 20 % of every class at random.",
+        help="Text file of image names. Give two or three files: for training, for choosing the best epoch, and for "
+        "the test. Default: the data set's own parts, otherwise 68, 12 and 20 % of each class at random.",
     ),
     strict_option,
     click.option(
-        "--flip/--no-flip", default=True, help="Whether left and right may be swapped; not for text. Default: flip."
+        "--flip/--no-flip",
+        default=True,
+        help="Mirror images at random. Use --no-flip if left and right differ, as in text. Default: flip.",
     ),
     click.option(
         "--augment/--no-augment",
         default=True,
-        help="Whether images are zoomed, shifted, swapped and coloured at random, boxes with them. Default: augment.",
+        help="Zoom, shift, mirror and recolour images at random; boxes move with them. Default: augment.",
     ),
     click.option(
         "--images-per-epoch",
         type=click.IntRange(min=64),
         metavar="N",
-        help="Generated images per epoch, for digits. Default: 20000.",
+        help="With digits: number of generated images per epoch. Default: 20000.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images to train on and what is shown of them; `images_per_epoch` counts generated digits."""
+    """The images to train on, and their augmentation. `images_per_epoch`: number of generated digits."""
 
     dataset: str
     images: Path | None
@@ -107,12 +126,13 @@ class TrainingData:
 
     @property
     def states_photos(self) -> bool:
-        """Whether a flag was given that only photos have."""
+        """Whether an option was given that is only for photos."""
         return bool(self.images or self.lists or self.strict or not (self.flip and self.augment))
 
 
 training_options = stack(*_CHOICES, gather_stated("chosen", CHOICE_NAMES), *_DATA, gather("data", TrainingData))
-"""Give a command with an argument `dataset` these flags.
+"""Give a command with an argument `dataset` these options.
 
-It receives a `TrainingData` called `data`, and the given ones of TrainingOptions as a dictionary called `chosen`.
+It receives a `TrainingData` called `data`, and a dictionary called `chosen` with those fields of TrainingOptions that
+were given.
 """

@@ -1,4 +1,4 @@
-"""What a model file says about itself, in words."""
+"""Descriptions of a model file, for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LABELS_SHOWN = 5
 def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     """Titles and texts, in reading order."""
     height, width = spec.input.size_hw
-    stated = "assumed: state it with --preset or its parts" if spec.input.assumed else "stated"
+    stated = "assumed: if it is wrong, give --preset or single options" if spec.input.assumed else "stated"
     lines = [
         ("task", f"{spec.task}, {spec.classes} classes"),
         ("labels", _describe_labels(spec.labels)),
@@ -25,12 +25,12 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
     if spec.shuffle_seed is not None:
-        lines.append(("weights", f"shuffled, seed {spec.shuffle_seed}: for sanity checks alone, not for predictions"))
+        lines.append(("weights", f"shuffled, seed {spec.shuffle_seed}: only for sanity checks, not for predictions"))
     return lines
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
-    """The formula with its numbers, the channel order and the way of resizing."""
+    """Channel order, formula with its numbers, and way of resizing."""
     formula = "pixel" if preprocessing.scale == 1 else f"pixel · {_scale_text(preprocessing.scale)}"
     if any(preprocessing.mean):
         formula = f"{formula} − {_numbers_text(preprocessing.mean)}"
@@ -53,14 +53,14 @@ def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:
 
 def _describe_labels(labels: Sequence[str]) -> str:
     if not labels:
-        return "none in the file: classes are shown by index, --labels FILE names them"
+        return "none in the file: classes are shown by index; give their names with --labels FILE"
     shown = "; ".join(labels[:_LABELS_SHOWN])
     return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
 
 
 def _describe_outputs(outputs: OutputRoles) -> str:
     roles = {"logits": outputs.logits, "scores": outputs.scores, "box": outputs.box, "CAM weights": outputs.cam_weights}
-    return ", ".join(f"{role} {name}" for role, name in roles.items() if name is not None)
+    return ", ".join(f"{role}: {name}" for role, name in roles.items() if name is not None)
 
 
 def _scale_text(scale: float) -> str:

@@ -1,4 +1,4 @@
-"""An evaluation as a table on the terminal, with what each number means below it."""
+"""An evaluation as a table on the terminal, with the definition of each number below it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
 _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
-"""Before a definition where a title has several, in their order."""
+"""The prefix of each kind's definition, if one title has several definitions; in the order of printing."""
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print a row per metric and a column per method and baseline, each number with its interval."""
+    """Print one row per metric and one column per method and baseline, each number with its interval."""
     skipped = f", {evaluation.skipped} skipped" if evaluation.skipped else ""
     click.echo(f"{evaluation.model} on {evaluation.dataset}: {evaluation.images} images{skipped}\n")
     shown = [result for result in evaluation.results if result.estimate.value is not None]
@@ -37,7 +37,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
-    """What the numbers are, and why others are not there."""
+    """Print what the numbers mean, and why some numbers are missing."""
     from onnxplain.evaluation.tally import BOOTSTRAP_REPLICATES, CONFIDENCE
 
     meanings: dict[str, dict[str, str]] = {}
@@ -52,7 +52,7 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
         f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
     if evaluation.identity["target"] == "predicted":
-        click.echo("every heatmap is that of the predicted class")
+        click.echo("all heatmaps explain the predicted class")
     reasons: dict[str, dict[str, None]] = {}
     for result in evaluation.results:
         if result.reason:
@@ -62,7 +62,7 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
 
 
 def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a table with intervals beside the numbers is no wider than the terminal; without one, any is."""
+    """Whether a table with intervals beside the numbers fits into the terminal; always true without a terminal."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     return not sys.stdout.isatty() or sum(widths) + 3 * len(columns) <= shutil.get_terminal_size().columns
 

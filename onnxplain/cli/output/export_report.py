@@ -1,4 +1,4 @@
-"""Printing what an export did."""
+"""The printed report of an export or instrumentation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFERENCES = {
 
 
 def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_json: bool) -> None:
-    """What was written, how it was checked and, where measured, what it costs; for people or as JSON."""
+    """Print what was written, how it was checked and, if measured, what it costs; as text or as JSON."""
     if as_json:
         print_json(
             {
@@ -66,7 +66,9 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             [(cost.layer, str(cost.nodes), f"{cost.closed:.2f}", f"{cost.open:.2f}") for cost in costs],
             numbers=("nodes in branch", "time closed", "time open"),
         )
-        click.echo("times: median ratio to the original file, one image")
+        click.echo(
+            "closed, open: gradient switched off, on; times: median, divided by the original file's, for one image"
+        )
 
 
 def _as_json(check: LayerCheck) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, on a terminal only."""
+"""A progress bar on standard error, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 
 
 class Bar(ProgressDisplay):
-    """Steps that are done, and the share of the current one; without a display it does nothing."""
+    """Shows the steps that are done and the share of the current step. Without a display it does nothing."""
 
     def __init__(self, display: Progress | None = None, task: TaskID | None = None) -> None:
         self._display, self._task, self._done = display, task, 0
 
     def expect(self, steps: int) -> None:
-        """How many steps there will be."""
+        """Set the number of all steps."""
         if self._display is not None and self._task is not None:
             self._display.update(self._task, total=steps)
 
     def step(self) -> None:
-        """One more step is done."""
+        """Count one more step as done."""
         self._done += 1
         self._show(0.0, None)
 
     def reach(self, done: int) -> None:
-        """So many steps are done."""
+        """Set the number of steps that are done."""
         self._done = done
         self._show(0.0, None)
 
     def within(self, done: int, total: int) -> None:
-        """`done` of `total` parts of the current step are done."""
+        """Show that `done` of `total` parts of the current step are done."""
         self._show(done / total, None)
 
     def say(self, text: str) -> None:
-        """Show what the current step is about."""
+        """Show a text about the current step."""
         self._show(0.0, text)
 
     def echo(self, line: str, *, err: bool = False) -> None:
-        """A line on standard output, or on standard error, that does not run into the bar."""
+        """Print a line on standard output, or on standard error, above the bar."""
         if self._display is not None and (err or sys.stdout.isatty()):
-            # Both are the terminal that the bar is on: only its own console knows how to write above it.
+            # The line goes to the terminal that shows the bar. Only the bar's console can print above it.
             self._display.console.print(line, soft_wrap=True, markup=False, highlight=False)
         else:
             click.echo(line, err=err)
@@ -62,7 +62,7 @@ class Bar(ProgressDisplay):
 
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
-    """A bar while the context lasts; it disappears at the end."""
+    """A bar that is shown inside the context and disappears at its end."""
     if quiet or not sys.stderr.isatty():
         yield Bar()
         return

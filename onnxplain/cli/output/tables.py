@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-# Wider than any table: what is piped into a file must not be cut at the width of a terminal that is not there.
+# Wider than any table: without a terminal, for example in a pipe, lines must not be cut.
 _UNLIMITED_WIDTH = 10_000
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
-    """Print rows under their titles; the columns named in `numbers` are aligned to the right."""
+    """Print a table; the columns named in `numbers` are aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -34,5 +34,5 @@ def print_json(tree: Any) -> None:
 
 
 def box_text(box_xyxy: Sequence[float] | None) -> str:
-    """A box for people: whole pixels, or a dash."""
+    """A box as text: whole pixels ``x1,y1,x2,y2``; a dash if there is none."""
     return "–" if box_xyxy is None else ",".join(f"{side:.0f}" for side in box_xyxy)

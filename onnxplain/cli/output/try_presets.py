@@ -1,4 +1,4 @@
-"""One image under every preprocessing that fits a file, so that the right one can be recognised."""
+"""One image under every preprocessing that fits a file, so that a user can recognise the right one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOP = 5
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A preprocessing and the best classes (class_id, label, score) of the image under it."""
+    """A preprocessing, and the image's best classes (class_id, label, score) with it."""
 
     engine: Engine
     preset: str
@@ -34,10 +34,9 @@ class Trial:
 
 
 def try_presets(model: ModelArguments, image_hwc: npt.NDArray[np.uint8]) -> list[Trial]:
-    """Trials of every preset, channel order and layout that fits, those with the highest best score first.
+    """Trials of each preset, channel order and layout that fits, sorted by their best score, highest first.
 
-    What the flags state is kept. Presets that come to the same numbers appear once. Raises ModelError where the
-    file fits no layout.
+    Given options are kept. Presets with the same numbers appear once. Raises ModelError if no layout fits the file.
     """
     trials = [
         _try(engine, image_hwc, name, preprocessing)
@@ -53,7 +52,7 @@ def _open_layouts(model: ModelArguments) -> list[Engine]:
         try:
             engines.append(replace(model, stated=replace(model.stated, layout=layout)).open())
         except ModelError:
-            # This layout does not fit; where neither does, the file alone says why, below.
+            # This layout does not fit. If no layout fits, model.open() below raises the error that says why.
             continue
     return engines or [model.open()]
 
