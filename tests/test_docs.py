@@ -19,7 +19,7 @@ from onnxplain.cli.main import COMMANDS, cli
 from tools.commands_page import PAGE, write_command, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # The page that is generated holds usage lines; the flags on the benchmarks' page are those of their own command.
 WRITTEN_PAGES = [path for path in PAGES if path != PAGE]
 # Of tf2onnx.
