@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,10 @@ from onnxplain.contract import (
     Origin,
     Origins,
     OutputRoles,
+    Preprocessing,
+    PreprocessingParts,
     TailSpec,
+    complete,
 )
 from onnxplain.demo import MODEL
 from onnxplain.errors import ModelError
@@ -106,3 +110,47 @@ def test_damaged_metadata_are_one_error(old: str, new: str, says: str) -> None:
     with pytest.raises(Exception, match=says) as caught:
         ModelSpec.from_json(text.replace(old, new))
     assert isinstance(caught.value, ModelError) or "origin" in str(caught.value)
+
+
+IMAGENET = PRESETS["imagenet"]
+# What the user states, what a file says, and which parts are then stated, read and assumed, with the values they get.
+PARTS = {
+    "nothing is known": ({}, {}, {}, IMAGENET),
+    "a scale alone says no more than a scale": (
+        {"scale": 1 / 255},
+        {},
+        {"scale": "stated"},
+        Preprocessing("rgb", 1 / 255),
+    ),
+    "a mean alone": ({"mean": (104.0, 117.0, 123.0)}, {}, {"mean": "stated"}, replace(PRESETS["caffe"], channels="rgb")),
+    "an order of channels keeps the numbers": (
+        {"channels": "bgr"},
+        {},
+        {"channels": "stated"},
+        replace(IMAGENET, channels="bgr"),
+    ),
+    "what is stated wins over what was read": (
+        {"resize": "stretch"},
+        {"resize": "letterbox", "scale": 1 / 255, "mean": (0.5,), "std": (0.5,)},
+        {"resize": "stated", "scale": "read", "mean": "read", "std": "read"},
+        Preprocessing("rgb", 1 / 255, (0.5,), (0.5,), "stretch"),
+    ),
+    "numbers that are stated are not mixed with numbers that were read": (
+        {"scale": 1 / 127.5, "mean": (1.0,)},
+        {"scale": 1 / 255, "std": (0.2,)},
+        {"scale": "stated", "mean": "stated"},
+        PRESETS["inception"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("stated", "read", "kinds", "expected"), PARTS.values(), ids=PARTS)
+def test_every_part_is_stated_read_or_assumed(
+    stated: dict[str, Any], read: dict[str, Any], kinds: dict[str, str], expected: Preprocessing
+) -> None:
+    found = complete(PreprocessingParts(**stated), PreprocessingParts(**read), "config.json", IMAGENET)
+    assert found.preprocessing == expected
+    for part in ("channels", "scale", "mean", "std", "resize"):
+        origin = getattr(found.origins, part)
+        assert origin.kind == kinds.get(part, "assumed"), part
+        assert origin.source == ("config.json" if origin.kind == "read" else None)

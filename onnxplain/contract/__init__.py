@@ -25,6 +25,7 @@ from onnxplain.contract.names import (
     gradients_output,
 )
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
+from onnxplain.contract.parts import Completed, PreprocessingParts, complete
 from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
 from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 
@@ -55,6 +56,7 @@ __all__ = [
     "BoxSpec",
     "BoxUnits",
     "Channels",
+    "Completed",
     "InputSpec",
     "LayerSpec",
     "Layout",
@@ -64,9 +66,11 @@ __all__ = [
     "Origins",
     "OutputRoles",
     "Preprocessing",
+    "PreprocessingParts",
     "Resize",
     "TailSpec",
     "Task",
+    "complete",
     "features_output",
     "gradients_output",
 ]

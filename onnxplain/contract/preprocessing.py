@@ -54,10 +54,12 @@ PRESETS: Mapping[str, Preprocessing] = {
     "imagenet": Preprocessing("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": Preprocessing("bgr", 1.0, (104.0, 117.0, 123.0)),
     "inception": Preprocessing("rgb", 1 / 127.5, (1.0, 1.0, 1.0)),
+    "unit": Preprocessing("rgb", 1 / 255),
     "raw": Preprocessing("rgb"),
 }
 GRAY_PRESETS: Mapping[str, Preprocessing] = {
     "imagenet": Preprocessing("gray", 1 / 255, (0.449,), (0.226,)),
     "inception": Preprocessing("gray", 1 / 127.5, (1.0,), (1.0,)),
+    "unit": Preprocessing("gray", 1 / 255, (0.0,), (1.0,)),
     "raw": Preprocessing("gray", 1.0, (0.0,), (1.0,)),
 }
