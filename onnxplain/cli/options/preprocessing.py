@@ -94,8 +94,8 @@ preprocessing_options = stack(
         "--preset",
         type=click.Choice(list(PRESETS)),
         help="Preprocessing that many models share. imagenet: RGB, scale 1/255, mean 0.485,0.456,0.406, "
-        "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, scaled to -1…1. raw: RGB, "
-        "pixels 0–255 unchanged. --mean, --std, --scale and --channels replace single parts.",
+        "std 0.229,0.224,0.225. caffe: BGR, scale 1, mean 104,117,123. inception: RGB, scaled to -1…1. unit: RGB, "
+        "scaled to 0…1. raw: RGB, pixels 0–255 unchanged. --mean, --std, --scale and --channels replace single parts.",
     ),
     click.option(
         "--size",
