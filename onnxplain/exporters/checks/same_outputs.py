@@ -75,6 +75,6 @@ def check_same(
         allowed = 1.0 / _largest(expected) if expected.dtype.kind in "iu" else tolerance
         if not error <= allowed:
             raise VerificationError(
-                f"output {output!r} of a batch differs from the outputs of single images by {error:.1e} of its largest "
-                f"value, allowed {allowed:.0e}"
+                f"output {output!r} differs between a batch and single images by {error:.1e} of its largest value, "
+                f"allowed {allowed:.0e}"
             )

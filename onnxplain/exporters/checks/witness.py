@@ -70,7 +70,7 @@ class Witness:
         if self.dtype is np.float64:
             results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf]).run(None, feeds)
         else:
-            results = list(GraphSession(self.proto, "part behind the layer").run(feeds, self.outputs).values())
+            results = list(GraphSession(self.proto, "part after the layer").run(feeds, self.outputs).values())
         rows = len(features)
         return np.concatenate([np.asarray(result).reshape(rows, -1) for result in results], axis=1)
 

@@ -29,7 +29,7 @@ from onnxplain.exporters.operators.table import hands_on
 
 @dataclass(frozen=True)
 class LastProduct:
-    """``logit_c = row c of weights · source + bias_c``; if `source` is a map, the spatial mean of this.
+    """``logit_c = row c of weights · source + bias_c``; if `source` is a map, the mean of this over space.
 
     `source` is [N, K] or [N, K, h, w]. `weights` have the classes along `classes_axis`; `scale` is a factor of the
     weights. `rectified`: a Relu is applied to the class maps before the mean.

@@ -11,14 +11,14 @@ PREFIX = "onnxplain"
 
 
 def free_name(graph: ir.Graph, name: str, keep: ir.Value | None = None) -> None:
-    """Rename an inner value that has the name `name`, which the contract needs. Raises ModelError for an output."""
+    """Rename an inner value that has a name of the contract. Raises ModelError if it is a model input or output."""
     values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
     for value in values:
         if value.name != name or value is keep:
             continue
         if value.is_graph_output() or value.is_graph_input():
             raise ModelError(
-                f"found an input or output of the model named {name!r}, expected another name, since onnxplain adds "
+                f"found a model input or output named {name!r}, expected another name, since onnxplain adds "
                 "one with this name: rename it"
             )
         value.name = f"{name}.inner"

@@ -207,7 +207,7 @@ def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
     """Name, layout, size and preprocessing of the image input, as stated or assumed. Raises ModelError."""
     if request.layout is not None and request.layout != layout:
         raise ModelError(
-            f"--layout {request.layout}: found an input of layout {layout}, expected {request.layout}: leave --layout out"
+            f"--layout {request.layout}: found an input of layout {layout}, expected the same: leave --layout out"
         )
     channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
     (channels,) = static_dims(image, (channel_axis,))

@@ -110,7 +110,8 @@ def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Va
     logits = flat_logits(branch, roles)
     batch = branch.Shape(logits, start=0, end=1)
     best = branch.ArgMax(logits, axis=1, keepdims=0)
-    # One target for all images, or one per image. Expand would stretch a single image, so Reshape raises an error first.
+    # One target for all images, or one per image. With a single image Expand would accept several targets; the Reshape
+    # then raises an error.
     asked = branch.Reshape(branch.Expand(target, batch), batch)
     chosen = branch.Where(branch.Less(target, 0), best, asked)
     product = find_last_product(roles.logits, roles.classes, layer)
