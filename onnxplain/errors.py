@@ -2,19 +2,19 @@
 
 
 class OnnxplainError(Exception):
-    """Base of every error onnxplain raises on purpose.
+    """Base class of every error that onnxplain raises on purpose.
 
-    Its message is one line that says what was found, what was expected and what to do next; the command line
-    prints it without a traceback and exits with status 2.
+    The message is one line: what was found, what was expected, what to do next. The command line prints it without
+    a traceback and exits with status 2.
     """
 
 
 class ImageError(OnnxplainError):
-    """An image that cannot be read: the command line reports it in its line of the results and goes on."""
+    """An image that cannot be read. The command line reports it in the results and continues with the next image."""
 
 
 class ModelError(OnnxplainError):
-    """A model file that cannot be loaded, or that lacks what was asked of it."""
+    """A model file that cannot be loaded, or that lacks something that the user asked for."""
 
 
 class UnsupportedError(OnnxplainError):
@@ -22,4 +22,4 @@ class UnsupportedError(OnnxplainError):
 
 
 class VerificationError(OnnxplainError):
-    """An exported graph that failed one of its own checks; nothing was written."""
+    """An exported graph that failed one of its checks; no file was written."""

@@ -98,7 +98,7 @@ def test_a_map_over_the_whole_input() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"version": 2', '"version": 3', "contract version 3, this onnxplain reads versions 1 and 2"),
+        ('"version": 2', '"version": 3', "found contract version 3, expected one of 1, 2"),
         ('"kind": "read"', '"kind": "heard"', "found 'heard', expected one of stated, read, assumed"),
         ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0, 0.0]', "expected positive scales"),
         ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0]', "malformed"),
@@ -122,7 +122,12 @@ PARTS = {
         {"scale": "stated"},
         Preprocessing("rgb", 1 / 255),
     ),
-    "a mean alone": ({"mean": (104.0, 117.0, 123.0)}, {}, {"mean": "stated"}, replace(PRESETS["caffe"], channels="rgb")),
+    "a mean alone": (
+        {"mean": (104.0, 117.0, 123.0)},
+        {},
+        {"mean": "stated"},
+        replace(PRESETS["caffe"], channels="rgb"),
+    ),
     "an order of channels keeps the numbers": (
         {"channels": "bgr"},
         {},

@@ -1,7 +1,7 @@
-"""The explainable graph, contract version 2: the names and the metadata that a file is written and read with.
+"""The contract, version 2: the names and the metadata of an explainable graph.
 
-The only thing that exporters and runtime share. Exporters write these names and this JSON into a file, the
-runtime reads them back with ``session.get_modelmeta().custom_metadata_map``; docs/contract.md tells the rest.
+Exporters and runtime share nothing else. Exporters write these names and this JSON into a file. The runtime reads
+them with ``session.get_modelmeta().custom_metadata_map``. Full description: docs/contract.md.
 """
 
 from onnxplain.contract.choices import BatchChoice, BoxFormat, BoxUnits, Channels, Layout, Resize, Task

@@ -1,4 +1,4 @@
-"""Values that a setting of the contract may have, and the check that it has one of them."""
+"""The allowed values of each setting of the contract, and the check of a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Task = Literal["classification", "localization"]
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
-    """Raise OnnxplainError unless `value` is one of the choices of a Literal; `name` is what messages call it."""
+    """Raise OnnxplainError unless `value` is one of the values of the Literal `choices`; the message says `name`."""
     allowed = get_args(choices)
     if value not in allowed:
         raise OnnxplainError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}")

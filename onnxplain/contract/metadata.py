@@ -1,4 +1,4 @@
-"""All that a file says about itself: `ModelSpec`, and its JSON in ``metadata_props``."""
+"""The description of a model in its file: `ModelSpec`, and its JSON in ``metadata_props``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from onnxplain.errors import ModelError, OnnxplainError
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that a file says about itself; `layers` stand in the order of the graph, the last is the default.
+    """The description of a model in its file.
 
-    `tail` is the file of what lies behind the last layer, None where none was written. `shuffle_seed`: the model's
-    weights were shuffled with this seed, so that it is good for sanity checks alone; None for any other model.
+    `layers` are in the order of the graph; the last is the default. `tail` describes the tail file, which computes the
+    part of the model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with
+    this seed, and the model is for sanity checks only; None for any other model.
     """
 
     task: Task
@@ -37,18 +38,26 @@ class ModelSpec:
     def __post_init__(self) -> None:
         check_choice("task", self.task, Task)
         if self.outputs.logits is None and self.outputs.scores is None:
-            raise ModelError("metadata: neither a logits nor a scores output is named")
+            raise ModelError(
+                "metadata: found neither a logits nor a scores output, expected one: instrument the original file again"
+            )
         if self.labels and len(self.labels) != self.classes:
             raise OnnxplainError(
                 f"labels: found {len(self.labels)}, but the model has {self.classes} classes: give one label per class"
             )
         if (self.box is None) != (self.outputs.box is None):
-            raise ModelError("metadata: a box output needs its format, and a format its output")
+            raise ModelError(
+                "metadata: found only one of box format and box output, expected both or neither: "
+                "instrument the original file again"
+            )
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
-            raise ModelError(f"metadata: the tail belongs to {self.tail.layer!r}, which is not the last layer")
+            raise ModelError(
+                f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
+                "instrument the original file again"
+            )
 
     def label(self, class_id: int) -> str:
-        """The class's label, or its index as text where the file names no labels."""
+        """The label of the class, or its index as text if the file has no labels."""
         return self.labels[class_id] if self.labels else str(class_id)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> ModelSpec:
@@ -56,14 +65,14 @@ class ModelSpec:
         return replace(self, input=replace(self.input, preprocessing=preprocessing, origins=Origins()))
 
     def to_json(self) -> str:
-        """The text that stands in ``metadata_props["onnxplain"]``."""
+        """The JSON text for ``metadata_props["onnxplain"]``."""
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Parse the metadata; raises ModelError for another version or a malformed tree."""
+        """Parse the metadata. Raises ModelError for another contract version or malformed JSON."""
         try:
             tree = json.loads(text)
             version = tree["version"]
@@ -71,7 +80,7 @@ class ModelSpec:
             raise ModelError(f"metadata: not onnxplain JSON ({error}): instrument the original file again") from error
         if version not in READABLE_VERSIONS:
             raise ModelError(
-                f"metadata: contract version {version}, this onnxplain reads {_listed(READABLE_VERSIONS)}: "
+                f"metadata: found contract version {version}, expected one of {', '.join(map(str, READABLE_VERSIONS))}: "
                 "instrument the original file again with this onnxplain"
             )
         try:
@@ -107,8 +116,3 @@ def _parse_layer(source: Mapping[str, Any]) -> LayerSpec:
     """A layer; its frame stands in the file since version 2."""
     frame = source.get("frame")
     return LayerSpec(**{**source, "frame": None if frame is None else MapFrame(**frame)})
-
-
-def _listed(versions: tuple[int, ...]) -> str:
-    *others, last = versions
-    return f"versions {', '.join(map(str, others))} and {last}"

@@ -20,10 +20,10 @@ TAIL_BOX_OUTPUT = "box"
 
 
 def features_output(layer: str) -> str:
-    """Name of the output that carries the feature maps of `layer`."""
+    """Name of the output that holds the feature maps of `layer`."""
     return f"features/{layer}"
 
 
 def gradients_output(layer: str) -> str:
-    """Name of the output that carries d target / d features of `layer`."""
+    """Name of the output that holds d target / d features of `layer`."""
     return f"gradients/{layer}"

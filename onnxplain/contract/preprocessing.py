@@ -1,4 +1,4 @@
-"""How pixels become the numbers that a model takes, and the presets that have a name."""
+"""How pixels are converted to the model's input values, and the named presets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CROP_SHARE = 0.875
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become the numbers that the model was trained on: ``(pixel · scale − mean) / std``.
+    """How pixels are converted to the model's input values: ``(pixel · scale − mean) / std``.
 
-    `mean` and `std` have one entry per channel, in the order that `channels` names; `pixel` is 0–255.
-    `resize`: ``crop`` (short side to size / 0.875, then the centre), ``stretch``, or ``letterbox`` (the whole
-    image, grey borders).
+    `pixel` is 0–255. `mean` and `std` have one entry per channel, in the order of `channels`.
+    `resize`: ``crop`` (resize the short side to size / 0.875, then cut out the centre), ``stretch``, or ``letterbox``
+    (the whole image with grey borders).
     """
 
     channels: Channels = "rgb"
@@ -42,7 +42,7 @@ class Preprocessing:
                 )
             object.__setattr__(self, name, values)
         if not all(value > 0 for value in self.std):
-            raise OnnxplainError(f"preprocessing: std must be positive, found {list(self.std)}")
+            raise OnnxplainError(f"preprocessing: found std {list(self.std)}, expected positive numbers")
 
     @property
     def channel_count(self) -> int:

@@ -1,4 +1,4 @@
-"""What the metadata say of a model's input, outputs, box, layers and tail."""
+"""The parts of the metadata: a model's input, outputs, box, layers and tail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError
 
 BOX_COORDINATES = 4
-"""Numbers of a box head per image; as targets they follow the classes."""
+"""Number of values that a box head returns per image. As targets they come after the classes."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputRoles:
-    """Which graph output plays which role; None where the graph has no such output.
+    """The name of the graph output for each role; None if the graph has no such output.
 
-    `cam_weights` holds the weights w of the class activation map of the layer named `cam_layer`. `linear_head`: nothing
-    but a mean over the map and w stands behind that layer, no clamp and no rounding, so that the gradient of a logit is
-    the constant w_c / (h·w) for every image.
+    `cam_weights` holds the weights w of the class activation map of the layer named `cam_layer`. `linear_head`: after
+    that layer there are only a mean over the map and the product with w, no clamp and no rounding. The gradient of a
+    logit is then the constant w_c / (h·w) for every image.
     """
 
     logits: str | None = None
@@ -57,7 +57,7 @@ class OutputRoles:
 
 @dataclass(frozen=True)
 class BoxSpec:
-    """What the four numbers of the box head mean, in the frame of the model's input."""
+    """What the four values of the box head mean. Coordinates refer to the model's input image."""
 
     format: BoxFormat = "cxcywh"
     units: BoxUnits = "normalized"
@@ -116,11 +116,11 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class TailSpec:
-    """The part of the model behind `layer`, a file of its own: feature maps in, logits (and raw box) out.
+    """The tail file: the part of the model after `layer`. It takes feature maps and returns logits (and the raw box).
 
-    `file` is its name in the folder of the model. `id` stands in both files' metadata, here and under
-    ``metadata_props["onnxplain_tail"]``: that of another model's tail differs. `input`, `logits` and `box` name its
-    input and outputs; `box` is None where the model has no box head.
+    `file` is its name in the folder of the model. `id` is written in the metadata of both files, here and under
+    ``metadata_props["onnxplain_tail"]``; the tail of another model has another id. `input`, `logits` and `box` name
+    its input and outputs; `box` is None if the model has no box head.
     """
 
     file: str
@@ -132,7 +132,10 @@ class TailSpec:
 
     def __post_init__(self) -> None:
         if not self.file or any(mark in self.file for mark in "/\\"):
-            raise ModelError(f"metadata: the tail is said to be {self.file!r}, expected the name of a file beside this")
+            raise ModelError(
+                f"metadata: found tail file {self.file!r}, expected the name of a file in the model's folder: "
+                "instrument the original file again"
+            )
 
 
 def _positive_pair(name: str, pair: Sequence[int]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""PyTorch modules and ONNX files become explainable graphs.
+"""Turn PyTorch modules and ONNX files into explainable graphs.
 
-`instrument` needs the extra ``export``, `export` also ``torch``; torch is imported on its first use only.
+`instrument` needs the extra ``export``; `export` also needs ``torch``. torch is imported on first use only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the gradient of each layer costs on this machine: gates closed and open against the original file."""
+"""Measuring what each layer's gradient costs on this machine, compared with the original file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ ROUNDS = 15
 
 @dataclass(frozen=True)
 class LayerCost:
-    """`nodes` of the layer's branch; medians of paired time ratios to the original file, one image."""
+    """The cost of one layer's gradient.
+
+    `nodes`: number of nodes in the layer's gradient branch. The ratios are medians of paired times, explainable file
+    / original file, for one image.
+    """
 
     layer: str
     nodes: int
@@ -30,7 +34,10 @@ class LayerCost:
 
 
 def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec) -> tuple[LayerCost, ...]:
-    """Run both files in turn, closed fetching the original outputs, open the layer's features and gradients too."""
+    """Run both files in turn and compare their times.
+
+    Closed gates: the original outputs are fetched. Open gates: the layer's features and gradients are fetched too.
+    """
     plain_proto, proto = load_proto(Path(original)), load_proto(Path(explainable))
     plain, session = GraphSession(plain_proto, "original model"), GraphSession(proto, "explainable graph")
     image = {spec.input.name: image_batch(plain_proto, spec.input, seed=0)}

@@ -49,33 +49,34 @@ def instrument(
     tail: bool = True,
     shuffle_weights: int | None = None,
 ) -> ExportReport:
-    """Write `destination`: the model of `source`, which can also output feature maps and gradients.
+    """Write to `destination` the model of `source`, extended so that it can also output feature maps and gradients.
 
     The written file keeps the model's inputs and outputs, and adds the inputs, outputs and metadata of the
-    contract (docs/contract.md). Before it is written it is verified: original outputs unchanged, gradients that
-    depend on class and input and agree with finite differences.
+    contract (docs/contract.md). Before the file is written, these checks run: the original outputs are unchanged;
+    the gradients depend on the class and the input, and agree with finite differences.
 
-    `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``. `logits`,
-    `box`: names of the class logits and of the box head's output, where they cannot be found. `labels`: one per
-    class. `preprocessing`: without it ImageNet's is assumed for float inputs, raw pixels for uint8, and the file
-    says so. `input_size_hw`: closes an open input size. `required_inputs`: `target` and `explain` get no
-    default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes to 1
-    becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
-    `tail`: whether what lies behind the last layer is written too, as ``<stem>.tail.onnx`` beside `destination`; where
-    its features alone do not lead to the logits there is none, and the report says why.
-    `shuffle_weights`: a seed; every weight's values are permuted before the rest, for sanity checks of explanations
-    (Adebayo et al. 2018; `permute_weights`), and the file's metadata say so. Its checks are then against the shuffled
-    model.
+    - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
+    - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
+    - `labels`: one per class.
+    - `preprocessing`: if None, ImageNet's is assumed for float inputs, raw pixels for uint8, and the metadata say so.
+    - `input_size_hw`: height and width for an input whose size is not fixed.
+    - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
+    - `batch`: whether a batch size fixed to 1 becomes dynamic. ``auto``: yes, if the outputs stay the same.
+      ``dynamic``: yes, or an error. ``fixed``: no.
+    - `tail`: also write the part of the model after the last layer, as ``<stem>.tail.onnx`` beside `destination`. If
+      the layer's features are not enough to compute the logits, no tail is written, and the report says why.
+    - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
+      (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
 
-    A file that is explainable already has its old instrumentation removed first; labels and preprocessing that it
-    states are kept where none are given.
+    If the file is explainable already, its old instrumentation is removed first. Its labels and preprocessing are
+    kept unless new ones are given.
 
-    Raises ModelError for a file or a graph that this cannot be done to, UnsupportedError for an operator without
-    a gradient rule, VerificationError for a failed check; nothing is written then.
+    Raises ModelError for a file or a graph that cannot be instrumented, UnsupportedError for an operator without
+    a gradient rule, VerificationError for a failed check. No file is written then.
     """
     source, destination = Path(source), Path(destination)
     if destination.exists() and source.exists() and destination.samefile(source):
-        raise ModelError(f"{destination}: is the source itself: give another file to write")
+        raise ModelError(f"{destination}: found the source file, expected another file to write: choose another name")
     if tail:
         check_tail_path(destination, source)
     request = Request(
@@ -91,7 +92,7 @@ def instrument(
         tail_of=destination if tail else None,
     )
     subject = _open(source, request, shuffle_weights)
-    GraphSession(subject.original, "original model")  # Contradictory shapes and cycles are named here.
+    GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
     prepared = _prepare(subject, input_size_hw, batch)
     explainable = build_explainable(prepared.model, subject.request)
     try:
@@ -101,14 +102,16 @@ def instrument(
     except VerificationError as error:
         if shuffle_weights is None:
             raise
-        raise VerificationError(f"{error} (shuffled weights can silence a network: try another seed)") from error
+        raise VerificationError(
+            f"{error} (with shuffled weights the outputs of a network can become constant: try another seed)"
+        ) from error
     steps = (*subject.steps, *prepared.steps)
     return write_verified(explainable, destination, subject.original, checks, steps, prepared.notes)
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """The plain model to instrument, what is asked of it, and what was done to the file to get it."""
+    """The plain model to instrument, the user's request, and the changes already made to the file."""
 
     original: onnx.ModelProto
     request: Request
@@ -117,7 +120,7 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The graph to instrument; `steps` say what was changed of it, `notes` what could not be."""
+    """The graph to instrument. `steps` lists what was changed, `notes` what could not be changed."""
 
     model: ir.Model
     steps: tuple[str, ...]
@@ -125,7 +128,7 @@ class _Prepared:
 
 
 def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subject:
-    """Read the file, remove an earlier instrumentation, shuffle the weights where that is asked for."""
+    """Read the file, remove an earlier instrumentation, shuffle the weights if the user asked for it."""
     original, steps = load_proto(source), []
     earlier = earlier_spec(original)
     if earlier is not None:
@@ -135,7 +138,10 @@ def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subje
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:
-            raise ModelError(f"{source}: its weights are shuffled already, seed {seed}: give the model itself")
+            raise ModelError(
+                f"{source}: found weights that are shuffled already (seed {seed}), expected the original model: "
+                "give the original file"
+            )
         request = replace(request, shuffle_seed=shuffle_weights)
         original, shuffled = permute_weights(original, shuffle_weights)
         steps.append(f"{shuffled} weights shuffled, seed {shuffle_weights}")
@@ -143,7 +149,7 @@ def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subje
 
 
 def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Batch) -> _Prepared:
-    """The graph in the form that is instrumented, its batch freed where that is wanted and sound."""
+    """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
     model = prepare(subject.original, input_size_hw)
     steps = tuple(changes(subject.original, model, input_size_hw))
     if batch == "fixed" or not has_fixed_batch(model.graph):
@@ -159,7 +165,7 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
 
 
 def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
-    """The prepared model with a symbolic batch; raises VerificationError where a batch changes the outputs."""
+    """The prepared model with a symbolic batch size. Raises VerificationError if batching changes the outputs."""
     model = prepare(original, input_size_hw)
     free_batch(model)
     image, layout = find_image_value(model.graph)

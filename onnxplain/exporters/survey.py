@@ -1,4 +1,4 @@
-"""What a plain file offers: the maps that could be instrumented, and what each of them supports."""
+"""Listing the feature maps of a plain file that can be instrumented, and the methods that each supports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from onnxplain.exporters.graph.path import path_between
 
 @dataclass(frozen=True)
 class Candidate:
-    """A map that `instrument --layer` could name.
+    """A feature map that `instrument --layer` accepts.
 
-    `share`: the part of the network's multiply-adds that lies before it. `chosen`: whether ``auto`` means this one.
-    `methods` that it would support; without a gradient rule for an operator behind it none of the CAM family does.
+    `share`: the share of the network's multiply-adds before this map. `chosen`: whether ``auto`` selects it.
+    `methods`: the methods that it would support. If an operator after it has no gradient rule, no method that needs
+    gradients is among them.
     """
 
     name: str
@@ -37,9 +38,9 @@ def survey(
     box: str | None = None,
     input_size_hw: tuple[int, int] | None = None,
 ) -> tuple[Candidate, ...]:
-    """The maps of an ONNX file that lead to its outputs, in the graph's order.
+    """The feature maps of an ONNX file that lead to its outputs, in the graph's order.
 
-    Takes what `instrument` takes, and raises ModelError as it does.
+    The parameters and the ModelError are the same as for `instrument`.
     """
     proto = load_proto(Path(source))
     earlier = earlier_spec(proto)

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an explainable ONNX file."""
+"""Exporting a PyTorch module as an explainable ONNX file."""
 
 from __future__ import annotations
 
@@ -60,15 +60,16 @@ def export(
 ) -> ExportReport:
     """Write a PyTorch classifier or localizer as an explainable ONNX file with a dynamic batch.
 
-    `module` takes float32 [N, 3, H, W] (one channel where `preprocessing` is gray) and returns logits [N, C], or
+    `module` takes float32 [N, 3, H, W] (one channel if `preprocessing` is gray) and returns logits [N, C], or
     (logits, box [N, 4]). `layers` are module paths such as ``layer4`` whose output is a map [N, K, h, w], shares
-    of the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. Without `preprocessing` ImageNet's
-    is assumed, and the file says so; a localizer's image is then stretched, not cropped. `tail`: as in `instrument`.
+    of the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. If `preprocessing` is None, ImageNet's
+    is assumed, and the metadata say so; the image of a localizer is then stretched, not cropped. `required_inputs`,
+    `tail`: as in `instrument`.
 
-    Before it is written the file is verified as in `instrument`, and against the module itself: outputs and
-    `torch.autograd` gradients for a batch of several images with different targets. The training mode of the module
-    and of each of its parts is left as found. Raises ModelError, UnsupportedError or VerificationError; nothing is
-    written then.
+    Before the file is written, it is verified as in `instrument`. It is also compared with the module itself: outputs
+    and `torch.autograd` gradients for a batch of several images with different targets. The training mode of the
+    module and of each of its parts does not change. Raises ModelError, UnsupportedError or VerificationError; no file
+    is written then.
     """
     path = Path(path)
     if tail:
@@ -79,10 +80,14 @@ def export(
         unknown = [name for name in paths if name not in modules]
         if unknown:
             raise ModelError(
-                f"layer {unknown[0]!r}: the module has no such part; found {', '.join(n for n in modules if n)[:300]}"
+                f"layer {unknown[0]!r}: not found in the module, expected one of its parts: "
+                f"{', '.join(n for n in modules if n)[:300]}"
             )
         if paths and len(paths) != len(layers):
-            raise ModelError(f"layers {list(layers)}: give module paths, or auto and shares, not both in one file")
+            raise ModelError(
+                f"layers: found {list(layers)}, expected either module paths only, or auto and shares only: "
+                "write two files to have both"
+            )
         request = Request(
             layers=layers,
             labels=labels,
@@ -117,7 +122,7 @@ def _export(
 
 
 def _take_taps(graph: ir.Graph, taps: Sequence[str]) -> dict[str, ir.Value]:
-    """Remove the tap outputs from the graph; returns the value that each one carried."""
+    """Remove the outputs that were added for `taps`; returns the layer's value for each module path."""
     values = {}
     for path in reversed(taps):
         value = graph.outputs.pop()
@@ -133,8 +138,8 @@ def _check_dynamic(explainable: Explainable) -> None:
     for value in (explainable.proto.graph.input[0], explainable.proto.graph.output[0]):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise VerificationError(
-                f"check 'dynamic batch' failed: torch fixed the batch of {value.name!r}; the module's forward must "
-                "not read the batch size as a Python number"
+                f"check 'dynamic batch' failed: torch fixed the batch size of {value.name!r}, expected a symbolic one: "
+                "do not read the batch size as a Python number in the module's forward"
             )
 
 
@@ -144,9 +149,9 @@ def _check_against_module(
     original: onnx.ModelProto,
     taps: Sequence[str],
 ) -> dict[str, LayerCheck]:
-    """Outputs and gradients of several images, each with a target of its own, against torch.autograd.
+    """Compare outputs and gradients with the module and torch.autograd, for several images with different targets.
 
-    Returns the checks of the layers that have a counterpart in the module.
+    Returns the checks of the layers whose maps the module computes too.
     """
     spec = explainable.spec
     batch = image_batch(original, spec.input, seed=1, count=TRIAL_IMAGES)
@@ -158,7 +163,10 @@ def _check_against_module(
     for name, output in zip(OUTPUT_NAMES, run(module, batch), strict=False):
         error = relative_error(found[name], output)
         if not error <= TORCH_OUTPUT_TOLERANCE:
-            raise VerificationError(f"check 'outputs as in torch' failed: {name} differs by {error:.1e}")
+            raise VerificationError(
+                f"check 'outputs as in torch' failed: {name} differs by a relative error of {error:.1e}, "
+                f"allowed {TORCH_OUTPUT_TOLERANCE:.0e}"
+            )
 
     wanted = [
         Wanted(layer.name if taps else None, found[layer.features], arrangement)

@@ -299,7 +299,7 @@ def test_an_output_that_a_fused_operator_does_not_make_is_refused() -> None:
     for value in (output for node in model.graph for output in node.outputs):
         if value.shape is None:
             value.shape, value.type = model.graph.inputs[0].shape, model.graph.inputs[0].type
-    with pytest.raises(UnsupportedError, match="SkipLayerNormalization 'the_node': of its output 1"):
+    with pytest.raises(UnsupportedError, match="SkipLayerNormalization 'the_node': its output 1 is used"):
         run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
 
 

@@ -42,11 +42,19 @@ REFUSED: Mapping[str, Row] = {
     "a layer that is not there": (
         tiny_net,
         {"layers": ["layer4"]},
-        r"'layer4': the module has no such part; found 0, 1",
+        r"'layer4': not found in the module, expected one of its parts: 0, 1",
     ),
-    "paths and auto": (tiny_net, {"layers": ["2", "auto"]}, "not both in one file"),
-    "a layer that is no map": (tiny_net, {"layers": ["5"]}, r"5: its output is no map that leads to the outputs"),
-    "a map as output": (lambda: Outputs(lambda x: x), {}, r"returned \[\(3, 3, 8, 8\)\] for 3 images, expected logits"),
+    "paths and auto": (
+        tiny_net,
+        {"layers": ["2", "auto"]},
+        "expected either module paths only, or auto and shares only",
+    ),
+    "a layer that is no map": (tiny_net, {"layers": ["5"]}, "5: found an output that is no map leading to the outputs"),
+    "a map as output": (
+        lambda: Outputs(lambda x: x),
+        {},
+        r"found module outputs \[\(3, 3, 8, 8\)\] for 3 images, expected logits",
+    ),
     "a dictionary": (lambda: Outputs(lambda x: {"logits": x}), {}, "expected logits"),
     "three outputs": (lambda: Outputs(lambda x: (_logits(x),) * 3), {}, r"expected logits .* and a box"),
     "a box of five": (lambda: Outputs(lambda x: (_logits(x), torch.ones(len(x), 5))), {}, r"a box \[3, 4\]"),

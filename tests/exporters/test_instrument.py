@@ -203,7 +203,7 @@ class TestOutputs:
         outputs = [value.name for value in open_session(tmp_path / "out.onnx").get_outputs()]
         assert "cam_weights" not in outputs
         assert report.cam == CamVerdict()
-        assert str(report.cam) == "no: the pooled layer is not among the layers"
+        assert str(report.cam) == "no: the pooled layer is not one of the chosen layers"
         assert report.spec.outputs.cam_weights is None
 
     def test_a_softmax_file_gets_its_logits(self, source: Path, tmp_path: Path) -> None:

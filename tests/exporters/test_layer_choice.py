@@ -53,7 +53,7 @@ def test_choice(source: Path, tmp_path: Path, wanted: Sequence[str], chosen: Seq
         (["-1%"], "expected a share from 0% to 100%"),
         (["half%"], "expected a share from 0% to 100%"),
         (["%"], "expected a share from 0% to 100%"),
-        ([], "no layer was asked for"),
+        ([], "layers: found none, expected at least one"),
         (["late", "nowhere"], "'nowhere' not found"),
     ],
 )

@@ -115,7 +115,7 @@ def test_modes_and_state_are_as_found(make: Callable[[], nn.Module], tmp_path: P
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"layers": ["layer4"]}, "has no such part"),
+        ({"layers": ["layer4"]}, "not found in the module"),
         ({"labels": ["a"]}, "found 1, but the model has 3 classes"),
     ],
     ids=["before it is traced", "after it is traced"],

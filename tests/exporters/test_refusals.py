@@ -84,11 +84,11 @@ REFUSED: Mapping[str, Row] = {
     "no such file": (lambda folder: folder / "none.onnx", {}, ModelError, r"none\.onnx: found no such file"),
     "a folder": (lambda folder: folder, {}, ModelError, "found a folder, expected an ONNX model"),
     "empty": (_with_file(b""), {}, ModelError, "found no ONNX graph"),
-    "not ONNX": (_with_file(b"\x89PNG\r\n\x1a\n" + bytes(100)), {}, ModelError, "not a whole ONNX model"),
-    "text": (_with_file(b"Hello, this is a text file.\n"), {}, ModelError, "not a whole ONNX model"),
-    "truncated": (_with_file(WHOLE[: len(WHOLE) // 2]), {}, ModelError, "not a whole ONNX model"),
-    "external data missing": (_missing_external_data, {}, ModelError, "not a whole ONNX model"),
-    "external data outside": (_outside_external_data, {}, ModelError, "not a whole ONNX model"),
+    "not ONNX": (_with_file(b"\x89PNG\r\n\x1a\n" + bytes(100)), {}, ModelError, "found no complete ONNX model"),
+    "text": (_with_file(b"Hello, this is a text file.\n"), {}, ModelError, "found no complete ONNX model"),
+    "truncated": (_with_file(WHOLE[: len(WHOLE) // 2]), {}, ModelError, "found no complete ONNX model"),
+    "external data missing": (_missing_external_data, {}, ModelError, "found no complete ONNX model"),
+    "external data outside": (_outside_external_data, {}, ModelError, "found no complete ONNX model"),
     "several inputs": (_two_images, {}, ModelError, "found inputs image .*second .*expected exactly one image"),
     "no channels": (_no_channels, {}, ModelError, r"no dimension of 1 or 3 channels, expected \[N, C, H, W\]"),
     "open size": (
@@ -108,16 +108,26 @@ REFUSED: Mapping[str, Row] = {
         _with_model(**SECOND_HEAD),
         {},
         ModelError,
-        r"found outputs logits \[batch, 5\], attributes \[batch, 5\], several.*--logits NAME",
+        r"found outputs logits \[batch, 5\], attributes \[batch, 5\], expected only one.*--logits NAME",
     ),
-    "logits that are not there": (_with_model(), {"logits": "nothing"}, ModelError, "--logits nothing: no such value"),
+    "logits that are not there": (
+        _with_model(),
+        {"logits": "nothing"},
+        ModelError,
+        "--logits nothing: not found, expected a value of the graph",
+    ),
     "logits that are a map": (
         _with_model(),
         {"logits": "late"},
         ModelError,
         r"'late': found shape .*expected \[N, C\]",
     ),
-    "a box that is not there": (_with_model(), {"box": "nothing"}, ModelError, "--box nothing: no such output"),
+    "a box that is not there": (
+        _with_model(),
+        {"box": "nothing"},
+        ModelError,
+        "--box nothing: not found, expected one of the outputs",
+    ),
     "a box of another shape": (
         _with_model(more_outputs=[MAP_OUTPUT]),
         {"box": "late"},
@@ -130,7 +140,7 @@ REFUSED: Mapping[str, Row] = {
         _with_model(),
         {"preprocessing": Preprocessing("gray", 1, (0,), (1,))},
         ModelError,
-        "has 3 channels, the stated preprocessing 1",
+        "found 3 channels, expected 1 for this preprocessing",
     ),
     "an operator without a rule": (
         _unknown_operator,
@@ -154,7 +164,7 @@ REFUSED: Mapping[str, Row] = {
         lambda folder: save(_of_domain("com.example"), folder / "source.onnx"),
         {},
         ModelError,
-        "imports no version of the standard ONNX operators",
+        "found no opset version of the standard ONNX operators",
     ),
 }
 
@@ -194,7 +204,7 @@ class TestDestination:
         source = _with_model()(tmp_path)
         (tmp_path / "link.onnx").symlink_to(source)
         for destination in (source, tmp_path / "link.onnx"):
-            with pytest.raises(ModelError, match="is the source itself"):
+            with pytest.raises(ModelError, match="found the source file"):
                 instrument(source, destination)
         assert source.read_bytes() == plain_model().SerializeToString()
 

@@ -206,7 +206,10 @@ def test_where_the_features_do_not_suffice_the_report_says_why(tmp_path: Path) -
     source = save(_skipping(), tmp_path / "plain.onnx")
     report = instrument(source, tmp_path / "out.onnx", layers=["inside"])
     assert report.tail == TailVerdict(fault=NoTail(TailFault.GOES_AROUND, "inside", values=("early",)))
-    assert not report.tail and str(report.tail) == "no: 'early' goes around layer 'inside'"
+    assert not report.tail
+    assert str(report.tail) == (
+        "no: the part after layer 'inside' also needs 'early', which cannot be computed from that layer"
+    )
     assert report.spec.tail is None and report.checks.tail_error is None
     assert not (tmp_path / "out.tail.onnx").exists()
     assert instrument(source, tmp_path / "out.onnx", layers=["inside", "late"]).spec.tail is not None
@@ -243,9 +246,9 @@ def test_an_instrumented_file_gives_the_same_tail_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "existing", "message"),
     [
-        ("out.tail.onnx", None, "is the source itself and would become the tail"),
-        ("plain.onnx", b"something else", "exists and is no tail"),
-        ("plain.onnx", plain_model().SerializeToString(), "exists and is no tail"),
+        ("out.tail.onnx", None, "found the source file, expected a free name for the tail"),
+        ("plain.onnx", b"something else", "found a file that is not a tail"),
+        ("plain.onnx", plain_model().SerializeToString(), "found a file that is not a tail"),
     ],
 )
 def test_it_replaces_nothing_but_tails(source: str, existing: bytes | None, message: str, tmp_path: Path) -> None:

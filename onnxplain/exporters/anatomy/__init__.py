@@ -1,1 +1,1 @@
-"""What the parts of a graph are: image input, heads, layers, and how a tensor holds a map."""
+"""Finding the parts of a graph: image input, heads, layers, and how a tensor holds a map."""

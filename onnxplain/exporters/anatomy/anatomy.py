@@ -1,4 +1,4 @@
-"""All parts of a graph at once: its image input, its heads, and the maps that lead to them."""
+"""The anatomy of a graph: its image input, its heads, and the feature maps that lead to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxplain.exporters.anatomy.roles import Roles, find_image_value, find_role
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a graph consists of; `layers` are all that could be instrumented, in the graph's order."""
+    """The parts of a graph. `layers` lists all feature maps that can be instrumented, in the graph's order."""
 
     image: ir.Value
     layout: Layout
@@ -25,7 +25,10 @@ class Anatomy:
 
 
 def study(graph: ir.Graph, logits: str | None = None, box: str | None = None) -> Anatomy:
-    """The parts of a prepared graph; `logits` and `box` name what cannot be told. Raises ModelError."""
+    """Find the parts of a prepared graph. Raises ModelError.
+
+    `logits` and `box` name the class logits and the box head's output, if they cannot be found automatically.
+    """
     image, layout = find_image_value(graph)
     roles = find_roles(graph, logits, box)
     layers = find_layers(graph, roles.targets, arrange(graph, image, layout))

@@ -1,8 +1,8 @@
-"""Where the positions and channels of a feature map lie in a tensor: maps, maps with channels last, tokens.
+"""The arrangement of a feature map in a tensor: channels first, channels last, or a sequence of tokens.
 
-The arrangement of every value is told by walking the graph from the image: operators that fix it (Conv, pools), that
-move axes (Transpose, Reshape), that work position by position (Add, LayerNormalization, a product with a weight).
-What loses it (attention heads, windows) has none, and cannot be mistaken for a map.
+The arrangement of every value is found by walking the graph from the image. Some operators determine it (Conv, pools).
+Some move axes (Transpose, Reshape). Some keep it, since they work on each position separately (Add, LayerNormalization,
+a product with a weight). Values that mix axes (attention heads, windows) have no arrangement and do not count as maps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TOKEN_RANK = 3
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How a tensor holds maps of `size_hw`: their axes, and how many tokens stand before and after the positions."""
+    """How a tensor holds maps of `size_hw`: the order of axes, and the number of extra tokens before and after."""
 
     form: Form
     size_hw: tuple[int, int]
@@ -48,7 +48,7 @@ class Arrangement:
         return self.form in ("nct", "ntc")
 
     def to_map(self, branch: Branch, value: ir.Value, channels: int) -> ir.Value:
-        """The tensor as [N, K, h, w] in a branch, other tokens dropped."""
+        """Emit nodes into the branch that bring the tensor to [N, K, h, w]; extra tokens are dropped."""
         if self.form == "nchw":
             return value
         if self.form == "nhwc":
@@ -61,7 +61,7 @@ class Arrangement:
         return branch.Reshape(value, [-1, channels, *self.size_hw])
 
     def array_to_map(self, array: np.ndarray) -> np.ndarray:
-        """The same for an array."""
+        """As `to_map`, for an array: returns [N, K, h, w]."""
         if self.form == "nchw":
             return array
         if self.form == "nhwc":
@@ -72,7 +72,7 @@ class Arrangement:
 
 
 def arrange(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, Arrangement]:
-    """The arrangement of every value that has one."""
+    """Find the arrangement of every value that has one."""
     found: dict[ir.Value, Arrangement] = {}
     taken_apart: dict[ir.Value, Axes] = {}
     _note(found, image, layout, None)
@@ -89,7 +89,7 @@ def arrange(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, 
 def _follow_axes(
     node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangement], taken_apart: dict[ir.Value, Axes]
 ) -> None:
-    """Through a Reshape or Transpose that takes a map apart, or puts it together again."""
+    """Follow the axes through a Reshape or Transpose that splits the axes of a map, or merges them again."""
     source, shape = node.inputs[0], maybe_dims(output)
     if source is None or shape is None:
         return
@@ -110,13 +110,13 @@ def _follow_axes(
 
 
 def channels_of(value: ir.Value, arrangement: Arrangement) -> int | None:
-    """K, where it is known."""
+    """The number of channels K, or None if it is not known."""
     size = (maybe_dims(value) or (None,) * MAP_RANK)[AXIS[arrangement.form]]
     return size if isinstance(size, int) else None
 
 
 def _note(found: dict[ir.Value, Arrangement], value: ir.Value, form: Form, known: Arrangement | None) -> None:
-    """Record an arrangement where the value's dimensions bear it out."""
+    """Record an arrangement if it agrees with the dimensions of the value."""
     shape = maybe_dims(value)
     if shape is None:
         return
@@ -154,7 +154,8 @@ def _of_output(node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangemen
     if node.op_type == "Slice" and arrangement.is_token_sequence:
         return None
     keeps_rank = len(shape) == len(maybe_dims(source) or ())
-    # Two arranged operands of one operator are elementwise operands; a product of activations is above.
+    # An operator that reaches this line is elementwise, even if both operands have an arrangement. Products of
+    # activations were handled above.
     return arrangement if keeps_rank and operator.places is not Places.LOST else None
 
 
@@ -170,7 +171,7 @@ def _transposed(arrangement: Arrangement, perm: tuple[int, ...]) -> Arrangement 
 
 
 def _reshaped(arrangement: Arrangement, before: Dims, after: Dims) -> Arrangement | None:
-    """Maps to tokens and back, where the sizes leave no doubt; the batch stays in front."""
+    """A Reshape from map to tokens or back, if the sizes are unambiguous and the batch axis stays first."""
     height, width = arrangement.size_hw
     if len(before) == len(after) and before[1:] == after[1:]:
         return arrangement
@@ -191,7 +192,7 @@ def _reshaped(arrangement: Arrangement, before: Dims, after: Dims) -> Arrangemen
 def _concatenated(
     node: ir.Node, arrangement: Arrangement, found: dict[ir.Value, Arrangement], rank: int
 ) -> Arrangement | None:
-    """Channels side by side keep the arrangement; tokens before and after the positions are counted."""
+    """A Concat of channels keeps the arrangement. A Concat of tokens adds to the extra tokens before or after."""
     axis = int_attribute(node, "axis", 0) % rank
     if axis == AXIS[arrangement.form]:
         return arrangement
@@ -215,7 +216,7 @@ def _concatenated(
 
 
 def picks_other_tokens(node: ir.Node, source: ir.Value, arrangement: Arrangement) -> bool:
-    """Whether a Gather or Slice takes nothing but tokens that stand before or after the positions."""
+    """Whether a Gather or Slice takes only extra tokens, which come before or after the positions."""
     if not arrangement.is_token_sequence:
         return False
     axis = 1 if arrangement.form == "ntc" else 2

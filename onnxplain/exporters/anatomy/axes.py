@@ -1,7 +1,8 @@
 """Following the axes of a map through reshapes that split and merge them: channel shuffles, patch merging.
 
-Each axis is a list of factors, the slowest first. A Reshape regroups the factors and splits one where it must; a
-Transpose moves them. Where an axis is the whole of the height again, or its outer factor, the map is found again.
+Each axis is a list of factors, the slowest first. A Reshape regroups the factors and splits a factor if necessary. A
+Transpose moves them. The tensor is a map again when its axes are the height, the width and the channels again; the
+outer factor of the height or the width is enough.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LETTERS: dict[MapForm, tuple[Letter, ...]] = {"nchw": ("n", "c", "h", "w"), "nhw
 
 @dataclass(frozen=True)
 class Factor:
-    """A part of an axis of the map. `place` orders the parts of one axis; the outermost is all zeros."""
+    """A part of an axis of the map. `place` orders the parts of one axis; the outermost part has only zeros."""
 
     letter: Letter
     size: int
@@ -30,7 +31,7 @@ Axes = tuple[tuple[Factor, ...], ...]
 
 
 def axes_of_map(form: MapForm, shape: Dims) -> Axes | None:
-    """The axes behind the batch, one factor each; None where a size is not known."""
+    """The axes after the batch, one factor each; None if a size is not known."""
     axes = []
     for letter, size in zip(LETTERS[form][1:], shape[1:], strict=True):
         if not isinstance(size, int):
@@ -40,12 +41,12 @@ def axes_of_map(form: MapForm, shape: Dims) -> Axes | None:
 
 
 def transpose_axes(axes: Axes, perm: Sequence[int]) -> Axes | None:
-    """The axes in another order; None where the batch does not stay in front."""
+    """The axes in another order; None if the batch axis does not stay first."""
     return tuple(axes[axis - 1] for axis in perm[1:]) if perm[0] == 0 else None
 
 
 def reshape_axes(axes: Axes, after: Dims) -> Axes | None:
-    """The factors regrouped to the sizes `after`; None where they do not fit, or the batch takes part."""
+    """The factors regrouped to the sizes `after`; None if they do not fit or if the batch axis is involved."""
     waiting = [factor for axis in axes for factor in axis if factor.size > 1]
     groups: list[tuple[Factor, ...]] = []
     for size in after[1:]:
@@ -70,7 +71,10 @@ def reshape_axes(axes: Axes, after: Dims) -> Axes | None:
 
 
 def form_of_axes(axes: Axes) -> MapForm | None:
-    """How the axes hold a map: one is (the outer part of) its height, the next of its width, one its channels."""
+    """The form in which the axes hold a map, or None.
+
+    One axis has to be the height or its outer part, the next the width or its outer part, one the channels.
+    """
     for form, letters in LETTERS.items():
         if len(axes) + 1 == len(letters) and all(map(_is_axis, axes, letters[1:])):
             return form

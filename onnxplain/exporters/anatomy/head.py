@@ -1,8 +1,8 @@
-"""Recognising a global-average-pool + linear head, and reading the weights of its class activation map.
+"""Recognising a head of global average pooling + linear layer, and reading the weights of its class activation map.
 
-Zhou et al., Learning Deep Features for Discriminative Localization (CVPR 2016), section 2: where the logits are
-a linear function of the maps' spatial means, M_c = Σ_k w_k^c A_k. The same holds where a 1 × 1 convolution makes
-class maps that are then averaged.
+Zhou et al., Learning Deep Features for Discriminative Localization (CVPR 2016), section 2: if the logits are a linear
+function of the spatial means of the maps A_k, the class activation map is M_c = Σ_k w_k^c A_k. The same holds if a
+1 × 1 convolution makes class maps that are then averaged.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class PooledHead:
 
 
 class HeadFault(Enum):
-    """What keeps a head from being global average pooling + linear; the words take the fields of `NoPooledHead`."""
+    """Why a head is not global average pooling + linear layer; the fields of `NoPooledHead` complete the texts."""
 
-    IS_INPUT = "the logits are an input"
+    IS_INPUT = "the logits are an input of the graph"
     NOT_LINEAR = "the logits come from {node}, not from a linear layer"
     NOT_POOLED = "the linear layer follows {node}, not global average pooling"
     NOT_CONVOLVED = "the pooled maps come from {node}, not from a 1x1 convolution"
@@ -51,7 +51,7 @@ class HeadFault(Enum):
 
 @dataclass(frozen=True)
 class NoPooledHead:
-    """Why class activation maps do not apply: the fault, and the node, value or numbers that show it."""
+    """Why class activation maps cannot be computed: the fault, and the node, value or numbers that show it."""
 
     fault: HeadFault
     node: str = "the input"
@@ -64,7 +64,7 @@ class NoPooledHead:
 
 
 def find_pooled_head(logits: ir.Value) -> PooledHead | NoPooledHead:
-    """The head behind `logits`, or why it is not global average pooling + linear."""
+    """The head that computes `logits`, or why it is not global average pooling + linear layer."""
     value = _skip(logits, *Hands)
     value = _skip_bias(value)
     node = producer_of(value)
@@ -88,7 +88,7 @@ def is_linear(operators: Iterable[str]) -> bool:
 
 
 def _class_maps_head(pool: ir.Node) -> PooledHead | NoPooledHead:
-    """1 × 1 convolution, at most a Relu on the class maps, pooling."""
+    """A head of a 1 × 1 convolution, an optional Relu on the class maps, and pooling."""
     conv = producer_of(_skip(pool.inputs[0], Hands.WHOLE, Hands.ROUNDED, clamps=("Clip", "Relu")))
     if conv is None or conv.op_type != "Conv":
         return _without(HeadFault.NOT_CONVOLVED, conv)
@@ -99,7 +99,7 @@ def _class_maps_head(pool: ir.Node) -> PooledHead | NoPooledHead:
 
 
 def _without(fault: HeadFault, node: ir.Node | None) -> NoPooledHead:
-    """The fault at a node, or at the input where nothing is computed."""
+    """The fault at a node; without a node the logits are an input of the graph."""
     return NoPooledHead(fault) if node is None else NoPooledHead(fault, describe(node))
 
 
@@ -114,7 +114,7 @@ def _checked(source: ir.Value | None, weights: np.ndarray) -> PooledHead | NoPoo
 
 
 def tap_point(value: ir.Value) -> ir.Value:
-    """Where the gradient of a map is taken: in a quantized file the integers behind its DequantizeLinear."""
+    """The value at which the gradient of a map is taken: in a quantized file the input of its DequantizeLinear."""
     node = producer_of(value)
     if node is not None and node.op_type == "DequantizeLinear" and not is_constant(value):
         source = node.inputs[0]
@@ -130,10 +130,10 @@ def _dequantized(value: ir.Value) -> ir.Value:
 
 
 def _skip(value: ir.Value | None, *ways: Hands, clamps: Sequence[str] = ()) -> ir.Value:
-    """What stands before the operators that hand a value on in these ways, or clamp it."""
+    """Walk back over operators that only hand the value on in one of these ways, or that clamp it."""
     while True:
         if value is None:
-            raise ModelError("a node of the classification head lacks an input")
+            raise ModelError("found a node without an input in the classification head, expected one: export it again")
         node = producer_of(value)
         if node is None or is_constant(value) or not (hands_on(node, *ways) or node.op_type in clamps):
             return value

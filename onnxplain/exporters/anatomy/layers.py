@@ -1,8 +1,8 @@
-"""Which feature maps a graph has, and which of them the user means.
+"""Finding the feature maps of a graph, and choosing those that the user asks for.
 
-A layer is a float map with more than one position, on the way from the image to the logits: [N, K, h, w], or with
-channels last, or as tokens. Values that only hand a map on (Identity, Dropout, Cast, dequantization) count as the map
-they hand on.
+A layer is a float map with more than one position on a path from the image to the logits. It is [N, K, h, w], or has
+its channels last, or is a sequence of tokens. The output of an operator that only passes a map on (Identity, Dropout,
+Cast, dequantization) counts as the same map.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MAX_LISTED = 12
 class Layer:
     """A map that can be instrumented.
 
-    `tap` is the value that the gradient is taken at: the map itself, or the integers it is dequantized from.
-    `arrangement` tells how it holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
-    including the map. `automatic`: whether ``auto`` and shares may choose it; the inside of a transformer block may
-    not, nor a map of which only some positions lead to the logits.
+    `tap` is the value at which the gradient is taken: the map itself, or the integers that it is dequantized from.
+    `arrangement` says how `tap` holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
+    including the map. `automatic`: whether ``auto`` and shares may choose it. They may not choose a map inside a
+    transformer block, or a map whose positions do not all lead to the logits.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Layer:
 def find_layers(
     graph: ir.Graph, targets: Sequence[ir.Value], arrangements: Mapping[ir.Value, Arrangement]
 ) -> list[Layer]:
-    """All maps that every target depends on, in the graph's order."""
+    """All maps on which every target depends, in the graph's order."""
     needed = set.intersection(*(set(upstream(target)) for target in targets))
     whole = _read_whole(graph, needed, arrangements)
     layers: list[Layer] = []
@@ -66,7 +66,7 @@ def find_layers(
     macs = 0
     for node in graph:
         macs += multiply_adds(node)
-        # What lies before the first product with weights is the image, in whatever layout.
+        # Values before the first product with weights are still the image, possibly in another layout.
         if not macs or (hands_on(node, Hands.WHOLE) and node.inputs[0] in arrangements):
             continue
         for value in node.outputs:
@@ -85,17 +85,18 @@ def find_layers(
 
 
 def _ends_a_block(node: ir.Node) -> bool:
-    """Whether the node is a normalization or a sum of two activations, as stand between transformer blocks."""
+    """Whether the node is a normalization or a sum of two activations: these separate transformer blocks."""
     if node.op_type == "Add":
         return all(source is not None and not is_constant(source) for source in node.inputs)
     return operator_of(node).ends_block
 
 
 def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]) -> set[ir.Value]:
-    """Values of which every position leads to the outputs.
+    """Values whose positions all lead to the outputs.
 
-    Behind the last attention of a class-token transformer only the class token does: what works position by position
-    passes that on, what mixes positions (attention, convolutions, pools) reads them all.
+    In a transformer with a class token, only the class token leads to the outputs after the last attention. Operators
+    that work on each position separately keep that property. Operators that mix positions (attention, convolutions,
+    pools) read all of them.
     """
     whole: set[ir.Value] = set()
     for node in reversed(list(graph)):
@@ -119,10 +120,13 @@ def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHe
     Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
     """
     if not layers:
-        raise ModelError("no feature map leads to the logits: rise works on this file, gradients do not apply")
+        raise ModelError(
+            "found no feature map that leads to the logits, expected at least one: use the method rise, "
+            "which needs no feature map"
+        )
     chosen = {_choose(layers, name, head).name for name in wanted}
     if not chosen:
-        raise ModelError("no layer was asked for: give at least one, or auto")
+        raise ModelError("layers: found none, expected at least one: give a layer, or auto")
     return [layer for layer in layers if layer.name in chosen]
 
 
@@ -141,7 +145,9 @@ def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHea
         return found[0]
     if found:
         raise ModelError(f"layer {wanted!r} is ambiguous, it matches {_listed(found)}: give a whole name")
-    raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
+    raise ModelError(
+        f"layer {wanted!r} not found, expected one of the maps that lead to the outputs: {_listed(layers)}"
+    )
 
 
 def _automatic(layers: Sequence[Layer]) -> Sequence[Layer]:
@@ -167,13 +173,13 @@ def _listed(layers: Sequence[Layer]) -> str:
 
 
 def _is_quantized_later(value: ir.Value) -> bool:
-    """Whether the value is the inside of a quantized operator, used by nothing but its QuantizeLinear."""
+    """Whether the value lies inside a quantized operator: only its QuantizeLinear reads it."""
     consumers = list(value.consumers())
     return bool(consumers) and all(node.op_type == "QuantizeLinear" for node in consumers)
 
 
 def multiply_adds(node: ir.Node) -> int:
-    """Multiply-adds of one image through a product with weights; 0 for everything else."""
+    """The number of multiply-adds for one image if the node is a product with weights, else 0."""
     operator = operator_of(node)
     if operator.weight is None or is_constant(node.outputs[0]):
         return 0

@@ -1,4 +1,4 @@
-"""Which values of a graph play which role: image input, logits, scores, box."""
+"""Finding the values of a graph that are the image input, the logits, the scores and the box."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from onnxplain.exporters.operators.table import hands_on, operator_of
 
 @dataclass(frozen=True)
 class Roles:
-    """The values to differentiate and the outputs to name.
+    """The values to differentiate, and the model's own outputs for them.
 
-    `logits` is the float tensor whose entries, flattened, are the class logits; `logits_output` is the model's
-    own output that carries them (None where it has to be added), `scores_output` the one that carries
-    probabilities. `box` is the float tensor of the box head, `box_output` its output.
+    `logits` is the float tensor whose entries, flattened, are the class logits. `logits_output` is the model's own
+    output that holds them; None if it has to be added. `scores_output` is the output that holds probabilities. `box`
+    is the float tensor of the box head, `box_output` its output.
     """
 
     logits: ir.Value
@@ -40,30 +40,36 @@ class Roles:
 
     @property
     def targets(self) -> tuple[ir.Value, ...]:
-        """What is differentiated: the logits, then the box where there is one."""
+        """The values to differentiate: the logits, then the box if there is one."""
         return (self.logits,) if self.box is None else (self.logits, self.box)
 
 
 def find_image_value(graph: ir.Graph) -> tuple[ir.Value, Layout]:
-    """The model's image input and its layout; raises ModelError where there is not exactly one."""
+    """The model's image input and its layout. Raises ModelError if there is not exactly one image input."""
     candidates = [value for value in graph.inputs if len(maybe_dims(value) or ()) == 4]
     listed = ", ".join(f"{value.name} {_shape_text(value)}" for value in graph.inputs)
     if len(candidates) != 1 or len(graph.inputs) != 1:
-        raise ModelError(f"found inputs {listed or 'none'}, expected exactly one image input with four dimensions")
+        raise ModelError(
+            f"found inputs {listed or 'none'}, expected exactly one image input with four dimensions: "
+            "export the model with that input only"
+        )
     (value,) = candidates
     shape = maybe_dims(value) or ()
     if shape[1] in (1, 3):
         return value, "nchw"
     if shape[3] in (1, 3):
         return value, "nhwc"
-    raise ModelError(f"input {listed}: no dimension of 1 or 3 channels, expected [N, C, H, W] or [N, H, W, C]")
+    raise ModelError(
+        f"input {listed}: found no dimension of 1 or 3 channels, expected [N, C, H, W] or [N, H, W, C]: "
+        "export the model with an image input"
+    )
 
 
 def find_roles(graph: ir.Graph, logits: str | None = None, box: str | None = None) -> Roles:
-    """Find the class logits at the end of the graph, through Softmax, reshapes and quantization.
+    """Find the class logits at the end of the graph; a Softmax, reshapes and quantization may follow them.
 
-    `logits` names an output, or any value, to take instead; `box` names the output of the box head. Raises
-    ModelError where nothing looks like classes, or more than one thing does.
+    `logits` names an output, or any other value, to use as the logits instead. `box` names the output of the box head.
+    Raises ModelError if no output, or more than one, has the shape of class logits.
     """
     box_output = _named_output(graph, box, "--box") if box is not None else None
     box_value = None
@@ -96,7 +102,7 @@ def find_roles(graph: ir.Graph, logits: str | None = None, box: str | None = Non
 
 
 def class_count(value: ir.Value) -> int | None:
-    """C where the value is [N, C] or [N, C, 1, 1] (any order of the ones), else None."""
+    """C if the value is [N, C] or [N, C, 1, 1] (the ones in any place after N), else None."""
     shape = maybe_dims(value)
     if shape is None or len(shape) < 2:
         return None
@@ -126,28 +132,26 @@ def _only_candidate(graph: ir.Graph, tips: Sequence[ir.Value], box_output: ir.Va
     if not tips:
         _check_shapes_known(graph)
         raise ModelError(
-            f"found outputs {listed}, none of which looks like classes: expected [N, C]; "
-            "name the class logits with --logits NAME"
+            f"found outputs {listed}, expected class logits of shape [N, C]: name the class logits with --logits NAME"
         )
     if len(tips) > 1:
         hint = "" if box_output is not None else ", and the box head with --box NAME"
         raise ModelError(
-            f"found outputs {listed}, several of which look like classes: name the class logits with "
-            f"--logits NAME{hint}"
+            f"found outputs {listed}, expected only one of shape [N, C]: name the class logits with --logits NAME{hint}"
         )
     return tips[0]
 
 
 def _check_shapes_known(graph: ir.Graph) -> None:
-    """Name the operator behind which the shapes are lost, where that hides the outputs."""
+    """Raise ModelError with the first operator whose output shape is unknown, if an output shape depends on it."""
     if all(output.shape is not None for output in graph.outputs):
         return
     for node in graph:
         if any(output.shape is None and (output.consumers() or output.is_graph_output()) for output in node.outputs):
             domain = f"{node.domain}." if node.domain else ""
             raise ModelError(
-                f"operator {domain}{node.op_type} at node {describe(node)}: the shape of its output is not known, nor "
-                "any behind it: save the file with fewer optimisations, or quantize it in the QDQ form"
+                f"operator {domain}{node.op_type} at node {describe(node)}: the shapes of its output and of all values "
+                "after it are unknown: save the file with fewer optimisations, or quantize it in the QDQ form"
             )
 
 
@@ -165,14 +169,17 @@ def _behind_softmax(tip: ir.Value) -> tuple[ir.Value, bool]:
 
 
 def _float_source(value: ir.Value) -> ir.Value:
-    """The value, or where it is quantized the float it was quantized from."""
+    """The value itself if it is float; if it is quantized, the float value that it was quantized from."""
     while value.dtype not in FLOATS:
         node = producer_of(value)
         if node is None or node.inputs[0] is None or not hands_on(node, *Hands):
             dequantized = [reader.outputs[0] for reader in value.consumers() if reader.op_type == "DequantizeLinear"]
             if dequantized:
                 return dequantized[0]
-            raise ModelError(f"value {value.name!r} is not computed from floating point numbers: no logits there")
+            raise ModelError(
+                f"value {value.name!r}: found no floating point value that it is computed from, expected logits: "
+                "name the class logits with --logits NAME"
+            )
         value = node.inputs[0]
     return value
 
@@ -181,7 +188,9 @@ def _named_output(graph: ir.Graph, name: str, option: str) -> ir.Value:
     for output in graph.outputs:
         if output.name == name:
             return output
-    raise ModelError(f"{option} {name}: no such output, the model has {', '.join(map(name_of, graph.outputs))}")
+    raise ModelError(
+        f"{option} {name}: not found, expected one of the outputs {', '.join(map(name_of, graph.outputs))}"
+    )
 
 
 def _named_value(graph: ir.Graph, name: str) -> ir.Value:
@@ -189,7 +198,10 @@ def _named_value(graph: ir.Graph, name: str) -> ir.Value:
         for output in node.outputs:
             if output.name == name:
                 return output
-    raise ModelError(f"--logits {name}: no such value in the graph; outputs: {', '.join(map(name_of, graph.outputs))}")
+    raise ModelError(
+        f"--logits {name}: not found, expected a value of the graph, such as one of the outputs "
+        f"{', '.join(map(name_of, graph.outputs))}"
+    )
 
 
 def _shape_text(value: ir.Value) -> str:
@@ -198,7 +210,7 @@ def _shape_text(value: ir.Value) -> str:
 
 
 def element_count(value: ir.Value) -> int | None:
-    """Number of elements per image, None where a size behind the batch is symbolic."""
+    """Number of elements per image; None if a size after the batch axis is symbolic."""
     shape = maybe_dims(value)
     if shape is None or not all(isinstance(size, int) for size in shape[1:]):
         return None

@@ -1,1 +1,1 @@
-"""What every file passes before it is written; knows graphs and their anatomy, and nothing of what made the file."""
+"""The checks that run before a file is written. They know graphs and their anatomy, but no code that made the file."""

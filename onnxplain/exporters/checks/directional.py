@@ -1,4 +1,4 @@
-"""Comparing a gradient with finite differences of a witness, in random directions."""
+"""Comparing a gradient with finite differences of a witness (see witness.py), in random directions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from onnxplain.exporters.checks.operator_facts import facts_of
 from onnxplain.exporters.checks.ties import features_off_the_ties
 from onnxplain.exporters.checks.witness import Witness
 
-# Beyond these a rule is wrong, not imprecise: float32 gates flip where a ReLU's input is near zero.
+# A larger error means that a rule is wrong. Smaller errors come from rounding: in float32 a ReLU whose input is near
+# zero can switch between on and off.
 GRADIENT_TOLERANCE = 5e-2
 SMOOTH_GRADIENT_TOLERANCE = 2e-3
 DIRECTIONS = 6
-# The first step of float64 moves a value by a few times its size, so neighbours that were equal have to lie further
-# apart. The wider ones are for gradients so small that the logits' own rounding hides them at the first.
+# In float64 the first step moves a value by a few times the step. Values that were equal are moved further apart than
+# that (ties.py). The wider steps are for gradients so small that the rounding of the logits hides them at the first.
 STEPS_FLOAT64 = (1e-9, 1e-6, 1e-3)
 STEPS_FLOAT32 = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 DIRECTION_SEED = 20
@@ -25,21 +26,21 @@ DIRECTION_SEED = 20
 
 @dataclass(frozen=True)
 class OpenRun:
-    """One pass through the explainable graph, gates open; arrays by output name."""
+    """One run of the explainable graph with open gates; arrays by output name."""
 
     values: Mapping[str, np.ndarray]
     captured: Mapping[str, np.ndarray]
 
 
 def allowed_error(witness: Witness) -> float:
-    """The relative error above which a gradient is refused."""
+    """The largest relative error at which a gradient is accepted."""
     gated = any(facts_of(operator).gates for operator in witness.operators)
     return GRADIENT_TOLERANCE if gated else SMOOTH_GRADIENT_TOLERANCE
 
 
 def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[int, OpenRun], targets: Sequence[int]) -> float:
     """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst target."""
-    # Features and captured values are those of the forward pass, whatever the target.
+    # Features and captured values come from the forward pass, which is the same for every target.
     run = runs[targets[0]]
     features = run.values[layer.features].astype(np.float64)
     gradients = np.stack([runs[target].values[layer.gradients].astype(np.float64) for target in targets])

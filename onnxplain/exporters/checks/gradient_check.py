@@ -1,4 +1,4 @@
-"""The checks of one layer's gradient: its shape, what it depends on, and that it is the derivative of what follows."""
+"""The checks of one layer's gradient: its shape, its dependence on class and input, and its value."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from onnxplain.exporters.checks.directional import OpenRun, allowed_error, direc
 from onnxplain.exporters.checks.report import LayerCheck, Reference
 from onnxplain.exporters.checks.witness import Witness, in_float32
 
-# The largest bend, relative to the logits, between two images for which a witness counts as affine.
+# A witness counts as affine between two images if its deviation from a straight line, relative to the logits, is at
+# most this.
 AFFINE_TOLERANCE, AFFINE_TOLERANCE_FLOAT32 = 1e-6, 1e-4
 
 
 def check_gradient(layer: LayerSpec, runs: Mapping[int, OpenRun], targets: Sequence[int]) -> None:
-    """Its shape, that it is finite, that it changes with the class."""
+    """Check that the gradient has the right shape, is finite and changes with the class. Raises VerificationError."""
     gradients = {target: run.values[layer.gradients] for target, run in runs.items()}
     for target, gradient in gradients.items():
         if gradient.shape != (1, layer.channels, *layer.size_hw):
@@ -26,7 +27,10 @@ def check_gradient(layer: LayerSpec, runs: Mapping[int, OpenRun], targets: Seque
                 f"{(1, layer.channels, *layer.size_hw)}"
             )
         if not np.isfinite(gradient).all():
-            raise VerificationError(f"check 'gradient finite' failed at layer {layer.name!r}, target {target}")
+            raise VerificationError(
+                f"check 'gradient finite' failed at layer {layer.name!r}, target {target}: found NaN or infinity, "
+                "expected finite numbers; choose another layer"
+            )
     if np.array_equal(gradients[targets[0]], gradients[targets[1]]):
         raise VerificationError(
             f"check 'gradient changes with the class' failed at layer {layer.name!r}: classes {targets[0]} and "
@@ -37,7 +41,7 @@ def check_gradient(layer: LayerSpec, runs: Mapping[int, OpenRun], targets: Seque
 def check_derivative(
     layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[int, OpenRun]], targets: Sequence[int]
 ) -> LayerCheck:
-    """That the gradient is the derivative of the part behind the layer."""
+    """Check that the gradient is the derivative of the part after the layer. Raises VerificationError."""
     witness = _runnable(witness, layer, runs)
     _check_input_dependence(layer, witness, runs, targets)
     error, allowed = direction_error(layer, witness, runs[0], targets), allowed_error(witness)
@@ -51,14 +55,15 @@ def check_derivative(
 
 
 def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[int, OpenRun]]) -> Witness:
-    """The witness to use: float64 where the reference evaluator can run it."""
+    """The witness to use: in float64 if the reference evaluator can run it, else in float32."""
     run = next(iter(runs[0].values()))
     if witness.dtype is np.float64:
         try:
             witness.evaluate(run.values[layer.features], run.captured)
         except Exception:
-            # The reference evaluator lacks some operators and forms of operators (ConvTranspose with groups,
-            # for one) and fails on each in its own way; ONNX Runtime then evaluates the same witness in float32.
+            # The reference evaluator does not support some operators or forms of operators, for example
+            # ConvTranspose with groups, and raises many kinds of errors for them. ONNX Runtime then evaluates the
+            # same witness in float32.
             return in_float32(witness)
     return witness
 
@@ -66,7 +71,7 @@ def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[int, Op
 def _check_input_dependence(
     layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[int, OpenRun]], targets: Sequence[int]
 ) -> None:
-    """The same gradient at two inputs is right only where the witness is affine between them."""
+    """Raise VerificationError if two inputs have the same gradient, unless the witness is affine between them."""
     one, other = (run[targets[0]] for run in runs)
     if not np.array_equal(one.values[layer.gradients], other.values[layer.gradients]):
         return
@@ -79,5 +84,6 @@ def _check_input_dependence(
     if bend > tolerance:
         raise VerificationError(
             f"check 'gradient changes with the input' failed at layer {layer.name!r}: two images have the same "
-            f"gradient, but the graph behind the layer bends by {bend:.1e} between them"
+            f"gradient, but the graph after the layer is not affine between them (relative deviation {bend:.1e}, "
+            f"allowed {tolerance:.0e}); choose another layer"
         )

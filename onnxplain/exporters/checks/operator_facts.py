@@ -1,7 +1,7 @@
-"""What the checks know of operators: one row per operator, written from the operators' specifications.
+"""What the checks know about operators: one row per operator, taken from the operators' specifications.
 
 The specifications are docs/Operators.md of onnx and, for the domain com.microsoft, docs/ContribOperators.md of ONNX
-Runtime. The checks share no table with the rules that they check; a test compares the two.
+Runtime. The checks share no table with the gradient rules that they check; a test compares the two.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _columns(node: ir.Node) -> int:
 class Operand:
     """An operand of a quantized operator: the positions of its integers, scale and zero point among the inputs.
 
-    None: the operator has no such input. `axis`: the axis of the integers that a vector of scales belongs to.
+    None: the operator has no such input. `axis`: the axis of the integers along which a vector of scales applies.
     """
 
     integers: int
@@ -48,9 +48,10 @@ class Operand:
 class QuantizedForm:
     """What a quantized operator computes: result = round(twin(dequantized operands) / scale) + zero point.
 
-    `twin` is a standard operator on floats. `repeats`: further operands follow the last, each three inputs behind the
-    one before. `result_scale` is the position of the scale among the inputs, `computed_scale` among the outputs of an
-    operator that chooses its scale itself. Where both are None the result is not rounded: it is that of the twin.
+    `twin` is a standard operator on floats. `repeats`: more operands follow the last one, each three inputs after the
+    one before. `result_scale` is the position of the scale among the inputs. `computed_scale` is its position among
+    the outputs, for an operator that chooses the scale itself. If both are None, the result is not rounded: it is the
+    result of the twin.
     """
 
     twin: str
@@ -65,7 +66,7 @@ class QuantizedForm:
         return self.result_scale is not None or self.computed_scale is not None
 
     def operands_of(self, node: ir.Node) -> tuple[Operand, ...]:
-        """The operands that the node reads."""
+        """The quantized operands of the node."""
         if not self.repeats:
             return self.operands
         first = self.operands[-1].integers
@@ -77,9 +78,10 @@ class QuantizedForm:
 class OperatorFacts:
     """One operator.
 
-    `gates`: it stops the gradient of some values, which may be others after a small step: those below zero, those that
-    are not the largest, integers at an end of their range. `in_integers`: it rounds to integers or computes with them.
-    `form`: what a quantized operator computes; None for a float operator, and for a quantized one without a gradient.
+    `gates`: it stops the gradient of some values: of values below zero, of values that are not the largest, or of
+    integers at an end of their range. A small step can change which values these are. `in_integers`: it rounds to
+    integers or computes with them. `form`: what a quantized operator computes; None for a float operator, and for a
+    quantized operator without a gradient.
     """
 
     gates: bool = False
@@ -124,7 +126,7 @@ FACTS: Mapping[str, OperatorFacts] = {
     ),
     "DequantizeLinear": OperatorFacts(form=QuantizedForm("Identity", (Operand(0, 1, 2),))),
     "DynamicQuantizeLinear": OperatorFacts(
-        # Its range is that of the values themselves: none lies beyond.
+        # It takes its range from the values themselves, so no value lies outside.
         in_integers=True,
         form=QuantizedForm("Identity", (Operand(0),), computed_scale=1),
     ),
@@ -149,7 +151,7 @@ FACTS: Mapping[str, OperatorFacts] = {
     "QLinearMul": _binary("Mul"),
     "QLinearSigmoid": _unary("Sigmoid"),
     "QLinearSoftmax": _unary("Softmax"),
-    # com.microsoft, found before a layer only: behind one they are refused
+    # com.microsoft, allowed before a layer only: after a layer they are refused
     "DynamicQuantizeLSTM": _WITHOUT_A_GRADIENT,
     "DynamicQuantizeMatMul": _WITHOUT_A_GRADIENT,
     "MatMulInteger16": _WITHOUT_A_GRADIENT,
@@ -167,7 +169,7 @@ _FLOAT_OPERATOR = OperatorFacts()
 
 
 def facts_of(operator: str) -> OperatorFacts:
-    """The operator's row; of one that has none, that it is a float operator without a gate."""
+    """The operator's row; an operator without a row counts as a float operator without a gate."""
     return FACTS.get(operator, _FLOAT_OPERATOR)
 
 

@@ -1,12 +1,12 @@
-"""How well a written file agrees with what it was made from."""
+"""The results of the checks: how well a written file agrees with its source."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# What a gradient is compared with: the module's own, or finite differences of the witness in float64 on onnx's
-# reference evaluator, else in float32 on ONNX Runtime.
+# The reference of a gradient: the module's own gradient; or finite differences of the witness (witness.py), in float64
+# on onnx's reference evaluator if it can run it, else in float32 on ONNX Runtime.
 Reference = Literal["torch.autograd", "float64 differences", "float32 differences"]
 
 
@@ -14,8 +14,8 @@ Reference = Literal["torch.autograd", "float64 differences", "float32 difference
 class LayerCheck:
     """How one layer's gradient was checked.
 
-    `relative_error` is ‖found − reference‖ / ‖reference‖ over random directions and targets. `reference` is what it
-    was compared with, `operators` are those that were differentiated.
+    `relative_error` is ‖found − reference‖ / ‖reference‖ over random directions and targets. `reference` says what the
+    gradient was compared with. `operators` lists the operators that were differentiated.
     """
 
     layer: str
@@ -26,10 +26,10 @@ class LayerCheck:
 
 @dataclass(frozen=True)
 class Checks:
-    """All that was verified.
+    """The results of all checks.
 
-    `output_error` is the largest difference relative to the largest value, `tail_error` the same of what the tail file
-    gives for the file's features; None without a tail.
+    `output_error` is the largest difference of the outputs from the original outputs, relative to the largest value.
+    `tail_error` is the same for the outputs of the tail file on the file's features; None without a tail.
     """
 
     output_error: float

@@ -1,4 +1,4 @@
-"""The checks that two graphs give the same outputs."""
+"""The checks that two graphs return the same outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUT_TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 1e-5, np.d
 
 
 def relative_difference(found: np.ndarray, reference: np.ndarray) -> float:
-    """The largest |found − reference| relative to the largest |reference|; infinite where shape or type differs."""
+    """The largest |found − reference| relative to the largest |reference|; infinite if shape or type differs."""
     if found.shape != reference.shape or found.dtype != reference.dtype:
         return float("inf")
     if reference.size == 0 or reference.dtype.kind not in "fiu":
@@ -32,14 +32,17 @@ def _largest(array: np.ndarray) -> float:
 def check_outputs(
     expected: Mapping[str, np.ndarray], explainable: GraphSession, spec: ModelSpec, batch: np.ndarray
 ) -> float:
-    """The largest difference of any original output, relative to that output's largest value.
+    """The largest difference of an output from the original one, relative to the largest value of that output.
 
-    `expected` are the original outputs for `batch`. Raises VerificationError.
+    `expected` holds the original outputs for `batch`. Raises VerificationError if a difference is too large.
     """
     largest = 0.0
     for name, reference in expected.items():
         if reference.dtype.kind == "f" and not np.isfinite(reference).all():
-            raise VerificationError(f"output {name!r} of the original model is not finite on a random image")
+            raise VerificationError(
+                f"output {name!r} of the original model: found NaN or infinity on a random image, expected finite "
+                "numbers: check the model's weights and the stated preprocessing"
+            )
     for explain in (False, True):
         found = explainable.run(feeds_of(spec, batch, target=-1, explain=explain), list(expected))
         for name, reference in expected.items():
@@ -57,15 +60,21 @@ def check_outputs(
 def check_same(
     original: onnx.ModelProto, freed: onnx.ModelProto, name: str, images: Sequence[np.ndarray], tolerance: float
 ) -> None:
-    """Raise VerificationError unless a batch gives what its images give one by one; integers may differ by one."""
+    """Raise VerificationError unless a batch returns what its images return one by one; integers may differ by 1."""
     single, batched = GraphSession(original, "original model"), GraphSession(freed, "model with a dynamic batch")
     one_by_one = [single.run({name: image}) for image in images]
     together = batched.run({name: np.concatenate(list(images))})
     for output, found in together.items():
         expected = np.concatenate([run[output] for run in one_by_one])
         if found.shape != expected.shape:
-            raise VerificationError(f"output {output!r} becomes {found.shape} for {len(images)} images")
+            raise VerificationError(
+                f"output {output!r}: found shape {found.shape} for a batch of {len(images)} images, "
+                f"expected {expected.shape}"
+            )
         error = relative_difference(found, expected)
         allowed = 1.0 / _largest(expected) if expected.dtype.kind in "iu" else tolerance
         if not error <= allowed:
-            raise VerificationError(f"output {output!r} differs by {error:.1e} of its largest value")
+            raise VerificationError(
+                f"output {output!r} differs between a batch and single images by {error:.1e} of its largest value, "
+                f"allowed {allowed:.0e}"
+            )

@@ -1,6 +1,6 @@
-"""Quantized operators of a witness as what straight-through means.
+"""Quantized operators of a witness, replaced by their straight-through form.
 
-q = q₀ + [q₀ not saturated] · (change of the unrounded value), around the values of one run.
+q = q₀ + [q₀ not saturated] · (change of the unrounded value), where q₀ is the value in one run.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ FIRST_SOFTMAX_OF_ONE_AXIS = 13
 
 
 def add_straight_through(witness: WitnessBuilder, node: ir.Node, form: QuantizedForm, gates: bool) -> None:
-    """Append what a quantized node computes; `gates`: its result can saturate.
+    """Append the straight-through form of a quantized node. `gates`: its result can saturate.
 
-    y₀ + [y₀ not saturated] · (f(A, …) − f(A₀, …)) / s, with f the float operator, A its dequantized operands, s the
-    scale of the result. A bias is no part of a change. Where the operator does not round: f(A, …).
+    y₀ + [y₀ not saturated] · (f(A, …) − f(A₀, …)) / s. f is the float operator, A its dequantized operands, s the
+    scale of the result; y₀ and A₀ are the values of the run. A bias drops out of the difference. If the operator does
+    not round, the form is f(A, …).
 
-    Raises UnsupportedError for a form of the operator that its float operator does not have.
+    Raises UnsupportedError for a form of the operator that the float operator does not have.
     """
     _check_attributes(node)
     out = node.outputs[0]
@@ -37,7 +38,7 @@ def add_straight_through(witness: WitnessBuilder, node: ir.Node, form: Quantized
     _emit_twin(witness, node, form, witness.capture, f"{prefix}/then")
     witness.emit("Sub", [f"{prefix}/now", f"{prefix}/then"], f"{prefix}/dy")
     if out.dtype in FLOATS:
-        # A QGemm without a scale for its result.
+        # A QGemm without a scale for its result: it does not round.
         witness.emit("Add", [witness.capture(out), f"{prefix}/dy"], y)
         return
     witness.emit("Div", [f"{prefix}/dy", _result_scale(witness, node, form)], f"{prefix}/dq")
@@ -57,7 +58,7 @@ def _check_attributes(node: ir.Node) -> None:
 def _emit_twin(
     witness: WitnessBuilder, node: ir.Node, form: QuantizedForm, bring: Callable[[ir.Value], str], output: str
 ) -> None:
-    """The float operator of the dequantized operands, with those of the node's attributes that it has too."""
+    """The float operator on the dequantized operands, with the attributes of the node that it has too."""
     operands = [
         _dequantized(witness, node, operand, bring, f"{output}/{operand.integers}")
         for operand in form.operands_of(node)
@@ -78,7 +79,7 @@ def _dequantized(
     axis, rank = operand.axis(node), len(dims(integers))
     zero, scale = _input(node, operand.zero), _input(node, operand.scale)
     if zero is not None:
-        # Where the operand was quantized at run time, its zero point is that of the run.
+        # The zero point of an operand that was quantized at run time comes from the run.
         known = constant_of(zero)
         number = witness.capture(zero) if known is None else witness.constant(_along(known, axis, rank), name, "zero")
         witness.emit("Sub", [result, number], f"{name}/centred")
@@ -95,7 +96,7 @@ def _result_scale(witness: WitnessBuilder, node: ir.Node, form: QuantizedForm) -
     if form.computed_scale is not None:
         return witness.capture(node.outputs[form.computed_scale])
     scale = _known_scale(node, _input(node, form.result_scale))
-    # A vector stands here for QuantizeLinear alone.
+    # Only QuantizeLinear has a vector of scales here.
     return witness.constant(_along(scale, int_attribute(node, "axis", 1), len(dims(out))), name_of(out), "scale")
 
 
@@ -119,7 +120,7 @@ def _add_unsaturated(witness: WitnessBuilder, node: ir.Node, change: str) -> Non
 
 
 def _input(node: ir.Node, position: int | None) -> ir.Value | None:
-    """An optional input; None where it is left out."""
+    """An optional input; None if it is missing."""
     return node.inputs[position] if position is not None and position < len(node.inputs) else None
 
 
@@ -131,7 +132,7 @@ def _known_scale(node: ir.Node, value: ir.Value | None) -> np.ndarray:
 
 
 def _along(numbers: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    """Scales or zero points, float64, shaped to broadcast: one for all, one per slice along `axis`, or any array."""
+    """Scales or zero points, float64, reshaped to broadcast: one for all, one per slice along `axis`, or any array."""
     numbers = numbers.astype(np.float64)
     if numbers.size == 1:
         return numbers.reshape(())

@@ -1,4 +1,4 @@
-"""The check that a tail file passes before it is written: on the features it gives what the whole file gives."""
+"""The check of a tail file before it is written: on the features it returns the same outputs as the whole file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
 from onnxplain.exporters.graph.session import GraphSession
 
 TAIL_IMAGE_SEEDS = (30, 31, 32)
-# Where a graph rounds, to integers or to float16, the same sum in another order may round to the other side.
+# In a graph that rounds (to integers or float16), the same sum in another order may round to the other side.
 ROUNDING_TOLERANCE = 2e-2
 
 
 def check_tail(
     tail: onnx.ModelProto, tail_spec: TailSpec, explainable: onnx.ModelProto, spec: ModelSpec, original: onnx.ModelProto
 ) -> float:
-    """The largest difference of logits and box from the whole file's, relative to the largest value of each.
+    """The largest difference of logits and box from those of the whole file, relative to the largest value of each.
 
-    Random images, together where the batch is dynamic, else one after the other. Raises VerificationError.
+    Uses random images: in one batch if the batch is dynamic, else one after the other. Raises VerificationError if the
+    difference is too large.
     """
     whole, part = GraphSession(explainable, "explainable graph"), GraphSession(tail, "tail")
     layer = spec.layers[-1]
@@ -38,7 +39,7 @@ def check_tail(
         expected = whole.run(feeds_of(spec, batch, target=-1, explain=False), [layer.features, *names.values()])
         found = part.run({tail_spec.input: expected[layer.features]}, list(names))
         for name, reference in names.items():
-            # The tail's outputs are float32 (N, C); the whole file's may have another shape and type.
+            # The tail's outputs are float32 (N, C); those of the whole file may have another shape and type.
             whole_output = expected[reference].reshape(found[name].shape).astype(found[name].dtype)
             error = relative_difference(found[name], whole_output)
             if not error <= allowed:

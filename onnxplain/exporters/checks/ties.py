@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-# In root mean squares, the distance of two neighbours. The first step of a finite difference is a twentieth of it.
+# The distance of two neighbours, in root mean squares of the values. The first step of a finite difference is a
+# twentieth of it.
 TIE_BREAK = 2e-8
-# In steps of a quantized value: its own margin and distances, wider than what the moved features make of it, but far
-# from the next integer.
+# Margin and distance for quantized values, in steps of the integer. They are larger than the change that moved features
+# cause, but much smaller than 1.
 INTEGER_MARGIN, INTEGER_TIE_BREAK = 2e-3, 1e-5
 WIDEST_WINDOW = 16
 
 
 def features_off_the_ties(features: np.ndarray) -> np.ndarray:
-    """Features [N, K, h, w], float64, in general position.
+    """Features [N, K, h, w], float64, moved slightly so that no two are equal.
 
-    Where features are exactly equal (0 behind a ReLU, 6 behind a ReLU6, integers of a quantized file) a pool or a bound
-    behind them has no derivative. Moved so, the first of the equals wins and what lies on a bound lies beyond it,
-    which is what the rules say there.
+    Features can be exactly equal: 0 after a ReLU, 6 after a ReLU6, integers of a quantized file. A pool or a bound
+    after them then has no derivative. After the move, the first of the equal values is the largest, and a value on a
+    bound lies outside it. The gradient rules decide such cases in the same way.
     """
     scale = float(np.sqrt(np.mean(features**2))) or 1.0
     return _moved(features, 0.0, TIE_BREAK * scale)
 
 
 def integers_off_the_ties(integers: np.ndarray) -> np.ndarray:
-    """As `features_off_the_ties`, for quantized values of any shape, as float64."""
+    """As `features_off_the_ties`, for quantized values of any shape; returns float64."""
     return _moved(integers, INTEGER_MARGIN, INTEGER_TIE_BREAK)
 
 
 def _moved(values: np.ndarray, margin: float, distance: float) -> np.ndarray:
-    """Lower each position of a map a little more than the one before it; raise those at the very top instead.
+    """Lower each position of a map a little more than the one before it; raise the largest values instead.
 
-    A row lies below the one before it by more than a window is wide, so that the order of a window is that of its rows.
+    The step from one row to the next is larger than the steps across a pooling window. Within a window, an earlier row
+    therefore stays above a later one.
     """
     rows, columns = (1, 1, *values.shape)[-2:]
     depth = 1.0 + WIDEST_WINDOW * np.arange(rows)[:, None] + np.arange(columns)

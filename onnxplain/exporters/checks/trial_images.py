@@ -1,4 +1,4 @@
-"""Random images to try a graph on, as the model takes them, and what else the explainable graph is fed."""
+"""Random images for the checks, in the form that the model takes, and the other inputs of the explainable graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec
 
 
 def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
-    """Random smooth images as the model takes them: its layout, size, type and preprocessing."""
+    """Random smooth images in the model's layout, size, type and preprocessing."""
     rng = np.random.default_rng(seed)
     height, width = spec.size_hw
     preprocessing = spec.preprocessing
@@ -35,7 +35,7 @@ def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
 
 
 def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
-    """All inputs of the explainable graph, whether or not two of them have defaults."""
+    """All inputs of the explainable graph, including the two that may have default values."""
     return {
         spec.input.name: batch,
         TARGET_INPUT: np.array([target], np.int64),

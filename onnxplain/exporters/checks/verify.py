@@ -1,7 +1,7 @@
 """The checks that every explainable graph passes before it is written.
 
-The original outputs are unchanged; the gradients change with the class, and with the input unless the graph is
-affine in between; they agree with the directional derivatives of the part behind the layer.
+The original outputs are unchanged. The gradients change with the class, and also with the input unless the part after
+the layer is affine. The gradients agree with the directional derivatives of the part after the layer.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ def verify(
     original: onnx.ModelProto,
     checked: Mapping[str, LayerCheck] = MappingProxyType({}),
 ) -> Checks:
-    """Run all checks; raises VerificationError that says which one failed.
+    """Run all checks. Raises VerificationError with the name of the check that failed.
 
-    `original` is the file as found, `base` the prepared graph with the values that the witnesses need as outputs.
-    Layers in `checked`, by name, have been compared with a better reference: they need no finite differences.
+    `original` is the file as found. `base` is the prepared graph; its outputs include the values that the witnesses
+    (witness.py) need. The layers in `checked`, by name, were compared with a better reference already, so no finite
+    differences are computed for them.
     """
     images = [image_batch(original, spec.input, seed) for seed in IMAGE_SEEDS]
-    # One session at a time: each holds the weights again.
+    # One session at a time: each holds its own copy of the weights.
     expected = GraphSession(original, "original model").run({spec.input.name: images[0]})
     session = GraphSession(explainable, "explainable graph")
     output_error = check_outputs(expected, session, spec, images[0])
@@ -64,9 +65,10 @@ def verify(
 
 
 def _unrounded(proto: onnx.ModelProto, name: str) -> GraphSession:
-    """The graph without roundings: no fused integer kernels, which differ from graph to graph, and no float16.
+    """A session that avoids differences in rounding: no fused integer kernels and no float16.
 
-    A value that rounds to either side of zero, or of saturation, changes the gradient behind it.
+    Fused kernels differ from graph to graph. If a value rounds to the other side of zero, or of a saturation bound, the
+    gradient at that value changes.
     """
     return GraphSession(widen(proto), name, optimised=False)
 
@@ -84,7 +86,7 @@ def _open_runs(
     images: Sequence[np.ndarray],
     targets: Sequence[int],
 ) -> list[dict[int, OpenRun]]:
-    """For each image and each target, the values with all gates open, and what `base` says of the image."""
+    """For each image and target: the outputs of the explainable graph with open gates, and the outputs of `base`."""
     names = [name for layer in spec.layers for name in (layer.features, layer.gradients)]
     runs = []
     for image in images:

@@ -1,8 +1,8 @@
-"""The independent witness of a layer's gradient: the part of the graph behind the layer, evaluated on its own.
+"""The witness of a layer: the part of the graph after the layer, evaluated forward to check the layer's gradient.
 
-It runs forward in float64 on onnx's reference evaluator. Its directional derivative is a finite difference that
-shares no code and no table with the rules. Quantized operators become what straight-through means:
-q = q₀ + [q₀ not saturated] · (x − x₀) / s, around the values q₀ and x₀ of the run.
+It runs in float64 on onnx's reference evaluator. Its directional derivative is a finite difference, so it shares no
+code and no table with the gradient rules. Quantized operators are replaced by their straight-through form:
+q = q₀ + [q₀ not saturated] · (x − x₀) / s, with the values q₀ and x₀ of the run.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class Erf(OpRun):
 
 @dataclass(frozen=True)
 class Witness:
-    """Features in, flattened logits (and box) out, in `dtype`.
+    """The part of the graph after a layer: takes features, returns flattened logits (and box), in `dtype`.
 
-    `captured` names the values of the whole graph that must be fed besides the features: side inputs of the
-    path, and inputs and outputs of its quantized operators; those `held` are fed once more, moved off the ties.
+    `captured` names the values of the whole graph that must be fed besides the features: other inputs of the part,
+    and inputs and outputs of its quantized operators. The values named in `held` are fed a second time, moved so that
+    no two are equal (ties.py).
     """
 
     proto: onnx.ModelProto
@@ -69,13 +70,13 @@ class Witness:
         if self.dtype is np.float64:
             results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf]).run(None, feeds)
         else:
-            results = list(GraphSession(self.proto, "part behind the layer").run(feeds, self.outputs).values())
+            results = list(GraphSession(self.proto, "part after the layer").run(feeds, self.outputs).values())
         rows = len(features)
         return np.concatenate([np.asarray(result).reshape(rows, -1) for result in results], axis=1)
 
 
 def cut_witness(layer: Layer, roles: Roles, opset: int) -> Witness:
-    """Cut out what lies between the layer and the logits (and the box, where there is one)."""
+    """Cut out the part from the layer to the logits (and to the box, if there is one)."""
     targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
     path = path_between(layer.tap, targets)
     small = sum(multiply_adds(node) for node in path) <= REFERENCE_MAC_LIMIT
@@ -94,7 +95,7 @@ def cut_witness(layer: Layer, roles: Roles, opset: int) -> Witness:
 
 
 def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
-    """Append nodes as they are, quantized ones as what straight-through means."""
+    """Append nodes unchanged, but quantized nodes in their straight-through form."""
     for node in path:
         facts = facts_of(node.op_type)
         if facts.form is None:
@@ -104,7 +105,7 @@ def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
 
 
 def in_float32(witness: Witness) -> Witness:
-    """The same witness for ONNX Runtime, where the reference evaluator cannot run it."""
+    """The same witness in float32, for ONNX Runtime; used if the reference evaluator cannot run it."""
     proto = onnx.ModelProto()
     proto.CopyFrom(witness.proto)
     for tensor in proto.graph.initializer:

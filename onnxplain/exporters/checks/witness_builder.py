@@ -1,4 +1,4 @@
-"""Building the graph of a witness: names, constants, and what has to be fed besides the features."""
+"""Building the graph of a witness (see witness.py): nodes, constants, and the inputs besides the features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WitnessBuilder:
         self.held: list[str] = []
 
     def enter(self, layer: Layer) -> None:
-        """The value that the gradient is taken at, from the features."""
+        """Compute the layer's `tap`, the value at which the gradient is taken, from the features."""
         name = name_of(layer.tap)
         features = self._arranged(layer)
         if layer.tap.dtype in FLOATS:
@@ -43,7 +43,7 @@ class WitnessBuilder:
         self.emit("Add", [f"{name}/scaled", self.constant(zero, name, "zero")], name)
 
     def _arranged(self, layer: Layer) -> str:
-        """Maps [N, K, h, w] as the layer's own tensor holds them; its other tokens are those of the run."""
+        """Bring maps [N, K, h, w] into the arrangement of the layer's tensor; extra tokens are taken from the run."""
         arrangement, name = layer.arrangement, name_of(layer.tap)
         if arrangement.form == "nchw":
             return FEATURES
@@ -73,7 +73,7 @@ class WitnessBuilder:
         return f"{name}/tokens"
 
     def add(self, node: ir.Node) -> None:
-        """Append one node of the path as it is."""
+        """Append one node of the path unchanged."""
         proto = ir.to_proto(node)
         proto.input[:] = [self.input(value) for value in node.inputs]
         for entry in proto.attribute:
@@ -100,7 +100,7 @@ class WitnessBuilder:
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def input(self, value: ir.Value | None) -> str:
-        """The name under which the witness knows an operand: computed, stored, or fed."""
+        """The name of an operand in the witness: a computed value, a stored constant, or an input."""
         if value is None:
             return ""
         name = name_of(value)
@@ -116,20 +116,20 @@ class WitnessBuilder:
         return self.capture(value)
 
     def capture(self, value: ir.Value) -> str:
-        """Have a value of the whole graph fed, under a name that the path does not compute."""
+        """Make a value of the whole graph an input; returns the input's name, which no node of the path computes."""
         dtype = value.dtype or ir.DataType.FLOAT
         self.captured[name_of(value)] = self._elem if is_number(dtype.numpy()) else dtype.value
         return feed_name(name_of(value))
 
     def hold(self, value: ir.Value) -> str:
-        """Have the run's integers fed a second time, moved off the ties: what a path's change is added to."""
+        """Make the integers of the run a second input, moved so that no two are equal; changes are added to them."""
         self.capture(value)
         if name_of(value) not in self.held:
             self.held.append(name_of(value))
         return held_name(name_of(value))
 
     def constant(self, array: np.ndarray | float, prefix: str, role: str) -> str:
-        """Store numbers in the witness's precision."""
+        """Store numbers in the precision of the witness; returns the name."""
         name = f"{prefix}/{role}"
         self._initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, self._dtype), name)
         return name
@@ -151,12 +151,12 @@ def held_name(name: str) -> str:
 
 
 def is_number(dtype: np.dtype) -> bool:
-    """Whether values of the type are activations, floats or quantized, rather than shapes and indices."""
+    """Whether values of this type are activations (float or quantized), not shapes or indices."""
     return dtype.kind == "f" or (dtype.itemsize <= 2 and dtype.kind in "iu")
 
 
 def scale_and_zero(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and zero point of a quantizing node, shaped to broadcast along its axis."""
+    """Scale and zero point of a quantizing node, reshaped to broadcast along its axis."""
     scale = constant_of(node.inputs[1])
     if scale is None:
         raise OnnxplainError(f"the scale of {node.name or node.op_type} is computed at run time: choose a later layer")

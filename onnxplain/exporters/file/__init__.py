@@ -1,1 +1,1 @@
-"""An ONNX file as found becomes a graph that can be instrumented: read, raised, freed, stripped, shuffled."""
+"""Reading an ONNX file and changing it into a graph that can be instrumented."""

@@ -1,4 +1,4 @@
-"""Making a batch that an old file fixes to 1 dynamic."""
+"""Making the batch dynamic if an old file fixes it to 1."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BATCH_DIMENSION = "batch"
 
 
 def has_fixed_batch(graph: ir.Graph) -> bool:
-    """Whether the image input takes one image only."""
+    """Whether the image input takes only one image."""
     return any(value.shape is not None and len(value.shape) == 4 and value.shape[0] == 1 for value in graph.inputs)
 
 
 def free_batch(model: ir.Model) -> None:
-    """Give inputs and outputs a symbolic batch, and let reshapes keep it instead of stating 1; in place."""
+    """Give inputs and outputs a symbolic batch size; a Reshape to batch size 1 then keeps the batch. In place."""
     graph = model.graph
     for node in graph:
         shape = node.inputs[1] if node.op_type == "Reshape" else None
@@ -26,7 +26,7 @@ def free_batch(model: ir.Model) -> None:
             continue
         if sizes.size < 2 or sizes[0] != 1 or source.shape[0] != 1 or 0 in sizes:
             continue
-        # 0 keeps the source's size, unless `allowzero` says otherwise (torch sets it without need).
+        # 0 keeps the size of the source, unless `allowzero` is set (torch sets it although it is not needed).
         node.attributes.pop("allowzero", None)
         kept = np.array(sizes)
         kept[0] = 0

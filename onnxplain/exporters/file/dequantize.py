@@ -1,4 +1,4 @@
-"""Floats for quantized values that a file never dequantizes, as those inside a file of the QOperator form."""
+"""Adding a DequantizeLinear to quantized values that a file never dequantizes, as in files of the QOperator form."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SUFFIX = "/dequantized"
 
 
 def add_dequantizers(graph: ir.Graph) -> None:
-    """Give each quantized activation that has none a DequantizeLinear.
+    """Add a DequantizeLinear after each quantized activation that has none.
 
-    They make the maps inside integer networks known, and the logits before a quantized softmax. What nothing comes to
-    read is dropped when the graph is finished.
+    They make the float maps inside integer networks available, and the logits before a quantized softmax. Those that no
+    node reads are removed when the graph is finished.
     """
     parameters: dict[ir.Value, list[ir.Value]] = {}
     for node in list(graph):
@@ -31,7 +31,7 @@ def add_dequantizers(graph: ir.Graph) -> None:
             continue
         if not known or output.shape is None or is_constant(output):
             continue
-        # A scale per channel would stand along another axis behind a Transpose or Reshape.
+        # After a Transpose or Reshape, a scale per channel would belong to another axis.
         if any(maybe_dims(value) not in ((), (1,)) for value in known):
             continue
         parameters[output] = known

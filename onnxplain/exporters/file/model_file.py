@@ -1,4 +1,4 @@
-"""Reading an ONNX file into the form that the rest works on, and writing one."""
+"""Reading an ONNX file, preparing it for instrumentation, and writing files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 
 LOWEST_OPSET = 18
-# From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
-# for them, then inlines the bodies instead of computing in float32, and a float16 network takes twice the time.
+# Since opset 18, Relu and Softmax have function bodies. ONNX Runtime's CPU provider has no float16 kernels for them. It
+# then inlines the bodies instead of computing in float32, and a float16 network takes twice the time.
 LOWEST_OPSET_FLOAT16 = 17
 LOWEST_IR_VERSION = 10
 PROTOBUF_LIMIT = 2**31 - 2**20
 
 
 def load_proto(path: Path) -> onnx.ModelProto:
-    """Load a file with its external data; raises ModelError for anything that is not a whole ONNX model."""
+    """Load a file with its external data. Raises ModelError if it is not a complete ONNX model."""
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise ModelError(f"{path}: found {found}, expected an ONNX model file")
     try:
         proto = onnx.load(path)
     except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"{path}: not a whole ONNX model ({_first_line(error)}): export or copy it again") from error
+        raise ModelError(
+            f"{path}: found no complete ONNX model ({_first_line(error)}), expected one: export or copy it again"
+        ) from error
     if not proto.graph.node or not proto.graph.output:
         raise ModelError(f"{path}: found no ONNX graph in it, expected a model: export or copy it again")
     _check_acyclic(path, proto)
@@ -41,7 +43,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
 
 
 def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
-    """Name a node whose inputs depend on itself, or on a value that nothing computes."""
+    """Raise ModelError with the name of a node if its inputs depend on itself, or on a value that no node computes."""
     made = {value.name for value in (*proto.graph.input, *proto.graph.initializer)} | {""}
     made.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
     waiting = list(proto.graph.node)
@@ -62,9 +64,9 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
 
 
 def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
-    """Raise the opset, make listed initializers plain, inline functions, infer shapes.
+    """Raise the opset, remove initializers from the inputs, inline functions, infer shapes.
 
-    `size_hw` closes the open spatial dimensions of the image input.
+    `size_hw`: height and width for an image input whose size is not fixed.
     """
     opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
@@ -87,7 +89,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
 
 
 def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | None) -> list[str]:
-    """What `prepare` changed of the file as found, in words."""
+    """The changes that `prepare` made to the file, as texts for the report."""
     steps = []
     found, raised = opset_of(proto), model.graph.opset_imports[""]
     if found != raised:
@@ -98,29 +100,31 @@ def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | 
     if proto.functions:
         steps.append(f"{len(proto.functions)} local functions inlined")
     if size_hw is not None:
-        steps.append(f"input size closed to {size_hw[0]}x{size_hw[1]}")
+        steps.append(f"input size fixed to {size_hw[0]}x{size_hw[1]}")
     return steps
 
 
 def opset_of(proto: onnx.ModelProto) -> int:
-    """The version of the standard operators that the file uses."""
+    """The opset version of the standard ONNX operators in the file."""
     for entry in proto.opset_import:
         if entry.domain in ("", "ai.onnx"):
             return int(entry.version)
-    raise ModelError("the file imports no version of the standard ONNX operators")
+    raise ModelError("found no opset version of the standard ONNX operators, expected one: export the file again")
 
 
 def finish(model: ir.Model) -> onnx.ModelProto:
-    """Drop what nothing needs, in subgraphs too, and serialise."""
+    """Remove nodes and values that nothing needs, in subgraphs too, and serialize."""
     passes.RemoveUnusedNodesPass()(model)
     proto = ir.to_proto(model)
     if proto.ByteSize() > PROTOBUF_LIMIT:
-        raise ModelError("the explainable graph is over 2 GB, the largest that one ONNX file may be")
+        raise ModelError(
+            "found an explainable graph of over 2 GB, expected at most 2 GB (the limit of ONNX): use a smaller model"
+        )
     return proto
 
 
 def write_protos(protos: Mapping[Path, onnx.ModelProto]) -> None:
-    """Write every file whole under another name, and only then let each take its place, in the order given."""
+    """Write every file completely under a temporary name; only then rename each, in the given order."""
     temporaries: dict[Path, Path] = {}
     try:
         for path, proto in protos.items():
@@ -129,16 +133,16 @@ def write_protos(protos: Mapping[Path, onnx.ModelProto]) -> None:
             try:
                 temporary.replace(path)
             except OSError as error:
-                raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
+                raise ModelError(f"{path}: cannot write the file ({error.strerror}): choose another file") from error
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
 
 
 def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
-    """The whole file under a temporary name in the folder of `path`."""
+    """Write the file under a temporary name in the folder of `path`; returns the temporary path."""
     if path.is_dir():
-        raise ModelError(f"{path}: is a folder: give the file to write")
+        raise ModelError(f"{path}: found a folder, expected a file to write: give a file name")
     if not path.parent.is_dir():
         raise ModelError(f"{path}: its folder does not exist: create it, or choose another")
     try:
@@ -152,7 +156,7 @@ def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
         temporary.chmod(0o644)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise ModelError(f"{path}: cannot write it ({error.strerror}): choose another file") from error
+        raise ModelError(f"{path}: cannot write the file ({error.strerror}): choose another file") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -160,7 +164,7 @@ def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """onnx-ir keeps hold of the proto's tensors and renames them with its values."""
+    """A copy is needed because onnx-ir uses the tensors of the proto and renames them together with its values."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     return copy

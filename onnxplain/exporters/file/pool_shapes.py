@@ -1,4 +1,4 @@
-"""The sizes behind pools with ceil_mode, which onnx's shape inference can state one too large."""
+"""Correcting the sizes after pools with ceil_mode: onnx's shape inference can return a size one too large."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnxplain.exporters.operators.window import pooled_size, read_window
 def infer_shapes(model: ir.Model) -> None:
     """Infer the shapes of all values as ONNX Runtime will compute them.
 
-    A shape that is stated already wins over inference: so the wrong one is corrected, and what follows from it is
-    inferred again.
+    Shape inference does not replace a shape that is already there. So the wrong shape is corrected, the shapes of all
+    values after it are removed, and inference runs again.
     """
     infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
     infer(model)
@@ -31,7 +31,7 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def _correct(node: ir.Node) -> bool:
-    """Set the pool's spatial size where it was wrong; whether it was."""
+    """Correct the spatial size of the pool's output; returns whether it was wrong."""
     site = Site(node, Branch("shapes"), frozenset(), ())
     size_in, output = (maybe_dims(site.value(0)) or ())[2:], node.outputs[0]
     known = [size for size in size_in if isinstance(size, int)]

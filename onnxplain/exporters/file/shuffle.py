@@ -1,8 +1,8 @@
-"""Shuffling a model's weights: the same network with nothing learnt left in it.
+"""Shuffling a model's weights, so that nothing that the network learned is left.
 
-For the model parameter randomization test of Adebayo et al. 2018, all layers at once: an explanation that a shuffled
-model gives as well explains nothing that was learnt. The values of each weight are permuted among themselves, which
-keeps their distribution: activations keep a size that the network can work with, and scores stay finite.
+For the model parameter randomization test of Adebayo et al. 2018, with all layers at once: if an explanation stays as
+good on the shuffled model, it does not depend on what the model learned. The values of each weight are permuted among
+themselves, so their distribution stays the same. Activations and scores therefore stay finite and of usual size.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ Use = tuple[Operator, int]
 
 
 def permute_weights(proto: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
-    """A copy of the model with every weight's values permuted, and the number of weights.
+    """A copy of the model with the values of every weight permuted, and the number of weights.
 
-    Weights are the learnt tensors of two different values or more, biases and integers of a quantized file among them,
-    whether they are initializers or Constant nodes; scales, zero points, indices, shapes and the running statistics of
-    BatchNormalization stay. (A constant operand of arithmetic, such as a mean colour, cannot be told from a bias and is
-    permuted too.) The permutation of a weight depends on the seed, its name and its size alone. Raises OnnxplainError
-    for a negative seed, ModelError for a model without weights.
+    Weights are the learned tensors that have at least two different values, whether they are initializers or Constant
+    nodes. Biases and the integers of a quantized file are among them. Scales, zero points, indices, shapes and the
+    running statistics of BatchNormalization stay. (A constant operand of arithmetic, such as a mean colour, looks like
+    a bias and is permuted too.) The permutation of a weight depends only on the seed, its name and its size. Raises
+    OnnxplainError for a negative seed, ModelError for a model without weights.
     """
     if seed < 0:
         raise OnnxplainError(f"shuffle_weights: found the seed {seed}, expected 0 or more")
     shuffled = onnx.ModelProto()
-    # Inside a function a weight has as many names as there are calls.
+    # Inside a function, one weight has a different name for each call.
     shuffled.CopyFrom(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
     graphs = list(_with_subgraphs(shuffled.graph))
     readers = _readers(graphs)
@@ -60,7 +60,7 @@ def permute_weights(proto: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto,
             tensor.CopyFrom(onnx.numpy_helper.from_array(permuted, tensor.name))
             count += 1
     if not count:
-        raise ModelError("found no weights to shuffle in the model, expected a network that has learnt some")
+        raise ModelError("found no weights to shuffle in the model, expected a trained network: give another model")
     return shuffled, count
 
 
@@ -73,7 +73,7 @@ def _with_subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _constants(graphs: Sequence[onnx.GraphProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Each stored tensor of more than one value, under the name by which nodes read it."""
+    """Each stored tensor of more than one value, with the name under which nodes read it."""
     for graph in graphs:
         stored = [(tensor.name, tensor) for tensor in graph.initializer]
         for node in graph.node:
@@ -83,7 +83,7 @@ def _constants(graphs: Sequence[onnx.GraphProto]) -> Iterator[tuple[str, onnx.Te
 
 
 def _readers(graphs: Sequence[onnx.GraphProto]) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
-    """The nodes that read a value, and as which of their inputs."""
+    """The nodes that read a value, and the index of the input."""
     readers: dict[str, list[tuple[onnx.NodeProto, int]]] = defaultdict(list)
     for graph in graphs:
         for node in graph.node:
@@ -93,7 +93,7 @@ def _readers(graphs: Sequence[onnx.GraphProto]) -> dict[str, list[tuple[onnx.Nod
 
 
 def _uses(name: str, readers: Mapping[str, list[tuple[onnx.NodeProto, int]]]) -> Iterator[Use]:
-    """As what a tensor is read, looking through operators that only hand it on."""
+    """The uses of a tensor: operator and input index; operators that only pass it on are skipped."""
     for node, index in readers.get(name, []):
         operator = look_up(node.domain, node.op_type)
         handed_on = operator.hands in (Hands.WHOLE, Hands.RESHAPED) or operator.name == "Transpose"
@@ -111,16 +111,16 @@ def _is_learnt(data_type: int, uses: Sequence[Use]) -> bool:
 
 
 def _reads_integers(operator: Operator) -> bool:
-    """Whether the operator has quantized operands: what else it reads are scales, zero points, indices or shapes."""
+    """Whether the operator has quantized operands. Its other inputs are scales, zero points, indices or shapes."""
     return operator.integers is not None and operator.integers.operands != ()
 
 
 def _reads_weight(operator: Operator, index: int) -> bool:
-    """Whether a quantized operator's input holds integers that were learnt: an operand or a bias."""
+    """Whether the input of a quantized operator holds learned integers: an operand or a bias."""
     integers = operator.integers
     return integers is not None and index in (*(integers.operands or ()), integers.bias)
 
 
 def _number(name: str) -> int:
-    """The same number for the same name, in every process."""
+    """A number computed from the name, the same in every process."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""Removing what an earlier instrumentation added, so that a file can be instrumented again."""
+"""Removing an earlier instrumentation, so that a file can be instrumented again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxplain.exporters.graph.names import PREFIX
 
 
 def earlier_spec(proto: onnx.ModelProto) -> ModelSpec | None:
-    """What an explainable file says of itself; None for a plain one."""
+    """The metadata of an explainable file; None for a plain file."""
     for entry in proto.metadata_props:
         if entry.key == METADATA_KEY:
             return ModelSpec.from_json(entry.value)
@@ -19,7 +19,7 @@ def earlier_spec(proto: onnx.ModelProto) -> ModelSpec | None:
 
 
 def strip_instrumentation(proto: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """The plain model that an explainable file was made from: its own inputs, outputs and values."""
+    """The plain model from which an explainable file was made: only its own inputs, outputs and values."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     model = ir.from_proto(copy)
@@ -36,7 +36,7 @@ def strip_instrumentation(proto: onnx.ModelProto, spec: ModelSpec) -> onnx.Model
     graph.outputs.clear()
     graph.outputs.extend(own)
     passes.RemoveUnusedNodesPass()(model)
-    # What only a removed branch read still counts as used until the graph is read anew.
+    # Values that only a removed branch read count as used until the graph is loaded again.
     model = ir.from_proto(ir.to_proto(model))
     graph = model.graph
     passes.RemoveUnusedNodesPass()(model)

@@ -1,1 +1,1 @@
-"""Reverse-mode differentiation: the walk over the graph, where a logit's gradient begins, one rule per operator."""
+"""Reverse-mode differentiation: the walk over the graph, the start at one logit, and one rule per operator."""

@@ -1,8 +1,8 @@
 """Reverse-mode differentiation of an ONNX graph: the walk from the seeds back to the layer.
 
-Griewank & Walther, Evaluating Derivatives (2008), chapter 3: cotangents flow against the edges, are added where
-a value is used more than once, and each operator's rule turns the cotangents of its outputs into those of its
-inputs. The walk owns what is general: reachability, adding, broadcasting, the refusal of unknown operators.
+Griewank & Walther, Evaluating Derivatives (2008), chapter 3: cotangents flow against the edges. They are added if a
+value is used more than once. Each operator's rule turns the cotangents of its outputs into those of its inputs. The
+walk does what is common to all operators: reachability, adding, broadcasting, the refusal of unknown operators.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnxplain.exporters.operators.table import operator_of
 
 
 def is_differentiable(path: Sequence[ir.Node]) -> bool:
-    """Whether every operator of the path has a rule, can be written out, or says that its gradient is zero."""
+    """Whether every operator of the path has a rule, can be expanded into standard nodes, or has gradient zero."""
     for node in path:
         if rule_of(node) is not None:
             continue
@@ -41,9 +41,9 @@ def differentiate(
 ) -> ir.Value:
     """Emit the gradient of Σ seed · value with respect to `layer` into the branch.
 
-    `seeds` maps a value of the main graph to its cotangent, same shape, float32. Returns the gradient, float32, of the
-    layer's shape; `name` is what messages call the layer. Raises UnsupportedError for an operator without a rule,
-    naming the node, and where no gradient arrives at the layer.
+    `seeds` maps a value of the main graph to its cotangent, float32, of the same shape. Returns the gradient, float32,
+    in the layer's shape. `name` is the layer's name in messages. Raises UnsupportedError with the name of the node for
+    an operator without a rule, and also if no gradient arrives at the layer.
     """
     path = path_between(layer, list(seeds))
     cotangents: dict[ir.Value, ir.Value] = dict(seeds)
@@ -65,10 +65,10 @@ def _walk_back(
     cotangents: dict[ir.Value, ir.Value],
     opset: int,
 ) -> None:
-    """Carry `cotangents` over the path's nodes, last to first; `roots` are the values whose gradient is wanted."""
+    """Propagate `cotangents` over the nodes, last to first. `roots` are the values whose gradient is wanted."""
     active_values = set(roots)
     for node in path:
-        # What a step makes does not vary with the layer: the sizes of a Resize, say, that are computed from a Shape.
+        # The output of a step does not vary with the layer, for example the sizes of a Resize computed from a Shape.
         if not is_step(node) and any(source in active_values for source in sources_of(node)):
             active_values.update(node.outputs)
     for node in reversed(path):
@@ -100,7 +100,7 @@ def _walk_back(
 def _walk_through_expansion(
     branch: Branch, node: ir.Node, active: frozenset[int], cotangents: dict[ir.Value, ir.Value], opset: int
 ) -> None:
-    """Differentiate an operator without a rule through the standard nodes that it is made of."""
+    """Differentiate an operator without a rule through the standard nodes of its expansion."""
     expansion = expand_node(node, opset)
     if expansion is None:
         domain = f"{node.domain}." if node.domain else ""
@@ -112,7 +112,10 @@ def _walk_through_expansion(
         if output not in cotangents:
             continue
         if made is None:
-            raise UnsupportedError(f"no gradient for {describe(node)}: of its output {index}; choose a later layer")
+            raise UnsupportedError(
+                f"no gradient for {describe(node)}: its output {index} is used and cannot be differentiated; "
+                "choose a later layer"
+            )
         _accumulate(branch, cotangents, made, cotangents[output])
         branch.stand_in(made, output)
     roots = {source for index, source in enumerate(node.inputs) if index in active and source is not None}
@@ -125,20 +128,21 @@ def _accumulate(branch: Branch, cotangents: dict[ir.Value, ir.Value], value: ir.
 
 
 def _check_used_by_its_first(node: ir.Node, arriving: Sequence[ir.Value | None]) -> None:
-    """A rule sees the cotangent of the first output alone; statistics, say, that are used too would be lost."""
+    """Raise UnsupportedError if a later output is used: a rule sees only the cotangent of the first output."""
     for index, cotangent in enumerate(arriving):
         lost = index > 0 and cotangent is not None and (arriving[0] is None or node.outputs[index].dtype in FLOATS)
         if lost:
             raise UnsupportedError(
-                f"no gradient for {describe(node)}: its output {index} leads to the outputs; choose a later layer"
+                f"no gradient for {describe(node)}: its output {index} is used, and its rule supports only output 0; "
+                "choose a later layer"
             )
 
 
 def _sum_to(branch: Branch, gradient: ir.Value, from_dims: Sequence[int | str], source: ir.Value) -> ir.Value:
     """Sum over the axes along which `source` was broadcast to `from_dims`.
 
-    Two symbolic sizes count as the same size; should they differ when the graph runs, ONNX Runtime fails on the
-    shapes rather than answer wrongly.
+    Two symbolic sizes count as equal. If they differ when the graph runs, ONNX Runtime reports an error about the
+    shapes instead of returning a wrong result.
     """
     to_dims = dims(source)
     added = len(from_dims) - len(to_dims)

@@ -1,8 +1,8 @@
-"""The gradient of one logit, begun behind the last product with weights.
+"""The gradient of one logit, started before the last product with weights.
 
-A one-hot cotangent of the logits is zero but for one class. Carried back by the general rules it costs a product with
-the weights of all classes: where the logits are means of class maps (a 1 × 1 convolution, a Relu, pooling) as much as
-that convolution itself. Yet what comes out is one row of the weights, so this row is gathered instead.
+A one-hot cotangent of the logits is zero except for one class. The general rules would multiply it by the weights of
+all classes. If the logits are means of class maps (a 1 × 1 convolution, a Relu, pooling), that costs as much as the
+convolution itself. But the result is only one row of the weights, so that row is gathered instead.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from onnxplain.exporters.operators.table import hands_on
 
 @dataclass(frozen=True)
 class LastProduct:
-    """``logit_c = row c of weights · source + bias_c``; where `source` is a map, the mean of that over space.
+    """``logit_c = row c of weights · source + bias_c``; if `source` is a map, the mean of this over space.
 
-    `source` is [N, K], or [N, K, h, w]; `weights` have their classes along `classes_axis`, their factor is `scale`.
-    `rectified`: class maps pass a Relu before the mean.
+    `source` is [N, K] or [N, K, h, w]. `weights` have the classes along `classes_axis`; `scale` is a factor of the
+    weights. `rectified`: a Relu is applied to the class maps before the mean.
     """
 
     source: ir.Value
@@ -44,9 +44,9 @@ class LastProduct:
 
 
 def find_last_product(logits: ir.Value, classes: int, layer: ir.Value) -> LastProduct | None:
-    """The product that the logits come from; None where more than reshaping, a mean or a Relu lies behind it.
+    """The product that computes the logits; None if other operators than reshaping, a mean or a Relu follow it.
 
-    None, too, where `layer` lies behind it: its gradient does not pass `source`.
+    Also None if `layer` comes after it: the gradient at `layer` does not pass through `source`.
     """
     value, pooled, rectified = logits, False, False
     while value is not layer:
@@ -67,7 +67,7 @@ def find_last_product(logits: ir.Value, classes: int, layer: ir.Value) -> LastPr
 
 
 def _only_reshapes(node: ir.Node, source: ir.Value) -> bool:
-    """Whether a node hands on its input, at most in another shape with the same images."""
+    """Whether a node only passes its input on, possibly in another shape with the same batch."""
     if node.op_type == "Identity":
         return True
     if not hands_on(node, Hands.RESHAPED):
@@ -83,7 +83,7 @@ def _read_product(node: ir.Node, classes: int, *, pooled: bool, rectified: bool)
         return None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and not is_constant(bias):
-        # ONNX Runtime itself writes a sum behind a product as its bias: a path of its own.
+        # ONNX Runtime can merge a sum after a product into the product as its bias. The bias is then a second path.
         return None
     source_dims, weight_dims = maybe_dims(source), maybe_dims(weights)
     if source_dims is None or weight_dims is None or not all(isinstance(size, int) for size in source_dims[1:]):
@@ -108,9 +108,10 @@ def _read_product(node: ir.Node, classes: int, *, pooled: bool, rectified: bool)
 
 
 def seed_source(branch: Branch, product: LastProduct, chosen: ir.Value, share: ir.Value | None = None) -> ir.Value:
-    """The gradient of the logits of the classes `chosen`, int64 [N], with respect to `source`, float32, its shape.
+    """The gradient of the logits of the classes `chosen` with respect to `source`, float32, in its shape.
 
-    `share`, float32 [N], scales that of each image. ONNX Runtime fails on a class that does not exist.
+    `chosen` is int64 [N]. `share`, float32 [N], scales the gradient of each image. ONNX Runtime raises an error for a
+    class that does not exist.
     """
     row = _gather(branch, product.weights, chosen, product.classes_axis)
     if product.classes_axis == 1:
@@ -136,6 +137,6 @@ def seed_source(branch: Branch, product: LastProduct, chosen: ir.Value, share: i
 
 
 def _gather(branch: Branch, constant: ir.Value, chosen: ir.Value, axis: int) -> ir.Value:
-    """Some rows of a constant as float32: what is not chosen is not cast."""
+    """Some rows of a constant as float32; only the chosen rows are cast."""
     rows = branch.Gather(branch.raw(constant), chosen, axis=axis)
     return rows if constant.dtype == ir.DataType.FLOAT else branch.Cast(rows, to=ir.DataType.FLOAT)

@@ -1,1 +1,1 @@
-"""Graphs, whatever they mean: reading values, emitting nodes, paths, names, running a graph."""
+"""Tools for graphs of any meaning: reading values, emitting nodes, paths, names, running a graph."""

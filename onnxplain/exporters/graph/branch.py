@@ -1,7 +1,7 @@
-"""Emitting the nodes of one gated branch.
+"""Emitting the nodes of a branch: the subgraph of an `If` that computes one layer's gradient when its gate is open.
 
-A branch refers to values of the main graph as outer values, computes in float32, and makes inside itself
-whatever only it needs: casts of float16 activations, dequantized weights, constants.
+A branch reads values of the main graph as outer values and computes in float32. Everything that only the branch needs
+is computed inside it: casts of float16 activations, dequantized weights, constants.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BranchOperand = ir.Value | np.ndarray | float | int | Sequence[int] | None
 class Branch:
     """Records forward operators; ``branch.Mul(a, 2.0)`` appends a Mul node and returns its output.
 
-    Plain numbers become float32 scalars (int: int64), sequences of integers int64 vectors, arrays themselves.
+    Floats become float32 scalars, integers int64 scalars, sequences of integers int64 vectors; arrays stay as they are.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -57,7 +57,7 @@ class Branch:
     def emit(
         self, op_type: str, operands: Sequence[BranchOperand], attributes: Mapping[str, Any], outputs: int = 1
     ) -> Sequence[ir.Value]:
-        """Append one node of the default domain and return its outputs."""
+        """Append one node of the default domain; returns its outputs."""
         node = ir.Node(
             "",
             op_type,
@@ -73,12 +73,12 @@ class Branch:
         return node.outputs
 
     def repeat(self, node: ir.Node, operands: Sequence[BranchOperand]) -> Sequence[ir.Value]:
-        """Append a node like one of the main graph, on other operands."""
+        """Append a copy of a node of the main graph with other operands; returns its outputs."""
         attributes = {name: attr.value for name, attr in node.attributes.items()}
         return self.emit(node.op_type, operands, attributes, len(node.outputs))
 
     def constant(self, array: np.ndarray) -> ir.Value:
-        """A constant of the branch; equal ones are stored once."""
+        """A constant of the branch; equal constants are stored once."""
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self.Constant(value=ir.tensor(array))
@@ -89,7 +89,7 @@ class Branch:
         return self.constant(np.array(number, dtype=np.float32))
 
     def forward(self, value: ir.Value) -> ir.Value:
-        """A value of the main graph as the branch computes with it: as `raw`, floats as float32."""
+        """A value of the main graph for use in the branch: as `raw`, but floats are cast to float32."""
         inner = self.raw(value)
         if value.dtype in NARROW and value not in self._made:
             inner = self.Cast(inner, to=ir.DataType.FLOAT)
@@ -98,9 +98,9 @@ class Branch:
     def raw(self, value: ir.Value) -> ir.Value:
         """A value of the main graph in its own type.
 
-        A value of an operator's expansion, which no graph computes, is computed here. So is what depends on
-        initializers only and is computed (a dequantized or reshaped weight), so that the main graph's own integer
-        kernels survive.
+        Two kinds of values are computed inside the branch: values of an operator's expansion, which the main graph
+        does not contain; and values computed from initializers only (a dequantized or reshaped weight), so that the
+        main graph keeps its own integer kernels.
         """
         node = producer_of(value)
         if value in self._made or node is None or not (node.graph is None or is_constant(value)):
@@ -110,8 +110,8 @@ class Branch:
         if node.op_type == "DequantizeLinear" and not int_attribute(node, "block_size", 0):
             self._inside[value] = self._dequantized(node)
         else:
-            # Expansions compute in float32, their own and their operands' constants too; constant subgraphs of the
-            # main graph in the types they have.
+            # Expansions compute in float32, so their constants and those of their operands are float32 too. Constant
+            # subgraphs of the main graph keep their types.
             bring = self.forward if node.graph is None else self.raw
             operands = [None if source is None else bring(source) for source in node.inputs]
             self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
@@ -120,15 +120,15 @@ class Branch:
     def _dequantized(self, node: ir.Node) -> ir.Value:
         """(q − z) · s of constants.
 
-        Not by a DequantizeLinear: in front of a product ONNX Runtime 1.31 makes that part of an integer kernel, looks
-        for the weight inside the subgraph, and fails to load the file.
+        No DequantizeLinear is emitted: before a product, ONNX Runtime 1.31 merges it into an integer kernel, looks for
+        the weight inside the subgraph, and fails to load the file.
         """
         quantized, scale, zero = (*node.inputs, None)[:3]
         assert quantized is not None and scale is not None
         rank, axis = len(dims(quantized)), int_attribute(node, "axis", 1)
 
         def along(factor: ir.Value) -> ir.Value:
-            """A scalar, or one entry per slice along the axis, as float32 that broadcasts."""
+            """A scalar, or one entry per slice along the axis, as float32, reshaped to broadcast."""
             number = self.Cast(self.raw(factor), to=ir.DataType.FLOAT)
             others = [other for other in range(rank) if other != axis % rank]
             return self.Unsqueeze(number, others) if len(dims(factor)) == 1 and others else number
@@ -139,18 +139,18 @@ class Branch:
         return self.Mul(centred, along(scale))
 
     def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
-        """A cotangent times a constant vector over its channels, remembered for `unscaled`."""
+        """Multiply a cotangent by a constant vector over its channels; `unscaled` can undo this."""
         shaped = self.Unsqueeze(factor, list(range(1, 1 + spatial_rank))) if spatial_rank > 0 else factor
         product = self.Mul(cotangent, shaped)
         self._scaled[product] = cotangent, factor
         return product
 
     def unscaled(self, cotangent: ir.Value) -> tuple[ir.Value, ir.Value | None]:
-        """A cotangent before its scaling by channel, and the factor that a weight behind it can take on."""
+        """The cotangent before `scale_channels`, and the factor, so that a weight before it can include the factor."""
         return self._scaled.get(cotangent, (cotangent, None))
 
     def stand_in(self, value: ir.Value, original: ir.Value) -> None:
-        """Let an output of an expansion be read from the main graph, which computes it anyway."""
+        """Read an output of an expansion from the main graph, which computes that value anyway."""
         self._inside[value] = self.forward(original)
 
     def _operand(self, operand: BranchOperand) -> ir.Value | None:

@@ -13,7 +13,7 @@ def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]
     """Nodes that depend on `source` and that some target depends on, in the graph's order."""
     graph = source.graph
     if graph is None:
-        raise UnsupportedError(f"value {source.name!r} belongs to no graph")
+        raise UnsupportedError(f"value {source.name!r} belongs to no graph, expected a value of the model's graph")
     reached, after = {source}, []
     for node in graph:
         if any(value in reached for value in sources_of(node)):
@@ -28,7 +28,7 @@ def path_between(source: ir.Value, targets: Sequence[ir.Value]) -> list[ir.Node]
 
 
 def sources_of(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node reads: its inputs, and what its subgraphs capture from around them."""
+    """The values that a node reads: its inputs, and the outer values that its subgraphs read."""
     yield from (source for source in node.inputs if source is not None)
     for attr in node.attributes.values():
         if attr.type == ir.AttributeType.GRAPH:

@@ -1,4 +1,4 @@
-"""Running ONNX graphs while they are verified: the only file of the exporters that calls ONNX Runtime."""
+"""Running ONNX graphs for the checks. This is the only file of the exporters that calls ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import onnx
 
 from onnxplain.errors import OnnxplainError, VerificationError
 
-# Errors arrive as exceptions; ONNX Runtime would print them to standard error as well.
+# Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
 
 
 class GraphSession:
-    """One CPU session on a graph in memory, plain and quiet.
+    """One CPU session on a graph in memory, without log output.
 
-    Without `optimised` every node is computed as it stands: two graphs that share nodes then round alike.
+    Without `optimised` every node is computed as written. Two graphs that share nodes then round in the same way.
     """
 
     def __init__(self, proto: onnx.ModelProto, what: str, *, optimised: bool = True) -> None:
@@ -24,7 +24,8 @@ class GraphSession:
             import onnxruntime as ort
         except ImportError as error:
             raise OnnxplainError(
-                'onnxruntime is not installed, expected it to verify the graph: pip install "onnxplain[cpu]" or "[gpu]"'
+                "found no onnxruntime, expected it to verify the graph: "
+                'pip install "onnxplain[cpu]" or "onnxplain[gpu]"'
             ) from error
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
@@ -38,7 +39,7 @@ class GraphSession:
             raise VerificationError(f"ONNX Runtime cannot load the {what}: {_first_line(error)}") from error
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Outputs by name; all of them where none are named."""
+        """The outputs by name; all of them if `outputs` is None."""
         names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]
         try:
             values = self._session.run(names, dict(feeds))

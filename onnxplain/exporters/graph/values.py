@@ -1,4 +1,4 @@
-"""Reading what is known of a graph value: its dimensions, its constant content, its producer."""
+"""Reading what is known about a value of a graph: its dimensions, its constant content, its producer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxplain.errors import ModelError
 
 Dims = tuple[int | str, ...]
 
-# The domain of onnx's own operators, under both of its names.
+# The domain of the standard ONNX operators, which has two names.
 STANDARD = ("", "ai.onnx")
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16})
@@ -22,7 +22,7 @@ FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, 
 def name_of(value: ir.Value) -> str:
     """The value's name; every value of a loaded file has one."""
     if value.name is None:
-        raise ModelError("a value without a name: the file is malformed")
+        raise ModelError("found a value without a name, expected one: the file is malformed, export it again")
     return value.name
 
 
@@ -32,19 +32,19 @@ def producer_of(value: ir.Value) -> ir.Node | None:
 
 
 def describe(node: ir.Node) -> str:
-    """How messages name a node: operator, then the node's name or its first output's."""
+    """The node in messages: its operator, then its name, or the name of its first output."""
     return f"{node.op_type} {node.name or node.outputs[0].name!r}"
 
 
 def maybe_dims(value: ir.Value) -> Dims | None:
-    """The value's dimensions, symbols as text (``?`` where unnamed); None where even the rank is unknown."""
+    """The value's dimensions, symbols as text (``?`` for unnamed ones); None if even the rank is unknown."""
     if value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else (dim.value or "?") for dim in value.shape)
 
 
 def dims(value: ir.Value) -> Dims:
-    """As `maybe_dims`, but an unknown rank is an error that names the value."""
+    """As `maybe_dims`, but raises ModelError with the value's name if the rank is unknown."""
     found = maybe_dims(value)
     if found is None:
         raise ModelError(
@@ -54,7 +54,7 @@ def dims(value: ir.Value) -> Dims:
 
 
 def static_dims(value: ir.Value, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The given dimensions as numbers; an error that names the value where one is symbolic."""
+    """The given dimensions as numbers. Raises ModelError with the value's name if one is symbolic."""
     shape = dims(value)
     sizes = []
     for axis in axes:
@@ -68,7 +68,7 @@ def static_dims(value: ir.Value, axes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def spatial_map(value: ir.Value) -> tuple[int, int, int] | None:
-    """(K, h, w) where the value is a float map [N, K, h, w] with more than one position, else None."""
+    """(K, h, w) if the value is a float map [N, K, h, w] with more than one position, else None."""
     shape = maybe_dims(value)
     if shape is None or len(shape) != 4 or value.dtype not in FLOATS:
         return None
@@ -79,19 +79,19 @@ def spatial_map(value: ir.Value) -> tuple[int, int, int] | None:
 
 
 def attribute(node: ir.Node, name: str, default: object = None) -> object:
-    """The attribute's plain value, or the default that the operator's specification states."""
+    """The attribute's plain value, or the default value of the operator's specification."""
     found = node.attributes.get(name)
     return default if found is None else found.value
 
 
 def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute, or the default that the operator's specification states."""
+    """An integer attribute, or the default value of the operator's specification."""
     found = node.attributes.get(name)
     return default if found is None else found.as_int()
 
 
 def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
-    """The axes that a Reduce operator reduces, an attribute up to opset 17 and an input since; None if not known."""
+    """The axes of a Reduce operator: an attribute up to opset 17, an input since then. None if they are unknown."""
     axes: Sequence[int] | np.ndarray | None = node.attributes.get_ints("axes")
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         axes = constant_of(node.inputs[1])
@@ -103,7 +103,7 @@ def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
 
 
 def is_constant(value: ir.Value) -> bool:
-    """Whether the value depends on initializers only."""
+    """Whether the value depends only on initializers."""
     pending = [value]
     seen: set[ir.Value] = set()
     while pending:
@@ -120,14 +120,14 @@ def is_constant(value: ir.Value) -> bool:
 
 
 def constant_of(value: ir.Value | None) -> np.ndarray | None:
-    """The content of a value that depends on initializers only, else None."""
+    """The content of a value that depends only on initializers, else None."""
     if value is None or not is_constant(value):
         return None
     return _content(value, {})
 
 
 def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray | None:
-    """Each value of a constant subgraph is computed once, however many of its nodes read it."""
+    """As `constant_of`; `known` keeps each value of a constant subgraph, so that it is computed only once."""
     node = producer_of(value)
     if node is None:
         return None if value.const_value is None else value.const_value.numpy()
@@ -142,7 +142,7 @@ def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray |
 
 
 def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:
-    """A scale or zero point of a quantizing node, shaped to broadcast along its axis."""
+    """A scale or zero point of a quantizing node, reshaped to broadcast along its axis."""
     if array.size == 1:
         return array.reshape(())
     shape = [1] * rank
@@ -151,7 +151,7 @@ def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
-    """(q − z) · s; onnx's reference evaluator knows DequantizeLinear only from opset 19 on."""
+    """(q − z) · s; needed because onnx's reference evaluator supports DequantizeLinear only since opset 19."""
     quantized, scale, zero = (*operands, None)[:3]
     assert quantized is not None and scale is not None
     factor = per_axis(node, scale, quantized.ndim)
@@ -183,11 +183,13 @@ def dequantizer_of(value: ir.Value) -> ir.Node:
     for node in value.consumers():
         if node.op_type == "DequantizeLinear":
             return node
-    raise ModelError(f"value {value.name!r} is quantized, but nothing dequantizes it: choose another layer")
+    raise ModelError(
+        f"value {value.name!r} is quantized, but no DequantizeLinear reads it, expected one: choose another layer"
+    )
 
 
 def upstream(value: ir.Value) -> Iterator[ir.Node]:
-    """Every node that the value depends on, each once."""
+    """Every node on which the value depends, each once."""
     seen: set[ir.Node] = set()
     pending = [producer_of(value)]
     while pending:

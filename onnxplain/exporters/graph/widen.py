@@ -1,4 +1,4 @@
-"""A float16 graph computed in float32: the same graph without its roundings."""
+"""Converting a float16 graph to float32: the same graph without float16 rounding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NARROW, _WIDE = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
 
 
 def widen(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model in which float32 stands wherever float16 stood: inputs, weights, casts, outputs."""
+    """A copy of the model with float32 in place of every float16: inputs, weights, casts, outputs."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     for graph in _graphs(wide.graph):

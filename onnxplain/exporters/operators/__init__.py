@@ -1,1 +1,1 @@
-"""What is known of each operator: what it is made of, how its window moves, what its integers stand for."""
+"""Facts about each operator: its expansion into standard nodes, its window, its integers."""

@@ -1,8 +1,8 @@
-"""Operators that are differentiated through what they are made of.
+"""Expansions: operators that are differentiated through the standard nodes that they consist of.
 
-An operator with a function body in onnx (Gelu, Mish, LogSoftmax, Attention …) and ONNX Runtime's fused operators of
-the domain com.microsoft become standard nodes that belong to no graph: a shadow of the original. The walk goes through
-the shadow; the branch computes of it what the rules read.
+An operator with a function body in onnx (Gelu, Mish, LogSoftmax, Attention …), or a fused operator of ONNX Runtime's
+domain com.microsoft, is rewritten as standard nodes. These nodes belong to no graph. The walk goes through them instead
+of the original node; the branch computes those of their values that the rules read.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from onnxplain.exporters.operators.table import operator_of
 
 @dataclass(frozen=True)
 class Expansion:
-    """Nodes in the order of execution, and the values that stand for the original's outputs (None: not made)."""
+    """The nodes in execution order, and the values for the original's outputs (None: the nodes do not compute it)."""
 
     nodes: tuple[ir.Node, ...]
     outputs: tuple[ir.Value | None, ...]
 
 
 def expand_node(node: ir.Node, opset: int) -> Expansion | None:
-    """What the node is made of, or None where nothing is known; its inputs are values of the original graph."""
+    """The expansion of the node, or None if none is known. Its inputs are values of the original graph."""
     expansion = _from_row(node) if node.domain == MICROSOFT else _function_body(node, opset)
     if expansion is None:
         return None
@@ -49,7 +49,7 @@ def expand_node(node: ir.Node, opset: int) -> Expansion | None:
 
 @contextlib.contextmanager
 def expansion_of(node: ir.Node, opset: int) -> Iterator[Expansion | None]:
-    """As `expand_node`, to look at only: afterwards the nodes are no consumers of the graph's values any more."""
+    """As `expand_node`, but temporary: afterwards the nodes no longer count as consumers of the graph's values."""
     expansion = expand_node(node, opset)
     try:
         yield expansion
@@ -59,14 +59,14 @@ def expansion_of(node: ir.Node, opset: int) -> Iterator[Expansion | None]:
 
 
 def _let_go(nodes: Sequence[ir.Node]) -> None:
-    """Take detached nodes off the consumers of the graph's values."""
+    """Remove detached nodes from the consumers of the graph's values."""
     for node in nodes:
         for index in range(len(node.inputs)):
             node.replace_input_with(index, None)
 
 
 def _from_row(node: ir.Node) -> Expansion | None:
-    """The standard nodes of a fused or quantized operator, as its row says."""
+    """The standard nodes of a fused or quantized operator, from its row in the table."""
     row, recorder = operator_of(node), Branch(f"{node.outputs[0].name}/made_of")
     try:
         if row.made_of is not None:
@@ -82,7 +82,7 @@ def _from_row(node: ir.Node) -> Expansion | None:
 
 
 def _function_body(node: ir.Node, opset: int) -> Expansion | None:
-    """The nodes of onnx's own definition of the operator."""
+    """The nodes of the operator's definition in onnx."""
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
@@ -108,14 +108,14 @@ def _function_body(node: ir.Node, opset: int) -> Expansion | None:
 
 
 def _instantiate(function: onnx.FunctionProto, node: ir.Node, defaults: Mapping[str, ir.Attr]) -> Expansion:
-    """The body's nodes as detached nodes on the node's own inputs."""
+    """The nodes of the function body, as detached nodes that read the node's own inputs."""
     if any(attr.type == onnx.AttributeProto.GRAPH for inner in function.node for attr in inner.attribute):
         raise UnsupportedError(f"no gradient for {describe(node)}: control flow in its function body")
     made = {name for inner in function.node for name in inner.output}
     unmade = [name for name in function.output if name not in made]
     positions = {name: index for index, name in enumerate(function.output)}
     for name in unmade:
-        # Attention's body leaves out optional outputs that its node does not have.
+        # The function body of Attention omits optional outputs that the node does not have.
         function.output.remove(name)
     body = ir.serde.deserialize_function(function)
     prefix = f"{node.outputs[0].name}/made_of"
@@ -144,7 +144,7 @@ def _instantiate(function: onnx.FunctionProto, node: ir.Node, defaults: Mapping[
 
 
 def _bound(attr: ir.Attr, given: Mapping[str, ir.Attr]) -> ir.Attr | None:
-    """An attribute of the body, references to the node's own attributes resolved."""
+    """An attribute of the function body; a reference to an attribute of the node is resolved."""
     if not attr.is_ref():
         return attr
     found = given.get(attr.ref_attr_name or "")
@@ -160,7 +160,7 @@ def type_proto(value: ir.Value | None) -> onnx.TypeProto:
 
 
 def _infer(expansion: Expansion, node: ir.Node, opset: int) -> None:
-    """Shapes and types of the shadow's values, from those of the node's inputs."""
+    """Infer shapes and types of the expansion's values from those of the node's inputs."""
     made = {output for inner in expansion.nodes for output in inner.outputs}
     sources = {
         name_of(source): source
@@ -188,7 +188,7 @@ def _infer(expansion: Expansion, node: ir.Node, opset: int) -> None:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:
         raise UnsupportedError(
-            f"no gradient for {describe(node)}: its function body has no shapes ({error})"
+            f"no gradient for {describe(node)}: shape inference failed on its function body ({error})"
         ) from error
     known = {info.name: info for info in (*inferred.value_info, *inferred.output)}
     for value in made:

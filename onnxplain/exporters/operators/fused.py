@@ -1,6 +1,6 @@
 """ONNX Runtime's fused operators of the domain com.microsoft, written in standard ones.
 
-Its optimiser writes them into the files that it saves. Their definitions: docs/ContribOperators.md of ONNX Runtime.
+ONNX Runtime's optimiser writes them into the files that it saves. Definitions: ONNX Runtime's docs/ContribOperators.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnxplain.exporters.graph.values import attribute, describe
 
 
 def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
-    """Conv, a sum with a fourth input, an activation."""
+    """Conv, plus the optional fourth input, then an optional activation."""
     own = {"activation", "activation_params"}
     attributes = {name: attr.value for name, attr in node.attributes.items() if name not in own}
     (value,) = op.emit("Conv", list(node.inputs[:3]), attributes)
@@ -32,7 +32,7 @@ def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     elif activation in ("Relu", "Sigmoid", "Tanh"):
         value = getattr(op, str(activation))(value)
     elif activation:
-        raise UnsupportedError(f"no gradient for {describe(node)}: its activation {activation}")
+        raise UnsupportedError(f"no gradient for {describe(node)}: its activation {activation} is not supported")
     return [value]
 
 
@@ -78,7 +78,7 @@ def skip_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | N
 
 
 def fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
-    """α · A′B′, the last two axes of either swapped."""
+    """α · A′B′; A′ and B′ are A and B, with the last two axes swapped if transA or transB says so."""
     operands = []
     for source, flag in zip(node.inputs, ("transA", "transB"), strict=False):
         assert source is not None and source.shape is not None
@@ -88,7 +88,7 @@ def fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
         else:
             operands.append(source)
     if attribute(node, "transBatchA", 0) or attribute(node, "transBatchB", 0):
-        raise UnsupportedError(f"no gradient for {describe(node)}: transBatchA or transBatchB")
+        raise UnsupportedError(f"no gradient for {describe(node)}: transBatchA and transBatchB are not supported")
     alpha = attribute(node, "alpha", 1.0)
     assert isinstance(alpha, float)
     return [op.Mul(op.MatMul(*operands), alpha)]

@@ -1,4 +1,4 @@
-"""Shapes behind ONNX Runtime's fused operators, which onnx's shape inference does not know."""
+"""Shape inference for ONNX Runtime's fused operators, which onnx's shape inference does not know."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxplain.exporters.operators.operator import MICROSOFT
 
 
 def infer_behind_fused(graph: ir.Graph) -> bool:
-    """Walk the graph once and fill in what follows from the fused operators; whether anything did."""
+    """Walk the graph once and infer shapes from the fused operators on; returns whether any shape was found."""
     opset = graph.opset_imports[""]
     found = False
     for node in graph:
@@ -29,7 +29,7 @@ def infer_behind_fused(graph: ir.Graph) -> bool:
 
 
 def _as_expanded(node: ir.Node, opset: int) -> bool:
-    """Give the outputs the shapes of what the operator is made of; whether one was not known before."""
+    """Give the outputs the shapes of the operator's expansion; returns whether a new shape was found."""
     try:
         with expansion_of(node, opset) as expansion:
             found = False
@@ -39,12 +39,12 @@ def _as_expanded(node: ir.Node, opset: int) -> bool:
                     found = True
             return found
     except UnsupportedError:
-        # A form that has no gradient may still stand before the layer.
+        # A form of an operator that has no gradient is still allowed before the layer.
         return False
 
 
 def _alone(node: ir.Node, opset: int) -> None:
-    """Infer one standard operator's outputs; where that takes more than its inputs' shapes, the next pass will."""
+    """Infer the outputs of one standard operator; if the shapes of its inputs are not enough, the next pass will."""
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, "")
         types = {source.name: type_proto(source) for source in node.inputs if source is not None and source.name}

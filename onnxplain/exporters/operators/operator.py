@@ -1,4 +1,4 @@
-"""What a row of the operators' table can say of one operator."""
+"""The type of a row in the table of operators."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from onnxplain.exporters.graph.branch import Branch
 # ONNX Runtime's own operators.
 MICROSOFT = "com.microsoft"
 
-# The standard nodes that a node is made of, emitted into a branch; one value per output, None for one that is not made.
+# Emits the expansion of a node into a branch; returns one value per output, None for an output that is not computed.
 MadeOf = Callable[[Branch, ir.Node], Sequence[ir.Value | None]]
 
 
 class Places(Enum):
-    """Where the entries of a map come to lie in the output."""
+    """Where the entries of a map are placed in the output."""
 
     KEPT = auto()
-    """Each stays where it was; others may take part, as in a normalization."""
+    """Each entry keeps its place; others can contribute to its value, as in a normalization."""
     WINDOW = auto()
-    """A window slides over them: stride, padding and dilation tell where each output lies."""
+    """A window slides over the entries; stride, padding and dilation give the place of each output."""
     MOVED = auto()
-    """All move together: crops, pads, resizes, other orders of axes."""
+    """All entries move together: crops, pads, resizes, permuted axes."""
     LOST = auto()
-    """They are picked by index, sorted, or summed away."""
+    """Entries are picked by index, sorted, or summed."""
 
 
 class Hands(Enum):
-    """How an operator hands on its first input without computing anything new."""
+    """How an operator hands on its first input, that is, returns it without computing anything new."""
 
     WHOLE = auto()
-    """At most in another type."""
+    """Unchanged, or only cast to another type."""
     RESHAPED = auto()
-    """With the same entries in the same order, in another shape."""
+    """With the same entries in the same order, but in another shape."""
     ROUNDED = auto()
-    """As integers of a scale, or back as floats."""
+    """Quantized to integers, or dequantized to floats."""
 
 
 @dataclass(frozen=True)
 class Integers:
-    """Where an operator has its integers: positions among its inputs.
+    """The positions of an operator's integers among its inputs.
 
-    `operands`: quantized operands; None: every third input from the third on. The scale of each stands one place
-    behind it in the functions of com.microsoft and in QLinear operators, its zero point two places. `result`: the scale
-    of the output, its zero point one place behind. `bias`: integers without a scale of their own.
+    `operands`: quantized operands; None: every third input from the third on. In the functions of com.microsoft and in
+    QLinear operators, the scale of an operand comes one place after it, its zero point two places after it. `result`:
+    the scale of the output; its zero point comes one place after it. `bias`: integers without a scale of their own.
     """
 
     operands: tuple[int, ...] | None = ()
@@ -61,19 +61,19 @@ class Integers:
 
 @dataclass(frozen=True)
 class Operator:
-    """One row: all that is known of an operator but its derivative, which is a row of `gradient/rules`.
+    """One row: everything about one operator except its derivative, which is a row of `gradient/rules`.
 
-    `places`: where the entries of a map come to lie; None where the output holds no map. `channels_second`: the first
-    input is [N, C, …] by the operator's definition. `hands`: how it hands its input on, None where it computes.
-    `broadcasts`: the gradients of its inputs may come in the shape of the output, to be summed to their own.
-    `every_output`: its rule looks at the gradients of all outputs; any other operator must be used by its first.
-    `control_flow`: it runs graphs of its own. `clamps`: it stops the gradient where a bound is met. `sums`: its output
-    is a sum of products, or a mean. `ends_block`: it stands between the blocks of a transformer.
+    `places`: where the entries of a map are placed; None if the output holds no map. `channels_second`: the first
+    input is [N, C, …] by the operator's definition. `hands`: how it hands its first input on; None if it computes.
+    `broadcasts`: the gradients of its inputs may have the shape of the output and are then summed to the input's.
+    `every_output`: its rule uses the gradients of all outputs; of any other operator only the first may be used.
+    `control_flow`: it runs subgraphs. `clamps`: it stops the gradient at a bound. `sums`: its output is a sum of
+    products, or a mean. `ends_block`: it separates the blocks of a transformer.
 
     `weight`: the input that holds the weights of a product. `not_learnt`: inputs that hold floats but no weights.
     `twin`: the standard operator on floats that it computes, if it is a quantized or fused form of one.
-    `integers`: where its integers stand. `keeps_integers`: integers come out with the scale they came in with.
-    `made_of`: writes it in standard operators.
+    `integers`: the positions of its integers. `keeps_integers`: its output integers have the scale of its input.
+    `made_of`: the function that expands it into standard operators.
     """
 
     name: str

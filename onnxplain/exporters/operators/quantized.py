@@ -1,7 +1,7 @@
-"""ONNX Runtime's functions of quantized operands, written as a standard operator between dequantizing and quantizing.
+"""Expansions of ONNX Runtime's quantized operators: dequantize, a standard operator on floats, quantize.
 
-Files quantized in the QOperator form consist of QLinearAdd, QGemm and the like; the straight-through gradients of
-DequantizeLinear and QuantizeLinear are then theirs (docs/ContribOperators.md of ONNX Runtime).
+Files quantized in the QOperator form consist of QLinearAdd, QGemm and similar operators. Their gradients are then the
+straight-through gradients of DequantizeLinear and QuantizeLinear (docs/ContribOperators.md of ONNX Runtime).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import describe, int_attribute
 from onnxplain.exporters.operators.operator import Integers
 
-# Attributes of these operators that the standard ones do not have.
+# Attributes of these operators that the standard operators do not have.
 OWN_ATTRIBUTES = frozenset({"channels_last", "opset"})
 FIRST_SOFTMAX_OF_ONE_AXIS = 13
 
 
 def write_out(op: Branch, node: ir.Node, twin: str, integers: Integers) -> Sequence[ir.Value]:
-    """The node in standard operators: dequantize, compute, quantize. A bias is left out: it has no derivative."""
+    """The node in standard operators: dequantize, compute, quantize. A bias is omitted: gradients do not need it."""
     places = integers.operands_of(node)
     operands = [op.DequantizeLinear(*quantized(op, node, index), axis=slices_axis(node)) for index in places]
     (result,) = op.emit(twin, operands, _attributes_of_twin(node))
@@ -33,7 +33,7 @@ def write_out(op: Branch, node: ir.Node, twin: str, integers: Integers) -> Seque
 
 
 def _attributes_of_twin(node: ir.Node) -> dict[str, object]:
-    """The node's attributes as the standard operator has them."""
+    """The node's attributes in the form of the standard operator."""
     if int_attribute(node, "channels_last", 0):
         raise UnsupportedError(f"no gradient for {describe(node)}: channels_last")
     if int_attribute(node, "opset", FIRST_SOFTMAX_OF_ONE_AXIS) < FIRST_SOFTMAX_OF_ONE_AXIS:
@@ -42,7 +42,7 @@ def _attributes_of_twin(node: ir.Node) -> dict[str, object]:
 
 
 def is_given(node: ir.Node, index: int) -> bool:
-    """Whether an optional input is there."""
+    """Whether an optional input is given."""
     return index < len(node.inputs) and node.inputs[index] is not None
 
 
@@ -55,7 +55,7 @@ def quantized(op: Branch, node: ir.Node, index: int) -> tuple[ir.Value, ir.Value
 
 
 def parameters(op: Branch, node: ir.Node, index: int, like: ir.Value | None) -> tuple[ir.Value, ir.Value]:
-    """Scale and zero point; one that is left out is 0 of the type of `like`."""
+    """Scale and zero point; a missing zero point is 0 in the type of `like`."""
     scale = node.inputs[index]
     if scale is None or like is None or like.dtype is None:
         raise UnsupportedError(f"no gradient for {describe(node)}: its input {index} is missing")
@@ -64,5 +64,5 @@ def parameters(op: Branch, node: ir.Node, index: int, like: ir.Value | None) -> 
 
 
 def slices_axis(node: ir.Node) -> int:
-    """Where a scale is a vector, the axis of its slices: the columns of QGemm's weight."""
+    """The axis along which a vector of scales applies: the columns of QGemm's weight."""
     return 0 if int_attribute(node, "transB", 0) else 1

@@ -1,4 +1,4 @@
-"""What a rule sees: one node of the forward graph, from inside the branch."""
+"""The input of a rule: one node of the forward graph, seen from inside the branch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnxplain.exporters.graph.values import Dims, attribute, constant_of, descr
 class Site:
     """A forward node, the branch to emit into, the inputs whose gradient is wanted, and all cotangents.
 
-    `cotangents` has one entry per output of the node, None where no gradient arrives.
+    `cotangents` has one entry per output of the node; None if no gradient arrives there.
     """
 
     node: ir.Node
@@ -31,7 +31,7 @@ class Site:
         return index in self.active
 
     def input(self, index: int) -> ir.Value:
-        """Forward input `index` as float32 inside the branch; reading it keeps it alive, so prefer `output`."""
+        """Forward input `index` as float32 inside the branch. Reading it keeps it in memory, so prefer `output`."""
         return self.branch.forward(self.value(index))
 
     def raw(self, index: int) -> ir.Value:
@@ -62,15 +62,15 @@ class Site:
         return dims(self.node.outputs[index])
 
     def spatial(self, value: ir.Value) -> tuple[int, ...]:
-        """The sizes behind batch and channels."""
+        """The sizes after batch and channels."""
         return static_dims(value, tuple(range(2, len(dims(value)))))
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute of the node, or the default that the operator's specification states."""
+        """An attribute of the node, or the default value of the operator's specification."""
         return attribute(self.node, name, default)
 
     def constant(self, index: int) -> np.ndarray | None:
-        """Content of input `index` where it is known at export, else None."""
+        """Content of input `index` if it is known at export, else None."""
         return constant_of(self.node.inputs[index]) if self.has_input(index) else None
 
     def reshape_like_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
@@ -89,7 +89,7 @@ class Site:
         return self.branch.Expand(cotangent, self.branch.Shape(self.raw(index)))
 
     def refuse(self, why: str) -> UnsupportedError:
-        """The error for a form of the operator that the rule does not cover."""
+        """The error for a form of the operator that the rule does not support."""
         return UnsupportedError(f"no gradient for {describe(self.node)}: {why}")
 
 

@@ -1,6 +1,6 @@
-"""The table of operators: what is known of each, one row each. Its derivative is a row of `gradient/rules`.
+"""The table of operators: one row per operator. The derivative is a row of `gradient/rules`.
 
-An operator that has neither a row nor a rule here may still be differentiated through its function body in onnx
+An operator without a row and without a rule can still be differentiated through its function body in onnx
 (expansion.py). Definitions: Operators.md of onnx, ContribOperators.md of ONNX Runtime.
 """
 
@@ -13,7 +13,7 @@ from onnxplain.exporters.operators import fused
 from onnxplain.exporters.operators.operator import MICROSOFT, Hands, Integers, Operator, Places
 
 KEPT, WINDOW, MOVED, LOST = Places.KEPT, Places.WINDOW, Places.MOVED, Places.LOST
-# Functions of one quantized operand, with its scale and zero point, then those of the result.
+# Functions of one quantized operand: inputs are the operand, its scale and zero point, then those of the result.
 FROM_ONE = Integers((0,), result=3)
 
 ROWS: tuple[Operator, ...] = (
@@ -197,7 +197,7 @@ OPERATORS = {(row.domain, row.name): row for row in ROWS}
 
 
 def look_up(domain: str, name: str) -> Operator:
-    """The operator's row; one that says nothing where there is none."""
+    """The operator's row; an empty row if it has none."""
     domain = "" if domain in STANDARD else domain
     return OPERATORS.get((domain, name)) or Operator(name, domain=domain)
 
@@ -208,5 +208,5 @@ def operator_of(node: ir.Node) -> Operator:
 
 
 def hands_on(node: ir.Node, *ways: Hands) -> bool:
-    """Whether the node hands its first input on in one of these ways."""
+    """Whether the node hands its first input on in one of these ways (see `Hands`)."""
     return operator_of(node).hands in ways

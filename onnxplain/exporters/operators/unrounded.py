@@ -1,4 +1,4 @@
-"""Float16 values without their last rounding."""
+"""Recomputing float16 values without their last rounding."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from onnxplain.exporters.operators.table import operator_of
 
 
 def unrounded(branch: Branch, value: ir.Value) -> ir.Value:
-    """The value in float32; a float16 one is computed again from the operands of its last sum.
+    """The value in float32; a float16 value is computed again from the operands of its last sum.
 
-    ONNX Runtime's CPU provider computes float16 files in float32 throughout. To read the logits themselves would
-    round them to float16 on the way, and change the model's own softmax by up to half a percent.
+    ONNX Runtime's CPU provider computes float16 files in float32 throughout. Reading the logits directly would insert a
+    rounding to float16, and would change the model's own softmax by up to half a percent.
     """
     node = producer_of(value)
     if node is None or value.dtype == ir.DataType.FLOAT or is_constant(value):

@@ -1,4 +1,4 @@
-"""The sliding window of convolutions and pools, padding made explicit."""
+"""The sliding window of convolutions and pools, with explicit padding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Window:
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """Input positions that one window spans, dilation included."""
+        """The number of input positions that one window spans, including dilation."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
 
@@ -57,10 +57,10 @@ def _same_pads(
 
 
 def pooled_size(window: Window, size_in: tuple[int, ...], ceil_mode: bool) -> tuple[int, ...]:
-    """Spatial size behind a pool as ONNX Runtime and torch compute it.
+    """Spatial size after a pool, as ONNX Runtime and torch compute it.
 
-    With `ceil_mode` a last window that would start beyond the input and its leading pad is left out; onnx's shape
-    inference counts it, so the inferred shape can be one larger.
+    With `ceil_mode`, a last window that would start after the input and its leading pad is left out. onnx's shape
+    inference counts that window, so the inferred shape can be one larger.
     """
     sizes = []
     for axis in range(window.rank):
@@ -78,8 +78,8 @@ def transposed_padding(
 ) -> tuple[list[int], list[int]]:
     """(pads, output_padding) with which ConvTranspose maps `size_out` back to exactly `size_in`.
 
-    ConvTranspose makes (size_out − 1) · stride + extent + output_padding − pads. What a forward window left
-    unread at the end is output_padding; what it read beyond the end (ceil_mode) is cut off as more padding.
+    ConvTranspose returns the size (size_out − 1) · stride + extent + output_padding − pads. Input at the end that no
+    forward window read becomes output_padding. If a window read past the end (ceil_mode), that is removed as padding.
     """
     pads_end, output_padding = [], []
     for axis in range(window.rank):
@@ -91,7 +91,7 @@ def transposed_padding(
 
 
 def read_transposed_window(at: Site, kernel: tuple[int, ...]) -> Window:
-    """The window of a ConvTranspose, its padding read off the sizes that it makes.
+    """The window of a ConvTranspose; its padding is computed from the input and output sizes.
 
     Operators.md: total padding = stride · (in − 1) + output_padding + extent − out, split by `auto_pad`.
     """

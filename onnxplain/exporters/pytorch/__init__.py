@@ -1,1 +1,1 @@
-"""PyTorch modules: traced, run and differentiated; the only folder of the exporters that imports torch."""
+"""Tracing, running and differentiating PyTorch modules. Only this folder of the exporters imports torch."""

@@ -1,4 +1,4 @@
-"""A PyTorch module as the exporters see it: traced to ONNX, run, differentiated. The only file that imports torch."""
+"""Tracing a PyTorch module to ONNX, running it and differentiating it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SAME_TENSOR = 1e-4
 
 @dataclass(frozen=True)
 class Wanted:
-    """A layer whose gradient is asked for: its values of a run, and the module path whose output it is.
+    """A layer whose gradient is wanted: its feature maps in one run, and the path of the module that outputs them.
 
-    Without a path the layer is the tensor that equals `features`, float32 [N, K, h, w].
+    Without a path, the layer is the tensor that equals `features`, float32 [N, K, h, w].
     """
 
     path: str | None
@@ -38,7 +38,7 @@ class Wanted:
     arrangement: Arrangement
 
     def is_in(self, tensor: torch.Tensor) -> bool:
-        """Whether the tensor holds these values."""
+        """Whether the tensor holds the feature maps."""
         form = self.arrangement
         if tensor.dim() != (TOKEN_RANK if form.is_token_sequence else MAP_RANK):
             return False
@@ -50,14 +50,14 @@ class Wanted:
 
 @contextlib.contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """In eval mode while the context lasts; afterwards each part is in the mode that it was in before."""
+    """Set the module to eval mode inside the context; afterwards each part has its earlier mode again."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()
         yield
     finally:
-        # Some parts do more in `train` than set their flag (torchvision's feature extractors change graphs), so it is
-        # called; but it reaches whatever lies below as well, so the flags come last.
+        # `train` is called because some parts do more in it than set the flag (torchvision's feature extractors
+        # change graphs). It also changes all submodules, so the flags are set last.
         for part, was_training in modes:
             part.train(was_training)
         for part, was_training in modes:
@@ -67,9 +67,9 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 def trace(
     module: torch.nn.Module, image_chw: tuple[int, int, int], taps: Sequence[str]
 ) -> tuple[onnx.ModelProto, bool]:
-    """The plain ONNX graph, its taps as last outputs, and whether there is a box head.
+    """The plain ONNX graph with its taps as last outputs, and whether there is a box head.
 
-    Raises ModelError where the module returns neither logits [N, C] nor logits and a box [N, 4].
+    Raises ModelError if the module returns neither logits [N, C] nor logits and a box [N, 4].
     """
     image = torch.zeros(TRIAL_IMAGES, *image_chw)
     with torch.no_grad():
@@ -79,8 +79,8 @@ def trace(
     is_localizer = len(outputs) == 2 and len(shapes) == 2 and shapes[1] == (TRIAL_IMAGES, 4)
     if len(shapes) != len(outputs) or len(shapes[0]) != 2 or not (len(outputs) == 1 or is_localizer):
         raise ModelError(
-            f"the module returned {shapes or type(outputs[0]).__name__} for {TRIAL_IMAGES} images, expected logits "
-            f"[{TRIAL_IMAGES}, C], or logits and a box [{TRIAL_IMAGES}, 4]"
+            f"found module outputs {shapes or type(outputs[0]).__name__} for {TRIAL_IMAGES} images, expected logits "
+            f"[{TRIAL_IMAGES}, C], or logits and a box [{TRIAL_IMAGES}, 4]: change what the module returns"
         )
     names = [*OUTPUT_NAMES[: len(outputs)], *(TAP_NAME.format(index) for index in range(len(taps)))]
     with _quiet_exporter():
@@ -97,7 +97,7 @@ def trace(
         )
     assert program is not None
     proto = program.model_proto
-    # The exporter's rewriting rules keep hold of the last graph that they saw, and with it of the module's weights.
+    # The exporter's rewriting rules keep a reference to the last graph, and so to the module's weights.
     for value in program.model.graph.initializers.values():
         value.const_value = None
     return proto, is_localizer
@@ -105,7 +105,7 @@ def trace(
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what torch's exporter says of itself: a FutureWarning, and lines about torchvision not being there."""
+    """Suppress messages of torch's exporter: a FutureWarning, and lines that say that torchvision is missing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -119,7 +119,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 class _Tapped(torch.nn.Module):
-    """The module, returning the outputs of some of its parts as well."""
+    """The module, extended to return also the outputs of some of its parts."""
 
     def __init__(self, module: torch.nn.Module, paths: Sequence[str]) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def _recorded(module: torch.nn.Module, paths: Sequence[str]) -> Iterator[dict[st
 
 
 def run(module: torch.nn.Module, batch: np.ndarray) -> list[np.ndarray]:
-    """The module's outputs, logits and where it has one the box."""
+    """The module's outputs: logits, then the box if it has one."""
     with torch.no_grad():
         return [output.numpy() for output in _outputs(module, torch.from_numpy(batch))]
 
@@ -162,10 +162,9 @@ def run(module: torch.nn.Module, batch: np.ndarray) -> list[np.ndarray]:
 def gradients(
     module: torch.nn.Module, batch: np.ndarray, targets: np.ndarray, layers: Sequence[Wanted]
 ) -> list[np.ndarray | None]:
-    """d target / d layer by torch.autograd, [N, K, h, w], of each of the layers.
+    """d target / d layer by torch.autograd, [N, K, h, w], for each of the layers.
 
-    None where the module computes no such tensor, since ONNX computes some values (a folded normalization) in another
-    order.
+    None if the module computes no such tensor: ONNX computes some values (a folded normalization) in another order.
     """
     paths = [layer.path for layer in layers if layer.path is not None]
     with torch.enable_grad(), _recorded(module, paths) as parts, contextlib.ExitStack() as stack:
@@ -190,7 +189,7 @@ def _outputs(module: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor
 
 
 class _Results(TorchFunctionMode):
-    """Collects what torch functions give out while it is active."""
+    """Collects the results of torch functions while it is active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,12 +200,12 @@ class _Results(TorchFunctionMode):
         if not isinstance(result, torch.Tensor) or not result.requires_grad:
             return result
         self.tensors.append(result)
-        # What follows may overwrite the result (``out += identity``): it gets a copy, but for views and operands.
+        # Later code may overwrite the result (``out += identity``), so a copy is kept, except for views and operands.
         shared = result._is_view() or any(result is operand for operand in args)
         return result if shared else result.clone()
 
 
 def relative_error(found: np.ndarray, reference: np.ndarray) -> float:
-    """‖found − reference‖ / ‖reference‖; the numerator alone where the reference is zero."""
+    """‖found − reference‖ / ‖reference‖; only the numerator if the reference is zero."""
     scale = float(np.linalg.norm(reference))
     return float(np.linalg.norm(found - reference)) / (scale or 1.0)

@@ -1,4 +1,4 @@
-"""How torch operators become ONNX where torch's own exporter writes them in a form that hides what they are."""
+"""ONNX translations of torch operators that torch's own exporter writes in a form that is hard to recognise."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from onnxscript.function_libs.torch_lib.ops.core import aten_as_strided
 def as_strided(
     tensor: ir.Value, size: Sequence[Any], stride: Sequence[Any], storage_offset: int | None = None
 ) -> ir.Value:
-    """A view that reads a tensor in its own order is the tensor itself.
+    """A view that reads a tensor in its own order is translated to the tensor itself.
 
-    Pooling maps with channels last to one position ends in such a view, which torch writes as a Gather of indices
-    that are computed at run time: the pooled head would not be recognised behind it.
+    Pooling maps with channels last to one position ends in such a view. torch writes it as a Gather of indices that are
+    computed at run time, and the pooled head before it would not be recognised.
     """
     shape = None if tensor.shape is None else list(tensor.shape)
     if shape is not None and not storage_offset and _reads_in_order(shape, size, stride):
@@ -26,7 +26,7 @@ def as_strided(
 
 
 def _reads_in_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[Any]) -> bool:
-    """Whether size and strides are those of the shape; the first size may be symbolic, strides of size 1 are free."""
+    """Whether size and strides are those of the shape. The first size may be symbolic; a stride of size 1 is free."""
     behind = shape[1:]
     if list(size[1:]) != behind or len(size) != len(shape) or not all(isinstance(s, int) for s in behind):
         return False

@@ -1,1 +1,1 @@
-"""The explainable graph and its tail file: inputs, gates, outputs, metadata, and the write."""
+"""Building and writing the explainable graph and its tail file: inputs, gates, outputs, metadata."""

@@ -49,11 +49,11 @@ from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
 
 @dataclass(frozen=True)
 class Explainable:
-    """An explainable graph that has not been verified or written yet, and what its checks need.
+    """An explainable graph that is not verified or written yet, and what its checks need.
 
-    `arrangements` tell how each layer's maps lie in the model's own tensors. `base` is the graph before it was
-    instrumented, with the values that the `witnesses` need as further outputs; `cam` says whether class activation maps
-    apply. `tail_file` is the part behind the last layer as a model of its own, or why there is none.
+    `arrangements` say how the model's own tensors hold each layer's maps. `base` is the graph before instrumentation;
+    its outputs include the values that the `witnesses` (checks/witness.py) need. `cam` says whether class activation
+    maps are available. `tail_file` is the part after the last layer as a model of its own, or why there is none.
     """
 
     proto: onnx.ModelProto
@@ -137,7 +137,7 @@ def _layer_spec(layer: Layer) -> LayerSpec:
 
 
 def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: dict[str, ir.Value]) -> list[Layer]:
-    """The layers that were asked for, each of which leads to the box too, where there is one."""
+    """The layers that the user asked for. Raises ModelError if one does not lead to the box head of the model."""
     if taps:
         chosen = _tapped(anatomy.layers, taps)
     else:
@@ -156,14 +156,14 @@ def _tapped(found: Sequence[Layer], taps: dict[str, ir.Value]) -> list[Layer]:
     missing = set(taps) - {layer.name for layer in chosen}
     if missing:
         raise ModelError(
-            f"layer {', '.join(sorted(missing))}: its output is no map that leads to the outputs: "
-            "choose another module, or auto"
+            f"layer {', '.join(sorted(missing))}: found an output that is no map leading to the outputs, expected such "
+            "a map: choose another module, or auto"
         )
     return chosen
 
 
 def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: Sequence[str]) -> None:
-    """Say why a value that bears a wanted name is no layer."""
+    """Raise ModelError with the reason if a value with a wanted name is not a layer."""
     known = {layer.name for layer in found}
     leading = {output for node in upstream(roles.logits) for output in node.outputs}
     for value in (output for node in graph for output in node.outputs):
@@ -171,21 +171,23 @@ def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: 
         if name not in wanted or name in known:
             continue
         if value not in leading:
-            raise ModelError(f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier one")
+            raise ModelError(
+                f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier layer"
+            )
         if not any(name in layer.name for layer in found):
             raise ModelError(
-                f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] of "
-                "several positions, or tokens that stand for one"
+                f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] with "
+                "several positions, or tokens that form such a map: choose another layer"
             )
 
 
 def _check_reaches_box(layer: Layer, roles: Roles) -> None:
     if roles.box is not None and not path_between(layer.tap, [roles.box]):
-        raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier one")
+        raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier layer")
 
 
 def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelProto:
-    """The model as it is now, with the values that its witnesses need as further outputs."""
+    """The model as it is now; its outputs include the values that the witnesses need."""
     proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
     for name in dict.fromkeys(name for witness in witnesses for name in witness.captured):
@@ -205,9 +207,11 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
 
 
 def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
-    """Name, layout, size and preprocessing of the image input, stated or assumed. Raises ModelError."""
+    """Name, layout, size and preprocessing of the image input, as stated or assumed. Raises ModelError."""
     if request.layout is not None and request.layout != layout:
-        raise ModelError(f"--layout {request.layout}: the input's shape says {layout}")
+        raise ModelError(
+            f"--layout {request.layout}: found an input of layout {layout}, expected the same: leave --layout out"
+        )
     channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
     (channels,) = static_dims(image, (channel_axis,))
     height, width = static_dims(image, size_axes)
@@ -220,7 +224,7 @@ def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
     origins = Origins.of_all(ASSUMED if request.preprocessing is None else STATED)
     if stated.channel_count != channels:
         raise ModelError(
-            f"input {image.name!r} has {channels} channels, the stated preprocessing {stated.channel_count}: "
+            f"input {image.name!r}: found {channels} channels, expected {stated.channel_count} for this preprocessing: "
             "use --channels gray for one channel, rgb or bgr for three"
         )
     return InputSpec(name_of(image), layout, (height, width), stated, origins)

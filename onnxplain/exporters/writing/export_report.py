@@ -1,4 +1,4 @@
-"""What an export did."""
+"""The report of an export."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The file that was written, what it contains, and its checks.
+    """The written file, its contents, and the results of its checks.
 
-    `cam` and `tail` say whether class activation maps apply and whether there is a tail file, each with its reason:
-    true or false as a condition, words as text.
+    `cam` says whether class activation maps are available, `tail` whether there is a tail file. Each is true or false
+    as a condition; its text gives the reason.
 
-    `steps` names what was changed of the file as found (opset, batch, input size …); all of it is covered by the
-    check of the outputs. `notes` names what could not be done.
+    `steps` lists the changes to the file as found (opset, batch, input size …). The check of the outputs covers all of
+    them. `notes` lists what could not be done.
     """
 
     path: Path

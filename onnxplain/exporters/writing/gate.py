@@ -1,7 +1,7 @@
 """The two optional inputs and the gated gradient branches of the explainable graph.
 
-ONNX Runtime runs every node that some output needs, whichever outputs are fetched. So each layer's gradient
-stands in an `If` of its own: closed, it costs a Slice of no rows.
+ONNX Runtime runs every node that some output needs, even if that output is not fetched. So the gradient of each layer
+is inside an `If` of its own, the gate. A closed gate costs only a Slice of no rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnxplain.exporters.operators.unrounded import unrounded
 
 
 def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value]:
-    """Append the inputs `target` and `explain`; with defaults, unless `required`."""
+    """Append the inputs `target` and `explain`; they have default values unless `required`."""
     defaults = ((TARGET_INPUT, np.array([-1], np.int64)), (EXPLAIN_INPUT, np.array([False])))
     values = []
     for name, default in defaults:
@@ -36,9 +36,10 @@ def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value
 
 
 def split_gates(graph: ir.Graph, explain: ir.Value, count: int) -> list[ir.Value]:
-    """One condition per layer from `explain`, which has one entry for all layers or one for each.
+    """One condition per layer, from `explain`, which has one entry for all layers or one entry per layer.
 
-    Any other length fails: in the Expand, or for a single layer, whose one entry Expand would stretch, in the Reshape.
+    Any other length is an error at run time: in the Expand, or in the Reshape if there is only one layer (Expand would
+    accept a longer `explain` there).
     """
     main = Branch(f"{PREFIX}/gates")
     each = main.Reshape(main.Expand(explain, [count]), [count])
@@ -63,7 +64,7 @@ def add_gradient(
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
     gradient = layer.arrangement.to_map(then_branch, gradient, layer.channels)
-    # A subgraph's output must be made inside it; the gradient may be a shared constant or an outer value.
+    # An output of a subgraph must be computed inside it, but the gradient can be a shared constant or an outer value.
     gradient = then_branch.Identity(gradient)
 
     else_branch = Branch(f"{PREFIX}/{index}/else")
@@ -97,18 +98,20 @@ def flat_logits(branch: Branch, roles: Roles) -> ir.Value:
 
 
 def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value) -> dict[ir.Value, ir.Value]:
-    """Where the gradient of what `target` asks for begins on its way to `layer`, with its cotangent, row by image.
+    """The values at which the gradient for `target` starts, with their cotangents; row i belongs to image i.
 
-    That is behind the last product with weights, or, where `find_last_product` finds none, at the logits, one-hot; and
-    at the box. A negative target becomes the class with the largest logit. Gather and ScatterElements raise when a
-    target is out of range, where OneHot or Equal would answer with a silent zero map.
+    For a class, the start is the input of the last product with weights. If `find_last_product` finds no such product,
+    it is the logits, with a one-hot cotangent. For a box coordinate it is the box. A negative target means the class
+    with the largest logit. Gather and ScatterElements raise an error if a target is out of range; OneHot or Equal
+    would return a zero map without an error.
     """
-    # Read here rather than from the main graph's flattened logits: ONNX Runtime 1.31 aborts while it optimises a
-    # Reshape behind a DequantizeLinear whose output a subgraph reads.
+    # The logits are computed inside the branch. ONNX Runtime 1.31 crashes while it optimises the main graph's flattened
+    # logits: a Reshape after a DequantizeLinear whose output a subgraph reads.
     logits = flat_logits(branch, roles)
     batch = branch.Shape(logits, start=0, end=1)
     best = branch.ArgMax(logits, axis=1, keepdims=0)
-    # One target for all images or one for each: for a single image Expand would stretch, so Reshape fails in its place.
+    # One target for all images, or one per image. With a single image Expand would accept several targets; the Reshape
+    # then raises an error.
     asked = branch.Reshape(branch.Expand(target, batch), batch)
     chosen = branch.Where(branch.Less(target, 0), best, asked)
     product = find_last_product(roles.logits, roles.classes, layer)
@@ -124,7 +127,7 @@ def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Va
     seeds = {roles.box: _shaped(branch, for_box, roles.box)}
     if product is None:
         return {roles.logits: _shaped(branch, for_logits, roles.logits), **seeds}
-    # A box coordinate has no row among the weights: any row, times the sum of no class.
+    # A box coordinate has no row among the weights: any row is gathered and multiplied by 0.
     is_class = branch.ReduceSum(for_logits, [1], keepdims=0)
     row = branch.Min(chosen, roles.classes - 1)
     return {product.source: seed_source(branch, product, row, is_class), **seeds}
@@ -136,7 +139,7 @@ def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:
 
 
 def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> ir.Value:
-    """d target / d integers → d target / d features, where features = (integers − z) · s."""
+    """d target / d integers → d target / d features, with features = (integers − z) · s."""
     scale = dequantizer_of(tap).inputs[1]
     assert scale is not None
     return branch.Div(gradient, branch.forward(scale))

@@ -1,4 +1,4 @@
-"""The outputs that an explainable graph gains: feature maps, logits, class activation map weights."""
+"""The outputs that are added to an explainable graph: feature maps, logits, weights of the class activation map."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
         elif tap.dtype in FLOATS:
             value = tail.Cast(tap, to=ir.DataType.FLOAT)
         else:
-            # A DequantizeLinear of its own, so that ONNX Runtime still fuses the others into integer kernels.
+            # A separate DequantizeLinear, so that ONNX Runtime can still fuse the others into integer kernels.
             node = dequantizer_of(tap)
             (value,) = tail.repeat(node, list(node.inputs))
         value = layer.arrangement.to_map(tail, value, layer.channels)
@@ -42,7 +42,7 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
 
 
 def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
-    """The logits as float32 [N, C]: the model's own output where it is that, else computed from it."""
+    """The logits as float32 [N, C]: the model's own output if it has this form, else computed from it."""
     if roles.logits_output is not None:
         return roles.logits_output
     tail = Branch(f"{PREFIX}/logits")
@@ -60,7 +60,7 @@ def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
 
 
 def add_cam_weights(graph: ir.Graph, layers: Sequence[Layer], head: PooledHead | NoPooledHead) -> str | None:
-    """Make the head's weights an output; returns the name of the layer that they belong to."""
+    """Make the head's weights an output; returns the name of their layer, or None if there are no such weights."""
     if isinstance(head, NoPooledHead):
         return None
     names = [layer.name for layer in layers if layer.tap is head.layer]
@@ -83,7 +83,7 @@ def add_cam_weights(graph: ir.Graph, layers: Sequence[Layer], head: PooledHead |
 
 
 def _stored_weights(graph: ir.Graph, weights: np.ndarray) -> ir.Value | None:
-    """The initializer that holds exactly these weights, so that they need not be stored twice."""
+    """The initializer that holds exactly these weights, so that they are not stored twice; None if there is none."""
     for value in graph.initializers.values():
         tensor = value.const_value
         if (

@@ -1,4 +1,4 @@
-"""What the user states of a file; everything else is read from its graph."""
+"""The settings that the user states for a file; everything else is read from its graph."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from onnxplain.exporters.anatomy.layers import AUTO
 
 @dataclass(frozen=True)
 class Request:
-    """What the user states of a file.
+    """The settings that the user states for a file.
 
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
-    last layer will stand beside; None for no tail. `shuffle_seed`: with which the weights were shuffled, None if not.
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the model file beside which the
+    tail of the last layer will be written; None for no tail. `shuffle_seed`: the seed with which the weights were
+    shuffled; None if they were not.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -31,7 +32,7 @@ class Request:
     shuffle_seed: int | None = None
 
     def or_as_before(self, earlier: ModelSpec) -> Request:
-        """The same, completed by what an explainable file states of itself."""
+        """This request, with settings that the user left out taken from the metadata of an explainable file."""
         request = replace(self, labels=self.labels or earlier.labels, shuffle_seed=earlier.shuffle_seed)
         if self.preprocessing is None and not earlier.input.assumed:
             request = replace(request, preprocessing=earlier.input.preprocessing)

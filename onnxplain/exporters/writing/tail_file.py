@@ -1,8 +1,8 @@
-"""The tail of a model as a file of its own: feature maps in, logits (and box) out.
+"""The tail file: the part of a model after the last layer. It takes feature maps and returns logits (and box).
 
-Methods that try many changes of the same feature maps run it instead of the whole network. It is cut out of the
-prepared graph: the maps become the input, in whatever arrangement the graph holds them, and what does not lie behind
-them falls away. Quantized operators stay, so that the tail rounds as the file does; float16 becomes float32.
+Methods that try many changes of the same feature maps run the tail instead of the whole network. The tail is cut out of
+the prepared graph: the maps become the input, in the arrangement that the graph has, and all nodes that do not depend
+on them are removed. Quantized operators stay, so that the tail rounds as the file does; float16 becomes float32.
 """
 
 from __future__ import annotations
@@ -46,30 +46,35 @@ ID_DIGITS = 16
 
 
 def tail_path(destination: Path) -> Path:
-    """Where the tail of `destination` is written: ``model.tail.onnx`` beside ``model.onnx``."""
+    """The path of the tail of `destination`: ``model.tail.onnx`` beside ``model.onnx``."""
     return destination.with_name(f"{destination.stem}{TAIL_SUFFIX}")
 
 
 def check_tail_path(destination: Path, source: Path | None = None) -> None:
-    """Raise ModelError where the tail would replace the source, or a file that is no tail."""
+    """Raise ModelError if the tail would overwrite the source, or a file that is not a tail."""
     path = tail_path(destination)
     if not path.is_file():
         return
     if source is not None and source.exists() and path.samefile(source):
-        raise ModelError(f"{path}: is the source itself and would become the tail: give another output, or --no-tail")
+        raise ModelError(
+            f"{path}: found the source file, expected a free name for the tail: give another output, or --no-tail"
+        )
     try:
         known = {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
-    except Exception:  # protobuf and onnx fail on other files each in its own way
+    except Exception:  # protobuf and onnx raise many kinds of errors for other files
         known = set()
     if TAIL_METADATA_KEY not in known:
-        raise ModelError(f"{path}: exists and is no tail that was written here: move it away, or use --no-tail")
+        raise ModelError(
+            f"{path}: found a file that is not a tail written by onnxplain, expected no file or a tail: move it away, "
+            "or use --no-tail"
+        )
 
 
 def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx.ModelProto | NoTail:
-    """What lies behind the layer as a model, or why the features are not enough to compute it.
+    """The part after the layer as a model, or the reason why the features are not enough to compute it.
 
-    `prepared` is the graph that `layer` and `roles` were found in. Input: float32 [N, K, h, w]; outputs: the logits
-    as float32 [N, C], and the box as float32 [N, 4] where there is one. N is symbolic where the model's batch is.
+    `prepared` is the graph in which `layer` and `roles` were found. Input: float32 [N, K, h, w]. Outputs: the logits
+    as float32 [N, C], and the box as float32 [N, 4] if there is one. N is symbolic if the model's batch is symbolic.
     """
     arrangement = layer.arrangement
     others = arrangement.tokens_before + arrangement.tokens_after
@@ -113,7 +118,7 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
 
 
 def describe_tail(tail: onnx.ModelProto, destination: Path, layer: str) -> TailSpec:
-    """What the metadata of `destination` says of its tail."""
+    """The metadata entry of `destination` about its tail."""
     (tail_id,) = [entry.value for entry in tail.metadata_props if entry.key == TAIL_METADATA_KEY]
     outputs = [output.name for output in tail.graph.output]
     return TailSpec(
@@ -125,12 +130,12 @@ def describe_tail(tail: onnx.ModelProto, destination: Path, layer: str) -> TailS
 
 
 def _identify(tail: onnx.ModelProto) -> str:
-    """The same for the same tail: a file instrumented twice is written twice alike."""
+    """An id that is equal for equal tails: instrumenting a file twice writes the same bytes."""
     return hashlib.sha256(tail.SerializeToString(deterministic=True)).hexdigest()[:ID_DIGITS]
 
 
 def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> None:
-    """Have the graph read the features where it read the tap."""
+    """Make the graph read the features in place of the tap."""
     branch = Branch(f"{PREFIX}/enter")
     value = features
     if layer.arrangement.form == "nhwc":
@@ -150,7 +155,7 @@ def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> 
 
 
 def _quantize(branch: Branch, value: ir.Value, tap: ir.Value) -> ir.Value:
-    """The integers that the features were dequantized from: features = (integers − z) · s."""
+    """The integers from which the features were dequantized: features = (integers − z) · s."""
     node = dequantizer_of(tap)
     scale, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert scale is not None and tap.dtype is not None
@@ -174,9 +179,9 @@ def _leave(graph: ir.Graph, value: ir.Value, count: int, name: str, batch: ir.Sy
 
 
 def _tell_shapes(graph: ir.Graph, features: ir.Value) -> None:
-    """Where a Shape asks a value before the layer for its batch, let it ask the features.
+    """If a Shape reads the batch size from a value before the layer, make it read the features instead.
 
-    Exporters take the batch size for a Reshape behind the layer from the image.
+    Exporters often take the batch size for a Reshape after the layer from the image.
     """
     behind = set(downstream(features))
     batch = dims(features)[0]
@@ -196,7 +201,7 @@ def _tell_shapes(graph: ir.Graph, features: ir.Value) -> None:
 
 
 def _values_around(graph: ir.Graph, features: ir.Value) -> tuple[str, ...]:
-    """Values that do not depend on the features, and are no constants, but are needed beside them."""
+    """Values that are needed besides the features: they do not depend on the features and are not constants."""
     behind = set(downstream(features))
     around = {
         name_of(source): None

@@ -1,4 +1,4 @@
-"""Whether a file has what some methods need, and if not, why: class activation maps, a tail file."""
+"""Whether a file supports class activation maps and has a tail file, and if not, why."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from onnxplain.exporters.anatomy.head import NoPooledHead
 
 @dataclass(frozen=True)
 class CamVerdict:
-    """The layer of the class activation maps; where there is none, the fault of the head.
+    """The layer of the class activation maps. If there is none, the fault of the head.
 
-    Neither: the head would do, but its layer is not among those that were asked for.
+    If both are None, the head is suitable, but its layer is not one of the chosen layers.
     """
 
     layer: str | None = None
@@ -24,15 +24,15 @@ class CamVerdict:
     def __str__(self) -> str:
         if self.layer is not None:
             return f"yes, at {self.layer}"
-        return f"no: {self.fault or 'the pooled layer is not among the layers'}"
+        return f"no: {self.fault or 'the pooled layer is not one of the chosen layers'}"
 
 
 class TailFault(Enum):
-    """What keeps the part behind a layer from being a file; the words take the fields of `NoTail`."""
+    """Why there is no tail file; the fields of `NoTail` complete the texts."""
 
     NOT_ASKED_FOR = "not asked for"
-    MORE_TOKENS = "layer {layer!r} holds {tokens} more tokens than its map"
-    GOES_AROUND = "{around} goes around layer {layer!r}"
+    MORE_TOKENS = "layer {layer!r} holds {tokens} tokens besides its map, which a tail file would not get"
+    GOES_AROUND = "the part after layer {layer!r} also needs {around}, which cannot be computed from that layer"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writing an explainable graph that passed its checks, and its tail beside it."""
+"""Writing an explainable graph after its checks, and its tail file beside it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def write_verified(
     steps: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> ExportReport:
-    """Write the file, and its tail where it has one, once that is checked too; `original` is the file as found."""
+    """Check the tail if there is one, then write the file and its tail. `original` is the file as found."""
     files, spec, tail = {path: explainable.proto}, explainable.spec, explainable.tail_file
     verdict = TailVerdict(fault=tail if isinstance(tail, NoTail) else None)
     if not isinstance(tail, NoTail) and spec.tail is not None:
         checks = replace(checks, tail_error=check_tail(tail, spec.tail, explainable.proto, spec, original))
-        # The tail first: a file is never newer than the tail that it names.
+        # The tail is written first, so that the file is never newer than the tail that it names.
         files = {tail_path(path): tail, **files}
         verdict = TailVerdict(spec.tail.file)
     write_protos(files)

@@ -1,10 +1,10 @@
 """The vector-Jacobian product of each ONNX operator: one row per operator.
 
-A rule gets the node and the cotangent of its first output (the others stand in `Site.cotangents`) and returns one
-gradient per input: None for shapes, indices, weights that are not asked for. It emits forward operators only. Where the
-operator's row in `operators/table.py` says `broadcasts`, the gradients may come in the shape of the output; the walk
-sums them to the input's. An operator without a row here that has a function body in onnx is differentiated through
-its body (operators/expansion.py).
+A rule gets the node and the cotangent of its first output (the others are in `Site.cotangents`) and returns one
+gradient per input: None for shapes, indices, and weights whose gradient is not needed. It emits forward operators only.
+If the operator's row in `operators/table.py` says `broadcasts`, the gradients may have the shape of the output; the
+walk sums them to the shape of the input. An operator without a row here is differentiated through its function body in
+onnx, if it has one (operators/expansion.py).
 """
 
 from __future__ import annotations
@@ -152,12 +152,12 @@ RULES: Mapping[str, Rule] = {
 
 
 def rule_of(node: ir.Node) -> Rule | None:
-    """The node's row; None for an operator without one, and for another domain's of the same name."""
+    """The node's rule; None for an operator without one, or for one of the same name in another domain."""
     return RULES.get(node.op_type) if node.domain in STANDARD else None
 
 
 def is_step(node: ir.Node) -> bool:
-    """Whether the gradient is zero by nature: the walk passes it over, and names it where nothing else is left."""
+    """Whether the gradient is zero by nature. The walk skips such an operator; an error names it if nothing is left."""
     return rule_of(node) is step
 
 

@@ -1,7 +1,7 @@
-"""Functions of one variable: the derivative of each, in the order of a calculus book.
+"""Functions of one variable: one row each with its derivative, in the order of a calculus book.
 
-Each row gives dY/dX in terms of the input x or the output y; the output is preferred, since reading an input keeps
-ONNX Runtime from fusing the function into the operator before it.
+Each row gives dY/dX in terms of the input x or the output y. The output is preferred: ONNX Runtime cannot fuse the
+function into the operator before it if the gradient reads the input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _sigmoid(at: Site, y: ir.Value) -> ir.Value:
 
 
 def _softplus(at: Site, x: ir.Value) -> ir.Value:
-    # 1 − e^−y would be the same, but of far negative x nothing would be left of it in float32.
+    # 1 − e^−y is the same, but for very negative x it cancels to zero in float32.
     return at.branch.Sigmoid(x)
 
 

@@ -1,4 +1,4 @@
-"""Operators that choose between their operands, and powers: several inputs, one value at a time."""
+"""Operators that choose between their operands, and powers; each works on one entry at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mean_of(at: Site, g: ir.Value) -> Gradients:
 
 
 def extreme(at: Site, g: ir.Value) -> Gradients:
-    """Y = max or min of the inputs: dY to the input that won, in equal parts where several did."""
+    """Y = max or min of the inputs: dY goes to the input that won, in equal parts if several did."""
     op, y = at.branch, at.output()
     count = len(at.node.inputs)
     won = [op.Cast(op.Equal(at.input(index), y), to=ir.DataType.FLOAT) for index in range(count)]

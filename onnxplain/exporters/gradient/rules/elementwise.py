@@ -1,7 +1,7 @@
-"""Arithmetic and activations, one value at a time.
+"""Arithmetic and activations; each works on one entry at a time.
 
-Where the derivative can be told from the output it is, since reading an input would keep ONNX Runtime from
-fusing the activation into the convolution before it.
+A derivative is computed from the output if possible: ONNX Runtime cannot fuse the activation into the convolution
+before it if the gradient reads the input.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def identity(at: Site, g: ir.Value) -> Gradients:
 
 
 def dropout(at: Site, g: ir.Value) -> Gradients:
-    """Inference only: Y = X. A Dropout that is switched to training is refused."""
+    """Y = X at inference. A Dropout in training mode is refused."""
     training = at.constant(2)
     if at.has_input(2) and (training is None or bool(training)):
         raise at.refuse("it is in training mode")
@@ -88,9 +88,10 @@ def dropout(at: Site, g: ir.Value) -> Gradients:
 
 
 def cast(at: Site, g: ir.Value) -> Gradients:
-    """Y = X up to rounding: the gradient passes, but not into an integer, which is a step.
+    """Y = X up to rounding: the gradient passes, but not into a cast to integer, which is a step.
 
-    From an integer it passes on: what made that integer decides (a quantized product has a gradient, a shape none).
+    It passes through a cast from integer. The operator that made the integer then decides: a quantized product has a
+    gradient, a shape has none.
     """
     rounds = at.value(0).dtype in FLOATS and at.node.outputs[0].dtype not in FLOATS
     return [None if rounds else g]

@@ -1,4 +1,4 @@
-"""Operators that pick, place, repeat and order values."""
+"""Operators that pick, place, repeat or order values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from onnxplain.exporters.gradient.rules.resampling import along_axis
 from onnxplain.exporters.graph.values import static_dims
 from onnxplain.exporters.operators.site import Gradients, Site
 
-# How exporters write "to the end", whatever the size: the largest int32, or the largest int64.
+# Exporters write one of these for "to the end" of an axis of any size: the largest int32 or the largest int64.
 WHOLE = 2**31 - 1
 
 
 def gather(at: Site, g: ir.Value) -> Gradients:
-    """Y = the slices of X that the indices name: each goes back to its place, repeated ones are added.
+    """Y = the slices of X at the indices: each gradient goes back to its place; repeated indices are added.
 
-    A single index (the class token of a transformer) is padded back; several are a product with a matrix of zeros
-    and ones; indices that are computed at run time scatter.
+    For a single index (the class token of a transformer) the gradient is padded with zeros. For several indices it is
+    multiplied by a matrix of zeros and ones. For indices that are computed at run time it is scattered.
     """
     rank = len(at.input_dims())
     axis = at.attribute("axis", 0) % rank
@@ -44,7 +44,7 @@ def gather(at: Site, g: ir.Value) -> Gradients:
 
 
 def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
-    """The axes of the indices are brought to the front, where ScatterND places and adds."""
+    """Move the axes of the indices to the front, then place and add with ScatterND."""
     op, count = at.branch, len(at.input_dims(1))
     others = [other for other in range(rank) if other != axis]
     shape = op.Shape(at.raw(0))
@@ -61,7 +61,7 @@ def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
 def _pad_axis(at: Site, g: ir.Value, axis: int, before: int, after: int, rank: int) -> ir.Value:
     """Zeros before and after along one axis.
 
-    All axes are written out: ONNX Runtime 1.31 moves a Transpose across Pad as if the input `axes` did not exist.
+    All axes are given: ONNX Runtime 1.31 moves a Transpose across Pad as if the input `axes` did not exist.
     """
     if not before and not after:
         return g
@@ -102,22 +102,22 @@ def _picked(start: int, end: int, step: int, size: int) -> np.ndarray:
 
 
 def gather_elements(at: Site, g: ir.Value) -> Gradients:
-    """Y = X at an index per position along `axis`: added back there."""
+    """Y = X at one index per position along `axis`: dY is added back at that index."""
     axis = at.attribute("axis", 0)
     return [at.branch.ScatterElements(_zeros_like(at, 0), at.raw(1), g, axis=axis, reduction="add"), None]
 
 
 def gather_nd(at: Site, g: ir.Value) -> Gradients:
-    """Y = X at index tuples: added back there."""
+    """Y = X at index tuples: dY is added back there."""
     if at.attribute("batch_dims", 0):
         raise at.refuse("batch_dims")
     return [at.branch.ScatterND(_zeros_like(at, 0), at.raw(1), g, reduction="add"), None]
 
 
 def scatter_nd(at: Site, g: ir.Value) -> Gradients:
-    """Y = X with updates placed at index tuples: dX is dY without those places, the updates get what lies there."""
+    """Y = X with updates placed at index tuples: dX is dY without those places, the updates get dY at those places."""
     if at.attribute("reduction", "none") != "none":
-        raise at.refuse("a reduction: only placing is covered")
+        raise at.refuse("found a reduction, expected none: only placing is supported")
     op, indices = at.branch, at.raw(1)
     dx = op.ScatterND(g, indices, _zeros_like(at, 2)) if at.needs(0) else None
     return [dx, None, op.GatherND(g, indices) if at.needs(2) else None]
@@ -126,7 +126,7 @@ def scatter_nd(at: Site, g: ir.Value) -> Gradients:
 def scatter_elements(at: Site, g: ir.Value) -> Gradients:
     """As ScatterND, one index per position along `axis`."""
     if at.attribute("reduction", "none") != "none":
-        raise at.refuse("a reduction: only placing is covered")
+        raise at.refuse("found a reduction, expected none: only placing is supported")
     op, indices, axis = at.branch, at.raw(1), at.attribute("axis", 0)
     dx = op.ScatterElements(g, indices, _zeros_like(at, 2), axis=axis) if at.needs(0) else None
     return [dx, None, op.GatherElements(g, indices, axis=axis) if at.needs(2) else None]
@@ -138,7 +138,7 @@ def _zeros_like(at: Site, index: int) -> ir.Value:
 
 
 def split(at: Site, g: ir.Value) -> Gradients:
-    """Y_i = parts of X along `axis`: their cotangents side by side, zeros for a part that nothing reads."""
+    """Y_i = parts of X along `axis`: dX is the concatenated dY_i, with zeros for a part that is not used."""
     op = at.branch
     parts = []
     for cotangent, output in zip(at.cotangents, at.node.outputs, strict=True):
@@ -150,12 +150,12 @@ def split(at: Site, g: ir.Value) -> Gradients:
 
 
 def expand(at: Site, g: ir.Value) -> Gradients:
-    """Y = X broadcast: the walk sums it back."""
+    """Y = X broadcast: the walk sums the gradient."""
     return [g, None]
 
 
 def tile(at: Site, g: ir.Value) -> Gradients:
-    """Y = X repeated along each axis: the repeats are added."""
+    """Y = X repeated along each axis: the gradients of the repeats are added."""
     repeats = at.constant(1)
     if repeats is None:
         raise at.refuse("its repeats are computed at run time")
@@ -181,13 +181,13 @@ def cum_sum(at: Site, g: ir.Value) -> Gradients:
 
 
 def trilu(at: Site, g: ir.Value) -> Gradients:
-    """Y = a triangle of X: the same triangle of dY."""
+    """Y = the upper or lower triangle of X: dX is the same triangle of dY."""
     operands = [g, *([at.raw(1)] if at.has_input(1) else [])]
     return [at.branch.Trilu(*operands, upper=at.attribute("upper", 1)), None]
 
 
 def depth_to_space(at: Site, g: ir.Value) -> Gradients:
-    """Y = channels laid out in space: laid back."""
+    """Y = channels rearranged to positions: dX is dY rearranged back."""
     op, block = at.branch, at.attribute("blocksize")
     if at.attribute("mode", "DCR") == "DCR":
         return [op.SpaceToDepth(g, blocksize=block)]
@@ -197,5 +197,5 @@ def depth_to_space(at: Site, g: ir.Value) -> Gradients:
 
 
 def space_to_depth(at: Site, g: ir.Value) -> Gradients:
-    """Y = space laid out in channels: laid back."""
+    """Y = positions rearranged to channels: dX is dY rearranged back."""
     return [at.branch.DepthToSpace(g, blocksize=at.attribute("blocksize"), mode="DCR")]

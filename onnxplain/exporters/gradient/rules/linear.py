@@ -15,9 +15,9 @@ from onnxplain.exporters.operators.window import (
 
 
 def conv(at: Site, g: ir.Value) -> Gradients:
-    """Y = X ⋆ W, so dX is the full correlation of dY with W flipped in space, its channel axes swapped.
+    """Y = X ⋆ W: dX is the full correlation of dY with W, flipped in space and with its channel axes swapped.
 
-    Stride 1 is written as a Conv (one to one in cost with the forward one), larger strides as ConvTranspose.
+    Stride 1 is written as a Conv, which costs as much as the forward one. Larger strides are written as ConvTranspose.
     """
     if at.needs(1) or at.needs(2):
         raise at.refuse("its weight or bias depends on the layer")
@@ -25,12 +25,12 @@ def conv(at: Site, g: ir.Value) -> Gradients:
 
 
 def conv_by_input(at: Site, g: ir.Value, weight: ir.Value, inside: ir.Value) -> ir.Value:
-    """dX of a Conv-like node; `weight` tells the shape, `inside` is its content as float32 in the branch."""
+    """dX of a Conv-like node. `weight` gives the shape; `inside` is its content as float32 in the branch."""
     weight_dims = static_dims(weight, tuple(range(len(dims(weight)))))
     window = read_window(at, weight_dims[2:])
     g, factor = at.branch.unscaled(g)
     if factor is not None:
-        # A batch normalization behind the convolution: ONNX Runtime folds this product when it loads the file.
+        # A batch normalization follows the convolution: ONNX Runtime folds this product when it loads the file.
         inside = at.branch.Mul(inside, at.branch.Unsqueeze(factor, list(range(1, len(weight_dims)))))
     fits = all(e > b and e > f for e, b, f in zip(window.extent, window.pads_begin, window.pads_end, strict=True))
     if set(window.strides) == {1} and fits:
@@ -143,9 +143,9 @@ def _transposed(at: Site, value: ir.Value, rank: int) -> ir.Value:
 
 
 def rotary_embedding(at: Site, g: ir.Value) -> Gradients:
-    """Y = pairs of X turned by the angles of cos and sin: dX is dY turned back.
+    """Y = pairs of X rotated by the angles of cos and sin: dX is dY rotated back.
 
-    It has a function body, but one that computes on shapes beyond what shape inference follows.
+    Its function body in onnx cannot be used: it computes on shapes in a way that shape inference cannot follow.
     """
     if at.needs(1) or at.needs(2):
         raise at.refuse("its angles depend on the layer")
@@ -154,15 +154,15 @@ def rotary_embedding(at: Site, g: ir.Value) -> Gradients:
 
 
 def einsum(at: Site, g: ir.Value) -> Gradients:
-    """Y = Σ Π of operands: the gradient of one is the einsum of dY with the others, its letters as output."""
+    """Y = Σ Π of operands: the gradient of one is the einsum of dY with the others, with its letters as output."""
     op = at.branch
     equation = at.attribute("equation").replace(" ", "")
     terms, arrow, result = equation.partition("->")
     letters = terms.split(",")
     if "." in equation or any(len(set(term)) != len(term) for term in letters):
-        raise at.refuse(f"the equation {equation!r}: only those without dots and repeated letters are covered")
+        raise at.refuse(f"equation {equation!r}: only equations without dots and repeated letters are supported")
     if not arrow:
-        # Implicit: the letters that appear once, in the order of the alphabet.
+        # Without an arrow, the output letters are those that appear once, in alphabetical order.
         result = "".join(sorted(letter for letter in terms.replace(",", "") if terms.count(letter) == 1))
     gradients: list[ir.Value | None] = []
     for index, term in enumerate(letters):
@@ -177,7 +177,7 @@ def einsum(at: Site, g: ir.Value) -> Gradients:
         gradient = op.Einsum(*operands, equation=f"{left}->{reachable}")
         lost = [axis for axis, letter in enumerate(term) if letter not in known]
         if lost:
-            # A letter that only this operand has was summed over: every position gets the same.
+            # The forward sum ran over a letter that only this operand has: every position gets the same gradient.
             gradient = at.expand_to_input(op.Unsqueeze(gradient, lost), lost, index)
         gradients.append(gradient)
     return gradients

@@ -1,4 +1,4 @@
-"""Normalizations: by stored statistics, by those of the value itself, by its neighbours."""
+"""Normalizations: by stored statistics, by statistics of the value itself, or by neighbouring channels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def batch_normalization(at: Site, g: ir.Value) -> Gradients:
 def layer_normalization(at: Site, g: ir.Value) -> Gradients:
     """Y = γ X̂ + β over the axes from `axis` on.
 
-    It has a function body, but one of twenty nodes that computes on shapes; this is ten, and ViT and ConvNeXt stand
-    on it.
+    Its function body in onnx has twenty nodes and computes on shapes; this rule has ten. ViT and ConvNeXt consist
+    largely of this operator.
     """
     rank = len(at.input_dims())
     axis = at.attribute("axis", -1) % rank
@@ -35,7 +35,7 @@ def layer_normalization(at: Site, g: ir.Value) -> Gradients:
 
 
 def instance_normalization(at: Site, g: ir.Value) -> Gradients:
-    """Y = γ X̂ + β, statistics over space for each image and channel."""
+    """Y = γ X̂ + β; the statistics are over space, for each image and channel."""
     if at.needs(1) or at.needs(2):
         raise at.refuse("its scale or bias depends on the layer")
     rank = len(at.input_dims())
@@ -44,12 +44,12 @@ def instance_normalization(at: Site, g: ir.Value) -> Gradients:
 
 
 def group_normalization(at: Site, g: ir.Value) -> Gradients:
-    """Y = γ X̂ + β per channel, statistics over a group of channels and space for each image (opset 21)."""
+    """Y = γ X̂ + β per channel; the statistics are over a group of channels and space, for each image (opset 21)."""
     if at.needs(1) or at.needs(2):
         raise at.refuse("its scale or bias depends on the layer")
     op, groups = at.branch, at.attribute("num_groups")
     if at.input_dims(1) != at.input_dims(0)[1:2]:
-        raise at.refuse("a scale per group, as before opset 21: raise the file's opset to 21")
+        raise at.refuse("found a scale per group (before opset 21), expected one per channel: export with opset 21")
     size = int(np.prod(static_dims(at.value(0), tuple(range(1, len(at.input_dims()))))))
     grouped = [-1, groups, size // groups]
     scaled = op.Reshape(op.Mul(g, _per_channel(at, at.input(1))), grouped)
@@ -93,7 +93,7 @@ def _statistics(at: Site, g: ir.Value, x: ir.Value, axes: list[int], size: int) 
 def lp_normalization(at: Site, g: ir.Value) -> Gradients:
     """Y = X / ‖X‖_p along `axis`: p = 2: (dY − Y Σ dY·Y) / ‖X‖, p = 1: (dY − sign(X) Σ dY·Y) / ‖X‖.
 
-    0 where the norm is 0, since Y is 0 there too.
+    The gradient is 0 if the norm is 0, since Y is 0 there too.
     """
     op, x, y = at.branch, at.input(0), at.output()
     axes = [at.attribute("axis", -1)]
@@ -109,8 +109,8 @@ def lp_normalization(at: Site, g: ir.Value) -> Gradients:
 def local_response_normalization(at: Site, g: ir.Value) -> Gradients:
     """Y_c = X_c B_c^−β with B_c = k + α/n Σ X² over the channels near c (Krizhevsky et al. 2012, section 3.3).
 
-    dX_c = dY_c B_c^−β − 2αβ/n · X_c Σ dY_d Y_d / B_d over the channels d that c is near to. The sums over channels
-    are 1 × 1 convolutions with a band of ones.
+    dX_c = dY_c B_c^−β − 2αβ/n · X_c Σ dY_d Y_d / B_d over the channels d whose B_d contains X_c. The sums over
+    channels are 1 × 1 convolutions with a band matrix of ones.
     """
     op, x, y = at.branch, at.input(0), at.output()
     (channels,) = static_dims(at.value(0), (1,))
@@ -125,6 +125,6 @@ def local_response_normalization(at: Site, g: ir.Value) -> Gradients:
 
 
 def _per_channel(at: Site, factor: ir.Value) -> ir.Value:
-    """A vector over channels, shaped to broadcast against [N, C, …]."""
+    """A vector over channels, reshaped to broadcast against [N, C, …]."""
     spatial_rank = len(at.input_dims()) - 2
     return at.branch.Unsqueeze(factor, list(range(1, 1 + spatial_rank))) if spatial_rank > 0 else factor

@@ -23,7 +23,7 @@ def _spread(at: Site, g: ir.Value, size: tuple[int, ...]) -> ir.Value:
 
 
 def average_pool(at: Site, g: ir.Value) -> Gradients:
-    """Y = window mean: dY over the count of each window, added back where the window lay."""
+    """Y = window mean: dY divided by the count of each window, added back at the positions of the window."""
     window = read_window(at, tuple(at.attribute("kernel_shape")))
     size_in = at.spatial(at.value(0))
     size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
@@ -36,7 +36,7 @@ def average_pool(at: Site, g: ir.Value) -> Gradients:
 def _add_back(
     at: Site, share: ir.Value, window: Window, size_in: tuple[int, ...], size_out: tuple[int, ...]
 ) -> ir.Value:
-    """Each window's share at every position that the window read: a ConvTranspose with ones, channel by channel."""
+    """Add the share of each window to all positions that it read: a ConvTranspose with ones, channel by channel."""
     op = at.branch
     pads, output_padding = transposed_padding(window, size_in, size_out)
     spread = op.ConvTranspose(
@@ -53,7 +53,7 @@ def _add_back(
 def _window_counts(
     window: Window, size_in: tuple[int, ...], size_out: tuple[int, ...], include_pad: bool
 ) -> np.ndarray:
-    """How many input positions each window divides by, shape `size_out`."""
+    """The number of input positions by which each window divides, shape `size_out`."""
     per_axis = []
     for axis in range(window.rank):
         low, high = 0, size_in[axis]
@@ -69,10 +69,10 @@ def _window_counts(
 
 
 def max_pool(at: Site, g: ir.Value) -> Gradients:
-    """Y = window maximum: dY goes to the position that won, told by a second MaxPool inside the branch."""
+    """Y = window maximum: dY goes to the position that won; a second MaxPool inside the branch finds it."""
     op = at.branch
     if len(at.cotangents) > 1 and at.cotangents[1] is not None:
-        raise at.refuse("a gradient of its Indices")
+        raise at.refuse("its output Indices is used, which has no gradient")
     attributes = {name: attr.value for name, attr in at.node.attributes.items() if name != "storage_order"}
     x = at.input(0)
     _, indices = op.emit("MaxPool", [x], attributes, outputs=2)
@@ -93,7 +93,7 @@ def global_max_pool(at: Site, g: ir.Value) -> Gradients:
 
 
 def lp_pool(at: Site, g: ir.Value) -> Gradients:
-    """Y = (Σ |X|^p)^(1/p) over windows: dX = sign(X) |X|^(p−1) · Σ dY · Y^(1−p) of the windows over it."""
+    """Y = (Σ |X|^p)^(1/p) over windows: dX = sign(X) |X|^(p−1) · Σ dY · Y^(1−p) over the windows that contain X."""
     window = read_window(at, tuple(at.attribute("kernel_shape")))
     size_in = at.spatial(at.value(0))
     size_out = pooled_size(window, size_in, bool(at.attribute("ceil_mode", 0)))
@@ -107,7 +107,7 @@ def global_lp_pool(at: Site, g: ir.Value) -> Gradients:
 
 
 def _over_norm(at: Site, g: ir.Value) -> ir.Value:
-    """dY · Y^(1−p), 0 where the norm is 0."""
+    """dY · Y^(1−p), and 0 if the norm is 0."""
     op, y = at.branch, at.output()
     positive = op.Greater(y, 0.0)
     norm = op.Where(positive, y, 1.0)

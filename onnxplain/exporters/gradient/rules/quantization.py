@@ -1,8 +1,8 @@
-"""Quantization, differentiated as clipped straight-through.
+"""Quantization, differentiated with the clipped straight-through estimator.
 
-Rounding has derivative zero almost everywhere; it is passed over as if it were the identity (Bengio et al. 2013,
-arXiv:1308.3432), and the gradient is stopped where the integer saturates (Esser et al. 2020, arXiv:1902.08153,
-eq. 3). A saturating QuantizeLinear is how quantized files write ReLU and ReLU6.
+Rounding has derivative zero almost everywhere. It is treated as the identity (Bengio et al. 2013, arXiv:1308.3432), and
+the gradient is zero if the integer saturates (Esser et al. 2020, arXiv:1902.08153, eq. 3). Quantized files write ReLU
+and ReLU6 as a QuantizeLinear that saturates.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def dequantize_linear(at: Site, g: ir.Value) -> Gradients:
 
 
 def dynamic_quantize_linear(at: Site, g: ir.Value) -> Gradients:
-    """As QuantizeLinear, scale and zero point taken as constants: dx = dq / s.
+    """As QuantizeLinear, with scale and zero point treated as constants: dx = dq / s.
 
-    The range is that of the values themselves: the largest lies at its end, but nothing lies beyond.
+    The range comes from the values themselves: the largest is at the end of the range, but no value is outside.
     """
     if at.cotangents[0] is None:
         return [None]
@@ -39,7 +39,7 @@ def dynamic_quantize_linear(at: Site, g: ir.Value) -> Gradients:
 
 
 def conv_integer(at: Site, g: ir.Value) -> Gradients:
-    """Y = (X − x₀) ⋆ (W − w₀) in integers: dX as of a Conv with the weight W − w₀."""
+    """Y = (X − x₀) ⋆ (W − w₀) in integers: dX is that of a Conv with the weight W − w₀."""
     weight = _minus_zero_point(at, 1, 3)
     return [conv_by_input(at, g, at.value(1), weight), None, None, None]
 
@@ -80,7 +80,7 @@ def _straight_through(at: Site, g: ir.Value, scale: ir.Value) -> ir.Value:
 
 
 def _minus_zero_point(at: Site, index: int, zero_index: int, axis: int | None = None) -> ir.Value:
-    """An integer operand as float32, its zero point subtracted."""
+    """An integer operand as float32, minus its zero point."""
     op = at.branch
     value = op.Cast(at.raw(index), to=ir.DataType.FLOAT)
     if not at.has_input(zero_index):
@@ -93,7 +93,7 @@ def _minus_zero_point(at: Site, index: int, zero_index: int, axis: int | None = 
 
 
 def _along(at: Site, index: int, axis: int, rank: int) -> ir.Value:
-    """A scale, a scalar or one per slice along `axis`, shaped to broadcast."""
+    """A scale (a scalar, or one per slice along `axis`), reshaped to broadcast."""
     scale = at.input(index)
     if at.input_dims(index) in ((), (1,)):
         return scale
@@ -114,7 +114,7 @@ def quantized_range(dtype: ir.DataType | None) -> tuple[int, int]:
 
 
 def _per_axis(at: Site, index: int) -> ir.Value:
-    """The scale, shaped to broadcast along the quantized axis."""
+    """The scale, reshaped to broadcast along the quantized axis."""
     if at.attribute("block_size", 0):
         raise at.refuse("blocked quantization")
     scale, scale_rank, rank = at.input(index), len(at.input_dims(index)), len(at.input_dims())

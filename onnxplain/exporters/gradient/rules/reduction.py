@@ -1,7 +1,8 @@
 """Reductions along axes.
 
-Norms and logarithms of sums have function bodies in onnx, but those overflow where the operator does not (LogSumExp),
-have no derivative where a norm is zero, and do not exist below opset 18, where float16 files stay.
+Norms and logarithms of sums have function bodies in onnx, but those cannot be used. They overflow in cases where the
+operator does not (LogSumExp), have no derivative if a norm is zero, and do not exist before opset 18; float16 files are
+not raised that far.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _axes(at: Site) -> tuple[int, ...]:
 
 
 def _kept(at: Site, value: ir.Value) -> ir.Value:
-    """A value of the output's shape with the reduced axes back, size 1."""
+    """A value in the output's shape, with the reduced axes added back as size 1."""
     return value if at.attribute("keepdims", 1) else at.branch.Unsqueeze(value, list(_axes(at)))
 
 
@@ -38,7 +39,7 @@ def reduce_mean(at: Site, g: ir.Value) -> Gradients:
 
 
 def reduce_extreme(at: Site, g: ir.Value) -> Gradients:
-    """Y = max or min of X: dY to the position that won, in equal parts where several did."""
+    """Y = max or min of X: dY goes to the position that won, in equal parts if several did."""
     op = at.branch
     if not _axes(at):
         return [g, None]

@@ -1,7 +1,7 @@
-"""Linear operators along single axes: Resize, Pad, and everything else that is a matrix per axis.
+"""Linear operators along single axes: Resize, Pad, and all others that are a matrix per axis.
 
-The matrix of an axis is read off the operator itself, run on the unit vectors of that axis when the graph is
-exported, so every mode of interpolation and every convention of coordinates is covered by one rule.
+The operator itself is run on the unit vectors of an axis when the graph is exported; its outputs are the matrix. One
+rule therefore covers every interpolation mode and every coordinate convention.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import static_dims
 from onnxplain.exporters.operators.site import Gradients, Site
 
-# The opset in which the operators are run: half_pixel_symmetric and wrap came with 19, older forms mean the same.
+# The opset in which the operators are run. half_pixel_symmetric and wrap need 19; older forms have the same meaning.
 RESIZE_OPSET = 19
 
 
@@ -51,7 +51,7 @@ def resize(at: Site, g: ir.Value) -> Gradients:
     # A batch size that stays open is not resized.
     keeps = [before == after or isinstance(before, str) for before, after in zip(shape, out, strict=True)]
     if all(keeps):
-        # ONNX Runtime copies where no size changes, whatever the scales and the region.
+        # ONNX Runtime copies the input if no size changes, whatever the scales and the region are.
         return [g, None, None, None]
     for position, axis in enumerate(axes):
         scale = None if scales is None else float(scales[position])
@@ -66,14 +66,14 @@ def resize(at: Site, g: ir.Value) -> Gradients:
 
 
 def _check_aspect_ratio(at: Site, axes: list[int]) -> None:
-    """Refuse a policy under which an axis is not scaled by the ratio of its sizes."""
+    """Refuse a policy for which the scale of an axis differs from the ratio of its sizes."""
     policy, sizes = at.attribute("keep_aspect_ratio_policy", "stretch"), at.constant(3)
     if policy == "stretch" or (at.constant(2) is not None and not at.has_input(3)):
         return
     size_in = static_dims(at.value(0), tuple(axes))
     size_out = static_dims(at.node.outputs[0], tuple(axes))
     if sizes is None:
-        raise at.refuse(f"keep_aspect_ratio_policy {policy} with sizes computed at run time")
+        raise at.refuse(f"keep_aspect_ratio_policy {policy} with sizes that are computed at run time")
     choose = min if policy == "not_larger" else max
     scale = choose(wanted / size for wanted, size in zip(sizes.tolist(), size_in, strict=True))
     if any(scale * before != after for before, after in zip(size_in, size_out, strict=True)):
@@ -83,7 +83,7 @@ def _check_aspect_ratio(at: Site, axes: list[int]) -> None:
 def _resize_matrix(
     at: Site, size_in: int, size_out: int, scale: float | None, bounds: tuple[float, float] | None
 ) -> np.ndarray:
-    """float32 [size_out, size_in]: Resize of one axis; the last one grows from 1 to 2, so that some size changes."""
+    """float32 [size_out, size_in]: Resize of one axis. The last axis grows from 1 to 2, so that some size changes."""
     keep = {"antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode", "nearest_mode"}
     attributes = {name: attr.value for name, attr in at.node.attributes.items() if name in keep}
     low, high = bounds if bounds is not None else (0.0, 1.0)
@@ -115,7 +115,7 @@ def _matrix(operator: str, attributes: Mapping[str, Any], size_in: int, *operand
 
 
 def pad(at: Site, g: ir.Value) -> Gradients:
-    """Constant: cut the borders off again. Reflect, edge, wrap: what a border copied is added back."""
+    """Constant: the borders are cut off. Reflect, edge, wrap: the gradient of copied values is added back."""
     if at.needs(2):
         raise at.refuse("the constant that it pads with depends on the layer")
     rank = len(at.input_dims())
@@ -127,7 +127,7 @@ def pad(at: Site, g: ir.Value) -> Gradients:
     begin, end = pads[: len(axes)], pads[len(axes) :]
     mode = at.attribute("mode", "constant")
     if mode == "constant":
-        # Not by the input `axes`: ONNX Runtime 1.31 moves a Transpose across Pad as if that did not exist.
+        # The input `axes` is not used: ONNX Runtime 1.31 moves a Transpose across Pad as if it did not exist.
         cut = np.zeros((2, rank), np.int64)
         cut[:, axes] = -begin, -end
         return [at.branch.Pad(g, cut.reshape(-1), 0.0, mode="constant"), None, None, None]

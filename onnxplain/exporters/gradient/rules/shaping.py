@@ -1,4 +1,4 @@
-"""Operators that move values and compute nothing."""
+"""Operators that move values without computing anything."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from onnxplain.exporters.operators.site import Gradients, Site
 
 
 def reshape(at: Site, g: ir.Value) -> Gradients:
-    """Reshape, Flatten, Squeeze, Unsqueeze: the gradient takes the input's shape back."""
+    """Reshape, Flatten, Squeeze, Unsqueeze: dX is dY in the shape of the input."""
     return [at.reshape_like_input(g), None]
 
 
 def transpose(at: Site, g: ir.Value) -> Gradients:
-    """Y = X with axes permuted: the inverse permutation."""
+    """Y = X with permuted axes: dX is dY with the inverse permutation."""
     rank = len(at.input_dims())
     perm = list(at.attribute("perm") or reversed(range(rank)))
     return [at.branch.Transpose(g, perm=[perm.index(axis) for axis in range(rank)])]
 
 
 def concat(at: Site, g: ir.Value) -> Gradients:
-    """Y = inputs side by side along `axis`: each gets its own part of dY back."""
+    """Y = inputs concatenated along `axis`: each gets its own part of dY back."""
     axis = at.attribute("axis")
     gradients: list[ir.Value | None] = []
     start = 0

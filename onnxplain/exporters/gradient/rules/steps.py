@@ -8,5 +8,5 @@ from onnxplain.exporters.operators.site import Gradients, Site
 
 
 def step(at: Site, g: ir.Value) -> Gradients:
-    """Nothing passes: dX = 0."""
+    """The gradient is zero: dX = 0."""
     return [None] * len(at.node.inputs)
