@@ -1,1 +1,1 @@
-"""onnxplain beside its floor and its peers, measured; nothing here is part of the package or timed by its tests."""
+"""Benchmarks of onnxplain, its floor and other tools; not part of the package, and the tests measure no times."""

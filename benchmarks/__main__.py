@@ -1,4 +1,4 @@
-"""Measure onnxplain beside its floor and its peers: `python -m benchmarks run`, `report`, `list`, `peers`."""
+"""Measure onnxplain, its floor and other tools: `python -m benchmarks run`, `report`, `list`, `peers`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> None:
     except (UsageError, ResultsError, UnknownPeerError) as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
-        say("interrupted: what was measured is kept, the same command goes on behind it")
+        say("interrupted: finished cases are kept, run the same command to continue")
         sys.exit(130)
 
 
@@ -36,11 +36,11 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--group", action="append", default=[], help="only cases of this group (repeatable)")
     run.add_argument("--case", action="append", default=[], metavar="GLOB", help="only cases of this name (repeatable)")
     run.add_argument("--tool", action="append", default=[], help="only this tool (repeatable)")
-    run.add_argument("--rounds", type=int, metavar="N", help="samples per tool, instead of each case's own number")
-    run.add_argument("--threads", type=int, metavar="N", help="on all sides; default: all cores")
+    run.add_argument("--rounds", type=int, metavar="N", help="samples per tool; default: each case's own number")
+    run.add_argument("--threads", type=int, metavar="N", help="threads of every tool; default: all cores")
     run.add_argument("--results", type=Path, metavar="FILE", help=f"default: {RESULTS.relative_to(ROOT)}")
-    run.add_argument("--quick", action="store_true", help="everything once and small: does it work? (5 minutes)")
-    run.add_argument("--again", action="store_true", help="also what the results have of this run")
+    run.add_argument("--quick", action="store_true", help="once, with small sizes, to check that it works (5 minutes)")
+    run.add_argument("--again", action="store_true", help="also measure cases that the results have")
     run.set_defaults(action=measure_cases)
     report = commands.add_parser("report", help="write docs/benchmarks.md, its pictures and the README's table")
     report.add_argument("--results", type=Path, metavar="FILE", default=RESULTS)
@@ -61,9 +61,9 @@ def measure_cases(arguments: argparse.Namespace) -> None:
     if threads < 1 or (arguments.rounds is not None and arguments.rounds < 1):
         raise UsageError(f"found {threads} threads and {arguments.rounds} rounds, expected at least 1 of each")
     if cores == 1:
-        say("this machine has one core: what measures and what is measured share it, expect noise")
+        say("this machine has one core: the harness and the tools share it, expect noise")
     if threads > cores:
-        say(f"{threads} threads on {cores} cores: they will wait for each other")
+        say(f"{threads} threads on {cores} cores: the threads wait for each other, expect slower tools")
     cases = choose_cases(CASES, arguments.group, arguments.case, arguments.tool)
     results = arguments.results or (QUICK_RESULTS if arguments.quick else RESULTS)
     run = start_run(threads, arguments.quick, arguments.rounds)

@@ -1,4 +1,4 @@
-"""How far two tools' answers to the same question agree, whatever each does to its map at the end."""
+"""Agreement between the maps of two tools, independent of their postprocessing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def compare_maps(found: np.ndarray, reference: np.ndarray, tool: str) -> dict[str, Any]:
-    """Correlation, and the largest difference over the reference's largest value, of maps (h, w) or (N, h, w).
+    """Correlation and largest relative difference of maps (h, w) or (N, h, w).
 
-    Where one has no negative values, the other is cut off at 0 as well; each map is divided by its largest value, and
-    the coarser one is enlarged bilinearly: steps that some tools take and some leave to their users.
+    If one has no negative values, the other is clipped at 0 too. Each map is divided by its largest absolute value, and
+    the coarser one is enlarged bilinearly. Some tools do these steps themselves, others leave them to their users.
     """
     first, second = (np.asarray(array, np.float64).reshape(-1, *array.shape[-2:]) for array in (found, reference))
     if len(first) != len(second):
@@ -28,7 +28,7 @@ def compare_maps(found: np.ndarray, reference: np.ndarray, tool: str) -> dict[st
 
 
 def correlate(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's, over all pixels; 0 where a map is constant."""
+    """Pearson's correlation over all pixels; 0 if a map is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
@@ -40,7 +40,7 @@ def divide_by_peak(maps_nhw: np.ndarray) -> np.ndarray:
 
 
 def enlarge(maps_nhw: np.ndarray, shape_nhw: tuple[int, ...]) -> np.ndarray:
-    """To the size of the other maps, where that is larger."""
+    """Enlarge the maps to `shape_nhw` if that is larger."""
     height, width = shape_nhw[1:]
     if maps_nhw.shape[1] >= height and maps_nhw.shape[2] >= width:
         return maps_nhw

@@ -1,4 +1,4 @@
-"""What a run needs to know to measure a case: threads, places, and how a tool is reached."""
+"""What a run needs to measure a case: threads, folders, and how to start each tool."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SCRATCH = ROOT / "runs" / "bench"
 
 @dataclass(frozen=True)
 class Bench:
-    """One run: so many threads on all sides; `quick`: everything once and small, for a look at whether it works.
+    """One run. `threads`: of every tool; `quick`: everything once with small sizes, to check that it works.
 
-    `locate` says where a tool's Python is, and `describe` what a model is; tests give their own.
+    `locate` finds a tool's Python and `describe` describes a model; tests replace both.
     """
 
     threads: int
@@ -33,7 +33,7 @@ class Bench:
     describe: Callable[[str], dict[str, Any]] = field(default=lambda name: describe(SUBJECTS[name]))
 
     def find(self, tool: str) -> Environment:
-        """The tool's environment. Raises WorkerError with the reason where it cannot run."""
+        """The tool's environment. Raises WorkerError, with the reason, if it cannot run."""
         found = self.locate(tool_folder(tool))
         if found.reason is not None:
             raise WorkerError(found.reason)
@@ -52,7 +52,7 @@ class Bench:
         return Client(self.command(tool), self.environment(tool), log)
 
     def question(self, case: Case, tool: str) -> dict[str, Any]:
-        """The case as a worker reads it."""
+        """The case in the form that workers read."""
         model = self.describe(case.model)
         return {
             "name": case.name,
@@ -78,7 +78,7 @@ class Bench:
 
 @dataclass
 class Outcome:
-    """One tool's answer to one case: samples, or the error that there are none."""
+    """One tool's answer to one case: samples, or an error."""
 
     tool: str
     samples: list[float] = field(default_factory=list)
@@ -94,9 +94,9 @@ class Outcome:
 
 
 def open_all(bench: Bench, case: Case, outcomes: Sequence[Outcome], stack: ExitStack) -> dict[str, Client]:
-    """A prepared worker of every tool that has one; the others' outcomes say why not.
+    """A prepared worker for each tool; if a tool has none, its outcome gets the error.
 
-    They prepare at the same time: nothing is measured yet.
+    All tools prepare at the same time, since nothing is measured yet.
     """
     clients: dict[str, Client] = {}
 

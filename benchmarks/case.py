@@ -1,4 +1,4 @@
-"""A case: one piece of work that several tools do in the same rounds."""
+"""A case: one task that several tools do in the same rounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNITS: dict[Kind, str] = {
     "quality": "s",
 }
 
-# Raw ONNX Runtime's forward passes and PyTorch's.
+# Forward passes only, of ONNX Runtime and of PyTorch.
 YARDSTICKS = ("floor", "torch@forward")
 
 QUICK_ROUNDS, QUICK_QUALITY_ROUNDS, QUICK_BATCH, QUICK_MASKS = 1, 6, 2, 24
@@ -28,10 +28,10 @@ QUICK_OPTIONS = {"copies": 4, "images": 10}
 class Case:
     """One row of the table.
 
-    `name`: group/model/detail. `kind`: how it is measured, see `measure.py`. `region`: what lies between the two looks
-    at the clock (or what the bytes count), in words. `tools`: all that are asked, in the order of the first round;
-    ``tool@variant`` is another way of calling the same tool. `rounds`: samples per tool. `batch`: images per call.
-    `masks`: of RISE. `options`: whatever else the workers should know. `note`: what a reader of its rows should know.
+    `name`: group/model/detail. `kind`: how it is measured, see `measure.py`. `region`: what is timed (or what
+    the bytes count), in words. `tools`: all tools that are measured, in the order of the first round; ``tool@variant``
+    is another way to call the same tool. `rounds`: samples per tool. `batch`: images per call. `masks`: number of masks
+    for RISE. `options`: further settings for the workers. `note`: a remark for readers of the results.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Case:
 
     @property
     def unit(self) -> str:
-        """Of the samples: images/s where throughput is counted, else what the kind measures."""
+        """Unit of the samples: images/s for throughput, else the unit of the kind."""
         return "images/s" if self.method == "throughput" else UNITS[self.kind]
 
 
 def shrink(case: Case) -> Case:
-    """The same case, so small that it shows only whether everything works."""
+    """The same case with small sizes, only to check that everything works."""
     options = {name: min(value, QUICK_OPTIONS.get(name, value)) for name, value in case.options.items()}
     rounds = min(case.rounds, QUICK_QUALITY_ROUNDS if case.kind == "quality" else QUICK_ROUNDS)
     masks = case.masks and min(case.masks, QUICK_MASKS)
@@ -75,10 +75,10 @@ def shrink(case: Case) -> Case:
 
 
 def makes_map(tool: str) -> bool:
-    """Whether a tool explains; yardsticks are timed beside it and make no map."""
+    """Whether a tool makes a map; yardsticks are timed but make none."""
     return tool not in YARDSTICKS
 
 
 def tool_folder(tool: str) -> str:
-    """The peer that runs a tool: ``openvino-xai@bf16`` is done by ``openvino-xai``."""
+    """The folder of the peer that runs a tool: ``openvino-xai`` for ``openvino-xai@bf16``."""
     return tool.partition("@")[0]

@@ -7,9 +7,9 @@ from benchmarks.case import Case
 OURS_AND_FLOOR = ("onnxplain", "floor")
 CAM_TOOLS = (*OURS_AND_FLOOR, "torch", "torchcam", "captum", "grad-cam")
 RISE_TOOLS = (*OURS_AND_FLOOR, "torch", "dianna", "xplique", "openvino-xai")
-# In bfloat16, and ours where openvino-xai computes.
+# openvino-xai in bfloat16, and onnxplain on OpenVINO in float32 and bfloat16.
 OPENVINO_TOOLS = ("openvino-xai@bf16", "onnxplain-openvino", "onnxplain-openvino@bf16")
-# Of the tools that run the paper's estimator on the same session, one: each takes as long as the others.
+# Only one of the tools that run the paper's estimator on the same session: they all need the same time.
 SLOW_QUALITY_TOOLS = (*OURS_AND_FLOOR, "dianna", "openvino-xai", "openvino-xai@bf16", "onnxplain-openvino@bf16")
 IMPORTED = (*CAM_TOOLS, "dianna", "xplique", "openvino-xai")
 
@@ -49,7 +49,7 @@ CASES: tuple[Case, ...] = (
     Case("rise-masks/mobilenetv2/1000", "time", "rise", "mobilenetv2", MAP, RISE_TOOLS, rounds=5, masks=1000),
     Case("rise-masks/resnet50/256", "time", "rise", "resnet50", MAP, (*OURS_AND_FLOOR, "torch", "dianna"),
          rounds=5, masks=256),
-    # 24 runs in three trials: each trial's limit is the mean of the 16 runs of 1,000 masks that are not its own.
+    # 24 runs in three trials: the limit of a trial is the mean of the 16 runs (1,000 masks each) of the other trials.
     Case("rise-quality/mobilenetv1", "quality", "rise", "mobilenetv1", MAP, (*RISE_TOOLS, *OPENVINO_TOOLS),
          rounds=24, masks=1000),
     Case("rise-quality/squeezenet", "quality", "rise", "squeezenet", MAP, SLOW_QUALITY_TOOLS, rounds=24, masks=1000),

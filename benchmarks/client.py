@@ -1,4 +1,4 @@
-"""The harness's side of the protocol: one worker process, asked one thing at a time."""
+"""The harness's side of the protocol: one worker process that answers one request at a time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import numpy as np
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 PROTOCOL = FOLDER / "peers" / "shared" / "protocol.py"
-# A worker that is silent for longer is given up.
+# A worker that does not answer within this time is stopped.
 PATIENCE_SECONDS = 900
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 class WorkerError(Exception):
-    """Why a worker gave no answer, in one line."""
+    """A worker gave no answer; the message is the reason, in one line."""
 
 
 class Client:
     """A tool in a process of its own; `with` ends the process.
 
-    `log` receives what the tool prints. Every call raises WorkerError where the tool refuses, fails, dies, or says
-    nothing for `patience` seconds.
+    `log` receives what the tool prints. Every call raises WorkerError if the tool refuses, fails, ends, or does not
+    answer within `patience` seconds.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Client:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.patience = patience
-        # Forward passes of the last call, where the tool counts them.
+        # Forward passes of the last call, if the tool counts them.
         self.evaluations: int | None = None
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class Client:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def hello(self) -> dict[str, str]:
-        """The versions of the packages that the tool is made of."""
+        """The versions of the tool's packages."""
         versions: dict[str, str] = self.ask("hello")["versions"]
         return versions
 
@@ -67,13 +67,13 @@ class Client:
         self.ask("prepare", case=case)
 
     def run(self, repeat: int = 1, **changes: int) -> float:
-        """Seconds of one call, the mean of `repeat`; `changes` are masks and seed from now on."""
+        """Seconds of one call, the mean of `repeat` calls; `changes` sets masks and seed for this and later calls."""
         reply = self.ask("run", repeat=repeat, **changes)
         self.evaluations = reply["evaluations"]
         return float(reply["seconds"])
 
     def answer(self, path: Path) -> np.ndarray:
-        """The map of the last run, float32 (h, w) or (N, h, w), by way of a file."""
+        """The map of the last run, float32 (h, w) or (N, h, w); the worker writes it to `path`."""
         self.ask("answer", path=str(path))
         answer: np.ndarray = np.load(path)
         return answer
@@ -93,7 +93,7 @@ class Client:
         except queue.Empty:
             self.close()
             raise WorkerError(f"no answer within {self.patience:g} s") from None
-        except (OSError, ValueError):  # its end of the pipe is closed, or ours
+        except (OSError, ValueError):  # one end of the pipe is closed
             line = ""
         if not line:
             raise WorkerError(self._describe_death())
@@ -103,12 +103,12 @@ class Client:
         return reply
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                # A request that the process no longer read.
+                # The process did not read its last request.
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
 
@@ -120,7 +120,7 @@ class Client:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        # The stream may be closed while it is read.
+        # The stream may be closed during reading.
         with contextlib.suppress(ValueError):
             for line in self._process.stdout:
                 self._lines.put(line)
@@ -134,14 +134,14 @@ class Client:
 
 
 def worker_command(python: Path, peer: Path, *arguments: str | Path) -> list[str | Path]:
-    """How a peer's worker file is started with a Python."""
+    """The command that starts a peer's worker file."""
     return [python, PROTOCOL, peer, *arguments]
 
 
 def worker_environment(threads: int, own: bool) -> dict[str, str]:
-    """The environment of a worker: every thread pool of the same size, and asleep where it waits.
+    """The environment variables of a worker: every thread pool has the same size, and waiting threads sleep.
 
-    `own`: the tool is this project's, measured as it lies in this folder; a foreign one must not see it.
+    `own`: the tool is onnxplain, imported from this checkout; other tools must not see the checkout.
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment |= {name: str(threads) for name in THREAD_VARIABLES}

@@ -1,4 +1,4 @@
-"""Fresh processes: from their start to the first heatmap on the disk, and to the end of an import."""
+"""Time of new processes: to the first heatmap on disk, and to the end of an import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND_LINE = "onnxplain@cli"
 
 
 def measure_start(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """Process start to a map in a file: each tool's worker as a script, ours by the command line too."""
+    """From process start to a map in a file: each tool's worker as a script; for onnxplain also the command line."""
 
     def sample(tool: str, _round: int) -> float:
         answer = bench.answer_path(case, tool)
@@ -37,7 +37,7 @@ def measure_start(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None
 
 
 def start_command(bench: Bench, case: Case, tool: str, answer: Path) -> list[str | Path]:
-    """What a user would start."""
+    """The command that a user would run."""
     if tool == COMMAND_LINE:
         model = bench.describe(case.model)
         photo = write_photo(Path(model["photos"][0]), bench.scratch / "photo.png")
@@ -50,7 +50,7 @@ def start_command(bench: Bench, case: Case, tool: str, answer: Path) -> list[str
 
 
 def write_photo(source: Path, destination: Path) -> Path:
-    """A photo of the subjects as a file that a command can read."""
+    """A photo of the subjects as an image file for the command line."""
     if not destination.exists():
         from PIL import Image
 
@@ -60,7 +60,7 @@ def write_photo(source: Path, destination: Path) -> Path:
 
 
 def measure_import(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """A Python that imports what a user of the tool imports, and ends."""
+    """Time of a Python process that only imports what a user of the tool imports."""
 
     def sample(tool: str, _round: int) -> float:
         found = bench.find(tool)
@@ -72,7 +72,7 @@ def measure_import(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> Non
 
 
 def run_process(command: Sequence[str | Path], environment: Mapping[str, str]) -> float:
-    """Seconds from the start to the end of a process. Raises WorkerError where it fails."""
+    """Seconds from the start to the end of a process. Raises WorkerError if it fails."""
     start = time.perf_counter()
     try:
         done = subprocess.run(
@@ -89,7 +89,7 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str]) -
 
 
 def _measure_processes(case: Case, outcomes: Sequence[Outcome], sample: Callable[[str, int], float]) -> None:
-    """One round more than asked for: the first reads the files into the system's cache."""
+    """Measure one round more and drop the first, which reads the files into the system's cache."""
     actions = {outcome.tool: partial(sample, outcome.tool) for outcome in outcomes}
     samples, errors = measure_rounds(actions, case.rounds + 1)
     for outcome in outcomes:

@@ -1,6 +1,6 @@
 """Each peer's Python: a virtual environment of its own under runs/peers, built from the recipe in its folder.
 
-benchmarks/peers/NAME/worker.py          what the harness talks to
+benchmarks/peers/NAME/worker.py          answers the harness
 benchmarks/peers/NAME/requirements.txt   every package of the environment, pinned
 benchmarks/peers/NAME/recipe.toml        optional, see `Recipe`
 """
@@ -27,18 +27,18 @@ INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutil
 
 
 class UnknownPeerError(ValueError):
-    """A name that no folder has."""
+    """No peer has this name."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """`recipe.toml`: how an environment differs from a plain installation of its requirements.
 
-    `statement` (key ``import``): what a user of the tool imports; tried at the end, with peers/shared on the path.
-    `product`: the worker runs in the Python that runs the harness; requirements, if any, are installed for their size
-    alone. `own`: the tool is this project's code as it lies in this checkout, beside other packages. `pip_options`: for
-    the requirements. `beside`: packages that only the benchmark needs, such as what builds the networks; they go in
-    without their dependencies and after the size was taken.
+    `statement` (key ``import``): what a user of the tool imports; run after the installation as a check, with
+    peers/shared on the path. `product`: the worker runs in the harness's own Python; requirements, if any, are only
+    installed to measure their size. `own`: the tool is onnxplain from this checkout, together with other packages.
+    `pip_options`: for the requirements. `beside`: packages that only the benchmark needs, for example to build the
+    networks; they are installed without their dependencies, after the size is measured.
     """
 
     statement: str | None = None
@@ -50,9 +50,9 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Environment:
-    """A peer's Python. `reason`: why it cannot run, in one line. `installed_bytes`: of what its users install.
+    """A peer's Python. `reason`: why it cannot run, in one line. `installed_bytes`: size of the packages users install.
 
-    `own`: it imports this project from this checkout; a foreign tool must not see it.
+    `own`: it imports onnxplain from this checkout; other tools must not see the checkout.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Environment:
 
 
 def peers() -> tuple[str, ...]:
-    """All names that have a folder with a worker."""
+    """All peers: folders with a worker."""
     return tuple(sorted(path.parent.name for path in PEERS.glob("*/worker.py")))
 
 
 def environment(name: str) -> Environment:
-    """As it is now: nothing is installed."""
+    """The environment in its current state; installs nothing."""
     recipe = read_recipe(name)
     folder = ENVIRONMENTS / name
     python = Path(sys.executable) if recipe.product else _python_of(folder)
@@ -86,7 +86,7 @@ def environment(name: str) -> Environment:
 
 
 def install(name: str) -> Environment:
-    """Build the environment unless it is there; what fails is kept as its `reason`, and the whole of it in pip.log."""
+    """Build the environment if it is missing; a failure becomes its `reason`, with details in pip.log."""
     recipe = read_recipe(name)
     if not _requirements(name).exists():
         return environment(name)
@@ -114,7 +114,7 @@ def remove(name: str) -> None:
 
 
 def read_recipe(name: str) -> Recipe:
-    """Raises UnknownPeerError."""
+    """The recipe of a peer. Raises UnknownPeerError."""
     if name not in peers():
         raise UnknownPeerError(f"found peer {name!r}, expected one of {', '.join(peers())}")
     path = PEERS / name / "recipe.toml"
@@ -130,12 +130,12 @@ def read_recipe(name: str) -> Recipe:
 
 
 def _build(name: str, recipe: Recipe, folder: Path) -> int:
-    """Make the environment; returns the bytes of what the tool's users need."""
+    """Make the environment; returns the bytes of the packages that the tool's users need."""
     log, python, requirements = folder / "pip.log", _python_of(folder), _requirements(name)
     _call([sys.executable, "-m", "venv", folder], log)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     if any(line.startswith("torch==") for line in requirements.read_text(encoding="utf-8").splitlines()):
-        # First and with its own dependencies: which these are depends on what its wheel was built for.
+        # First, with its own dependencies: they depend on the wheel (CPU or CUDA).
         _call([*pip, "--constraint", requirements, "torch"], log)
     _call([*pip, *recipe.pip_options, "--requirement", requirements], log)
     size = measure_packages(folder)
@@ -147,7 +147,7 @@ def _build(name: str, recipe: Recipe, folder: Path) -> int:
 
 
 def measure_packages(folder: Path) -> int:
-    """Bytes of all files of an environment's packages, without those that install packages."""
+    """Bytes of all packages in an environment, without pip and setuptools."""
     total = 0
     for site_packages in folder.glob("[lL]ib/**/site-packages"):
         for entry in site_packages.iterdir():
@@ -175,14 +175,14 @@ def _call(command: Sequence[str | Path], log: Path, path: Path = SHARED) -> None
 
 
 def _last_words(output: str) -> str:
-    """pip's first error, else the last line: of a traceback, the exception."""
+    """pip's first error, else the last line (the exception in a traceback)."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines[-1:] or ["no message"])[0]
 
 
 def _fingerprint(name: str, recipe: Recipe) -> str:
-    """Of all that decides what is in the environment."""
+    """A hash of everything that decides the content of the environment."""
     sources = [_requirements(name), *((ROOT / "constraints.txt", ROOT / "pyproject.toml") if recipe.product else ())]
     texts = [path.read_text(encoding="utf-8") if path.exists() else "" for path in sources]
     parts = (sys.version_info[:2], recipe.pip_options, recipe.beside, texts)

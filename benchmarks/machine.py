@@ -1,4 +1,4 @@
-"""What the figures were measured on, and with which code."""
+"""The machine and the code version of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.client import ROOT
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores this process may use, memory, system, Python, GPU (None without)."""
+    """Processor, cores that this process may use, memory, system, Python, GPU (None if there is none)."""
     return {
         "cpu": cpu_name(),
         "cores": count_cores(),
@@ -25,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def count_cores() -> int:
-    """The cores that this process may run on, which containers limit."""
+    """The number of cores that this process may use; containers can limit it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -39,7 +39,7 @@ def cpu_name() -> str:
 
 
 def gpu_name() -> str | None:
-    """The first CUDA device's name, None where there is none."""
+    """The name of the first CUDA device; None if there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -48,7 +48,7 @@ def gpu_name() -> str | None:
 
 
 def commit() -> str:
-    """The short hash of the checkout, with a `+` where it has changes; "unknown" outside of git."""
+    """The short hash of the checkout, with a `+` if it has changes; "unknown" outside of git."""
     short = _output(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
     changed = _output(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
     return f"{short}{'+' if changed else ''}" if short else "unknown"

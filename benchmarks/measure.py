@@ -1,4 +1,4 @@
-"""How each kind of case is measured: a table of functions, from a case and its tools to one outcome per tool."""
+"""How each kind of case is measured: a table of functions; each gives one outcome per tool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.cold import measure_import, measure_start
 from benchmarks.quality import measure_quality
 from benchmarks.rounds import measure_rounds
 
-# A sample shorter than this is the mean of several calls.
+# If a call is shorter than this, a sample is the mean of several calls.
 SAMPLE_SECONDS = 0.1
 MOST_CALLS = 200
 FIRST_CALL_SECONDS = 3
@@ -22,14 +22,14 @@ Measure = Callable[[Bench, Case, Sequence[Outcome]], None]
 
 
 def measure(bench: Bench, case: Case, tools: Sequence[str]) -> list[Outcome]:
-    """One outcome per tool, in that order; whatever fails is its outcome's error."""
+    """One outcome per tool, in that order; a failure is the error of its outcome."""
     outcomes = [Outcome(tool) for tool in tools]
     MEASURES[case.kind](bench, case, outcomes)
     return outcomes
 
 
 def measure_time(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """All tools prepared side by side, warmed up, then timed in rounds."""
+    """Prepare all tools in parallel, warm them up, then time them in rounds."""
     with ExitStack() as stack:
         clients = open_all(bench, case, outcomes, stack)
         calls: dict[str, int] = {}
@@ -56,9 +56,9 @@ def measure_time(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
 
 
 def warm_up(client: Client, sample_seconds: float) -> int:
-    """Run until it is warm; returns how many calls make a sample that long."""
+    """Warm the tool up; returns the number of calls that take about `sample_seconds`."""
     seconds = client.run(1)
-    # What a tool does once, in its first call, must not be taken for what a call lasts.
+    # The first call may do one-time work, so its duration does not count.
     if seconds < FIRST_CALL_SECONDS:
         seconds = client.run(1)
     if seconds < sample_seconds:
@@ -67,7 +67,7 @@ def warm_up(client: Client, sample_seconds: float) -> int:
 
 
 def fetch_answer(bench: Bench, case: Case, outcome: Outcome, client: Client) -> None:
-    """The map that goes with the samples, and what it took; a yardstick makes none."""
+    """The map of the last run and its number of forward passes; a yardstick makes no map."""
     outcome.evaluations = client.evaluations
     if not makes_map(outcome.tool):
         return
@@ -78,7 +78,7 @@ def fetch_answer(bench: Bench, case: Case, outcome: Outcome, client: Client) -> 
 
 
 def measure_memory(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """The peak of a process that did the work once; a new process per sample."""
+    """Peak memory of a process that does the work once; a new process per sample."""
     by_tool = {outcome.tool: outcome for outcome in outcomes}
 
     def sample(tool: str, _round: int) -> float:
@@ -98,7 +98,7 @@ def measure_memory(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> Non
 
 
 def measure_size(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """The bytes of a tool's environment."""
+    """Bytes of the packages in a tool's environment."""
     for outcome in outcomes:
         found = bench.locate(tool_folder(outcome.tool))
         if found.installed_bytes is None:

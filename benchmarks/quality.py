@@ -1,13 +1,13 @@
-"""Equal quality: how many evaluations, and how long, until a tool's map is as near to its own limit as the goal says.
+"""Equal quality: evaluations and seconds until a tool's map reaches the goal, a correlation with the tool's own limit.
 
-A tool runs many times with the same number of masks and another seed each time. Its limit is the mean of its maps;
-tools draw masks differently and converge to different maps, so each is held against its own. The runs are divided
-into as many parts as there are trials; a trial's maps are those of its part, averaged one by one, its limit the mean
-of all the other runs. A map that is near enough after one run already is asked for again with fewer masks, and one of
-a tool that draws its masks together, and not near enough, with more.
+A tool runs many times with the same number of masks and a different seed each time. Its limit is the mean of its maps.
+Tools draw masks differently and converge to different maps, so each is compared with its own limit. The runs are
+divided into one part per trial. The curve of a trial averages the maps of its part one by one; the limit of a trial is
+the mean of all other runs. If a single run already reaches the goal, shorter runs with fewer masks are measured. If a
+single run does not reach it and the tool draws its masks together, longer runs with more masks are measured.
 
-So many evaluations leave noise in the limit too, and more in that of a tool that needs more of them: its maps would
-look farther from the truth than they are. How near the limit itself is follows from its two halves, and is divided out.
+The limit has noise too, and more noise for a tool that needs more evaluations: its maps would look farther from the
+truth than they are. The reliability of the limit is computed from its two halves, and its noise is divided out.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from benchmarks.rounds import measure_rounds
 
 GOAL = 0.98
 TRIALS = 3
-# Masks of the runs that are shorter or longer than the case's.
+# Numbers of masks for runs that are shorter or longer than the case's.
 LADDER = (64, 128, 192, 256, 384, 512, 768, 1280, 1536, 2048, 3072, 4096)
-# Low-discrepancy masks, and an estimate that learns from all of them: two runs are not one of twice the masks. The
-# others' map is a sum over independent masks, so that the mean of two runs is what the longer run would be.
+# Tools with low-discrepancy masks and an estimate that uses them together: the mean of two runs is not a run with twice
+# the masks. The map of other tools is a sum over independent masks, so the mean of two runs equals a longer run.
 TOGETHER = ("onnxplain", "onnxplain-openvino")
-# The floor does the same thing every time.
+# The floor does the same work in every run, so a few runs are enough.
 FLOOR_RUNS = 6
 
-# (evaluations, correlation with the limit), evaluations rising.
+# (evaluations, correlation with the limit), in order of evaluations.
 Curve = list[tuple[float, float]]
 SingleRun = Callable[[int, int], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a tool's maps converge to, (h, w), and its own correlation with where infinitely many runs would end."""
+    """The map (h, w) that a tool converges to, and its estimated correlation with the mean of infinitely many runs."""
 
     map: np.ndarray
     reliability: float
 
     @classmethod
     def of(cls, maps: np.ndarray) -> Limit:
-        """The mean of runs (runs, h, w); its reliability by the Spearman-Brown formula from the halves' correlation."""
+        """The mean of runs (runs, h, w); reliability: Spearman-Brown, from the correlation of its halves."""
         halves = correlate(maps[::2].mean(axis=0), maps[1::2].mean(axis=0)) if len(maps) > 1 else 1.0
         return cls(maps.mean(axis=0), float(np.sqrt(2 * halves / (1 + halves))) if halves > 0 else 1.0)
 
     def nearness(self, found: np.ndarray) -> float:
-        """The correlation of a map with the limit, without the noise of the limit."""
+        """The correlation of a map with the limit, with the limit's noise divided out."""
         return min(correlate(found, self.map) / self.reliability, 1.0)
 
 
@@ -71,7 +71,7 @@ class Runs:
     maps: list[np.ndarray] = field(default_factory=list)
 
     def add(self, masks: int, seed: int) -> float:
-        """One run more; its seconds."""
+        """Do one more run and keep it; returns its seconds."""
         evaluations, seconds, found = self.run(masks, seed)
         self.evaluations.append(evaluations)
         self.seconds.append(seconds)
@@ -92,7 +92,7 @@ class Runs:
 
 
 def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> None:
-    """All tools side by side, one run of each per round, with the round's number as its seed."""
+    """One run of each tool per round; the number of the round is the seed."""
     masks = case.masks or 1
     with ExitStack() as stack:
         clients = open_all(bench, case, outcomes, stack)
@@ -121,7 +121,7 @@ def measure_quality(bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> No
 
 
 def conclude(outcome: Outcome, runs: Runs) -> None:
-    """Seconds and evaluations until the goal, one sample per trial that got there."""
+    """Seconds and evaluations until the goal; one sample for each trial that reached it."""
     if not runs.has_maps:
         outcome.samples, outcome.evaluations = runs.seconds, float(np.median(runs.evaluations))
         return
@@ -153,8 +153,9 @@ def conclude(outcome: Outcome, runs: Runs) -> None:
 def follow_trials(
     maps: np.ndarray, evaluations: np.ndarray, single: SingleRun, together: bool = False
 ) -> tuple[list[Curve], list[int], float]:
-    """The curve of each trial, the evaluations behind its limit, and the lowest reliability of a limit; `maps`
-    (runs, h, w), `evaluations` (runs,). `together`: longer maps are single runs, not means of several."""
+    """The curve of each trial, the evaluations behind its limit, and the lowest reliability of a limit.
+
+    `maps`: (runs, h, w); `evaluations`: (runs,). `together`: a longer run is a single run, not a mean of several."""
     curves, limits, reliability = [], [], 1.0
     runs = np.arange(len(maps))
     for part in np.array_split(runs, min(TRIALS, len(runs))):
@@ -170,13 +171,15 @@ def follow_trials(
 
 
 def average_one_by_one(maps: np.ndarray, evaluations: np.ndarray, limit: Limit) -> Curve:
-    """Of the first map, the mean of two, and so on."""
+    """The curve over the first map, the mean of the first two, and so on."""
     means = np.cumsum(maps, axis=0) / np.arange(1, len(maps) + 1)[:, None, None]
     return [(float(count), limit.nearness(mean)) for count, mean in zip(np.cumsum(evaluations), means, strict=True)]
 
 
 def climb(single: SingleRun, seed: int, limit: Limit, known: tuple[float, float]) -> Curve:
-    """Of single runs with ever more masks, until the goal is reached: below the `known` point where it is there."""
+    """The curve of single runs with more and more masks until the goal.
+
+    Below the masks of `known` if that point reaches the goal, else above."""
     reached = known[1] >= GOAL
     curve: Curve = [] if reached else [known]
     for masks in LADDER:
@@ -190,7 +193,9 @@ def climb(single: SingleRun, seed: int, limit: Limit, known: tuple[float, float]
 
 
 def evaluations_until(goal: float, curve: Curve) -> float | None:
-    """Where the curve first reaches the goal, between two points straight in log(evaluations); None: nowhere."""
+    """Evaluations at which the curve first reaches the goal; None if it does not.
+
+    Between two points: linear in log(evaluations)."""
     for position, (evaluations, value) in enumerate(curve):
         if value < goal:
             continue

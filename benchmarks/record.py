@@ -1,4 +1,4 @@
-"""From outcomes to the lines of the results file."""
+"""Converts outcomes to lines of the results file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.results import Row
 
 @dataclass(frozen=True)
 class Run:
-    """Cases measured on the same machine, with the same code and the same settings: what a run resumes."""
+    """Cases measured on the same machine with the same code and settings; an interrupted run continues such a run."""
 
     machine: dict[str, Any]
     commit: str
@@ -28,7 +28,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The same for two calls that may go on from each other."""
+        """A name from machine, code and settings; a call with the same name continues the run."""
         settings = [self.machine, self.threads, self.quick, self.rounds]
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
         return f"{self.commit}-{digest}{'-quick' if self.quick else ''}"
@@ -39,7 +39,7 @@ def start_run(threads: int, quick: bool, rounds: int | None) -> Run:
 
 
 def make_rows(run: Run, bench: Bench, case: Case, outcomes: Sequence[Outcome]) -> list[Row]:
-    """One line per tool, all of the same moment, each with its agreement."""
+    """One line per tool, all with the same date, each with its agreement."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return [
         {
@@ -73,7 +73,7 @@ def make_rows(run: Run, bench: Bench, case: Case, outcomes: Sequence[Outcome]) -
 
 
 def agreement(outcome: Outcome, outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
-    """Of a tool's map with ours, of ours with torch's; None where one of the two has none."""
+    """Agreement of a tool's map with onnxplain's, of onnxplain's with torch's; None if one of the two is missing."""
     reference = "torch" if outcome.tool == "onnxplain" else "onnxplain"
     maps = {other.tool: other.map for other in outcomes if other.map is not None}
     if outcome.tool not in maps or reference not in maps:

@@ -1,7 +1,7 @@
-"""The results file: JSON lines, only ever appended to, a case at a time.
+"""The results file: JSON lines; a case at a time is appended.
 
-A line is one tool's answer to one case. All lines of a case are written together when it is complete, so an
-interrupted run leaves whole cases, and the next run of the same kind goes on behind them.
+A line is one tool's answer to one case. All lines of a case are written together when it is complete. So an
+interrupted run leaves complete cases, and the next run with the same settings continues after them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Row = dict[str, Any]
 
 
 class ResultsError(Exception):
-    """A results file that cannot be used, in one line."""
+    """A results file that cannot be used; the message is one line."""
 
 
 def read_results(path: Path) -> list[Row]:
-    """All whole lines of the file, oldest first; a half line at its end, left by a killed process, is dropped.
+    """All complete lines of the file, oldest first; an incomplete last line of a killed process is dropped.
 
     Raises ResultsError for a missing file, another format, and lines that are not results.
     """
     if not path.exists():
         raise ResultsError(f"{path}: found no such file, expected results: run `make bench` first")
     rows = []
-    # What follows the last line break was never finished.
+    # Text after the last line break is an incomplete line.
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
         try:
             row = json.loads(line)
@@ -45,7 +45,7 @@ def read_results(path: Path) -> list[Row]:
 
 
 def append_case(path: Path, rows: Sequence[Row]) -> None:
-    """All lines of one case in one write, on the disk when this returns."""
+    """Append all lines of one case in one write; they are on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows)
     with path.open("a+b") as file:
@@ -56,7 +56,7 @@ def append_case(path: Path, rows: Sequence[Row]) -> None:
 
 
 def measured(rows: Sequence[Row], run: str, case: str) -> set[str]:
-    """The tools that the last block of a case has a line for, in a run."""
+    """The tools with a line in the newest block of a case in a run."""
     dates = [row["date"] for row in rows if row["run"] == run and row["case"] == case]
     return {row["tool"] for row in rows if row["run"] == run and row["case"] == case and row["date"] == max(dates)}
 

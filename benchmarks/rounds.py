@@ -1,6 +1,6 @@
-"""Interleaved measuring: in every round each tool once, and each tool first in its turn.
+"""Interleaved measuring: in every round each tool is measured once, and the first tool changes from round to round.
 
-What else happens on the machine then meets all tools alike, and samples of one round can be divided by each other.
+So other load on the machine affects all tools equally, and samples of one round can be divided by each other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.client import WorkerError
 
-# Between two samples, so that one tool's threads are asleep before the next one runs.
+# Pause between two samples, so that one tool's threads sleep before the next tool runs.
 PAUSE_SECONDS = 0.05
 
 
@@ -23,9 +23,9 @@ def rotate(tools: Sequence[str], round_number: int) -> list[str]:
 def measure_rounds(
     actions: Mapping[str, Callable[[int], float]], rounds: int, pause: float = PAUSE_SECONDS
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Samples by tool, one per round, and by tool that failed the reason; a tool that failed once is asked no more.
+    """Samples by tool, one per round, and reasons by failed tool; a tool that failed once is not measured again.
 
-    An action is given the number of the round and returns its sample.
+    An action gets the number of the round and returns its sample.
     """
     samples: dict[str, list[float]] = {tool: [] for tool in actions}
     errors: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""One run over the table: what is asked for, what is there already, what cannot be, and the rest measured."""
+"""One run over the table of cases: choose cases, skip those already measured, measure the rest."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ UNIT_SCALES = {"s": (1000, "ms"), "bytes": (2**-20, "MiB"), "images/s": (1, "ima
 
 
 class UsageError(Exception):
-    """A question that cannot be asked, in one line."""
+    """Wrong arguments; the message is one line."""
 
 
 def choose_cases(
     cases: Sequence[Case], groups: Sequence[str], patterns: Sequence[str], tools: Sequence[str]
 ) -> list[Case]:
-    """The cases of these groups whose names match one of the patterns, with these tools alone; no restriction: all.
+    """The cases of these groups whose names match one of the patterns, with only these tools; empty: no restriction.
 
     A tool may be named with its variant or without. Raises UsageError for a group, pattern or tool that no case has.
     """
@@ -54,11 +54,11 @@ def choose_cases(
 
 
 def run_cases(run: Run, bench: Bench, cases: Sequence[Case], results: Path, again: bool = False) -> int:
-    """Measure what the results do not have yet; returns how many cases were. Raises ResultsError for other formats."""
+    """Measure cases that the results do not have; returns their number. Raises ResultsError for another format."""
     rows = read_results(results) if results.exists() else []
     todo = [case for case in cases if again or not measured(rows, run.name, case.name) >= set(case.tools)]
     if len(todo) < len(cases):
-        say(f"{results} has {len(cases) - len(todo)} of these {len(cases)} cases already; going on with the others")
+        say(f"{results} already has {len(cases) - len(todo)} of these {len(cases)} cases: measuring the others")
     todo = leave_out_gpu(todo, run)
     reasons = write_missing([case.model for case in todo])
     for number, case in enumerate(todo, start=1):
@@ -77,17 +77,17 @@ def run_cases(run: Run, bench: Bench, cases: Sequence[Case], results: Path, agai
 
 
 def leave_out_gpu(cases: Sequence[Case], run: Run) -> list[Case]:
-    """Without a CUDA device the cases for one are not measured, and that is said."""
+    """Without a CUDA device, leave out GPU cases and print their number."""
     if run.machine["gpu"] is not None:
         return list(cases)
     on_host = [case for case in cases if case.provider == "cpu"]
     if len(on_host) < len(cases):
-        say(f"skipped {len(cases) - len(on_host)} cases of a GPU: no CUDA device found")
+        say(f"skipped {len(cases) - len(on_host)} GPU cases: no CUDA device found")
     return on_host
 
 
 def summarise(row: Row) -> str:
-    """The median sample, or why there is none; the correlation of the answers."""
+    """The median sample, or the reason why there is none, and the correlation of the maps."""
     if row["error"] is not None:
         return f"– {row['error']}"
     scale, unit = UNIT_SCALES[row["unit"]]

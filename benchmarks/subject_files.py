@@ -1,7 +1,7 @@
 """Write the files of one subject: `python -m benchmarks.subject_files NAME`, which `subjects.py` calls.
 
-Beside the models (`subject_models.py`) these are the inputs, the class to explain and `subject.json`, which comes last
-and says what the rest is.
+These are the models (`subject_models.py`), the inputs, the class to explain and `subject.json`, which is written last
+and describes the other files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from onnxplain.contract import ModelSpec
 from onnxplain.explainers import GradCAM
 from onnxplain.explainers.augmented.random_copies import RandomCopies, warp_copies
 
-# Entries of the description that are files, beside it or in the folder of the subject that it stands on.
+# Entries of the description that are files, in its folder or in the folder of the base subject.
 FILES = ("onnx", "scores", "explainable", "weights", "input", "copies_maps", "copies_transforms")
 COPIES = 100
 POSITIVE_SHARE = 0.25
@@ -74,7 +74,7 @@ def write_all(subject: Subject) -> dict[str, Any]:
 
 
 def write_on_base(subject: Subject, base: Subject) -> dict[str, Any]:
-    """Another layer of a network that is written already: its files, but for the explainable one."""
+    """Another layer of a network that is already written: shares its files, except the explainable one."""
     stored = json.loads((base.folder / DESCRIPTION).read_text(encoding="utf-8"))
     shared = {name: f"../{base.name}/{stored[name]}" for name in FILES if stored.get(name) is not None}
     write_other_layer(subject, base.folder / stored["weights"])
@@ -98,9 +98,9 @@ def describe_preprocessing(spec: ModelSpec) -> dict[str, Any]:
 
 
 def write_photos() -> None:
-    """Windows of different sizes out of scikit-image's own photographs, each 4 parts high and 5 wide.
+    """Crops of different sizes from scikit-image's photographs, all with aspect ratio 4:5 (height to width).
 
-    So their resized sizes are whole and even, and every tool's centre crop is the same.
+    So their resized sizes are whole and even, and the centre crop is the same in every tool.
     """
     rng = np.random.default_rng(SEED)
     sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
@@ -116,7 +116,7 @@ def write_photos() -> None:
 
 
 def photographs(subject: Subject) -> list[np.ndarray]:
-    """The inputs: for a model that can see, a photo of what it knows comes first."""
+    """The input images; for a trained model, the first one shows classes that it knows."""
     images = [np.load(path) for path in photo_paths()[:BATCH]]
     if subject.asset is not None:
         images[0] = load_image(ASSETS / "images" / "both_dogcat.png")
@@ -124,7 +124,7 @@ def photographs(subject: Subject) -> list[np.ndarray]:
 
 
 def write_inputs(subject: Subject, engine: Engine, images: list[np.ndarray], dtype: np.dtype[Any]) -> None:
-    """Preprocessed, in the model's own layout and type; one only where the original's batch may be fixed."""
+    """Preprocessed inputs in the model's own layout and type; only one for `as_is`, whose batch size may be fixed."""
     inputs = engine.preprocess(images)
     if engine.spec.input.layout == "nhwc":
         inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
@@ -134,7 +134,7 @@ def write_inputs(subject: Subject, engine: Engine, images: list[np.ndarray], dty
 
 
 def choose_target(subject: Subject, engine: Engine, images: list[np.ndarray]) -> int:
-    """The class that a trained model predicts; of a random one, the first with evidence in all images."""
+    """The predicted class of a trained model; for a random model, the first class with evidence in all images."""
     if subject.asset is not None:
         return int(engine.predict(images[0])[0].class_id)
     shares = []
@@ -147,7 +147,7 @@ def choose_target(subject: Subject, engine: Engine, images: list[np.ndarray]) ->
 
 
 def write_copies(folder: Path, engine: Engine, image: np.ndarray, target: int) -> dict[str, Any]:
-    """The Grad-CAMs of turned and moved copies of an input, for solvers that start from maps."""
+    """The Grad-CAMs of rotated and shifted copies of an input, for solvers that start from maps."""
     layer, pixels = engine.spec.layers[-1], engine.preprocess(image)[0]
     transforms = RandomCopies(COPIES).draw(INPUT_HW)
     maps = []
@@ -161,7 +161,7 @@ def write_copies(folder: Path, engine: Engine, image: np.ndarray, target: int) -
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file with all of this, or none: what was interrupted is written again."""
+    """Write the file whole or not at all, so an interrupted subject is written again."""
     partial = path.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

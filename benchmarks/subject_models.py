@@ -1,6 +1,6 @@
-"""The ONNX files of a subject: a torch network with weights of seed 0, exported once, or an asset made float32.
+"""The ONNX files of a subject: a torch network with weights of seed 0, exported once, or an asset converted to float32.
 
-Written for `subject_files.py`; torch is imported only where a network is built.
+Used by `subject_files.py`; torch is imported only where a network is built.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def write_network(subject: Subject) -> dict[str, Any]:
 
 
 def write_other_layer(subject: Subject, weights: Path) -> None:
-    """The explainable graph alone, of a network that is written already."""
+    """Only the explainable graph, of a network that is already written."""
     import torch
 
     network = build_network(subject)
@@ -84,7 +84,7 @@ def write_explainable(subject: Subject, network: torch.nn.Module) -> None:
 
 
 def build_network(subject: Subject) -> torch.nn.Module:
-    # By the code that the peers load it with.
+    # With the same code that the peers use.
     sys.path.append(str(BENCHMARKS / "peers" / "shared"))
     from torch_model import build_model
 
@@ -93,9 +93,9 @@ def build_network(subject: Subject) -> torch.nn.Module:
 
 
 def calibrate(network: torch.nn.Module, batch_nchw: np.ndarray) -> None:
-    """Batch normalizations get the statistics of these inputs, a ResNet's blocks the small gain of trained ones.
+    """Give batch normalizations the statistics of these inputs, and ResNet blocks a small gain, as trained ones have.
 
-    With a gain of 1 a random ResNet is chaotic: noise of a hundredth in the photo gives another map.
+    With a gain of 1 a random ResNet is chaotic: noise of 1 % in the photo gives a different map.
     """
     import torch
 
@@ -117,7 +117,7 @@ def normalised_photos(size_hw: tuple[int, int], preprocessing: Preprocessing) ->
 
 
 def write_asset(subject: Subject) -> dict[str, Any]:
-    """The asset as a float32 file, NCHW, of any batch: what every black-box tool can read."""
+    """The asset as a float32 file, NCHW, with any batch size: every black-box tool can read it."""
     model = onnx.load(ASSETS / "models" / str(subject.asset))
     folder = subject.folder
     core = folder / "core.onnx"
@@ -132,7 +132,7 @@ def write_asset(subject: Subject) -> dict[str, Any]:
 
 
 def write_asset_as_is(subject: Subject) -> dict[str, Any]:
-    """The asset itself beside its explainable form."""
+    """The unchanged asset and its explainable file."""
     source = ASSETS / "models" / str(subject.asset)
     instrument(source, subject.folder / EXPLAINABLE, preprocessing=PREPROCESSING[subject.preset], tail=False)
     (subject.folder / "original.onnx").write_bytes(source.read_bytes())
@@ -140,7 +140,7 @@ def write_asset_as_is(subject: Subject) -> dict[str, Any]:
 
 
 def cut_integers_off(model: onnx.ModelProto) -> onnx.ModelProto:
-    """From the float image, channels first, to the softmax, both before any integer."""
+    """The float part of the graph: from the float image (channels first) to the softmax."""
     (transpose,) = (node for node in model.graph.node if node.op_type == "Transpose")
     (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model))

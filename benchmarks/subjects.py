@@ -1,4 +1,4 @@
-"""The models that are measured, with one input and one class each; written once, by `subject_files.py`."""
+"""The measured models, each with its inputs and one class; `subject_files.py` writes them once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from benchmarks.client import ROOT
 
 FOLDER = ROOT / "runs" / "bench" / "models"
 ASSETS = ROOT.parent / "shared" / "assets"
-# What was written by code of another revision is written again.
+# Files written by another revision are written again.
 REVISION = 3
 DESCRIPTION = "subject.json"
-# The one whose copies' maps are kept, for solvers.
+# The subject whose maps of copies are stored, for solvers.
 COPIES_OF = "resnet50"
 PHOTOS = 32
 BATCH = 16
@@ -27,9 +27,9 @@ BATCH = 16
 class Subject:
     """A model: `architecture` is built in torch with random weights, `asset` a file of ../shared/assets.
 
-    `layer`: the torch module whose output the CAM family looks at. `as_is`: the asset with its own input and output
-    types, for what is measured against the original file; else it is made float32, NCHW, of any batch. `base`: another
-    subject of the same network, whose files are used but for the explainable one.
+    `layer`: the torch module whose output the CAM family looks at. `as_is`: keep the asset's input and output types,
+    for comparisons with the original file; else it is converted to float32, NCHW, any batch size. `base`: another
+    subject of the same network; all its files are used except the explainable one.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie: weights, ONNX files, inputs, and a description, which says what they are."""
+        """The folder of its files: weights, ONNX files, inputs and a description of them."""
         return FOLDER / self.name
 
     @property
@@ -78,7 +78,7 @@ SUBJECTS = {
 
 
 def describe(subject: Subject) -> dict[str, Any]:
-    """What a worker is told of a model, its files and its inputs; they must have been written."""
+    """The description of a model, its files and inputs for workers; the files must exist."""
     stored: dict[str, Any] = json.loads((subject.folder / DESCRIPTION).read_text(encoding="utf-8"))
     return {
         key: str(subject.folder / value) if key in stored["files"] and value is not None else value
@@ -91,7 +91,7 @@ def photo_paths() -> list[Path]:
 
 
 def write_missing(names: Sequence[str]) -> dict[str, str]:
-    """Write the subjects that are not there yet; why some cannot be, by name."""
+    """Write the missing subjects; returns, by name, why some cannot be written."""
     reasons: dict[str, str] = {}
     bases = [SUBJECTS[name].base for name in names]
     for name in dict.fromkeys(name for pair in zip(bases, names, strict=True) for name in pair if name is not None):
@@ -100,7 +100,7 @@ def write_missing(names: Sequence[str]) -> dict[str, str]:
             reasons[name] = subject.missing
         elif not is_written(subject):
             print(f"writing the model {name} into {subject.folder}", file=sys.stderr, flush=True)
-            # In a process of its own: what it loads must not lie beside the measured ones.
+            # In a separate process: what it loads must not stay in memory during measuring.
             done = subprocess.run([sys.executable, "-m", "benchmarks.subject_files", name], cwd=ROOT, text=True,
                                   capture_output=True)  # fmt: skip
             if done.returncode:

@@ -1,6 +1,6 @@
-"""Write docs/commands.md from the commands themselves: python -m tools.commands_page
+"""Write docs/commands.md from the commands: python -m tools.commands_page
 
-The page does not depend on the width of the terminal: click only supplies the commands, their texts and options.
+The page does not depend on the width of the terminal: only commands, texts and options come from click.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def write_command(group: click.Context, name: str, command: click.Command) -> st
 
 
 def _write_paragraph(text: str) -> str:
-    """One paragraph on one line; a block that click must not wrap (\\b) keeps its lines."""
+    """One paragraph on one line; a block that click must not wrap (\\b) keeps its line breaks."""
     if text.startswith("\b"):
         return "\n".join(f"    {line}" for line in text.splitlines()[1:])
     return _escape(" ".join(text.split()))
@@ -80,7 +80,7 @@ def _write_option(option: click.Option) -> str:
 
 
 def _write_row(*cells: str) -> str:
-    """A row of a table, which needs bars escaped even within code spans."""
+    """A row of a table; bars are escaped, also inside code spans."""
     return f"| {' | '.join(cell.strip().replace('|', BAR) for cell in cells)} |"
 
 
@@ -108,7 +108,7 @@ def _describe_range(kind: click.ParamType) -> str:
 
 
 def _escape(text: str) -> str:
-    """Plain text as Markdown; what stands between backticks stays."""
+    """Plain text as Markdown; text between backticks is not changed."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([<>*\[\]])", r"\\\1", part) for part in parts)
 

@@ -1,6 +1,6 @@
-"""Write the graphs that make masked copies where the model computes: python -m tools.mask_graphs
+"""Write the graphs that make masked copies on the model's device: python -m tools.mask_graphs
 
-One per type that models take. With R and C the bilinear matrices (`rows`, `columns`), cut at each mask's shift:
+One graph per input type of models. R and C are the bilinear matrices (`rows`, `columns`), cut at each mask's shift:
 ``mask = R · grid · Cᵀ``, ``copies = delta · mask + hidden``. All sizes are symbols: n masks, g × g cells, P planes of
 h lines of l numbers (see `onnxplain.explainers.masked.mask_chain`).
 """
@@ -14,17 +14,17 @@ from onnx import TensorProto, helper
 
 FOLDER = Path(__file__).resolve().parents[1] / "onnxplain" / "explainers" / "masked" / "mask_graphs"
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
-# Old enough for every release of ONNX Runtime that is supported.
+# Every supported release of ONNX Runtime can read these versions.
 OPSET, IR_VERSION = 18, 10
 
 
 def build(dtype: str) -> onnx.ModelProto:
-    """The graph whose copies are of that type."""
+    """The graph whose copies have this type."""
     node, value = helper.make_node, helper.make_tensor_value_info
     last = {
         "float32": [node("Identity", ["mixed"], ["copies"])],
         "float16": [node("Cast", ["mixed"], ["copies"], to=TensorProto.FLOAT16)],
-        # Half to even, as numpy rounds on the host.
+        # Round half to even, as numpy does on the host.
         "uint8": [node("Round", ["mixed"], ["rounded"]), node("Cast", ["rounded"], ["copies"], to=TensorProto.UINT8)],
     }
     nodes = [

@@ -1,4 +1,4 @@
-"""From a results file to the pages: no measuring here, and the same file gives the same bytes."""
+"""Writes the report pages from a results file; the same file gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MissingBlockError", "write_report"]
 
 
 def write_report(results_path: Path, root: Path) -> list[Path]:
-    """Rewrite the pictures and the generated parts of docs/benchmarks.md and README.md under `root`; returns paths."""
+    """Rewrite the pictures and the generated parts of docs/benchmarks.md and README.md in `root`; returns the paths."""
     results = Results(read_results(results_path))
     page = find_block(root / "docs" / "benchmarks.md", "results")
     readme = find_block(root / "README.md", "benchmarks")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 class MissingBlockError(ValueError):
-    """A page without the two comments."""
+    """A page does not have the two comments."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The place for a generated text: what stands before and after it, both comments included."""
+    """The place for a generated text: the text before and after it, with both comments."""
 
     path: Path
     before: str

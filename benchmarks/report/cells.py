@@ -33,7 +33,7 @@ def write_spread(measured: Spread, unit: str) -> str:
 
 
 def write_ratio(ratio: Ratio | None) -> str:
-    """`1.015 [1.006, 1.025]`, without an interval where there is none."""
+    """`1.015 [1.006, 1.025]`; without the interval if there is none."""
     if ratio is None:
         return NOTHING
     text = ratio_digits(ratio.median)
@@ -41,9 +41,9 @@ def write_ratio(ratio: Ratio | None) -> str:
 
 
 def write_agreement(agreement: Mapping[str, Any] | None) -> str:
-    """`0.9998, 2e-06 (torch)`: correlation, largest relative difference, with whose map.
+    """`0.9998, 2e-06 (torch)`: correlation, largest relative difference, and the other tool.
 
-    The difference of maps that are not alike, of differently drawn masks for one, says nothing: it is left out.
+    The difference is left out for maps that are not similar, for example of different masks: it says nothing there.
     """
     if agreement is None:
         return NOTHING
@@ -60,7 +60,7 @@ def wrap(sentence: str) -> str:
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table without the columns that no row has anything in; nothing where there are no rows."""
+    """A Markdown table without empty columns; an empty text if there are no rows."""
     if not rows:
         return ""
     kept = [index for index in range(len(headings)) if any(row[index] not in ("", NOTHING) for row in rows)]

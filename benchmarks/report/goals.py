@@ -1,4 +1,4 @@
-"""What was to be reached, one row each, and whether it was."""
+"""The goals, one row each, and whether they are met."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TORCH_TOOLS = ("torchcam", "captum", "grad-cam")
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound of what we take over what `tool` takes ("at most"), or of the opposite ("at least").
+    """A limit for the ratio `ours` / `tool` ("at most") or `tool` / `ours` ("at least").
 
-    `tool` stands in `other_case` where that is given: there are no pairs then.
+    If `other_case` is given, `tool` is measured in that case, and the ratio is not paired by rounds.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Goal:
     ours: str = OURS
 
     def measure(self, results: Results) -> Ratio | None:
-        """None where one of the two sides was not measured, or not all of ours."""
+        """The ratio; None if one side was not measured or `ours` is incomplete."""
         ours = results.find(self.case, self.ours)
         if ours is None or not ours.is_complete:
             return None
@@ -38,7 +38,7 @@ class Goal:
         return results.compare(self.case, *sides)
 
     def is_met(self, ratio: Ratio) -> bool:
-        """By the median; the interval stands beside it."""
+        """Whether the median meets the limit; the interval is not used."""
         return ratio.median <= self.limit if self.bound == "at most" else ratio.median >= self.limit
 
 

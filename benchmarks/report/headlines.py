@@ -1,4 +1,4 @@
-"""The few cases that stand for the rest: the table of the README, and what its picture shows."""
+"""The few cases in the README's table and picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADLINES = {
 
 
 def headline_cases(results: Results) -> dict[str, list[Measurement]]:
-    """The measured answers by case, without variants of a tool."""
+    """The measurements with samples by case, without variants of a tool."""
     found = {
         case: [entry for entry in results.of(case) if entry.samples and entry.tool == entry.base_tool]
         for case in HEADLINES
@@ -45,7 +45,7 @@ def write_headlines(results: Results) -> str:
 
 
 def write_overhead(results: Results) -> str:
-    """What a plain prediction, and one with gradients, takes with the explainable file over the original one."""
+    """Cost of the explainable file over the original one, for a plain prediction and for one with gradients."""
     ranges = {}
     for state in ("closed", "open"):
         cases = [case for case in results.cases("overhead") if case.endswith(f"/{state}")]

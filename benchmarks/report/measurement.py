@@ -1,4 +1,4 @@
-"""What one tool answered in one case, and all of a results file's answers."""
+"""One tool's measurement in one case, and all measurements of a results file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from benchmarks.report.ratio import Ratio, paired_ratio, unpaired_ratio
 from benchmarks.results import ResultsError
 
 OURS, FLOOR = "onnxplain", "floor"
-# This project under another ONNX Runtime.
+# onnxplain with another build of ONNX Runtime.
 OURS_ELSEWHERE = "onnxplain-openvino"
-# The order of rows and columns; what is not listed follows in the order of the file.
+# The order of rows and columns; other tools follow, by name.
 TOOLS = (OURS, FLOOR, "torch", "torchcam", "captum", "grad-cam", "xplique", "dianna", "openvino-xai", OURS_ELSEWHERE)
-# What people call them, where that is not the name of the folder; for pictures and the README.
+# Usual names of tools, if they differ from the folder; for pictures and the README.
 TITLES = {
     FLOOR: "ONNX Runtime alone",
     "torch": "plain PyTorch",
     "torchcam": "torch-cam",
     "grad-cam": "pytorch-grad-cam",
 }
-# Of these units more is better: their ratios are turned round, so that a ratio above 1 is always the slower side.
+# Units for which more is better. Their ratios are inverted, so a ratio above 1 always means slower.
 RATES = ("images/s",)
 
 
@@ -50,7 +50,7 @@ class Measurement:
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Measurement:
-        """The fields that the report reads, out of a line's JSON object."""
+        """A measurement from the JSON object of a line; other fields are ignored."""
         names = [entry.name for entry in fields(cls)]
         needed = [entry.name for entry in fields(cls) if entry.default is entry.default_factory is MISSING]
         if missing := [name for name in needed if line.get(name) is None]:
@@ -62,7 +62,7 @@ class Measurement:
 
     @property
     def block(self) -> tuple[str, str]:
-        """The lines that a run wrote together, when the case was complete, have one date."""
+        """A key of the lines that a run wrote together: they have the same date."""
         return self.run, self.date
 
     @property
@@ -72,22 +72,22 @@ class Measurement:
 
     @property
     def is_peer(self) -> bool:
-        """Whether another tool did the same work: a bare forward pass is a yardstick, and we are no peer of ours."""
+        """Whether this is another tool that did the same work; a yardstick or onnxplain itself is not."""
         return self.base_tool not in (OURS, OURS_ELSEWHERE, FLOOR) and self.tool.partition("@")[2] != "forward"
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is a sample of every trial; those of the lucky ones alone would flatter the tool."""
+        """Whether every trial has a sample; only the successful trials would make the tool look better."""
         return bool(self.samples) and (self.quality is None or self.quality["reached"] == self.quality["seeds"])
 
     @property
     def label(self) -> str:
-        """The case without its group, which stands above the table."""
+        """The case without its group: the group is the table's heading."""
         return self.case.removeprefix(f"{self.group}/")
 
 
 class Results:
-    """The newest answer of each tool in each case, in the order of the file."""
+    """The newest measurement of each tool in each case, in the order of the file."""
 
     def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         every = [Measurement.from_line(line) for line in lines]
@@ -103,15 +103,15 @@ class Results:
         return list(dict.fromkeys(entry.case for entry in self.measurements if entry.group == group))
 
     def of(self, case: str) -> list[Measurement]:
-        """The case's answers: ours, the floor, then the others."""
+        """The measurements of a case: onnxplain, the floor, then the others."""
         return sorted((entry for entry in self.measurements if entry.case == case), key=tool_rank)
 
     def find(self, case: str, tool: str) -> Measurement | None:
-        """One answer, measured or not."""
+        """One measurement, with or without samples; None if there is none."""
         return self._newest.get((case, tool))
 
     def compare(self, case: str, tool: str, reference: str) -> Ratio | None:
-        """What `tool` takes over what `reference` takes, where both were last measured in turns; None where never."""
+        """The ratio `tool` / `reference` from the newest block with both; None if there is no such block."""
         for block in self._newest_blocks:
             upper, lower = (self._in_block.get((block, case, name)) for name in (tool, reference))
             if upper is not None and lower is not None and upper.samples and lower.samples:
@@ -120,10 +120,10 @@ class Results:
 
 
 def ratio_of(entry: Measurement, reference: Measurement) -> Ratio | None:
-    """Paired where both have one sample per round; above 1 where `entry` is the worse."""
+    """The ratio, paired if both have one sample per round; above 1 means that `entry` is worse."""
     upper, lower = costs(entry), costs(reference)
     if entry.kind == "quality":
-        # A sample is a seed's luck there, not a round. The floor: as many raw forward passes as the tool took.
+        # Here a sample is a trial, not a round. The floor is scaled to the tool's number of forward passes.
         if reference.tool == FLOOR:
             if not entry.evaluations or not reference.evaluations:
                 return None
@@ -133,12 +133,12 @@ def ratio_of(entry: Measurement, reference: Measurement) -> Ratio | None:
 
 
 def costs(entry: Measurement) -> tuple[float, ...]:
-    """The samples as what is to be small: seconds per image where images per second were measured."""
+    """The samples as costs, less is better: seconds per image for images per second."""
     return tuple(1 / sample for sample in entry.samples) if entry.unit in RATES else entry.samples
 
 
 def title_of(tool: str) -> str:
-    """`pytorch-grad-cam` for `grad-cam`; a variant keeps what stands behind the @."""
+    """`pytorch-grad-cam` for `grad-cam`; a variant keeps the part after the @."""
     base, at, variant = tool.partition("@")
     return TITLES.get(base, base) + at + variant
 

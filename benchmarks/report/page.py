@@ -1,4 +1,4 @@
-"""The generated part of docs/benchmarks.md and that of the README."""
+"""The generated parts of docs/benchmarks.md and of the README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.report.verdicts import count_goals, write_goals, write_losses, w
 
 
 def write_page(results: Results, remarks: tuple[Remark, ...], pictures: Mapping[str, str]) -> str:
-    """`pictures`: Markdown of each picture that was drawn, by its name."""
+    """The generated part of docs/benchmarks.md; `pictures`: Markdown of each drawn picture, by its name."""
     machines = number_machines(results)
     parts = [
         "## Machine and versions\n",
@@ -35,7 +35,7 @@ def write_page(results: Results, remarks: tuple[Remark, ...], pictures: Mapping[
 
 
 def write_readme_block(results: Results, picture: str) -> str:
-    """One table, one picture, and under what conditions."""
+    """The README's part: one table, one picture, and the conditions."""
     met, measured, count = count_goals(results)
     unmeasured = f", {count - measured} could not be measured" if measured < count else ""
     where = "; ".join(
@@ -121,7 +121,7 @@ def write_versions(results: Results) -> str:
 
 
 def write_absent(results: Results) -> str:
-    """What nobody asked for, so that a part of the table is not taken for all of it, nor a trial for a measurement."""
+    """Notes on tools and groups that were not measured, and on a quick run, so that nobody misreads the tables."""
     present = {entry.base_tool for entry in results.measurements}
     tools = [tool for tool in TOOLS if tool not in present]
     groups = [about.title for name, about in GROUPS.items() if name not in results.groups()]
@@ -136,5 +136,5 @@ def write_absent(results: Results) -> str:
 
 
 def is_quick(results: Results) -> bool:
-    """Whether anything in it was measured once and small."""
+    """Whether any measurement is from a quick run."""
     return any(entry.run.endswith("-quick") for entry in results.measurements)

@@ -1,4 +1,4 @@
-"""Which pictures a report has, and what each of them shows."""
+"""The pictures of a report and their contents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEMORY_GROUPS = {"memory-masks": "masks", "memory-images": "images"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn file and what it shows, in words for those who do not see it."""
+    """A drawn file and its alternative text."""
 
     path: Path
     description: str
@@ -27,7 +27,7 @@ class Picture:
 
 
 def draw_pictures(results: Results, folder: Path) -> dict[str, Picture]:
-    """By the place on the page where each belongs; none is drawn of figures that are not there."""
+    """The drawn pictures, by their place on the page; a picture without figures is not drawn."""
     drawn: dict[str, Picture] = {}
     if rows := ratio_rows(results, headline_rows(results), OURS):
         picture = Picture(folder / "benchmarks.svg", "What each tool takes over what onnxplain takes, by case")
@@ -57,7 +57,7 @@ def roofline_rows(results: Results) -> dict[str, str]:
 
 
 def ratio_rows(results: Results, labels: dict[str, str], reference: str) -> list[Row]:
-    """Only cases in which somebody but the reference has a ratio."""
+    """The ratios by case; only cases in which another tool than the reference has one."""
     rows: list[Row] = []
     for case, label in labels.items():
         ratios = {
@@ -72,7 +72,7 @@ def ratio_rows(results: Results, labels: dict[str, str], reference: str) -> list
 
 
 def memory_curves(results: Results) -> dict[str, list[Curve]]:
-    """Of each group and model the peak over the last part of the case's name, a count."""
+    """For each group and model, the peak over the count, which is the last part of the case's name."""
     panels: dict[str, dict[str, dict[float, float]]] = {}
     for group, what in MEMORY_GROUPS.items():
         for case in results.cases(group):
@@ -95,6 +95,6 @@ def quality_curves(results: Results) -> dict[str, list[Curve]]:
 
 
 def quality_goal(results: Results) -> float:
-    """How far from its limit a map may be to count as good."""
+    """The largest distance from its limit at which a map reaches the goal."""
     goals: list[float] = [entry.quality["goal"] for entry in results.measurements if entry.quality is not None]
     return 1 - max(goals)

@@ -1,6 +1,6 @@
-"""Pictures that are readable on a white and on a black page: no background, inks of middle lightness.
+"""Pictures that are readable on white and on black pages: no background, colours of medium lightness.
 
-Text is kept as text and no time of drawing is written, so that the same figures give the same bytes.
+Text stays text and no date is written, so the same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Contrast of at least 4 to white and to GitHub's dark page (#0d1117).
 INK = "#777777"
-# Colour and marker of each tool, in the order of TOOLS: hues and shapes both tell them apart.
+# Colour and marker of each tool, in the order of TOOLS: they differ in colour and in shape.
 STYLES = dict(
     zip(
         TOOLS,
@@ -48,7 +48,7 @@ Curve = tuple[str, Mapping[float, float]]
 
 
 def draw_ratios(rows: Sequence[Row], path: Path, reference: str, axis_label: str) -> None:
-    """A row per case, a dot per tool, on a logarithmic axis; the line at 1 is the tool that all are divided by."""
+    """A row per case, a dot per tool, on a logarithmic axis; the line at 1 is the reference."""
     figure, (axis,) = open_figure(8.2, 1.15 + ROW_INCHES * len(rows), 1)
     axis.axvline(1, color=STYLES.get(reference, OTHER_STYLE)[0], linewidth=1.5, label=reference)
     for height, (_, values) in enumerate(rows):
@@ -105,7 +105,7 @@ def open_figure(width: float, height: float, panels: int) -> tuple[Figure, list[
 
 
 def label_powers(axis: Axis, suffix: str = "") -> None:
-    """1, 2 and 5 of each decade as plain numbers, and no others."""
+    """Label 1, 2 and 5 of each decade as plain numbers, and no others."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -114,7 +114,7 @@ def label_powers(axis: Axis, suffix: str = "") -> None:
 
 
 def save(figure: Figure, axes: Sequence[Axes], path: Path) -> None:
-    """With one legend for all panels, each tool once, in the order of TOOLS."""
+    """Save the figure with one legend for all panels: each tool once, in the order of TOOLS."""
     import matplotlib as mpl
 
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

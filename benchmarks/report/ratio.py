@@ -1,4 +1,4 @@
-"""Medians with quartiles, and ratios taken round by round: a round's samples saw the same state of the machine."""
+"""Medians with quartiles, and ratios by round: samples of one round have the same load on the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A median ratio, with its 95 % bootstrap interval; of single samples it is the median alone."""
+    """A median ratio, with its 95 % bootstrap interval; for single samples, the interval is the median."""
 
     median: float
     low: float
@@ -51,7 +51,7 @@ def unpaired_ratio(samples: Sequence[float], reference: Sequence[float]) -> Rati
 
 
 def resample_medians(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Medians (RESAMPLES,) of as many values drawn with replacement."""
+    """Medians (RESAMPLES,) of the values drawn with replacement."""
     medians: np.ndarray = np.median(rng.choice(values, (RESAMPLES, len(values))), axis=1)
     return medians
 

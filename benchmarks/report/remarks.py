@@ -1,4 +1,4 @@
-"""Why a comparison is lost or a goal missed: one row of remarks.toml each, by case, tool and goal."""
+"""Reasons why another tool is ahead or a goal is missed: rows of remarks.toml, by case and tool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_remarks(path: Path = REMARKS) -> tuple[Remark, ...]:
 
 
 def find_reason(remarks: tuple[Remark, ...], case: str, tool: str) -> str:
-    """The first row that matches; the page says so where none does."""
+    """The reason in the first row that matches, else UNEXPLAINED."""
     for remark in remarks:
         if fnmatchcase(case, remark.case) and fnmatchcase(tool, remark.tool):
             return remark.reason

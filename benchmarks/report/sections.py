@@ -1,4 +1,4 @@
-"""A group of cases as a table, with what could not be measured below it."""
+"""A group of cases as a table, followed by a table of what was not measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.report.ratio import spread
 
 @dataclass(frozen=True)
 class Group:
-    """What stands above a group's table, and whose figures the others are divided by."""
+    """Title and text above a group's table, and the tools that ratios refer to."""
 
     title: str
     lead: str = ""
@@ -74,12 +74,12 @@ PAGE_ORDER = tuple(GROUPS)
 
 
 def describe(group: str) -> Group:
-    """A group that has no row above is shown under its own name."""
+    """The row of a group; a group without a row has its name as title."""
     return GROUPS.get(group, Group(group))
 
 
 def order_groups(results: Results) -> list[str]:
-    """Those of the table first, in its order."""
+    """The groups of the table first, in its order."""
     return sorted(results.groups(), key=lambda name: PAGE_ORDER.index(name) if name in PAGE_ORDER else len(PAGE_ORDER))
 
 
@@ -137,7 +137,7 @@ def write_note(entry: Measurement) -> str:
 
 
 def why_missing(entry: Measurement) -> str:
-    """Why there is no figure."""
+    """Why there is no number."""
     if entry.error:
         return entry.error
     return write_reached(entry.quality) if entry.quality else "no sample and no reason in the results"
@@ -160,7 +160,7 @@ def write_missing(entries: list[Measurement]) -> str:
 
 
 def machine_key(entry: Measurement) -> str:
-    """What tells machines apart."""
+    """A key that is different for each machine."""
     return repr(sorted(entry.machine.items()))
 
 

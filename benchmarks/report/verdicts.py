@@ -1,4 +1,4 @@
-"""What was reached, what was lost, and how far from the floor everything is."""
+"""Goals met and missed, cases where another tool is ahead, and ratios to the floor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.report.sections import why_missing
 
 
 def write_goals(results: Results, remarks: tuple[Remark, ...]) -> str:
-    """Each goal with its figure; a missed one with the reason."""
+    """Each goal with its ratio; a missed goal with the reason."""
     rows = []
     for goal in GOALS:
         ratio = goal.measure(results)
@@ -28,7 +28,7 @@ def write_goals(results: Results, remarks: tuple[Remark, ...]) -> str:
 
 
 def count_goals(results: Results) -> tuple[int, int, int]:
-    """How many are met, measured, and set."""
+    """The number of goals that are met, that are measured, and of all."""
     measured = [(goal, ratio) for goal in GOALS if (ratio := goal.measure(results)) is not None]
     return sum(goal.is_met(ratio) for goal, ratio in measured), len(measured), len(GOALS)
 
@@ -53,7 +53,7 @@ def judge(results: Results, goal: Goal, ratio: Ratio | None, remarks: tuple[Rema
 
 
 def find_losses(results: Results) -> list[tuple[Measurement, Ratio]]:
-    """Every peer that is ahead of us by more than the interval of its ratio."""
+    """Every peer that is faster than onnxplain, with the whole interval of its ratio below 1."""
     losses = []
     for entry in results.measurements:
         if entry.is_peer:
@@ -72,7 +72,7 @@ def write_losses(results: Results, remarks: tuple[Remark, ...]) -> str:
 
 
 def write_roofline(results: Results) -> str:
-    """Each case with a floor, ours furthest from it first, and who of the others comes nearest."""
+    """Each case with a floor, ordered by onnxplain's ratio to it (largest first), with the nearest other tool."""
     rows = []
     for case in dict.fromkeys(entry.case for entry in results.measurements if entry.kind in ("time", "quality")):
         ours = results.compare(case, OURS, FLOOR)

@@ -1,1 +1,1 @@
-"""Questions that were asked once and can be asked again; each writes its own page or picture."""
+"""Separate studies that can be repeated; each prints or writes its own results."""

@@ -1,8 +1,8 @@
-"""Augmented Grad-CAM: what the super-resolution costs beside the network, and beside the published optimiser.
+"""Augmented Grad-CAM: cost of the super-resolution compared with the network and with the published optimiser.
 
 Run it with `make bench-augmented`. Network: ResNet-50 at 224 (randomly initialised), 100 copies, on ONNX Runtime, and
-the solver on its maps. Published optimiser: 200 steps of Adam with every copy warped at every step, written again in
-PyTorch, on maps of two blobs; its objective and ours are both that of the sparse problem with one point per cell.
+the solver on its maps. Published optimiser: 200 steps of Adam with every copy warped at every step,
+reimplemented in PyTorch, on maps of two blobs. Both objectives are of the sparse problem with one point per cell.
 With `--wsol`, the boxes instead (see wsol.py).
 """
 
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def measure_share(threads: int, repeat: int) -> None:
-    """The solver's time as a share of the network's, on the network's own maps and on those of two blobs."""
+    """The solver's time as a share of the network's time, on the network's own maps and on maps of two blobs."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet50.onnx"
         export(ResNet50().eval(), path, input_size_hw=SIZE_HW, layers=["layer4"])
         engine = Engine(path, threads=threads)
         layer = engine.resolve_layer(None)
-        print("ResNet-50: seconds of ONNX Runtime (features suffice behind its head), of the rest, their ratio")
+        print("ResNet-50: seconds in ONNX Runtime (only features are needed), seconds of the rest, their ratio")
         for points in (choose_points(SIZE_HW, layer.size_hw), 4, 1):
             explainer = AugmentedGradCAM(engine, points=points)
             report = explainer(data.astronaut(), 0).report
@@ -77,7 +77,7 @@ def measure_share(threads: int, repeat: int) -> None:
 
 
 def split_call(explainer: AugmentedGradCAM) -> tuple[float, float]:
-    """Seconds that one call spends in `Engine.run`, and in everything else: warping, weighing, solving."""
+    """Seconds of one call in `Engine.run`, and in everything else: warping, weighting, solving."""
     engine, spent = explainer.engine, []
     run = engine.run
 
@@ -119,13 +119,13 @@ def measure_published(grid_hw: tuple[int, int], repeat: int) -> None:
 
 
 def balanced_weights(grid_hw: tuple[int, int]) -> tuple[float, float]:
-    """The explainer's own weights at 224 × 224: the published ones belong to 14 × 14 cells."""
+    """The explainer's own weights at 224 × 224: the published ones are for 14 × 14 cells."""
     share = grid_hw[0] * grid_hw[1] / 196
     return PUBLISHED_WEIGHTS[0] * share, PUBLISHED_WEIGHTS[1] * share
 
 
 def lengths() -> Iterator[int]:
-    """Numbers of iterations to try, growing by a tenth."""
+    """Numbers of iterations to try; each is about 10 % larger."""
     count = 1
     while True:
         yield count
@@ -155,7 +155,7 @@ def blobs_problem(grid_hw: tuple[int, int], points: int, weights: tuple[float, f
 
 
 def descend_with_warps(grid_hw: tuple[int, int]) -> np.ndarray:
-    """The published optimiser as published: warp all copies, shrink them bilinearly, differentiate, step."""
+    """The published optimiser: warp all copies, downscale them bilinearly, differentiate, step."""
     transforms = torch.from_numpy(RandomCopies(COPIES).draw(SIZE_HW))
     maps = torch.from_numpy(blobs_maps(grid_hw))
     height, width = SIZE_HW
@@ -179,7 +179,7 @@ def descend_with_warps(grid_hw: tuple[int, int]) -> np.ndarray:
 
 
 def seconds(action: Callable[[], object], repeat: int) -> float:
-    """The median time of `repeat` calls, after one that does not count."""
+    """The median time of `repeat` calls, after one warm-up call."""
     action()
     times = []
     for _ in range(repeat):

@@ -2,8 +2,8 @@
 
     python -m benchmarks.studies.augmented_sheet MODEL.onnx IMAGE... [-o runs/augmented]
 
-writes a JPEG per image; MODEL is an instrumented classifier. With `--docs FILE` it draws the picture of the
-documentation instead: two of the demo's images with the shipped localizer, scikit-image's own photos with MODEL.
+writes a JPEG per image; MODEL is an instrumented classifier. With `--docs FILE` it draws the picture for
+the documentation instead: two of the demo's images with the shipped localizer, scikit-image's own photos with MODEL.
 """
 
 from __future__ import annotations

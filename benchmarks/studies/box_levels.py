@@ -1,9 +1,9 @@
 """All boxes of a 224 × 224 heatmap: MaxBoxAcc's thousand thresholds, and the stable threshold, in milliseconds.
 
-Run it with `python -m benchmarks.studies.box_levels`. White noise is the worst there is (a region in every few pixels,
-at every level) and looks like no heatmap; the other rows are what methods give: a class activation map of 7 × 7 or
-14 × 14 cells, a smooth map with several blobs, and one with some grain. With `--wsol`, the boxes of Grad-CAM at fixed
-thresholds and at the stable one instead (see wsol.py).
+Run it with `python -m benchmarks.studies.box_levels`. White noise is the worst case (a region every few pixels, at
+every level), but no heatmap looks like it. The other rows are like the maps of methods: a class activation map of 7 × 7
+or 14 × 14 cells, a smooth map with several blobs, and a map with some noise. With `--wsol`, it prints the boxes
+of Grad-CAM at fixed thresholds and at the stable threshold instead (see wsol.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many evaluations a RISE map takes: each estimator against one converged map per photo.
+"""How many evaluations a RISE map needs: each estimator compared with one converged map per photo.
 
 Run it with `make bench-rise`. It writes the tables into docs/rise.md and docs/images/rise_quality.svg. The
-reference is the default estimator's with 24,000 masks of another seed, all classes at once; it is kept in
-runs/rise_quality, so that a second run takes minutes. Correlation and rank correlation are taken over the pixels of
-the model's input.
+reference is the map of the default estimator with 24,000 masks of another seed, all classes at once. It is cached in
+runs/rise_quality, so a second run takes only minutes. Correlation and rank correlation are over the pixels of the
+model's input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from onnxplain.exporters import instrument
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT.parent / "shared" / "assets"
 CACHE = ROOT / "runs" / "rise_quality"
-# The tables stand between these two lines of rise.md.
+# The tables are between these two lines of rise.md.
 MARKS = ("<!-- quality -->\n", "<!-- /quality -->\n")
 
 # name, file, preset
@@ -43,20 +43,20 @@ PHOTOS = (
     "ort_daisy.jpg",
     "winml_kitten.png",
 )
-# How far each estimator goes: the paper's to the quality that the others are held against.
+# Most masks of each estimator; the paper's result with all its masks is the quality that others are compared with.
 MOST_MASKS = {"paper": 4032, "centred": 768, "sobol": 768, "default": 1536}
 CHECKPOINTS = (128, 192, 256, 384, 512, 768, 1088, 1536, 2560, 4032)
 SHOWN = (128, 256, 512, 768, 1536, 4032)
 REFERENCE_MASKS = 24_000
 REFERENCE_SEED = 2**32
 LIKELY = 0.1
-# Ranks of the classes that stand for the unlikely ones.
+# Ranks of the classes that are measured as unlikely ones.
 UNLIKELY_RANKS = (10, 50)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How near a map came to the reference: of one class of one photo, by one estimator."""
+    """Similarity of a map to the reference, for one class of one photo and one estimator."""
 
     network: str
     photo: str
@@ -74,14 +74,14 @@ class Measured:
 
 
 def choose_targets(probabilities: np.ndarray) -> list[int]:
-    """The likely classes (at least the first), and some unlikely ones."""
+    """The likely classes (at least the most likely one), and some unlikely ones."""
     order = np.argsort(-probabilities, kind="stable")
     likely = [int(index) for index in order if probabilities[index] > LIKELY] or [int(order[0])]
     return [*likely, *(int(order[rank]) for rank in UNLIKELY_RANKS)]
 
 
 def reference_maps(engine: Engine, name: str, photo: Path, targets: list[int], masks: int) -> np.ndarray:
-    """The converged maps (T, h, w), from the cache where they are there."""
+    """The converged maps (T, h, w), from the cache if they are in it."""
     key = hashlib.sha256(f"{name} {masks} {targets}".encode() + photo.read_bytes()).hexdigest()[:16]
     path = CACHE / f"{photo.stem}-{key}.npy"
     if not path.exists():
@@ -115,7 +115,7 @@ def measure(engine: Engine, name: str, photo: Path, reference_masks: int, seeds:
 
 
 def median(rows: list[Measured], field: str, **equal: object) -> float:
-    """Over photos, of the mean over a photo's classes and seeds; NaN where nothing was measured."""
+    """Median over photos of the mean over a photo's classes and seeds; NaN if nothing was measured."""
     chosen = [row for row in rows if all(getattr(row, name) == value for name, value in equal.items())]
     photos = sorted({row.photo for row in chosen})
     means = [np.mean([getattr(row, field) for row in chosen if row.photo == photo]) for photo in photos]
@@ -147,7 +147,7 @@ def draw_plot(rows: list[Measured], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    # Text as text and no time of writing: the same figures give the same file.
+    # Text stays text and no date is written: the same figures give the same file.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "rise", "font.size": 9})
     from matplotlib import pyplot as plt
 
@@ -190,7 +190,7 @@ def main() -> None:
         for name, file, preset in NETWORKS:
             if arguments.networks and name not in arguments.networks:
                 continue
-            # With the logits among its outputs: a uint8 softmax reads 0 for most classes.
+            # Instrumenting adds the logits as an output: a uint8 softmax is 0 for most classes.
             path = Path(folder) / file
             instrument(ASSETS / "models" / file, path, preprocessing=PRESETS[preset])
             engine = Engine(path)

@@ -1,9 +1,9 @@
-"""Boxes from heatmaps: one Grad-CAM against 100 of them, by overlap with boxes drawn by hand.
+"""Boxes from heatmaps: one Grad-CAM compared with 100 of them, by overlap with true boxes.
 
-For each image the class that the model predicts is explained, and the largest region of the heatmap is the box; the
-threshold of the best mean IoU is chosen on every other image and measured on the rest. Two tasks: the images as they
-are (their objects are centred: the mean box of the other half is printed as the baseline), and mosaics of four, the
-class predicted for one of them asked for, and its box wanted.
+For each image the predicted class is explained, and the box is that of the largest region of the heatmap. The threshold
+with the best mean IoU is chosen on every other image and measured on the rest. There are two tasks. First, the images
+themselves; their objects are centred, so the mean box of the other half is printed as the baseline. Second, mosaics of
+four images; the class predicted for one of them is explained, and its box is the true box.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def compare_boxes(model: Path, count: int, threads: int) -> None:
 
 
 def compare_thresholds(model: Path, count: int, threads: int) -> None:
-    """Print the boxes of Grad-CAM at its default threshold, at the best fixed one and at the stable one."""
+    """Print the quality of Grad-CAM's boxes at the default, the best fixed and the stable threshold."""
     engine = Engine(model, threads=threads)
     explainer = GradCAM(engine)
     examples = list(read_examples(count))
@@ -75,7 +75,7 @@ def report(name: str, threshold: float, overlaps: Sequence[float]) -> None:
 
 
 def explain_all(engine: Engine, image: np.ndarray, target: int | None) -> dict[str, np.ndarray]:
-    """Heatmaps by method; the copies of one image go through the network once for all modes."""
+    """Heatmaps by method; the network runs only once on the copies of an image, for all modes."""
     heatmaps = {"single": GradCAM(engine)(image, target).heatmap}
     answers: dict[bytes, list[np.ndarray]] = {}
     run = engine.run
@@ -107,12 +107,12 @@ def read_examples(count: int) -> Iterator[Example]:
 
 
 def make_mosaics(engine: Engine, examples: Sequence[Example]) -> Iterator[Example]:
-    """Each image in turn with three others, stretched to equal tiles, its own place changing."""
+    """A mosaic for each image with three others, stretched to equal tiles; the image's place changes."""
     quarter = len(examples) // 4
     for position, (image, _, boxes) in enumerate(examples):
         target = engine.predict(image)[0].class_id
         mosaic = np.zeros((2 * TILE, 2 * TILE, 3), np.uint8)
-        # Both halves of the examples, every other one, see all four places.
+        # Both halves of the examples (every other one) get all four places.
         place = position // 2
         for offset in range(4):
             other = examples[(position + offset * quarter) % len(examples)][0]
@@ -125,14 +125,14 @@ def make_mosaics(engine: Engine, examples: Sequence[Example]) -> Iterator[Exampl
 
 
 def mean_boxes(truths: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """For each image the mean relative box of the half that thresholds are chosen on."""
+    """For each image, the mean relative box of the half on which thresholds are chosen."""
     sides = [np.array([width, height, width, height]) for height, width in sizes_hw]
     mean = np.mean([boxes[0] / side for boxes, side in zip(truths[::2], sides[::2], strict=True)], axis=0)
     return [mean * side for side in sides]
 
 
 def box_iou(heatmap: np.ndarray, threshold: Threshold, boxes: np.ndarray) -> float:
-    """The overlap of the largest region with the box that it fits best; 0 without a region."""
+    """IoU of the largest region's box with its best true box; 0 without a region."""
     regions = find_regions(heatmap, threshold)
     return best_iou(regions.xyxy[0], boxes) if len(regions) else 0.0
 

@@ -1,4 +1,4 @@
-"""Data sets: readers of the common formats, splits, mosaics, and generated digits; all as records."""
+"""Data sets as records: readers of common formats, splits, mosaics, and generated digits."""
 
 from __future__ import annotations
 

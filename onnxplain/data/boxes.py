@@ -10,7 +10,7 @@ from onnxplain.runtime.box import paired_iou
 __all__ = ["HIT_IOU", "cxcywh_to_xyxy", "paired_iou", "xyxy_to_cxcywh"]
 
 HIT_IOU = 0.5
-"""Intersection over union from which on a box counts as found."""
+"""A box counts as found if its intersection over union is at least this."""
 
 
 def xyxy_to_cxcywh(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

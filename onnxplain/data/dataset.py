@@ -1,4 +1,4 @@
-"""A data set: records, their classes, and what had to be left out."""
+"""A data set: records, their classes, and the problems of what was left out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from onnxplain.errors import OnnxplainError
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Labelled images, and what was wrong with the rest.
+    """Labelled images, and the problems of those that cannot be used.
 
-    `name`: what reports call it. `labels`: the class names; a class's id is its position, whichever classes the
-    records show. `records`: one per image and class, images read or drawn when asked for. `problems`: everything that
-    was left out when it was read, never silently. Raises OnnxplainError for no record or no label, and for a label
-    that stands there twice.
+    `name`: the name in reports. `labels`: the class names; a class's id is its position, even if no record shows the
+    class. `records`: one per image and class; an image is read or drawn when its record is used. `problems`: one for
+    everything that was left out when the data set was read. Raises OnnxplainError if there is no record or no label,
+    and for a label that is given twice.
     """
 
     name: str
@@ -36,7 +36,7 @@ class DataSet:
             )
         twice = [label for label, count in Counter(self.labels).items() if count > 1]
         if not self.labels or twice:
-            raise OnnxplainError(f"{self.name}: found labels {list(self.labels)}, expected some, each once")
+            raise OnnxplainError(f"{self.name}: found labels {list(self.labels)}, expected at least one, each once")
 
     @property
     def skipped(self) -> int:
@@ -50,21 +50,21 @@ class DataSet:
 
     @property
     def images_without_boxes(self) -> int:
-        """How many images have a label and no box; `single_box` leaves them out too."""
+        """How many images have a label but no box; `single_box` leaves them out too."""
         return sum(count == 0 for count in self._boxes_per_image().values())
 
     def single_box(self) -> DataSet:
-        """The images that show exactly one object, as a model with one box needs them.
+        """Only the images that show exactly one object, for a model with one box.
 
-        Raises OnnxplainError where there is none.
+        Raises OnnxplainError if there is none.
         """
         boxes = self._boxes_per_image()
         return self._keep([index for index, record in enumerate(self.records) if boxes[image_key(record)] == 1])
 
     def select(self, labels: Sequence[str]) -> DataSet:
-        """The records of those classes; `labels` is the new order of the classes.
+        """Only the records of these classes; `labels` is the new order of the classes.
 
-        Raises OnnxplainError for a label that the data set does not have, and where no record is left.
+        Raises OnnxplainError for a label that the data set does not have, and if no record is left.
         """
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
@@ -83,5 +83,5 @@ class DataSet:
 
 
 def image_key(record: Record) -> Path | str:
-    """What the records of one image share: its path, or its name where it has none."""
+    """A key that all records of one image share: the path, or the name if the image has no path."""
     return record.image if isinstance(record.image, Path) else record.name

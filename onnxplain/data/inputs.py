@@ -1,4 +1,4 @@
-"""Records as a model takes them: training sees exactly the pixels that the engine will make."""
+"""Images as model inputs: training uses exactly the same pixels as the engine at run time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of many records, one after the other, past those that cannot be read."""
+"""Loading the images of many records one by one; those that cannot be read are skipped."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def load_images(
 ) -> Iterator[tuple[Record, npt.NDArray[np.uint8]]]:
     """Yield each record with its pixels, uint8 (H, W, 3) RGB; an image that cannot be read becomes one of `problems`.
 
-    Opening a data set reads the headers of its images only; damage behind them is found here. `strict`: raise
-    ProblemError instead.
+    Opening a data set reads only the headers of its images; damage after the header is found here. `strict`: raise
+    ProblemError for the first image that cannot be read.
     """
     for index in range(len(records)):
         try:
@@ -34,7 +34,7 @@ def load_images(
 
 
 def load_pixels(record: Record) -> npt.NDArray[np.uint8]:
-    """The pixels of a record, uint8 (H, W, 3) RGB. Raises ProblemError where they cannot be read."""
+    """The pixels of a record, uint8 (H, W, 3) RGB. Raises ProblemError if they cannot be read."""
     try:
         return record.load()
     except ImageError as error:

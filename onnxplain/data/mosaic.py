@@ -1,7 +1,7 @@
-"""Mosaics: four images in a 2 × 2 grid, one class asked for.
+"""Mosaics: four images in a 2 × 2 grid, with one class to find.
 
-Objects in photographs stand in the middle, so a box that never moves scores well on them. In a mosaic the asked class
-fills one cell of four, and a localizer has to look.
+Objects in photographs are usually in the middle, so a constant box scores well on them. In a mosaic the asked class is
+in one of four cells, so a localizer has to look at the image.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ CELLS = 4
 
 
 class Mosaics(Sequence[Record]):
-    """`count` mosaics of `size_hw` from the images of `dataset`; mosaic i depends on (seed, i) alone, and is drawn
-    when asked for.
+    """`count` mosaics of `size_hw` from the images of `dataset`. Mosaic i depends only on (seed, i) and is drawn on
+    access.
 
-    Raises OnnxplainError for a size under 2 × 2, negative numbers, and classes that have no box or too few images of
-    others beside them. Asking for a mosaic raises ProblemError where one of its images cannot be read.
+    Raises OnnxplainError for a size under 2 × 2, negative numbers, a data set without boxes, and a class with fewer
+    than three images that do not show it. Access to a mosaic raises ProblemError if one of its images cannot be read.
     """
 
     def __init__(self, dataset: DataSet, count: int, seed: int, size_hw: tuple[int, int]) -> None:
@@ -55,8 +55,8 @@ class Mosaics(Sequence[Record]):
         for label, others in self._others.items():
             if len(others) < CELLS - 1:
                 raise OnnxplainError(
-                    f"mosaics: found {len(others)} images without {label!r}, expected at least {CELLS - 1} to put "
-                    "beside it"
+                    f"mosaics: found {len(others)} images without {label!r}, expected at least {CELLS - 1} for the "
+                    "other cells"
                 )
 
     def __len__(self) -> int:
@@ -99,10 +99,10 @@ class Mosaics(Sequence[Record]):
 
 
 def mosaics(dataset: DataSet, count: int, seed: int = 0, size_hw: tuple[int, int] = (448, 448)) -> DataSet:
-    """`count` mosaics of `size_hw` pixels: the class asked for is the record's label, and its boxes the record's.
+    """`count` mosaics of `size_hw` pixels: a record has the asked class as its label, and only the boxes of that class.
 
-    The asked classes are drawn evenly from those with boxes, the three other images from those that do not show the
-    asked class. Each image is stretched over its cell, of half the mosaic's height and width.
+    The asked class is drawn from the classes with boxes, all with the same probability. The three other images are
+    drawn from those that do not show it. Each image is stretched over its cell: half the mosaic's height and width.
     """
     name = f"{count} mosaics of {dataset.name}"
     return DataSet(name, dataset.labels, Mosaics(dataset, count, seed, size_hw))

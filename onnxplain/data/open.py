@@ -23,7 +23,7 @@ from onnxplain.errors import OnnxplainError
 DIGITS = "digits"
 DIGITS_COUNT = 1_000
 SHARES = (0.8, 0.2)
-"""Of train and test, where a data set has no parts of its own."""
+"""Shares of train and test, for a data set without parts of its own."""
 
 
 def open_dataset(
@@ -40,28 +40,28 @@ def open_dataset(
 ) -> DataSet:
     """Open a data set of any format in `FORMATS`, or the generated ``"digits"`` (a folder of that name: ``./digits``).
 
-    `images`: the folder of the images; by default they lie beside the annotation file, or in `images` beside it.
-    `format`: a key of FORMATS; by default it is recognised. `split`: one part of the data set. Where it
-    has none of its own (folders called train, val, test), ``train`` and ``test`` are the sides of
+    `images`: the folder of the images; by default they are beside the annotation file, or in `images` beside it.
+    `format`: a key of FORMATS; by default it is recognised. `split`: one part of the data set. If the data set has no
+    parts of its own (folders called train, val, test), ``train`` and ``test`` are the sides of
     ``split(dataset, SHARES, seed)``. `labels`: the classes and their order, instead of those the data set states.
-    `voc_origin`: 0 for VOC files whose tool counted pixels from 0. `count`: of digits, drawn with `seed`; ``split``
-    is then the split of the scenes, ``test`` by default.
+    `voc_origin`: 0 for VOC files whose tool counted pixels from 0. `count`: the number of digit images, drawn with
+    `seed`; for digits, ``split`` is the split of the scenes, ``test`` by default.
 
-    Annotations and the headers of all images are read now, pixels when a record is loaded (`load_images` goes past
-    those that then turn out damaged). What cannot be used is left out and listed in `problems`; `strict` raises
-    OnnxplainError with the first. Raises it as well for an unknown or ambiguous format, and where nothing is usable.
+    Annotations and the headers of all images are read now, the pixels when a record is loaded (`load_images` skips
+    images that then turn out to be damaged). What cannot be used is left out and listed in `problems`; with `strict`,
+    the first raises OnnxplainError. Also raises it for an unknown or ambiguous format, and if nothing is usable.
     """
     if source == DIGITS:
         if (images, format, labels, voc_origin) != (None, None, None, 1) or split == "all":
-            raise OnnxplainError("digits: drawn without end, expected none of images, format, labels, split='all'")
+            raise OnnxplainError("digits: found images, format, labels, voc_origin or split='all', expected none")
         scenes = DigitScenes(split or "test", DIGITS_COUNT if count is None else count, seed=seed)
         return DataSet(f"{DIGITS} ({scenes.split})", DIGIT_LABELS, scenes)
     if count is not None:
-        raise OnnxplainError(f"{source}: found count={count}, expected it for {DIGITS!r} alone")
+        raise OnnxplainError(f"{source}: found count={count}, expected it only for {DIGITS!r}")
     path = Path(source)
     lookup = ImageLookup(None if images is None else _existing(Path(images)))
     whole = _read(_existing(path), format, voc_origin)
-    # From all parts, so that a class has the same id in each.
+    # From all parts, so that a class has the same id in every part.
     stated = whole.labels or tuple(sorted({each.label for image in whole.images for each in image.objects}))
     known = stated if labels is None else tuple(labels)
     reading = _of_part(whole, path, split)
@@ -77,7 +77,7 @@ def open_dataset(
 
 
 def recognise_format(source: Path) -> str:
-    """The one format of FORMATS that a path looks like. Raises OnnxplainError for none or several."""
+    """The one format of FORMATS that a path looks like. Raises OnnxplainError if there is none, or several."""
     fitting, failed = _fitting(source, FORMATS)
     if len(fitting) == 1:
         return fitting[0]
@@ -90,13 +90,13 @@ def recognise_format(source: Path) -> str:
 
 
 def _fitting(source: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Those of the formats that a path looks like, and a line for each plug-in that failed to say whether it does."""
+    """The formats that a path looks like, and one line for each plug-in whose `recognises` raised an error."""
     fitting, failed = [], []
     for name in names:
         try:
             if FORMATS[name].recognises(source):
                 fitting.append(name)
-        except Exception as error:  # the code of others must not get in the way of the formats of this package
+        except Exception as error:  # an error in a plug-in must not stop the formats of this package
             if name in FORMATS.own:
                 raise
             failed.append(f"{name}: recognises raised {type(error).__name__} ({error})")
@@ -110,7 +110,7 @@ def _existing(path: Path) -> Path:
 
 
 def _read(path: Path, format: str | None, voc_origin: int) -> Reading:
-    """The whole data set, the parts of a folder of parts one after the other."""
+    """The whole data set; if it is a folder of parts, all of them, one after the other."""
     if format is not None:
         FORMATS.check(format)
         if format not in FORMATS:
@@ -133,13 +133,13 @@ def _read(path: Path, format: str | None, voc_origin: int) -> Reading:
 def _read_one(path: Path, format: str, voc_origin: int) -> Reading:
     if voc_origin not in (0, 1) or (voc_origin == 0 and format != "voc"):
         raise OnnxplainError(
-            f"{path}: found voc_origin={voc_origin} for format {format}, expected 0 or 1, for voc alone"
+            f"{path}: found voc_origin={voc_origin} for format {format}, expected 0 or 1, and only for voc"
         )
     return read_voc(path, voc_origin) if format == "voc" else FORMATS[format].read(path)
 
 
 def _of_part(reading: Reading, path: Path, split: str | None) -> Reading:
-    """The images and problems of one part, where the data set has parts; all of them otherwise."""
+    """The images and problems of one part; all of them if the data set has no parts."""
     parts = {image.part for image in reading.images if image.part}
     if split in (None, "all") or not parts:
         if split not in (None, "all", "train", "test"):

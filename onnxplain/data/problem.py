@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and where it says so."""
+"""Problems in a data set, each with its file and line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from onnxplain.errors import OnnxplainError
 class Problem:
     """An image, an object or a whole annotation file that was left out, and why.
 
-    `path`: the file that states it. `line`: its line, counted from 1; None where the file has no lines worth
-    naming (COCO, whose message names the entry, and images). `str` of it is one line, ``path:line: message``.
+    `path`: the file with the problem. `line`: its line, counted from 1; None if a line says nothing (images, and COCO,
+    whose message names the entry). `str(problem)` is one line, ``path:line: message``.
     """
 
     path: Path
@@ -26,7 +26,7 @@ class Problem:
 
 
 class ProblemError(OnnxplainError):
-    """A file of which nothing can be used; `problem` says which and why."""
+    """A file that cannot be used at all; `problem` says which one and why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -35,12 +35,12 @@ class ProblemError(OnnxplainError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an annotation stands: file, line from 1, and the name of the entry in a file without lines."""
+    """Where an annotation is: file, line (from 1), or the name of the entry in a file without lines."""
 
     path: Path
     line: int | None = None
     entry: str = ""
 
     def problem(self, message: str) -> Problem:
-        """The problem of that message in this place."""
+        """A problem at this place."""
         return Problem(self.path, self.line, f"{self.entry}: {message}" if self.entry else message)

@@ -1,4 +1,4 @@
-"""One labelled image of a data set: what every reader yields and every evaluation takes."""
+"""One labelled image of a data set: readers give records, training and evaluation use them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnxplain.runtime.image import load_image
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """An image, one class that it shows, and where.
+    """An image, one class that it shows, and the boxes of that class.
 
     `image`: a path, or the pixels themselves, uint8 (H, W, 3) RGB. `label`: the class's name. `boxes_xyxy`:
-    float32 (M, 4), pixels of the image, one row per object *of that class*; M may be 0 where a data set gives
-    labels only. An image that shows several classes gives several records. `name`: what reports call the image;
+    float32 (M, 4), pixels of the image, one row per object *of that class*; M may be 0 if a data set has
+    labels only. An image that shows several classes gives several records. `name`: the image's name in reports;
     by default the path's stem. Raises OnnxplainError for anything else.
     """
 

@@ -1,4 +1,4 @@
-"""From annotations to records: images found, boxes checked against them, every image named once."""
+"""From annotations to records: find the images, check the boxes, give every record a unique name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxplain.data.record import Record
 from onnxplain.errors import ImageError
 
 EDGE_TOLERANCE = 0.5
-"""A box may reach so many pixels over the edge by rounding; it is moved onto the edge. Beyond, it is left out."""
+"""A box may cross the edge by this many pixels (rounding) and is clipped. If it crosses by more, it is left out."""
 
 
 def build_records(
@@ -24,15 +24,16 @@ def build_records(
 ) -> tuple[tuple[Record, ...], tuple[Problem, ...]]:
     """One record per image and label, in the order of the annotations, and the problems of what was left out.
 
-    The header of every image is read: a missing file, one that is no image, one of another size than annotated;
-    boxes outside the image or of no area; labels that are not in `labels`; the same object twice.
+    Reads the header of every image. Problems are: a missing file; a file that is not an image or has another size than
+    annotated; an image that is annotated twice; a box outside the image or without area; a label that is not in
+    `labels`; the same object twice.
     """
     found: dict[tuple[Path, str], list[npt.NDArray[np.float32]]] = {}
     problems: list[Problem] = []
     taken: dict[Path, AnnotatedImage] = {}
     for image in images:
         if not image.objects:
-            continue  # its reader has said so
+            continue  # the reader has already reported it
         try:
             path = lookup.find(image.name, image.folder)
             size_hw = _checked_size(path, image)
@@ -40,7 +41,7 @@ def build_records(
             problems.append(image.place.problem(f"{error}"))
             continue
         if path in taken:
-            problems.append(image.place.problem(f"image {path} is annotated in {taken[path].place.path} already"))
+            problems.append(image.place.problem(f"image {path} is already annotated in {taken[path].place.path}"))
             continue
         taken[path] = image
         for annotated in image.objects:
@@ -63,8 +64,8 @@ def _checked_size(path: Path, image: AnnotatedImage) -> tuple[int, int]:
     if image.size_hw not in (None, size_hw):
         height, width = image.size_hw or size_hw
         raise ImageError(
-            f"found {path} of {size_hw[1]} × {size_hw[0]} pixels, expected {width} × {height} as annotated: its boxes "
-            "belong to another picture, or to one that EXIF had not turned yet"
+            f"found {path} with {size_hw[1]} × {size_hw[0]} pixels, expected {width} × {height} as annotated: its "
+            "boxes were drawn on another image, or before the EXIF rotation"
         )
     return size_hw
 
@@ -72,7 +73,7 @@ def _checked_size(path: Path, image: AnnotatedImage) -> tuple[int, int]:
 def _checked_box(
     annotated: AnnotatedObject, labels: Sequence[str], size_hw: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """The box in pixels, float32 (1, 4), or (0, 4) where there is none. ValueError for what cannot be right."""
+    """The box in pixels, float32 (1, 4); (0, 4) if there is none. Raises ValueError for a bad label or box."""
     if annotated.label not in labels:
         raise ValueError(f"found label {annotated.label!r}, expected one of {', '.join(labels)[:80]}")
     if annotated.box_xyxy is None:
@@ -89,14 +90,14 @@ def _checked_box(
 
 
 def _name_records(keys: Sequence[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
-    """A name for each image and label: the stem; where others share it, the shortest end of the path that is the
-    image's own. Behind it ``#label`` where the image shows several classes."""
+    """A unique name for each image and label: the stem, or if several images share it, the shortest end of the path
+    that is unique. ``#label`` is appended if the image shows several classes."""
     paths = list(dict.fromkeys(path for path, _ in keys))
     names: dict[Path, str] = {}
     for length in range(1, max((len(path.parts) for path in paths), default=0) + 1):
         for spell in (_without_suffix, Path.as_posix):
             spelled = {path: spell(Path(*path.parts[-length:])) for path in paths if path not in names}
-            # Upper and lower case count as equal, since many file systems do not tell them apart.
+            # Upper and lower case count as equal: many file systems do not distinguish them.
             count = Counter(name.casefold() for name in (*names.values(), *spelled.values()))
             names |= {path: name for path, name in spelled.items() if count[name.casefold()] == 1}
         if len(names) == len(paths):

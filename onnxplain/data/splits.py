@@ -1,4 +1,4 @@
-"""Data sets divided by image: by shares, or by lists of names; and a division written as lists."""
+"""Splitting a data set by image: by shares or by lists of names; and writing such lists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from onnxplain.errors import OnnxplainError
 
 
 def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0) -> tuple[DataSet, ...]:
-    """Divide a data set at random into sides that share no image, each with its share of every class.
+    """Divide a data set at random into sides that share no image; each side gets its share of every class.
 
-    All records of an image go to one side; an image of several classes counts for the first by name. A side's size is
-    off its share by about one image, in all and within each class. The same images, shares and seed give the same
-    sides, however the annotations are ordered. Raises OnnxplainError for shares that are not positive or do not sum
-    to 1, and where a side stays empty.
+    All records of an image go to one side; an image of several classes counts for the first class by name. The size of
+    a side differs from its share by about one image, in total and within each class. The same images, shares and seed
+    give the same sides, in any order of the annotations. Raises OnnxplainError for shares that are not positive or do
+    not sum to 1, and if a side is empty.
     """
     if seed < 0 or len(shares) < 2 or min(shares) <= 0 or not math.isclose(sum(shares), 1):
         raise OnnxplainError(
@@ -48,18 +48,18 @@ def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0)
             counts[side] += 1
             sides[side] += stratum[place]
     if not counts.all():
-        raise OnnxplainError(f"split: found {len(images)} images, too few to give every share of {tuple(shares)} one")
+        raise OnnxplainError(f"split: found {len(images)} images, expected at least one per share of {tuple(shares)}")
     return tuple(_side(dataset, indices, f"{share:.0%}") for indices, share in zip(sides, shares, strict=True))
 
 
 def split_by_lists(
     dataset: DataSet, lists: Sequence[str | os.PathLike[str]], *, strict: bool = False
 ) -> tuple[DataSet, ...]:
-    """Divide a data set as lists say: each a text file of names of images, one per line.
+    """Divide a data set by lists: each list is a text file of image names, one per line.
 
-    A name is a record's name, or the end of the image's path, its suffix given or not. Images on no list belong to no
-    side. A name that no image has, that several have, or that an earlier line took becomes a problem of that side;
-    with `strict` the first raises OnnxplainError, as does a list that leaves its side empty.
+    A name is a record's name, or the end of the image's path, with or without suffix. Images that no list names belong
+    to no side. A name of no image, of several images, or of an image that is already listed becomes a problem of that
+    side; with `strict` the first raises OnnxplainError. An empty side always raises OnnxplainError.
     """
     spelled = _spell(dataset.records)
     records: dict[Path | str, list[int]] = {}
@@ -74,9 +74,9 @@ def split_by_lists(
             place, keys = Place(path, number), spelled.get(name, set())
             first = next((taken[key] for key in keys if key in taken), None)
             if len(keys) != 1:
-                problems.append(place.problem(f"found {name!r}, which {len(keys)} images are called, expected 1"))
+                problems.append(place.problem(f"found {name!r}, the name of {len(keys)} images, expected 1"))
             elif first is not None:
-                problems.append(place.problem(f"found {name!r}, which {first.path}:{first.line} lists already"))
+                problems.append(place.problem(f"found {name!r}, which {first.path}:{first.line} already lists"))
             else:
                 (key,) = keys
                 taken[key] = place
@@ -84,16 +84,16 @@ def split_by_lists(
         if strict and problems:
             raise OnnxplainError(f"{problems[0]}")
         if not indices:
-            raise OnnxplainError(f"{path}: names no image of {dataset.name}, expected at least one")
+            raise OnnxplainError(f"{path}: found no image of {dataset.name}, expected at least one")
         sides.append(replace(_side(dataset, indices, path.stem), problems=tuple(problems)))
     return tuple(sides)
 
 
 def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: str | os.PathLike[str]) -> list[Path]:
-    """Write a division of `whole` so that `split_by_lists` finds it again: ``<side>.txt``, the images of each side.
+    """Write the sides of `whole` as lists for `split_by_lists`: ``<side>.txt`` names the images of each side.
 
-    An image goes by the shortest end of its path, suffix included, that no other image of `whole` is called. Raises
-    OnnxplainError where the folder cannot be written, and for images that are not in `whole`.
+    The name of an image is the shortest end of its path, with suffix, that is no other image's name in `whole`. Raises
+    OnnxplainError if the folder cannot be written, and for images that are not in `whole`.
     """
     spelled = _spell(whole.records)
     paths = []
@@ -105,12 +105,12 @@ def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: s
             path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
             paths.append(path)
     except OSError as error:
-        raise OnnxplainError(f"{folder}: cannot be written ({error.strerror}): name a folder that can") from error
+        raise OnnxplainError(f"{folder}: cannot be written ({error.strerror}): choose a writable folder") from error
     return paths
 
 
 def _spell(records: Sequence[Record]) -> dict[str, set[Path | str]]:
-    """The images that each name may mean: records' names, and ends of paths."""
+    """All names of the images (records' names and ends of paths), each with the images that it may mean."""
     spelled: dict[str, set[Path | str]] = {}
     for record in records:
         key = image_key(record)
@@ -124,7 +124,7 @@ def _unique_name(key: Path | str, spelled: Mapping[str, set[Path | str]]) -> str
     for name in names:
         if spelled.get(name) == {key}:
             return name
-    raise OnnxplainError(f"{key}: found no name that is this image's alone, expected one")
+    raise OnnxplainError(f"{key}: found no name that only this image has, expected one")
 
 
 def _side(dataset: DataSet, indices: Sequence[int], name: str) -> DataSet:
@@ -132,6 +132,6 @@ def _side(dataset: DataSet, indices: Sequence[int], name: str) -> DataSet:
 
 
 def _endings(path: Path) -> list[str]:
-    """The file name, that with its folder, and so on; each with the suffix and without."""
+    """The ends of a path, the longest first; each with and without suffix."""
     ends = [Path(*path.parts[start:]) for start in range(len(path.parts))]
     return [spelling for end in ends for spelling in (end.as_posix(), end.with_suffix("").as_posix())]

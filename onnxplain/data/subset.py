@@ -1,4 +1,4 @@
-"""Some records of others, in any order, none of them copied."""
+"""A selection of records, in any order, without copying them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxplain.data.record import Record
 
 
 class Subset(Sequence[Record]):
-    """The records at `indices` of `base`; records that are drawn when asked for stay so."""
+    """The records at `indices` of `base`; generated records are still drawn on access."""
 
     def __init__(self, base: Sequence[Record], indices: Sequence[int]) -> None:
         self.base, self.indices = base, indices

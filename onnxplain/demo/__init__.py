@@ -14,7 +14,7 @@ IMAGES = Path(__file__).with_name("images")
 
 
 def read_samples(folder: Path = IMAGES) -> list[Record]:
-    """The sample images: records with a path, a label and one box, xyxy in pixels."""
+    """The sample images as records: each has a path, a label and one box, xyxy in pixels."""
     import numpy as np
 
     from onnxplain.data.record import Record

@@ -1,4 +1,4 @@
-"""A model's boxes and heatmaps against a data set: streamed, resumable, the same numbers every time."""
+"""Evaluation of a model's classes, boxes and heatmaps on a data set: streamed, resumable, reproducible."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
 OnRow = Callable[[int, int, Row], None]
-"""Records done, records in all, the row of the last."""
+"""Called with: number of records done, number of all records, row of the last record."""
 
 
 def evaluate(
@@ -53,19 +53,19 @@ def evaluate(
 ) -> Evaluation:
     """Measure predictions, boxes and heatmaps on every record of a data set; docs/evaluation.md defines every number.
 
-    `methods`: names of `METHODS`; `options` go to those that take them. `metrics`: see `METRICS`. For localization the
-    heatmap is that of the record's label (GT-known), for faithfulness that of the predicted class; where both are the
-    same, it is made once. `target` "predicted" explains the predicted class throughout and compares no labels, for a
-    model whose classes are not the data set's. `train`: the data set whose mean box is a baseline. `sanity`: the same
-    file with shuffled weights. `heatmaps`: folders of other people's maps by name, WSOL's ``<image id>.npy``;
-    `save_heatmaps`: where to write such maps, ``<method>/<image id>.npy``.
+    `methods`: names of `METHODS`; each option in `options` goes to the methods that take it. `metrics`: see `METRICS`.
+    Localization uses the heatmap of the record's label (GT-known), faithfulness that of the predicted class; if both
+    are the same class, the heatmap is computed once. `target` "predicted" always explains the predicted class and
+    compares no labels: for a model whose classes are not those of the data set. `train`: the data set whose mean box
+    is a baseline. `sanity`: the same model with shuffled weights. `heatmaps`: folders of heatmaps made elsewhere, by
+    name, with WSOL's ``<image id>.npy``; `save_heatmaps`: where to write such maps, ``<method>/<image id>.npy``.
 
-    `output`: a folder of results, each image's written when it is known: a run that was killed goes on where it
-    stopped, and ends with the same numbers; without it nothing is written. `seed` is that of the intervals. Memory does
-    not grow with the data set. `progress` is passed to methods that take it, `on_row` is called after each record.
+    `output`: a folder for the results; each image is written when it is measured. A killed run continues where it
+    stopped and ends with the same numbers. Without `output` nothing is written. `seed`: of the intervals. Memory does
+    not grow with the data set. `progress` is passed to methods that take it; `on_row` is called after each record.
 
-    Raises OnnxplainError for labels that the model lacks, for a folder of another evaluation, where nothing could be
-    measured, and with `strict` for the first image that cannot be used.
+    Raises OnnxplainError for labels that the model does not have, for a folder with another evaluation, if nothing
+    could be measured, and with `strict` for the first image that cannot be used.
     """
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
     folders = find_folders(heatmaps or {}, methods)
@@ -89,7 +89,7 @@ def evaluate(
         "target": target,
         "seed": seed,
     }
-    # As it is read back from run.json.
+    # In the form in which it is read back from run.json.
     identity = json.loads(json.dumps(identity, default=repr))
     measurement = Measurement(
         engine=engine,
@@ -106,7 +106,7 @@ def evaluate(
     def finish(rows: Iterator[Row]) -> Evaluation:
         results, images, skipped = sum_up(plan, _without_problems(rows) if strict else rows, seed)
         if not images:
-            raise OnnxplainError(f"{dataset.name}: measured no image, left out {skipped}, expected at least one")
+            raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
         return Evaluation(str(engine.path), dataset.name, images, skipped + dataset.skipped, results, identity)
 
     if output is None:
@@ -123,7 +123,7 @@ def evaluate(
 def _measure_all(
     measurement: Measurement, dataset: DataSet, indices: range, strict: bool, on_row: OnRow | None
 ) -> Iterator[Row]:
-    """One row per record, in their order; one that cannot be used gives its problem."""
+    """One row per record, in their order; for a record that cannot be used, the row is its problem."""
     for index in indices:
         try:
             record = dataset.records[index]
@@ -139,7 +139,7 @@ def _measure_all(
 
 
 def _without_problems(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows, where all of them are results. Raises ProblemError for the first that is not."""
+    """The same rows. Raises ProblemError for the first row that is a problem."""
     for row in rows:
         if "problem" in row:
             stated = row["problem"]
@@ -158,7 +158,7 @@ def _build_all(
 
 
 def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that the method takes."""
+    """The options that the method takes, without those that are None."""
     taken = find_method(name).options
     return {option: value for option, value in options.items() if option in taken and value is not None}
 

@@ -1,4 +1,4 @@
-"""What an evaluation found: numbers with their intervals, reasons for those that are not there."""
+"""Results of an evaluation: numbers with intervals, and a reason for each missing number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One number: of which subject, by which metric. `reason`: why it is not there, empty where it is."""
+    """One number for a subject and a metric. `reason`: why the number is missing; empty if it is there."""
 
     subject: Subject
     metric: Metric
@@ -29,7 +29,7 @@ class Evaluation:
 
     `model`: the file; `dataset`: its name. `images`: how many records were measured (an image that shows several
     classes counts once for each), `skipped`: how many images, objects and files could not be used. `results`: one per
-    subject and metric. `identity`: what was asked, as in run.json.
+    subject and metric. `identity`: the inputs of the evaluation, as in run.json.
     """
 
     model: str
@@ -40,13 +40,13 @@ class Evaluation:
     identity: Mapping[str, Any]
 
     def value(self, *path: str) -> float | None:
-        """A number by its place in `to_json`: ``value("methods", "grad-cam", "maxboxacc")``."""
+        """A number by its path in `to_json`: ``value("methods", "grad-cam", "maxboxacc")``."""
         found = lookup(self.to_json(), path)
         return found if isinstance(found, int | float) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the numbers; at the same places under ``intervals``, ``counts`` and ``reasons`` what belongs to
-        them; ``definitions`` by kind and name; ``run``, what was asked."""
+        """Plain values. The numbers; ``intervals``, ``counts`` and ``reasons`` have the same paths as the numbers;
+        ``definitions``, by kind and name; ``run``, the inputs of the evaluation."""
         numbers: dict[str, Any] = {}
         others: dict[str, dict[str, Any]] = {"intervals": {}, "counts": {}, "reasons": {}}
         for result in self.results:
@@ -64,7 +64,7 @@ class Evaluation:
         return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
 
     def definitions(self) -> dict[str, dict[str, str]]:
-        """What each number is, by kind and name."""
+        """The definition of each number, by kind and name."""
         found: dict[str, dict[str, str]] = {}
         for result in self.results:
             found.setdefault(result.metric.kind, {})[result.metric.name] = result.metric.definition
@@ -72,7 +72,7 @@ class Evaluation:
 
 
 def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ...], int, int]:
-    """The results of all rows, how many records they measured, and how many they skipped; one row at a time."""
+    """The results of all rows, the number of measured and of skipped records; holds one row at a time."""
     tallies: dict[tuple[TreePath, str], Tally] = {
         (subject.path, metric.name): Tally(metric.statistic) for subject in plan for metric in subject.measured
     }
@@ -102,7 +102,7 @@ def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ..
 
 
 def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
-    """Why there is no number, in words; empty where there is one."""
+    """Why the number is missing; empty if it is there."""
     unmet = subject.unmet(metric)
     if unmet is not None:
         return unmet.otherwise

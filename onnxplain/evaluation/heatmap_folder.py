@@ -16,24 +16,24 @@ from onnxplain.runtime.geometry import make_frame
 
 
 def heatmap_path(folder: Path, image_id: str) -> Path:
-    """Where the heatmap of an image lies; the id may hold folders. Raises OnnxplainError where that is not inside."""
+    """Path of an image's heatmap; the id may contain folders. Raises OnnxplainError for a path outside `folder`."""
     try:
         return _place(folder, image_id)
     except ProblemError as error:
-        # An id from which no file can be written ends an evaluation, where one that is read costs its image.
+        # A bad id stops an evaluation that writes heatmaps; when heatmaps are read, only that image is left out.
         raise OnnxplainError(f"{error}") from None
 
 
 def write_heatmap(folder: Path, image_id: str, heatmap_hw: npt.NDArray[np.floating]) -> Path:
-    """Write a heatmap's `scoremap`, float32 (224, 224) in [0, 1], whole or not at all; missing folders are made.
+    """Write a heatmap's `scoremap`, float32 (224, 224) in [0, 1], whole or not at all; missing folders are created.
 
-    Raises OnnxplainError for an id outside the folder and where nothing can be written.
+    Raises OnnxplainError for an id outside the folder and if the file cannot be written.
     """
     path = heatmap_path(folder, image_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OnnxplainError(f"{path.parent}: cannot be made ({error.strerror}), expected a folder") from error
+        raise OnnxplainError(f"{path.parent}: cannot be created ({error.strerror}), expected a folder") from error
     stream = io.BytesIO()
     np.save(stream, scoremap(heatmap_hw).astype(np.float32))
     write_atomically(path, stream.getvalue())
@@ -41,17 +41,17 @@ def write_heatmap(folder: Path, image_id: str, heatmap_hw: npt.NDArray[np.floati
 
 
 def read_heatmap(folder: Path, image_id: str, size_hw: tuple[int, int]) -> npt.NDArray[np.floating]:
-    """The heatmap of an image of `size_hw` pixels as it was saved: float (224, 224) or the image's own (H, W).
+    """The saved heatmap of an image of `size_hw` pixels: float (224, 224), or (H, W) of the image.
 
-    Any float type; no value need be in [0, 1]. Raises ProblemError that names the file where it is missing, is no
-    array of that kind or size, or is not finite. Pickled files are refused, never opened.
+    Any float type; values may be outside [0, 1]. Raises ProblemError, with the path, for a file that is missing, is not
+    an array of that type and size, or is not finite. Pickled files are refused without reading them.
     """
     path = _place(folder, image_id)
     try:
         with path.open("rb") as file:
             loaded = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
-        raise _problem(path, "no such heatmap, expected one for each image of the data set") from None
+        raise _problem(path, "found no heatmap, expected one for each image of the data set") from None
     except OSError as error:
         raise _problem(path, f"cannot be read ({error.strerror or error}): check the file") from error
     except (ValueError, MemoryError) as error:  # a damaged header may ask for any size
@@ -59,21 +59,21 @@ def read_heatmap(folder: Path, image_id: str, size_hw: tuple[int, int]) -> npt.N
     if not np.issubdtype(loaded.dtype, np.floating) or loaded.shape not in (SCOREMAP_HW, size_hw):
         raise _problem(
             path,
-            f"found {loaded.dtype} {loaded.shape}, expected float values, 224 × 224 or as the image "
-            f"{size_hw[0]} × {size_hw[1]} (height × width)",
+            f"found {loaded.dtype} {loaded.shape}, expected float values, 224 × 224 or the size of the "
+            f"image, {size_hw[0]} × {size_hw[1]} (height × width)",
         )
     if not np.isfinite(loaded).all():
-        raise _problem(path, "found NaN or infinity, expected finite heat")
+        raise _problem(path, "found NaN or infinity, expected finite values")
     return loaded
 
 
 def heat_over_image(heatmap_hw: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A saved heatmap in the size of its image, float32 (H, W) in [0, 1]: stretched bilinearly, then minus its minimum
-    and divided by its range. A constant map gives zeros."""
+    """A saved heatmap at the size of its image, float32 (H, W) in [0, 1]: resized bilinearly, then scaled from its
+    minimum and maximum to 0 and 1. A constant map gives zeros."""
     low, high = float(heatmap_hw.min()), float(heatmap_hw.max())
     if low == high:
         return np.zeros(size_hw, np.float32)
-    # Its range first: the rounding of the interpolation must not become one.
+    # Scale before resizing: rounding errors of the interpolation must not become the range.
     heat: npt.NDArray[np.float32] = ((heatmap_hw.astype(np.float64) - low) / (high - low)).astype(np.float32)
     if heat.shape != size_hw:
         heat = make_frame(size_hw, SCOREMAP_HW, "stretch").map_to_image(heat)

@@ -1,4 +1,4 @@
-"""What makes two evaluations the same: contents, not places."""
+"""The identity of an evaluation: hashes of model and data set contents, not their paths."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
 from onnxplain.runtime.engine import Engine
 
 _EXTERNAL_DATA = (".data", "_data")
-"""Behind the model's name: where exporters put weights that they keep outside the file."""
+"""Suffixes, after the model's file name, of the files in which exporters store external weights."""
 
 
 def identify_model(engine: Engine) -> dict[str, Any]:
-    """The model's content, and what is stated of its input and labels."""
+    """Hashes of the model's files and of its metadata (input, labels), with providers and precision."""
     path = engine.path
     files = [path, *(path.with_name(path.name + suffix) for suffix in _EXTERNAL_DATA)]
     return {
@@ -33,7 +33,7 @@ def identify_model(engine: Engine) -> dict[str, Any]:
 
 
 def identify_dataset(dataset: DataSet) -> dict[str, Any]:
-    """Its records: ids, labels, boxes and sizes of the files; of generated ones what they are generated from."""
+    """Hash of the records: ids, labels, boxes and file sizes; for generated records, of their parameters."""
     described = json.dumps(_describe(dataset.records), sort_keys=True).encode()
     return {"name": dataset.name, "records": len(dataset.records), "sha256": hashlib.sha256(described).hexdigest()}
 
@@ -51,7 +51,7 @@ def _describe(records: Sequence[Record]) -> Any:
 
 def _content(record: Record) -> Any:
     if isinstance(record.image, Path):
-        # Reading every file would cost more than many evaluations; another picture has another length.
+        # The size stands for the content: reading every file can cost more than the evaluation.
         return record.image.stat().st_size if record.image.is_file() else None
     return hashlib.sha256(record.image.tobytes()).hexdigest()
 

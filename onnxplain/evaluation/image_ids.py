@@ -1,4 +1,4 @@
-"""What each record is called in result files and heatmap folders."""
+"""The id of each record in result files and heatmap folders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnxplain.data.subset import Subset
 
 
 def drawn_when_asked(records: Sequence[Record]) -> bool:
-    """Whether the records are generated: to look at one costs drawing it, and its name is its own."""
+    """Whether the records are generated: then access to one draws it, and its name is unique."""
     base = records.base if isinstance(records, Subset) else records
     return isinstance(base, Mosaics | DigitScenes) or (isinstance(base, Subset) and drawn_when_asked(base))
 
 
 class ImageIds:
-    """The ids of a data set's records: the record's name where no other has it, else the image's path in the common
-    folder of all, with ``#label`` behind it where the image shows several classes. Generated records go by name."""
+    """The ids of a data set's records: the record's name if it is unique, else the image's path relative to the common
+    folder of all images, followed by ``#label`` if the image shows several classes. Generated records: their name."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._ids: dict[tuple[object, str], str] = {}
@@ -43,8 +43,8 @@ class ImageIds:
         return self._ids.get(key, record.name)
 
     def spellings(self, record: Record) -> list[str]:
-        """What else a folder of heatmaps may call it: the id, then the ends of the image's path, with its suffix and
-        without, the longest first; none shorter than what tells it from the other images."""
+        """Names that a folder of heatmaps may use for a record: the id, then the ends of the image's path, with and
+        without suffix, the longest first. No end is shorter than the path relative to the common folder."""
         spellings = [self.of(record)]
         if isinstance(record.image, Path):
             path, inside = record.image.absolute(), self._inside(record.image)

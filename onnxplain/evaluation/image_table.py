@@ -1,4 +1,4 @@
-"""The results of all images as a flat table, one line per image."""
+"""The results of all images as a flat CSV table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HEAD = ("index", "image", "label", "predicted", "score")
 
 
 def write_image_table(path: Path, plan: Plan, rows: Iterable[Row]) -> None:
-    """Write a CSV: what each metric gave for each image, truth values as 1 and 0, nothing where it does not count.
+    """Write a CSV with one line per record and one column per metric: booleans as 1 and 0, empty if there is no value.
 
-    Metrics over all levels have no single value per image and stand in images.jsonl alone; images that were skipped
-    are left out. The file is whole or not there. Raises OnnxplainError where it cannot be written.
+    Metrics over all levels have no single value per image; they are only in images.jsonl. Skipped images are left out.
+    The file is written whole or not at all. Raises OnnxplainError if it cannot be written.
     """
     columns = [
         (*subject.path, metric.column)
@@ -37,7 +37,7 @@ def write_image_table(path: Path, plan: Plan, rows: Iterable[Row]) -> None:
                     writer.writerow([*(row[name] for name in _HEAD), *map(_cell, values)])
         temporary.replace(path)
     except OSError as error:
-        raise OnnxplainError(f"{path}: cannot be written ({error.strerror}): make room") from error
+        raise OnnxplainError(f"{path}: cannot be written ({error.strerror}): check the disk space") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: what was asked, and a line per image as it comes, so that a killed run can go on."""
+"""The folder of an evaluation: its inputs, and a line per image, written at once so that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from onnxplain.explainers.atomic import write_atomically
 
 FORMAT = 1
 RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
-_ANOTHER = "give another folder with -o, or delete this one"
+_ANOTHER = "choose another folder with -o, or delete this one"
 
 Row = dict[str, Any]
 
 
 @dataclass(eq=False)
 class Journal:
-    """The results folder of one evaluation, open for its next images; use it as a context.
+    """The results folder of one evaluation, open for more images; use it in a `with` statement.
 
-    `identity`: what makes the evaluation what it is, plain values by name; it stands in run.json. A folder of another
-    one is refused. ``images.jsonl`` holds one line per record, in their order, written and flushed when it is known; a
-    last line that was cut off is dropped. Raises OnnxplainError for a folder that cannot be written, one that holds
-    files of these names and no run.json, and lines that are not in their place.
+    `identity`: everything that the results depend on, plain values by name; it is written to run.json. A folder of
+    another evaluation is refused. ``images.jsonl`` has one line per record, in their order; each is written and flushed
+    when the record is measured. An incomplete last line is dropped. Raises OnnxplainError for a folder that cannot be
+    written or is in use, one with result files but no run.json, and lines in the wrong order.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Journal:
                 _require_same(run, identity)
             elif taken := [name for name in (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE) if (self.folder / name).exists()]:
                 raise OnnxplainError(
-                    f"{self.folder / taken[0]}: found it without {RUN_FILE}, expected both: {_ANOTHER}"
+                    f"{self.folder / taken[0]}: found results without {RUN_FILE}, expected both: {_ANOTHER}"
                 )
             else:
                 write_atomically(run, _pretty(identity))
@@ -54,7 +54,7 @@ class Journal:
                 unless_kept.pop_all()
         except OSError as error:
             raise OnnxplainError(
-                f"{self.folder}: cannot be written ({error.strerror}): name a folder that can"
+                f"{self.folder}: cannot be written ({error.strerror}): choose a writable folder"
             ) from error
         return self
 
@@ -63,7 +63,7 @@ class Journal:
             self._file.close()
 
     def add(self, row: Row) -> None:
-        """The results of the next record, which are then safe from the end of this process."""
+        """Write the results of the next record; they are kept even if this process is killed afterwards."""
         assert self._file is not None
         line = json.dumps({"index": self.done, **row}, ensure_ascii=False, allow_nan=False)
         try:
@@ -71,7 +71,7 @@ class Journal:
             self._file.flush()
         except OSError as error:
             raise OnnxplainError(
-                f"{self.folder / IMAGES_FILE}: cannot be written ({error.strerror}): make room"
+                f"{self.folder / IMAGES_FILE}: cannot be written ({error.strerror}): check disk space"
             ) from error
         self.done += 1
 
@@ -82,11 +82,11 @@ class Journal:
                 yield json.loads(line)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write what all images sum up to."""
+        """Write the summary of all images."""
         write_atomically(self.folder / SUMMARY_FILE, _pretty(summary))
 
     def _count_whole_lines(self, images: Path) -> int:
-        """How many bytes are whole lines, each of the record that it is counted for."""
+        """Number of bytes in complete lines. Raises OnnxplainError if a line is not of the record that it should be."""
         whole = 0
         with images.open("rb") as lines:
             for line in lines:
@@ -98,7 +98,7 @@ class Journal:
                     index = None
                 if index != self.done:
                     raise OnnxplainError(
-                        f"{images}:{self.done + 1}: found no results of image {self.done}, expected them: {_ANOTHER}"
+                        f"{images}:{self.done + 1}: found no results of image {self.done} in this line: {_ANOTHER}"
                     )
                 whole += len(line)
                 self.done += 1
@@ -128,7 +128,7 @@ def _pretty(tree: Mapping[str, Any]) -> bytes:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep a second process away, as long as this one lives; where the system has no such locks, do nothing."""
+    """Lock the file against a second process while this one runs; do nothing if the system has no such locks."""
     try:
         import fcntl
     except ImportError:
@@ -136,4 +136,4 @@ def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OnnxplainError(f"{path}: another evaluation is writing it: wait for it, or {_ANOTHER}") from None
+        raise OnnxplainError(f"{path}: another evaluation is using it: wait for its end, or {_ANOTHER}") from None

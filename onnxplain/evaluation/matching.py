@@ -1,4 +1,4 @@
-"""Whether the things that an evaluation was given belong together."""
+"""Checks that model, data set and heatmaps of an evaluation fit together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from onnxplain.runtime.target import PREDICTED_CLASS
 
 
 def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
-    """The model's class of each label that the records show: the same name, or an index where the label is a number.
+    """The model's class for each label that the records show: the same name, or the index if the label is a number.
 
-    Raises OnnxplainError that names the labels which the model lacks.
+    Raises OnnxplainError, with the labels, if the model does not have all of them.
     """
-    # Generated records are not drawn to be asked; they may show every label.
+    # Generated records are not drawn just to get their labels; they may have any label.
     shown = dataset.labels if drawn_when_asked(dataset.records) else [record.label for record in dataset.records]
     found, missing = {}, []
     for label in dict.fromkeys(shown):
@@ -35,18 +35,18 @@ def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
         known = ", ".join(engine.spec.labels[:5]) or "none"
         raise OnnxplainError(
             f"{dataset.name}: found labels that the model lacks: {', '.join(missing[:10])}; its labels: {known} … "
-            f"({engine.spec.classes} classes): name them with --labels FILE, or explain what it predicts with "
+            f"({engine.spec.classes} classes): give its labels with --labels FILE, or explain the predicted class with "
             "--target predicted"
         )
     return found
 
 
 def require_comparable(engine: Engine, sanity: Engine) -> None:
-    """Raise OnnxplainError where `sanity` cannot be the model with shuffled weights."""
+    """Raise OnnxplainError if `sanity` cannot be the model with shuffled weights."""
     if sanity.spec.classes != engine.spec.classes or sanity.spec.input.size_hw != engine.spec.input.size_hw:
         raise OnnxplainError(
             f"{sanity.path}: found {sanity.spec.classes} classes and input {sanity.spec.input.size_hw}, expected "
-            f"{engine.spec.classes} and {engine.spec.input.size_hw}, as {engine.path} has: "
+            f"{engine.spec.classes} and {engine.spec.input.size_hw} as in {engine.path}: "
             "run `onnxplain instrument --shuffle-weights SEED` on the same model"
         )
     if identify_model(sanity)["sha256"] == identify_model(engine)["sha256"]:
@@ -54,11 +54,11 @@ def require_comparable(engine: Engine, sanity: Engine) -> None:
 
 
 def find_folders(heatmaps: Mapping[str, str | PathLike[str]], methods: Collection[str]) -> dict[str, Path]:
-    """The folders of heatmaps by name. Raises OnnxplainError where one is not there, or has the name of a method."""
+    """The folders of heatmaps by name. Raises OnnxplainError if one is missing or has the name of a method."""
     folders = {name: Path(folder) for name, folder in heatmaps.items()}
     for name, folder in folders.items():
         if name in methods:
-            raise OnnxplainError(f"heatmaps: found {name!r}, which is also a method asked for: give another name")
+            raise OnnxplainError(f"heatmaps: found {name!r}, which is also a method asked for: choose another name")
         if not folder.is_dir():
             raise OnnxplainError(f"heatmaps {name}: found no folder {folder}: check the path")
     return folders

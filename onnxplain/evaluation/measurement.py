@@ -1,4 +1,4 @@
-"""One image in, one row of results out."""
+"""Measuring one image: image in, one row of results out."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ TargetChoice = Literal["label", "predicted"]
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """All that is asked of every image.
+    """Everything that is measured on each image.
 
-    `explainers` by method; `doubted`: the same for the file with shuffled weights, empty without one. `class_ids`: the
-    model's class of each label; None where the predicted class is explained. `foreign`: folders of heatmaps by name;
-    `save`: the folder in which those of the label's class are written.
+    `explainers`: by method; `doubted`: the same for the model with shuffled weights, empty without one. `class_ids`:
+    the model's class for each label; None if the predicted class is explained. `foreign`: folders with heatmaps made
+    elsewhere, by name; `save`: the folder to which the heatmaps of the label's class are written.
     """
 
     engine: Engine
@@ -61,8 +61,8 @@ class Measurement:
     def __call__(self, record: Record, image_hwc: npt.NDArray[np.uint8]) -> Row:
         """The results of one record.
 
-        Raises ProblemError for a foreign heatmap that cannot be used and for a number that is not finite, and
-        KeyboardInterrupt where the user ended a method early: its map is not the one that was asked for.
+        Raises ProblemError for a heatmap from a folder that cannot be used and for a number that is not finite.
+        Raises KeyboardInterrupt if the user stopped a method early: its map is incomplete.
         """
         height, width = image_hwc.shape[:2]
         class_id = None if self.class_ids is None else self.class_ids[record.label]
@@ -80,7 +80,7 @@ class Measurement:
             measured[BOX] = BoxSample(sample, prediction.box_xyxy)
         if self.mean_box is not None:
             measured[MEAN_BOX] = BoxSample(sample, _corners(self.mean_box.place(sample.size_hw)))
-        # Foreign maps first: where one is missing, nothing was computed in vain.
+        # Maps from folders first: if one is missing, nothing was computed for nothing.
         for name, folder in self.foreign.items():
             measured[method_path(name)] = self._read(sample, folder)
         for name in self.explainers:
@@ -93,7 +93,7 @@ class Measurement:
         return row
 
     def _explain(self, sample: Sample, name: str, image_hwc: npt.NDArray[np.uint8]) -> HeatmapSample:
-        """The heatmap of the label's class, and where a metric asks for it, that of the predicted one."""
+        """The heatmap of the label's class, and if a metric needs it, that of the predicted class."""
         metrics = self.plan[method_path(name)].measured
         predicted = sample.prediction.class_id
         labelled = predicted if sample.class_id is None else sample.class_id
@@ -123,7 +123,7 @@ class Measurement:
 
 
 def _explain_each(explainer: Explainer, image_hwc: npt.NDArray[np.uint8], targets: list[int]) -> dict[int, Explanation]:
-    """One explanation per class, each asked for once."""
+    """One explanation per class; a class that is given twice is explained once."""
     classes = list(dict.fromkeys(targets))
     explanations = explainer.for_targets(image_hwc, classes)
     if any(each.report is not None and each.report.interrupted for each in explanations):
@@ -132,9 +132,9 @@ def _explain_each(explainer: Explainer, image_hwc: npt.NDArray[np.uint8], target
 
 
 def _measure(metric: Metric, record: Record, measured: object) -> Any:
-    """The value of a metric as JSON has it: a number, a truth value, or bits as text; None where it does not count.
+    """The value of a metric for JSON: a number, a boolean, or bits as text; None if the image does not count.
 
-    Raises ProblemError where it cannot be computed, as where the model gives NaN.
+    Raises ProblemError if it cannot be computed, for example if the model gives NaN.
     """
     if BOXES in metric.needs and not len(record.boxes_xyxy):
         return None

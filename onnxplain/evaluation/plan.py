@@ -1,4 +1,4 @@
-"""What is measured in an evaluation, and why the rest is not: known before the first image."""
+"""What an evaluation measures, and why it does not measure the rest; known before the first image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CLASSIFICATION, BOX = ("classification",), ("box",)
 CENTER_BOX, CENTER_GAUSSIAN, MEAN_BOX = (("baselines", name) for name in ("center_box", "center_gaussian", "mean_box"))
 
 TreePath = tuple[str, ...]
-"""Where results stand in nested objects: `("methods", "cam")`."""
+"""Path of results in nested objects: `("methods", "cam")`."""
 
 
 def method_path(name: str) -> TreePath:
-    """Where the results of a method stand."""
+    """Path of the results of a method."""
     return "methods", name
 
 
@@ -24,8 +24,8 @@ def method_path(name: str) -> TreePath:
 class Subject:
     """Something that is measured: the model's classes, its boxes, the heatmaps of a method, a baseline.
 
-    `path`: where its results stand in rows and summaries. `metrics`: all that were asked for; `absent`: the
-    requirement that is not met where none of them can be measured.
+    `path`: of its results in rows and summaries. `metrics`: all that were asked for. `absent`: the unmet requirement
+    if none of them can be measured, else None.
     """
 
     path: TreePath
@@ -36,11 +36,11 @@ class Subject:
 
     @property
     def measured(self) -> tuple[Metric, ...]:
-        """The metrics that each image gives a value of."""
+        """The metrics that are measured on each image."""
         return tuple(metric for metric in self.metrics if self.unmet(metric) is None)
 
     def unmet(self, metric: Metric) -> Requirement | None:
-        """The requirement for which a metric is not measured; None where it is."""
+        """The unmet requirement of a metric; None if the metric is measured."""
         return self.absent or metric.unmet(self.facts)
 
 
@@ -60,9 +60,10 @@ class Plan:
 def make_plan(
     metrics: Sequence[Metric], facts: Facts, methods: Sequence[str], foreign: Sequence[str], *, mean_box: bool
 ) -> Plan:
-    """`methods`: made by the model; `foreign`: heatmaps that were read; `mean_box`: whether there is a training split.
+    """The subjects of an evaluation and their metrics.
 
-    Baselines stand beside localization alone. Subjects of which nothing was asked for are left out.
+    `methods`: whose heatmaps are made here; `foreign`: names of heatmaps from folders; `mean_box`: whether there is a
+    training split. Baselines are only for localization. Subjects without a metric are left out.
     """
 
     facts = replace(facts, training_split=mean_box)
@@ -87,7 +88,7 @@ def make_plan(
 
 
 def lookup(tree: Mapping[str, Any], path: TreePath) -> Any:
-    """What stands at a path of nested objects; None where nothing does."""
+    """The value at a path of nested objects; None if there is none."""
     found: Any = tree
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""What a metric sees of one image: the prediction, a box, or a heatmap, beside what is true."""
+"""The input of metrics for one image: prediction, box or heatmap, together with the ground truth."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image of a data set, and what the model says of it.
+    """An image of a data set and the model's prediction for it.
 
-    `size_hw`: of the image, in pixels. `class_id`: the model's class of the record's label; None where labels are not
+    `size_hw`: of the image, in pixels. `class_id`: the model's class for the record's label; None if labels are not
     compared.
     """
 
@@ -38,11 +38,11 @@ class Sample:
     class_id: int | None
 
     def right_within(self, count: int) -> bool:
-        """Whether the label is among the `count` classes of the highest scores; equal scores by class index."""
+        """Whether the label is among the `count` classes with the highest scores; equal scores are ordered by class."""
         return self.class_id in {class_id for class_id, _, _ in self.prediction.top(count)}
 
     def iou(self, box_xyxy: Corners | None) -> float:
-        """Intersection over union of a box with the nearest true one; 0 without a box."""
+        """Intersection over union of a box with the nearest true box; 0 without a box."""
         truth = self.record.boxes_xyxy
         if box_xyxy is None:
             return 0.0
@@ -51,23 +51,23 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class BoxSample:
-    """One box that is claimed to show where the object is, xyxy in pixels of the image."""
+    """A box to be measured, xyxy in pixels of the image."""
 
     sample: Sample
     box_xyxy: Corners
 
     @cached_property
     def iou(self) -> float:
-        """With the nearest true box."""
+        """Intersection over union with the nearest true box."""
         return self.sample.iou(self.box_xyxy)
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A heatmap of the predicted class, and the model that can be asked whether it is true.
+    """A heatmap of the predicted class, and the model to test it with.
 
-    `image_hwc`: what it explains, uint8 (H, W, 3) RGB. `other`: the heatmap of the same class by the file with shuffled
-    weights, where there is one.
+    `image_hwc`: the explained image, uint8 (H, W, 3) RGB. `other`: the heatmap of the same class from the model with
+    shuffled weights, if there is one.
     """
 
     engine: Engine
@@ -77,7 +77,7 @@ class Asked:
 
     @cached_property
     def input_chw(self) -> FloatArray:
-        """The image as the model sees it, float32 (C, h, w)."""
+        """The image as model input, float32 (C, h, w)."""
         input_chw: FloatArray = self.engine.preprocess(self.image_hwc)[0]
         return input_chw
 
@@ -88,22 +88,22 @@ class Asked:
 
     @cached_property
     def curves(self) -> CausalCurves:
-        """Insertion and deletion."""
+        """The curves of insertion and deletion."""
         return causal_curves(self.engine.scores, self.input_chw, self.heat_hw, self.explanation.target)
 
     @cached_property
     def explained_score(self) -> float:
-        """The score of the class where the heat alone is shown."""
+        """The score of the class for the input times the heat."""
         return explained_score(self.engine.scores, self.input_chw, self.heat_hw, self.explanation.target)
 
 
 @dataclass(frozen=True, eq=False)
 class HeatmapSample:
-    """A heatmap that is claimed to show where the object is.
+    """A heatmap to be measured.
 
-    `heatmap_hw`: float32 (H, W) in [0, 1], size of the image; `map_hw`: the map as it came, of that size or
-    WSOL's 224 × 224. `threshold`: where boxes are cut, a share of the maximum. `asked`: the heatmap of the predicted
-    class; None where no metric asks for it.
+    `heatmap_hw`: float32 (H, W) in [0, 1], size of the image; `map_hw`: the original map, of that size or WSOL's
+    224 × 224. `threshold`: for boxes, as a share of the maximum. `asked`: the heatmap of the predicted class; None if
+    no metric needs it.
     """
 
     sample: Sample
@@ -113,7 +113,7 @@ class HeatmapSample:
     asked: Asked | None = None
 
     def box(self, threshold: float | Literal["stable"]) -> Corners | None:
-        """The box of the largest region; None where there is none."""
+        """The box of the largest region; None if there is none."""
         regions = find_regions(self.heatmap_hw, threshold)
         if not len(regions):
             return None
@@ -122,22 +122,22 @@ class HeatmapSample:
 
     @cached_property
     def iou(self) -> float:
-        """Of the box at the method's own threshold."""
+        """IoU of the box at the method's own threshold."""
         return self.sample.iou(self.box(self.threshold))
 
     @cached_property
     def iou_stable(self) -> float:
-        """Of the box that changes least between levels."""
+        """IoU of the box at the stable threshold."""
         return self.sample.iou(self.box("stable"))
 
     @cached_property
     def levels(self) -> LevelOverlaps:
-        """Of the boxes at every level."""
+        """IoU of the boxes at every level."""
         return level_overlaps(self.map_hw, self.sample.record.boxes_xyxy, self.sample.size_hw)
 
     @cached_property
     def agreement(self) -> Agreement:
-        """Of the heatmap of the predicted class with the box head's box."""
+        """Agreement of the predicted class's heatmap with the box head's box."""
         explanation, box = self.of_predicted.explanation, self.sample.prediction.box_xyxy
         assert box is not None
         return measure_agreement(explanation.heatmap, explanation.boxes(), box)

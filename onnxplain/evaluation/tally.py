@@ -1,9 +1,9 @@
-"""Means over a stream of images, and how far they would move with other images: the Poisson bootstrap.
+"""Means over a stream of images, with confidence intervals from the Poisson bootstrap.
 
-Instead of drawing N images with replacement, which needs all of them, each image gets an independent Poisson(1) weight
+Drawing N images with replacement needs all images in memory. Instead, each image gets an independent Poisson(1) weight
 per replicate: the limit of the multinomial draw (Hanley & MacGibbon, Creating non-parametric bootstrap samples using
 Poisson frequencies, 2006; Chamandy et al., Estimating uncertainty for massive data streams, 2012). A replicate is then
-a pair of running sums, and a statistic of means, such as the largest of them, is computed at the end.
+a pair of running sums. A statistic of the means, such as their maximum, is computed at the end.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BLOCK = 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of a data set.
+    """The value of a metric for a data set.
 
-    `value`: over `count` images; `low`, `high`: its 95 % interval, the percentiles of the replicates; all None where
-    no image counts. `details`: what else the statistic tells.
+    `value`: over `count` images; `low`, `high`: its 95 % interval, the percentiles of the replicates; all None if no
+    image counts. `details`: further values of the statistic.
     """
 
     value: float | None
@@ -38,7 +38,7 @@ class Estimate:
 
 
 class Tally:
-    """The running sums of one statistic; memory depends on its length alone."""
+    """The running sums of one statistic; memory depends only on its length."""
 
     def __init__(self, statistic: Statistic, replicates: int = BOOTSTRAP_REPLICATES) -> None:
         self.statistic, self.count = statistic, 0
@@ -48,7 +48,7 @@ class Tally:
         self._drawn: list[npt.NDArray[np.int64]] = []
 
     def add(self, values: npt.ArrayLike, weights: npt.NDArray[np.int64]) -> None:
-        """What one image gave, (length,), and its weights, int64 (replicates,), see `draw_weights`."""
+        """Add the values of one image, (length,), with its weights, int64 (replicates,), see `draw_weights`."""
         self._values.append(np.asarray(values, np.float64).reshape(self.statistic.length))
         self._drawn.append(weights)
         self.count += 1
@@ -60,7 +60,7 @@ class Tally:
         self._flush()
         if not self.count:
             return Estimate(None, None, None, 0, {})
-        # A replicate may have drawn no image at all.
+        # A replicate may have no image at all.
         drawn = self._weights > 0
         means = self._sums[drawn] / self._weights[drawn, None]
         value, *replicates = self.statistic.reduce(means).tolist()
@@ -68,7 +68,7 @@ class Tally:
         return Estimate(value, low, high, self.count, self.statistic.details(means[0]))
 
     def _flush(self) -> None:
-        """Add the images that wait; row 0 counts each once, the others as often as their replicate drew it."""
+        """Add the buffered images to the sums. Row 0 counts each image once; the other rows use the weights."""
         if self._values:
             weights = np.pad(np.array(self._drawn).T, ((1, 0), (0, 0)), constant_values=1).astype(np.float64)
             self._sums += weights @ np.array(self._values)
@@ -77,10 +77,10 @@ class Tally:
 
 
 def draw_weights(seed: int, image: str, replicates: int = BOOTSTRAP_REPLICATES) -> npt.NDArray[np.int64]:
-    """How often each replicate draws an image: int64 (replicates,), Poisson(1), from (seed, image) alone.
+    """How often each replicate draws an image: int64 (replicates,), Poisson(1), from (seed, image) only.
 
-    The same for every metric and method, so that differences between them can be resampled too; and for all records of
-    one image, which are not independent of each other.
+    The weights are the same for every metric and method, so differences between them can be resampled too. They are
+    also the same for all records of one image, which are not independent of each other.
     """
     number = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "little")
     return np.random.default_rng([seed, number]).poisson(1.0, replicates)

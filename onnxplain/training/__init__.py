@@ -1,3 +1,3 @@
-"""Training of the localizers in PyTorch (the `train` extra); everything else runs without it."""
+"""Training of localizers in PyTorch; needs the `train` extra, the rest of the package does not."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: written whole or not at all, read without running pickled code."""
+"""Files of tensors and plain values; written whole or not at all, read without running pickled code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnxplain.errors import OnnxplainError
 
 @dataclass(frozen=True)
 class Archive:
-    """A kind of file: `kind` and `version` stand in it, `noun` and `author` in messages about it."""
+    """A type of file: `kind` and `version` are stored in the file, `noun` and `author` are used in error messages."""
 
     kind: str
     version: int
@@ -26,7 +26,7 @@ class Archive:
     author: str
 
     def write(self, path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
-        """Write `tree`; the file appears whole or not at all. Raises OnnxplainError where it cannot be written."""
+        """Write `tree`, whole or not at all. Raises OnnxplainError if the file cannot be written."""
         destination = Path(path)
         temporary = _beside(destination)
         try:
@@ -41,9 +41,9 @@ class Archive:
                 temporary.unlink(missing_ok=True)
 
     def require_writable(self, path: str | os.PathLike[str]) -> None:
-        """Raise OnnxplainError where such a file cannot be written to `path`; call it before a long training.
+        """Raise OnnxplainError if such a file cannot be written to `path`; call it before a long training.
 
-        A file that is already there stays.
+        An existing file is not changed.
         """
         destination = Path(path)
         try:
@@ -57,30 +57,30 @@ class Archive:
             raise self._unwritable(path, error) from error
 
     def read(self, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """What `write` wrote; nothing pickled in the file is executed.
+        """The tree that `write` wrote; nothing pickled in the file is executed.
 
         Raises OnnxplainError for a file that is missing, truncated, or of another kind or version.
         """
         try:
             with Path(path).open("rb") as stream:
                 if not zipfile.is_zipfile(stream):
-                    raise self.foreign(path, "not a PyTorch file, or a truncated one")
+                    raise self.foreign(path, "found a truncated file or no PyTorch file")
                 stream.seek(0)
                 tree = torch.load(stream, map_location="cpu", weights_only=True)
         except OSError as error:
             raise OnnxplainError(f"{path}: cannot read the {self.noun} ({error.strerror or error})") from error
         except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise self.foreign(path, "an archive that holds more than plain tensors, or a damaged one") from error
+            raise self.foreign(path, "found a damaged file or one with more than plain tensors") from error
         if not isinstance(tree, dict) or tree.get("kind") != self.kind:
-            raise self.foreign(path, "a PyTorch file of another kind")
+            raise self.foreign(path, "found a PyTorch file of another kind")
         if tree.get("version") != self.version:
             raise self.foreign(
-                path, f"a {self.noun} of version {tree.get('version')}, this onnxplain reads {self.version}"
+                path, f"found a {self.noun} of version {tree.get('version')}, this onnxplain reads {self.version}"
             )
         return tree
 
     def foreign(self, path: str | os.PathLike[str], found: str) -> OnnxplainError:
-        """The error for a file that is something else."""
+        """The error for a file of another type or with other content."""
         return OnnxplainError(f"{path}: {found}; expected a {self.noun} written by {self.author}")
 
     def _unwritable(self, path: str | os.PathLike[str], error: OSError) -> OnnxplainError:

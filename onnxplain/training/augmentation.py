@@ -17,17 +17,17 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class PhotoView:
-    """What one training step sees of an image, in the image's own size: ``x_view = scale · x_image + offset`` per
-    axis in continuous pixels (pixel i covers [i, i + 1)), mirrored afterwards where `mirrored`."""
+    """The part of an image that one training step sees, in the size of the image: ``x_view = scale · x_image + offset``
+    per axis in continuous pixels (pixel i covers [i, i + 1)), then mirrored if `mirrored`."""
 
     scale_xy: tuple[float, float] = (1.0, 1.0)
     offset_xy: tuple[float, float] = (0.0, 0.0)
     mirrored: bool = False
 
     def move_image(self, image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The view of an image (H, W, C), uint8 of the same size; grey where the image does not reach."""
+        """The view of an image (H, W, C), uint8 of the same size; grey outside the image."""
         (scale_x, scale_y), (offset_x, offset_y) = self.scale_xy, self.offset_xy
-        # OpenCV counts from the centre of the first pixel, hence the half pixels.
+        # OpenCV counts from the centre of the first pixel, so half a pixel is added and subtracted.
         matrix = np.array(
             [[scale_x, 0, offset_x + (scale_x - 1) / 2], [0, scale_y, offset_y + (scale_y - 1) / 2]], np.float64
         )
@@ -51,13 +51,13 @@ class PhotoView:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far views may differ from their images.
+    """How much views may differ from their images.
 
-    `zoom`: smallest and largest scale, drawn on a logarithmic scale; each axis differs from it by a factor of up to
-    `aspect`. The shift is even over all places where the image covers the view, or the view the image. `visible`:
-    the share of the object's area that a view must keep, where a box is known. `mirror`: left and right swapped half
-    of the time. `colour`: brightness, contrast and saturation change by up to this share. Raises OnnxplainError for
-    ranges that are none.
+    `zoom`: smallest and largest scale, drawn uniformly in its logarithm; each axis differs from it by a factor of up to
+    `aspect`. The shift is uniform over all places where the image covers the view, or the view covers the image.
+    `visible`: the share of the object's area that a view must keep, if a box is known. `mirror`: swap left and right
+    with probability 0.5. `colour`: brightness, contrast and saturation change by up to this share. Raises
+    OnnxplainError for values outside these ranges.
     """
 
     zoom: tuple[float, float] = (0.7, 1.6)
@@ -76,8 +76,8 @@ class Augmentation:
     def draw_view(
         self, rng: np.random.Generator, size_hw: tuple[int, int], box_xyxy: npt.NDArray[np.float32] | None = None
     ) -> PhotoView:
-        """A random view of an image; the image as it is, perhaps mirrored, where ten tries cut too much off the box
-        (4,), in pixels of the image."""
+        """A random view of an image. If ten random views all cut off too much of the box, (4,) in pixels of the image,
+        the whole image, possibly mirrored."""
         mirrored = self.mirror and bool(rng.random() < 0.5)
         sides_xy = np.array(size_hw[::-1], np.float64)
         for _ in range(_TRIES):
@@ -92,7 +92,7 @@ class Augmentation:
         return PhotoView(mirrored=mirrored)
 
     def draw_colours(self, rng: np.random.Generator, image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The image (H, W, 3) in random brightness, contrast and saturation, uint8."""
+        """The image (H, W, 3), uint8, with random brightness, contrast and saturation."""
         brightness, contrast, saturation = 1 + rng.uniform(-self.colour, self.colour, 3).astype(np.float32)
         image = image_hwc * brightness
         mean = image.mean(dtype=np.float64).astype(np.float32)

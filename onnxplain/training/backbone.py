@@ -1,4 +1,4 @@
-"""Backbones: the part of a network that ends in its last feature map."""
+"""Backbones: the part of a network up to its last feature map."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from onnxplain.errors import OnnxplainError
 SMALL = "small"
 SMALL_PREPROCESSING = Preprocessing("rgb", 1 / 255, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), resize="stretch")
 
-# No colon and no slash behind the source: timm would take hf-hub:OWNER/MODEL for an address to read from.
+# No colon and no slash after the source: timm would download a model from hf-hub:OWNER/MODEL.
 _NAME = re.compile(r"(timm|torchvision):([A-Za-z0-9_.]+)")
 _HEADS = frozenset({"classifier", "fc", "head", "heads"})
-"""The parts of torchvision's classifiers that belong to their labels."""
+"""Names of the classification head in torchvision's networks."""
 _TRIAL_SIZE_HW = (224, 224)
 
 
 def check_backbone(name: str) -> None:
-    """Raise OnnxplainError for a name that is no backbone's by its form."""
+    """Raise OnnxplainError for a name that does not have the form of a backbone's name."""
     if name != SMALL and not _NAME.fullmatch(name):
         raise OnnxplainError(
             f"backbone: found {name!r}, expected {SMALL}, timm:NAME or torchvision:NAME, such as timm:resnet18"
@@ -37,34 +37,34 @@ def build_backbone(name: str, widths: Sequence[int] = (), *, pretrained: bool = 
 
     `name`: ``small``, two 3 × 3 convolutions per stage of `widths`, each stage halving the resolution; or
     ``timm:NAME``, ``torchvision:NAME``, a network of that library without its head. `pretrained`: with the library's
-    weights, downloaded where they are not cached. Raises OnnxplainError for unknown names, a library that is missing,
-    networks without a last map, and weights that cannot be had.
+    weights, downloaded if they are not cached. Raises OnnxplainError for unknown names, a missing library, networks
+    without a last map, and weights that cannot be downloaded.
     """
     check_backbone(name)
     if name == SMALL:
         if pretrained:
-            raise OnnxplainError(f"backbone {SMALL}: has no pretrained weights: name one of timm or torchvision")
+            raise OnnxplainError(f"backbone {SMALL}: has no pretrained weights: use a backbone of timm or torchvision")
         return _small(widths)
     source, _, network = name.partition(":")
     build = _timm if source == "timm" else _torchvision
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the libraries say of their own old arguments
+            warnings.simplefilter("ignore")  # deprecation warnings inside the libraries
             return build(network, pretrained)
     except ModuleNotFoundError as error:
         raise OnnxplainError(f"backbone {name}: {error.name} is not installed: run pip install {source}") from error
     except OnnxplainError as error:
         raise OnnxplainError(f"backbone {name}: {error}") from error
-    except Exception as error:  # whatever the library raises: unknown names, no network, a torch it was not built for
+    except Exception as error:  # the library may raise anything: unknown name, no network, wrong torch
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        advice = "; where the weights cannot be downloaded, leave pretrained out" if pretrained else ""
+        advice = "; if the weights cannot be downloaded, leave pretrained out" if pretrained else ""
         raise OnnxplainError(
             f"backbone {name}: cannot be built ({reason}), expected a network of {source}{advice}"
         ) from error
 
 
 def backbone_preprocessing(name: str) -> Preprocessing:
-    """How a backbone wants its pixels: ImageNet's numbers, or those that timm states; the whole image, stretched."""
+    """The preprocessing for a backbone: ImageNet's mean and std, or timm's; the whole image, stretched."""
     if name == SMALL:
         return SMALL_PREPROCESSING
     imagenet = PRESETS["imagenet"]
@@ -106,9 +106,9 @@ def _timm(name: str, pretrained: bool) -> nn.Module:
 
 
 class _TimmMap(nn.Module):
-    """What a network of timm computes in front of its pooling, as (N, K, h, w).
+    """The output of a timm network before its pooling, as (N, K, h, w).
 
-    Convolutional networks give that themselves (`gives_map`); transformers give tokens, or channels last.
+    Convolutional networks return that directly (`gives_map`); transformers return tokens, or channels last.
     """
 
     def __init__(self, network: Any) -> None:
@@ -148,7 +148,7 @@ class _TorchvisionMap(nn.Module):
 
 
 def _last_map(network: nn.Module) -> str:
-    """The name, in torchvision's feature extraction, of the last map (N, K, h, w) in front of pooling and head."""
+    """The name, in torchvision's feature extraction, of the last map (N, K, h, w) before pooling and head."""
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     _, names = get_graph_node_names(network)
@@ -160,8 +160,8 @@ def _last_map(network: nn.Module) -> str:
     for name, shape in shapes.items():
         if len(shape) == 4 and min(shape[2:]) > 1:
             last = name
-        elif len(shape) == 3 and shape[0] == 1:  # tokens; parameters come without the batch
+        elif len(shape) == 3 and shape[0] == 1:  # tokens; parameters have no batch axis
             last = ""
     if not last:
-        raise OnnxplainError("gives tokens, expected a feature map: take timm's network of that kind")
+        raise OnnxplainError("gives tokens, expected a feature map: use the timm network of the same kind")
     return last

@@ -1,4 +1,4 @@
-"""Checkpoints of localizers: everything needed to rebuild and export one, readable without running pickled code."""
+"""Checkpoints of localizers: everything to rebuild and export one; read without running pickled code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ARCHIVE = Archive("onnxplain localizer", 1, "checkpoint", "`onnxplain train`")
 
 @dataclass(frozen=True, eq=False)
 class LocalizerCheckpoint:
-    """A trained localizer in eval mode, one label per class, and the preprocessing that it was trained with."""
+    """A trained localizer in eval mode, one label per class, and the preprocessing used in training."""
 
     module: Localizer
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class LocalizerCheckpoint:
 def save_checkpoint(
     path: str | os.PathLike[str], module: Localizer, labels: Sequence[str], preprocessing: Preprocessing
 ) -> None:
-    """Write a checkpoint; the file appears whole or not at all. Raises OnnxplainError where it cannot be written."""
+    """Write a checkpoint, whole or not at all. Raises OnnxplainError if it cannot be written."""
     checkpoint = LocalizerCheckpoint(module, tuple(labels), preprocessing)
     tree = {
         "config": asdict(module.config),
@@ -51,9 +51,9 @@ def save_checkpoint(
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Raise OnnxplainError where a checkpoint cannot be written to `path`; call it before a long training.
+    """Raise OnnxplainError if a checkpoint cannot be written to `path`; call it before a long training.
 
-    A checkpoint that is already there stays.
+    An existing checkpoint is not changed.
     """
     _ARCHIVE.require_writable(path)
 
@@ -61,8 +61,8 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 def load_checkpoint(path: str | os.PathLike[str]) -> LocalizerCheckpoint:
     """Read a checkpoint of `onnxplain train`; nothing pickled in it is executed.
 
-    Raises OnnxplainError for a file that is missing, truncated, or something else than such a checkpoint, and where
-    the library of its backbone is missing.
+    Raises OnnxplainError for a file that is missing, truncated or not such a checkpoint, and if the library of its
+    backbone is missing.
     """
     tree = _ARCHIVE.read(path)
     try:
@@ -70,4 +70,4 @@ def load_checkpoint(path: str | os.PathLike[str]) -> LocalizerCheckpoint:
         module.load_state_dict(tree["state"])
         return LocalizerCheckpoint(module.eval(), tree["labels"], Preprocessing(**tree["preprocessing"]))
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise _ARCHIVE.foreign(path, "a checkpoint whose parts do not fit each other") from error
+        raise _ARCHIVE.foreign(path, "found a checkpoint whose parts do not fit each other") from error

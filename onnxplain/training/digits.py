@@ -34,10 +34,10 @@ TEST_IMAGES = 1_000
 
 
 def digits_training(options: TrainingOptions = DIGITS_OPTIONS, *, images_per_epoch: int = IMAGES_PER_EPOCH) -> Training:
-    """A training of the digits localizer from scratch that is ready to run.
+    """A training of the digits localizer from scratch, ready to run.
 
-    No scene is shown twice. The same seed, versions and thread count give the same weights. Raises OnnxplainError
-    for fewer images than one batch, and for augmentation: scenes vary as they are drawn.
+    No scene is used twice. The same seed, versions and thread count give the same weights. Raises OnnxplainError for
+    fewer images than one batch, and for augmentation: scenes vary as they are drawn.
     """
     if options.augmentation is not None:
         raise OnnxplainError("digits: found augmentation, expected none: scenes vary as they are drawn")
@@ -58,15 +58,15 @@ def digits_training(options: TrainingOptions = DIGITS_OPTIONS, *, images_per_epo
 
 
 def build_digits_localizer(seed: int = 0) -> Localizer:
-    """The untrained network of the recipe; its weights depend on `seed` alone."""
+    """The untrained network of the recipe; its weights depend only on `seed`."""
     return build_localizer(DIGITS_OPTIONS.localizer(len(DIGIT_LABELS)), seed)
 
 
 def evaluate_digits(model: Localizer | Predict, count: int = TEST_IMAGES, seed: int = 0) -> LocalizationScore:
-    """Score `model` on `count` scenes whose digit samples and texture regions were not trained on.
+    """Score `model` on `count` scenes whose digit samples and texture regions are not used in training.
 
-    `model` is a localizer of the recipe, or a callable from images, uint8 (H, W, 3) RGB, to class ids (N,) and boxes
-    (N, 4), xyxy in pixels of each image; so an exported file is scored by the same function.
+    `model`: a localizer of the recipe, or a callable from images, uint8 (H, W, 3) RGB, to class ids (N,) and boxes
+    (N, 4), xyxy in pixels of each image. So this function also scores an exported file.
     """
     return score_digits(model, DigitScenes("test", count, seed=seed))
 
@@ -83,7 +83,7 @@ def digit_batches(
     options: TrainingOptions = DIGITS_OPTIONS,
     preprocessing: Preprocessing = SMALL_PREPROCESSING,
 ) -> Iterator[TrainBatch]:
-    """Training batches number `first` to `first` + `count`, each of `options.batch_size` scenes."""
+    """`count` training batches from number `first` on, each with `options.batch_size` scenes."""
     size = options.batch_size
     for number in range(first, first + count):
         scenes = DigitScenes("train", size, seed=options.seed, start=number * size)
@@ -93,7 +93,7 @@ def digit_batches(
 def train_batch(
     records: Sequence[Record], size_hw: tuple[int, int], preprocessing: Preprocessing = SMALL_PREPROCESSING
 ) -> TrainBatch:
-    """Digit records, each of one box, as one batch for a network of input size `size_hw`."""
+    """Digit records, each with one box, as one batch for a network with input size `size_hw`."""
     images = [record.load() for record in records]
     sizes_whwh = np.array([image.shape[1::-1] * 2 for image in images], np.float32)
     return TrainBatch(

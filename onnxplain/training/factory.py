@@ -1,4 +1,4 @@
-"""A PyTorch module named on the command line: ``package.module:factory``, with weights from a file."""
+"""A PyTorch module given on the command line as ``package.module:factory``, with weights from a file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from onnxplain.errors import OnnxplainError
 
 
 def build_module(location: str, weights: Path | None = None) -> torch.nn.Module:
-    """Call ``package.module:factory`` without arguments; it returns the module, in eval mode afterwards.
+    """Call ``package.module:factory`` without arguments; return its module in eval mode.
 
-    The package is also looked for in the current folder. `weights` is a state dict, or a checkpoint that holds one
-    under ``state_dict``, read without running pickled code; the prefix ``module.`` of DataParallel is dropped.
+    The package is also searched in the current folder. `weights`: a state dict, or a checkpoint with one under
+    ``state_dict``, read without running pickled code; the prefix ``module.`` of DataParallel is removed.
     Raises OnnxplainError for a location or a file that cannot be used.
     """
     module = _call_factory(location)
@@ -26,7 +26,7 @@ def build_module(location: str, weights: Path | None = None) -> torch.nn.Module:
 
 
 def has_box_head(module: torch.nn.Module, channels: int, size_hw: tuple[int, int]) -> bool:
-    """Whether the module returns (logits, box) rather than logits alone; tried on a blank image."""
+    """Whether the module returns (logits, box) or only logits; tested on a blank image."""
     with torch.no_grad():
         outputs = module(torch.zeros(1, channels, *size_hw))
     return isinstance(outputs, tuple | list) and len(outputs) == 2
@@ -41,7 +41,7 @@ def _call_factory(location: str) -> torch.nn.Module:
         for part in name.split("."):
             factory = getattr(factory, part)
         module = factory()
-    except Exception as error:  # whatever the user's own code raises
+    except Exception as error:  # the user's code may raise anything
         raise OnnxplainError(
             f"{location}: cannot be built ({type(error).__name__}: {error}), expected package.module:factory, a "
             "function without arguments that returns a torch.nn.Module"
@@ -58,14 +58,14 @@ def _load_weights(module: torch.nn.Module, path: Path) -> None:
         tree = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise OnnxplainError(f"{path}: cannot read the weights ({error.strerror or error}): check the path") from error
-    except Exception as error:  # files of the old format raise whatever the unpickler stumbles over
+    except Exception as error:  # files in the old format may raise anything in the unpickler
         raise OnnxplainError(
-            f"{path}: found no plain PyTorch state dict, or a damaged one, expected what torch.save wrote of "
-            "module.state_dict()"
+            f"{path}: found a damaged file or no plain PyTorch state dict, expected a file from "
+            "torch.save(module.state_dict(), path)"
         ) from error
     state = tree.get("state_dict", tree) if isinstance(tree, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise OnnxplainError(f"{path}: found no state dict in it, expected names and tensors")
+        raise OnnxplainError(f"{path}: found no state dict, expected a dict of names and tensors")
     torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
     try:
         module.load_state_dict(state)

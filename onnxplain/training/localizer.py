@@ -1,4 +1,4 @@
-"""The localizer: a backbone, a label head and, where boxes are learnt, a box head."""
+"""The localizer: a backbone, a label head and, if boxes are learnt, a box head."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onnxplain.training.backbone import SMALL, build_backbone, check_backbone, c
 
 @dataclass(frozen=True)
 class LocalizerConfig:
-    """What makes one `Localizer` differ from another; checkpoints carry it.
+    """The configuration of a `Localizer`; it is stored in checkpoints.
 
     `backbone`: a name that `build_backbone` takes. `widths`: channels of each stage of the small backbone; every
-    stage halves the resolution. `box_channels`: feature maps that the box head keeps, at the resolution of the last
-    map; 0 for no box head. Raises OnnxplainError for sizes that the stages do not divide.
+    stage halves the resolution. `box_channels`: number of feature maps in the box head, at the resolution of the
+    last map; 0 for no box head. Raises OnnxplainError for an input size that the stages cannot halve.
     """
 
     classes: int
@@ -27,7 +27,7 @@ class LocalizerConfig:
     backbone: str = SMALL
 
     def __post_init__(self) -> None:
-        # Checkpoints come back with lists.
+        # Values from a checkpoint are lists.
         object.__setattr__(self, "size_hw", tuple(int(side) for side in self.size_hw))
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         check_backbone(self.backbone)
@@ -47,12 +47,12 @@ class LocalizerConfig:
 
 
 class Localizer(nn.Module):
-    """Label and, with a box head, box of the one object in an image.
+    """Predicts the label and, with a box head, the box of the one object in an image.
 
-    `features` is the last spatial map. The label head is global average pooling + linear, so the class
-    activation map is exact (Zhou et al. 2016, equation 2). The box head flattens its maps instead: where an object
-    lies is just what pooling forgets. `pretrained`: start from the backbone's own weights. Raises OnnxplainError for
-    a backbone that cannot be built, or that does not take images of `config.size_hw`.
+    `features` gives the last spatial map. The label head is global average pooling + linear, so the class activation
+    map is exact (Zhou et al. 2016, equation 2). The box head flattens its maps instead, because pooling loses the
+    position of the object. `pretrained`: start from the backbone's pretrained weights. Raises OnnxplainError for a
+    backbone that cannot be built or does not take images of `config.size_hw`.
     """
 
     def __init__(self, config: LocalizerConfig, *, pretrained: bool = False) -> None:
@@ -71,8 +71,8 @@ class Localizer(nn.Module):
 
     @property
     def explainable_layer(self) -> str:
-        """What `export` is asked to instrument: ``features``, or ``auto`` where `features` lays out tokens, which the
-        exporter takes as they are."""
+        """The layer that `export` instruments: ``features``, or ``auto`` if `features` makes its map from tokens: the
+        exporter takes the tokens themselves."""
         return "features" if getattr(self.features, "gives_map", True) else "auto"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -87,19 +87,19 @@ class Localizer(nn.Module):
 
 
 def build_localizer(config: LocalizerConfig, seed: int, *, pretrained: bool = False) -> Localizer:
-    """An untrained localizer whose weights depend on `config` and `seed` alone; the random state stays as it was."""
+    """An untrained localizer; its weights depend only on `config` and `seed`. torch's random state is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Localizer(config, pretrained=pretrained)
 
 
 def _map_shape(features: nn.Module, config: LocalizerConfig) -> tuple[int, int]:
-    """Channels and cells of the last map, by a blank image."""
+    """Number of channels and of cells of the last map, measured with a blank image."""
     height, width = config.size_hw
     try:
         with torch.no_grad():
             shape = features.eval()(torch.zeros(1, 3, height, width)).shape
-    except Exception as error:  # whatever a network raises for a size that it cannot take
+    except Exception as error:  # a network may raise anything for a size that it does not take
         reason = " ".join(str(error).split())[:200]
         raise OnnxplainError(
             f"backbone {config.backbone}: does not take {height}x{width} ({reason}): give the size that it expects"

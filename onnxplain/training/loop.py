@@ -1,4 +1,4 @@
-"""The training loop: epochs over batches, a cosine schedule, the best weights kept."""
+"""The training loop: epochs over batches, a cosine schedule; the best weights are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnxplain.training.score import LocalizationScore
 
 class TrainBatch(NamedTuple):
     """`images` float32 (N, 3, H, W), `classes` int64 (N,), `boxes` float32 (N, 4) cxcywh, shares of the input; None
-    where labels alone are learnt."""
+    if only labels are learnt."""
 
     images: torch.Tensor
     classes: torch.Tensor
@@ -29,9 +29,9 @@ class TrainBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """`epochs` of `steps` batches each. `learning_rate` is the peak of one warm-up and cosine decay over them all;
-    `box_weight` scales the box term of the loss, `box_loss` says which it is. `seed`: of what the network itself
-    draws, such as dropout."""
+    """`epochs` of `steps` batches each. `learning_rate` is the peak of one warm-up and cosine decay over all epochs.
+    `box_weight` scales the box term of the loss; `box_loss` is its type. `seed`: of random numbers in the network, such
+    as dropout."""
 
     epochs: int
     steps: int
@@ -48,7 +48,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """After a step: `epoch` and `step` count from 1; the rest are means over the epoch so far."""
+    """Progress after a step: `epoch` and `step` count from 1; the other numbers are means over the epoch so far."""
 
     epoch: int
     epochs: int
@@ -57,15 +57,15 @@ class TrainingProgress:
     loss: float
     accuracy: float
     mean_iou: float | None
-    """None where labels alone are learnt."""
+    """None if only labels are learnt."""
     validation: LocalizationScore | None = None
     """Present after the last step of an epoch."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoopState:
-    """A training between two epochs: the validation scores of those that are done, and the state dicts with which the
-    next one begins. They share memory with the training: save them before it goes on."""
+    """A training between two epochs: validation scores of the finished epochs, and state dicts for the next one. The
+    state dicts share memory with the training: save them before it continues."""
 
     scores: tuple[LocalizationScore, ...]
     module: dict[str, Any]
@@ -91,9 +91,9 @@ def fit(
 
     ``batches(epoch)`` gives the `config.steps` batches of an epoch, counted from 0. `validate` is called after
     each epoch, and `on_best` whenever its score is the best so far, while `module` holds those weights. `on_state` is
-    called before the first epoch and after each; a training that goes on from such a state (`resume`) ends like one
-    that never stopped. The random state of torch is left as it was. Raises OnnxplainError where the loss becomes NaN
-    or infinite.
+    called before the first epoch and after each epoch. A training that resumes from such a state (`resume`) has the
+    same result as one that never stopped. torch's random state is not changed. Raises OnnxplainError if the loss
+    becomes NaN or infinite.
     """
     # About a quarter faster on a CPU; torch's annotations leave out this form of `to`.
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -109,7 +109,7 @@ def fit(
             optimizer.load_state_dict(resume.optimizer)
             schedule.load_state_dict(resume.schedule)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OnnxplainError("training: the state to resume does not fit the network: start anew") from error
+            raise OnnxplainError("training: the state to resume does not fit the network: start again") from error
 
     def tell_state() -> None:
         if on_state is not None:
@@ -120,7 +120,7 @@ def fit(
     for epoch in range(len(scores), config.epochs):
         running = _Running()
         with torch.random.fork_rng(devices=[]):
-            # What the network draws depends on the epoch, not on what was drawn before a training was resumed.
+            # Random numbers depend on the epoch, not on earlier ones, so that a resumed training gets the same.
             torch.manual_seed(config.seed * config.epochs + epoch)
             for step, batch in enumerate(batches(epoch), start=1):
                 running.add(*_step(module, batch, optimizer, config))
@@ -159,7 +159,7 @@ class _Running:
 def _step(
     module: Localizer, batch: TrainBatch, optimizer: torch.optim.Optimizer, config: LoopConfig
 ) -> tuple[float, npt.NDArray[np.bool_], npt.NDArray[np.float32] | None]:
-    """One update; the batch's loss, right labels and overlaps, before it."""
+    """One update; returns the batch's loss, right labels and overlaps from before the update."""
     optimizer.zero_grad()
     logits, boxes = module.heads(batch.images.contiguous(memory_format=torch.channels_last))
     overlaps = None

@@ -10,11 +10,11 @@ from torch.nn import functional
 BoxLoss = Literal["l2", "smooth-l1"]
 
 SMOOTH_L1_BETA = 0.1
-"""Where smooth L1 turns from quadratic to linear, in the units of the boxes: a tenth of the image."""
+"""Difference at which smooth L1 changes from quadratic to linear, in units of the boxes: a tenth of the image."""
 
 
 class LocalizationLoss(NamedTuple):
-    """`total` = `label` + weight · `box`; scalars that carry gradients."""
+    """`total` = `label` + weight · `box`; scalars with gradients."""
 
     total: torch.Tensor
     label: torch.Tensor
@@ -32,8 +32,8 @@ def localization_loss(
     """Cross-entropy + box_weight · mean over the batch of the distance between the boxes.
 
     `logits` (N, C), `boxes` and `target_boxes` (N, 4) in the same units, `target_classes` int64 (N,). ``l2``:
-    ‖[cx′, cy′, w′, h′] − [cx, cy, w, h]‖₂. The norm is not squared: its pull does not fade as the box comes close, so
-    boxes end up tighter. Where prediction and target are equal the gradient is the subgradient 0, not NaN.
+    ‖[cx′, cy′, w′, h′] − [cx, cy, w, h]‖₂. The norm is not squared: its gradient does not shrink for small differences,
+    so boxes become tighter. If prediction and target are equal, the gradient is the subgradient 0, not NaN.
     ``smooth-l1``: Σ over the coordinates of d² / 2β where |d| < β, else |d| − β / 2 (Girshick 2015, equation 3, where
     β = 1), with β = SMOOTH_L1_BETA.
     """

@@ -1,4 +1,4 @@
-"""What a person may choose about a training."""
+"""The options of a training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BOX_CHANNELS = 16
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Everything that a training depends on, besides its images.
+    """Everything that a training depends on, except its images.
 
-    `supervision`: ``boxes`` learns label and box; ``labels`` sees labels alone, and has no box head. `backbone`,
+    `supervision`: ``boxes`` learns label and box; ``labels`` learns only labels and has no box head. `backbone`,
     `pretrained`: see `build_backbone`; `widths` are those of the small one. `size_hw`: of the input. `learning_rate`:
-    the peak. `box_weight`, `box_loss`: of the box term. `augmentation`: None shows every image as it is. `seed`: of
-    weights, order and augmentation. Raises OnnxplainError for numbers that cannot be, a size that the
-    small backbone does not divide, and unknown names.
+    the peak. `box_weight`, `box_loss`: of the box term. `augmentation`: None uses every image unchanged. `seed`: for
+    weights, order and augmentation. Raises OnnxplainError for numbers out of range, a size that the small backbone
+    cannot halve in every stage, and unknown names.
     """
 
     supervision: Supervision = "boxes"
@@ -63,7 +63,7 @@ class TrainingOptions:
             )
 
     def localizer(self, classes: int) -> LocalizerConfig:
-        """The network for so many classes."""
+        """The configuration of the network for this number of classes."""
         return LocalizerConfig(
             classes,
             self.size_hw,
@@ -73,7 +73,7 @@ class TrainingOptions:
         )
 
     def loop(self, steps: int) -> LoopConfig:
-        """The training loop of so many steps per epoch."""
+        """The configuration of the training loop with this number of steps per epoch."""
         return LoopConfig(
             self.epochs, steps, self.learning_rate, self.weight_decay, self.box_weight, self.box_loss, self.seed
         )

@@ -1,4 +1,4 @@
-"""The parts of a data set that a training needs: to learn from, to choose the best epoch by, to be tested on."""
+"""The parts of a data set for a training: train, validation (chooses the best epoch) and test."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.training.options import Supervision
 
 VALIDATION_SHARES = (0.85, 0.15)
-"""Of the images that are not for testing."""
+"""Shares of train and validation among the images that are not for testing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Data sets that share no image; `test` is None where there is nothing to test on.
+    """Data sets that share no image; `test` is None if there are no test images.
 
-    `problems`: what was left out when they were read. `left_out`: how many images of the training part cannot be
-    learnt from as they are, by reason.
+    `problems`: what was left out when they were read. `left_out`: how many images of the training part cannot be used
+    for training, with the reason.
     """
 
     train: DataSet
@@ -34,10 +34,10 @@ class Parts:
     left_out: tuple[tuple[int, str], ...] = ()
 
     def usable(self, supervision: Supervision) -> Parts:
-        """The images that a training can use.
+        """Only the images that a training can use.
 
-        With boxes: to learn from, those that show one object; to score, those that show one class, with any number of
-        boxes. With labels alone: those that show one class. Raises OnnxplainError where a part has none.
+        With boxes: for training, images that show one object; for scoring, images that show one class, with any number
+        of boxes. With labels only: images that show one class. Raises OnnxplainError if a part has none.
         """
         if supervision == "boxes":
             train, left_out = _with_one_box(self.train)
@@ -65,12 +65,13 @@ def open_parts(
 ) -> Parts:
     """Open a data set (see `open_dataset`) and divide it by image.
 
-    `lists`: two or three text files of image names, to learn from, to choose by, and perhaps to test on. Without
-    them a data set's own parts hold; where it has none, and for a part that is missing, ``test`` is the side of that
-    name of ``open_dataset(…, seed=seed)``, and VALIDATION_SHARES divide the rest. Raises OnnxplainError as those do.
+    `lists`: two or three text files of image names: train, validation, and optionally test. Without lists, the data
+    set's own parts are used. If it has none, ``test`` is the side of that name from ``open_dataset(…, seed=seed)``. If
+    it has no validation part, VALIDATION_SHARES divide the training images. Raises OnnxplainError as `open_dataset`,
+    `split` and `split_by_lists` do.
     """
     if len(lists) not in (0, 2, 3):
-        raise OnnxplainError(f"split: found {len(lists)} lists, expected two (train, validation) or three (and test)")
+        raise OnnxplainError(f"split: found {len(lists)} lists, expected two or three: train, validation, test")
     if lists:
         whole = open_dataset(source, images=images, strict=strict)
         train, validation, *rest = split_by_lists(whole, lists, strict=strict)
@@ -93,7 +94,7 @@ def open_parts(
 
 
 def _own_parts(source: Path) -> set[Part]:
-    """The parts that a data set comes in, by its folders."""
+    """The data set's own parts, by its folders."""
     folder = source.parent if source.suffix in (".yaml", ".yml") else source
     return {*part_folders(folder).values(), *part_folders(folder / "labels").values()}
 
@@ -101,7 +102,7 @@ def _own_parts(source: Path) -> set[Part]:
 def _with_one_box(dataset: DataSet) -> tuple[DataSet, tuple[tuple[int, str], ...]]:
     several, none = dataset.images_with_several_boxes, dataset.images_without_boxes
     if not any(len(record.boxes_xyxy) for record in dataset.records):
-        raise OnnxplainError(f"{dataset.name}: found labels and no box, expected boxes: learn from labels alone")
+        raise OnnxplainError(f"{dataset.name}: found labels but no boxes, expected boxes: learn from labels alone")
     return dataset.single_box(), ((several, "with several boxes"), (none, "without a box"))
 
 

@@ -1,4 +1,4 @@
-"""The recipe for people's own photos."""
+"""The recipe for training on your own photos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onnxplain.training.training import Training
 
 @dataclass(frozen=True, eq=False)
 class PhotoParts:
-    """The images of `Parts`, read; `problems`: those that could not be."""
+    """The images of `Parts` after reading; `problems`: those that could not be read."""
 
     train: Photos
     validation: Photos
@@ -32,8 +32,8 @@ class PhotoParts:
     problems: tuple[Problem, ...]
 
     def constant(self) -> LocalizationScore | None:
-        """The score on the test images of the most frequent label and the mean box of the training images; None
-        where there are no such images or boxes."""
+        """The score of a constant prediction on the test images: the most frequent label and the mean box of the
+        training images. None if there are no test images, or an image has no box."""
         if self.test is None or not all(map(len, (*self.train.boxes_xyxy, *self.test.boxes_xyxy))):
             return None
         return score_constant(self.train, self.test)
@@ -52,9 +52,9 @@ def read_parts(parts: Parts, size_hw: tuple[int, int], *, strict: bool = False) 
 
 
 def photo_training(photos: PhotoParts, options: TrainingOptions) -> Training:
-    """A training of a localizer on photos that is ready to run.
+    """A training of a localizer on photos, ready to run.
 
-    Raises OnnxplainError for a backbone that cannot be built, and for photos of another size than the options'.
+    Raises OnnxplainError for a backbone that cannot be built, and for photos of another size than `options.size_hw`.
     """
     if photos.train.size_hw != options.size_hw:
         raise OnnxplainError(f"training: found photos of {photos.train.size_hw}, expected {options.size_hw}")

@@ -1,4 +1,4 @@
-"""The images of a data set as training takes them: decoded once, at the size of the model's input."""
+"""The images of a data set for training: decoded once, at the size of the model's input."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from onnxplain.training.prediction import evaluating
 from onnxplain.training.score import LocalizationScore, best_overlaps, score_boxes
 
 CACHE_BYTES = 1 << 30
-"""Images that take more than this, all together and decoded, are decoded again whenever they are shown."""
+"""If all decoded images together need more than this, each is decoded again whenever it is used."""
 
 _PIXELS = Preprocessing("rgb", resize="stretch")
-"""The model's input before it is normalised."""
+"""The preprocessing of the model's input without normalisation."""
 _SCORED_AT_ONCE = 64
 
 
@@ -35,8 +35,8 @@ class Photos:
     """Labelled images at the size of the model's input, whole and stretched.
 
     `records`: those that could be read. `classes`: int64 (N,). `boxes_xyxy`: per image float32 (M, 4), shares of
-    width and height. `pixels_nhwc`: uint8 (N, H, W, 3) RGB, exactly what the engine makes at run time; None where
-    they were too many to be kept.
+    width and height. `pixels_nhwc`: uint8 (N, H, W, 3) RGB, exactly what the engine makes at run time; None if
+    they need too much memory.
     """
 
     records: tuple[Record, ...]
@@ -50,14 +50,14 @@ class Photos:
         return len(self.records)
 
     def pixels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Images by position, uint8 (n, H, W, 3) RGB; a copy."""
+        """The images at `indices`, uint8 (n, H, W, 3) RGB; a copy."""
         if self.pixels_nhwc is not None:
             return self.pixels_nhwc[list(indices)]
         return np.stack([_stretch(self.records[index].load(), self.size_hw) for index in indices])
 
     @property
     def digest(self) -> str:
-        """A fingerprint of names, labels, boxes, and of the pixels where they are kept."""
+        """A hash of names, labels and boxes, and of the pixels if they are in memory."""
         sha = hashlib.sha256(repr((self.size_hw, self.labels)).encode())
         for record, boxes in zip(self.records, self.boxes_xyxy, strict=True):
             sha.update(repr((record.name, record.label, boxes.tolist())).encode())
@@ -76,7 +76,7 @@ def read_photos(
 ) -> Photos:
     """Read every image of a data set once; those that cannot be read become `problems`.
 
-    `strict`: raise OnnxplainError instead. Raises it as well where none is left.
+    `strict`: raise OnnxplainError instead. Also raises it if no image is left.
     """
     bytes_each = math.prod(size_hw) * 3
     keep = len(dataset.records) * bytes_each <= cache_bytes
@@ -90,7 +90,7 @@ def read_photos(
         shares = record.boxes_xyxy / np.array(image_hwc.shape[1::-1] * 2, np.float32)
         boxes.append(shares.astype(np.float32, copy=False))
     if not records:
-        raise OnnxplainError(f"{dataset.name}: found no image that can be read, the first: {problems[-1]}")
+        raise OnnxplainError(f"{dataset.name}: found no image that can be read, the last: {problems[-1]}")
     classes = np.array([dataset.labels.index(record.label) for record in records], np.int64)
     kept = pixels[: len(records)] if keep else None
     return Photos(tuple(records), dataset.labels, classes, tuple(boxes), size_hw, kept)
@@ -106,10 +106,9 @@ def photo_batches(
     augmentation: Augmentation | None,
     with_boxes: bool,
 ) -> Iterator[TrainBatch]:
-    """Every image once, in an order and in views that depend on (seed, epoch) alone; batches of nearly equal size.
+    """Every image once; order and views depend only on (seed, epoch); the batches have nearly equal size.
 
-    `with_boxes`: every image has one box; the batches give it, and views keep it in sight. Without, boxes are not
-    looked at.
+    `with_boxes`: every image has one box; it is in the batch, and views keep it visible. Otherwise boxes are not used.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(photos))
     for indices in np.array_split(order, steps_per_epoch(photos, batch_size)):
@@ -127,14 +126,14 @@ def photo_batches(
 
 
 def steps_per_epoch(photos: Photos, batch_size: int) -> int:
-    """Batches of an epoch, none larger than `batch_size`."""
+    """Number of batches in an epoch, none larger than `batch_size`."""
     return math.ceil(len(photos) / batch_size)
 
 
 def score_photos(module: Localizer, photos: Photos, preprocessing: Preprocessing) -> LocalizationScore:
-    """Score a localizer on images, each of at least one box where the localizer has a box head.
+    """Score a localizer on images; if it has a box head, each image needs at least one box.
 
-    Overlaps are those of the nearest true box, and equal in shares of the image and in pixels.
+    Overlaps are with the nearest true box. They are the same in shares of the image as in pixels.
     """
     logits, boxes = [], []
     with evaluating(module):
@@ -154,7 +153,7 @@ def score_photos(module: Localizer, photos: Photos, preprocessing: Preprocessing
 
 
 def score_constant(train: Photos, test: Photos) -> LocalizationScore:
-    """What one gets without looking: the most frequent label of `train` and the mean of its boxes, on `test`."""
+    """The score of a constant prediction on `test`: the most frequent label and the mean box of `train`."""
     hits = test.classes == np.bincount(train.classes).argmax()
     box_xyxy = np.concatenate(train.boxes_xyxy).mean(axis=0, keepdims=True)
     return score_boxes(hits, best_overlaps(box_xyxy.repeat(len(test), axis=0), test.boxes_xyxy))
@@ -173,7 +172,7 @@ def _augment(
     place: int,
     augmentation: Augmentation,
 ) -> None:
-    """Replace the image in that place, and its box (shares), by a random view of it."""
+    """Replace the image at `place`, and its box (shares), by a random view of it."""
     size_hw = images_nhwc.shape[1:3]
     sides = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     box = None if boxes_xyxy is None else boxes_xyxy[place] * sides

@@ -19,15 +19,15 @@ from onnxplain.training.score import Predict
 
 @contextmanager
 def evaluating(module: Localizer) -> Iterator[None]:
-    """In eval mode and without gradients while the context lasts; afterwards each part is in the mode it was in."""
+    """Use the module in eval mode and without gradients; afterwards each submodule has its former mode."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()
         with torch.inference_mode():
             yield
     finally:
-        # Some parts do more in `train` than set their flag (torchvision's feature extractors change graphs), so it is
-        # called; but it reaches whatever lies below as well, so the flags come last.
+        # `train` must be called: in some modules it does more than set the flag (torchvision's feature extractors
+        # change graphs). But it also sets the flags of all submodules, so the flags are restored last.
         for part, was_training in modes:
             part.train(was_training)
         for part, was_training in modes:
@@ -35,12 +35,12 @@ def evaluating(module: Localizer) -> Iterator[None]:
 
 
 def localizer_predict(module: Localizer, preprocessing: Preprocessing) -> Predict:
-    """The prediction function of a localizer with a box head, trained on whole images, stretched.
+    """The prediction function of a localizer with a box head, trained on whole, stretched images.
 
-    Raises OnnxplainError for one without, and for another way of resizing.
+    Raises OnnxplainError for a localizer without a box head, and for another way of resizing.
     """
     if module.box is None:
-        raise OnnxplainError("predict: found a localizer without a box head, expected one: its boxes are in heatmaps")
+        raise OnnxplainError("predict: found a localizer without a box head, expected one: take boxes from heatmaps")
     if preprocessing.resize != "stretch":
         raise OnnxplainError(f"predict: found images resized by {preprocessing.resize}, expected stretch")
 

@@ -1,4 +1,4 @@
-"""How good a localizer is: right labels, and boxes that overlap the true ones."""
+"""The score of a localizer: share of right labels, and overlap of its boxes with the true boxes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Predict = Callable[[Sequence[npt.NDArray[np.uint8]]], tuple[npt.NDArray[np.int64
 
 @dataclass(frozen=True)
 class LocalizationScore:
-    """`accuracy`: share of right labels. `mean_iou`: mean overlap of predicted and true box; None where no boxes were
-    compared. `quality`: what chooses the best weights, mean overlap, 0 where the label is wrong; without boxes the
-    mean probability of the right label. `count`: images. `box_accuracy`: share of overlaps of at least HIT_IOU,
-    whatever the label; None as for `mean_iou`."""
+    """`accuracy`: share of right labels. `mean_iou`: mean overlap of predicted and true box; None if no boxes were
+    compared. `quality`: chooses the best weights; the mean overlap, with 0 for images with a wrong label; without boxes
+    the mean probability of the right label. `count`: of images. `box_accuracy`: share of overlaps of at least HIT_IOU,
+    for any label; None if no boxes were compared."""
 
     accuracy: float
     mean_iou: float | None
@@ -33,12 +33,12 @@ class LocalizationScore:
 def score_predictions(
     predict: Predict, records: Sequence[Record], labels: Sequence[str], *, batch_size: int = 100
 ) -> LocalizationScore:
-    """Score `predict` on `records`, each of at least one box; `labels` gives the class id of each label.
+    """Score `predict` on `records`, each with at least one box; a label's class id is its position in `labels`.
 
     Raises OnnxplainError for no records, or for a record without a box.
     """
     if not len(records):
-        raise OnnxplainError("score: no records, expected at least one")
+        raise OnnxplainError("score: found no records, expected at least one")
     hits: list[npt.NDArray[np.bool_]] = []
     overlaps: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(records), batch_size):
@@ -50,7 +50,7 @@ def score_predictions(
 
 
 def score_boxes(hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32]) -> LocalizationScore:
-    """The score of right labels (N,) and overlaps (N,)."""
+    """The score from `hits`, whether each label is right (N,), and overlaps (N,)."""
     return LocalizationScore(
         accuracy=float(hits.mean()),
         mean_iou=float(overlaps.mean()),
@@ -63,9 +63,9 @@ def score_boxes(hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32]) 
 def best_overlaps(
     boxes_xyxy: npt.NDArray[np.floating], true_xyxy: Sequence[npt.NDArray[np.floating]]
 ) -> npt.NDArray[np.float32]:
-    """Intersection over union of each box (N, 4) with the nearest of its image's true boxes, N arrays (M, 4).
+    """Intersection over union of each box (N, 4) with the nearest true box of its image, N arrays (M, 4).
 
-    float32 (N,). Raises OnnxplainError where an image has none.
+    Returns float32 (N,). Raises OnnxplainError if an image has no true box.
     """
     counts = [len(boxes) for boxes in true_xyxy]
     if not all(counts):
@@ -79,5 +79,5 @@ def true_boxes(records: Sequence[Record]) -> npt.NDArray[np.float32]:
     """The one box of each record, float32 (N, 4) xyxy in pixels."""
     for record in records:
         if len(record.boxes_xyxy) != 1:
-            raise OnnxplainError(f"record {record.name}: {len(record.boxes_xyxy)} boxes, expected exactly one")
+            raise OnnxplainError(f"record {record.name}: found {len(record.boxes_xyxy)} boxes, expected exactly one")
     return np.concatenate([record.boxes_xyxy for record in records])

@@ -1,4 +1,4 @@
-"""The state of a training that has not ended, in a file beside its checkpoint."""
+"""The state of an unfinished training, in a file beside its checkpoint."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from onnxplain.training.archive import Archive
 from onnxplain.training.loop import LoopState
 from onnxplain.training.score import LocalizationScore
 
-_ARCHIVE = Archive("onnxplain training", 1, "training state", "an `onnxplain train` that was stopped")
+_ARCHIVE = Archive("onnxplain training", 1, "training state", "a stopped `onnxplain train`")
 
 
 @dataclass(frozen=True, eq=False)
 class StateFile:
-    """Where the state of a training is kept while it lasts.
+    """The file with the state of a training while it runs.
 
-    `identity`: what makes the training what it is, plain values by name; a state of another one is refused.
+    `identity`: everything that the training depends on, plain values by name; the state of another training is refused.
     """
 
     path: Path
     identity: Mapping[str, object]
 
     def save(self, state: LoopState, seconds: float) -> None:
-        """Write the state after `seconds` of training; the file is whole or not there."""
+        """Write the state after `seconds` of training, whole or not at all."""
         tree = {
             "identity": dict(self.identity),
             "seconds": seconds,
@@ -38,29 +38,31 @@ class StateFile:
         _ARCHIVE.write(self.path, tree)
 
     def load(self) -> tuple[LoopState, float]:
-        """The state, and the seconds that were spent on it.
+        """The state, and the seconds of training so far.
 
-        Raises OnnxplainError where there is none, where it belongs to another training, naming the first difference,
-        and for a file that is something else; nothing pickled in it is executed.
+        Raises OnnxplainError if there is no file, if it belongs to another training (with the first difference), and
+        for a file of another type. Nothing pickled in it is executed.
         """
         if not self.path.exists():
-            raise OnnxplainError(f"{self.path}: no training to resume, it has ended or never began: leave --resume out")
+            raise OnnxplainError(
+                f"{self.path}: found no training to resume, it ended or never began: leave --resume out"
+            )
         tree = _ARCHIVE.read(self.path)
         found: Any = tree.get("identity")
         if not isinstance(found, dict):
-            raise _ARCHIVE.foreign(self.path, "a training state without what it belongs to")
+            raise _ARCHIVE.foreign(self.path, "found a training state without the options of its training")
         for name in (*self.identity, *found):
             if found.get(name) != self.identity.get(name):
                 raise OnnxplainError(
                     f"{self.path}: found a training with {name} {found.get(name)}, expected {self.identity.get(name)}: "
-                    "resume with the same arguments, or start anew without --resume"
+                    "resume with the same arguments, or start again without --resume"
                 )
         try:
             scores = tuple(LocalizationScore(**score) for score in tree["scores"])
             state = LoopState(scores, tree["module"], tree["optimizer"], tree["schedule"])
             return state, float(tree["seconds"])
         except (KeyError, TypeError, ValueError) as error:
-            raise _ARCHIVE.foreign(self.path, "a training state whose parts do not fit each other") from error
+            raise _ARCHIVE.foreign(self.path, "found a training state whose parts do not fit each other") from error
 
     def remove(self) -> None:
         """Delete the file: the training has ended."""

@@ -1,4 +1,4 @@
-"""One training from its first epoch, or from where it was stopped, to its checkpoint."""
+"""One training, from its first epoch or from a stopped state, to its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from onnxplain.training.state import StateFile
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What is trained, on what and how; nothing has happened yet.
+    """A training that is ready to run: network, images and options.
 
     ``batches(epoch)`` gives the `loop.steps` batches of an epoch, always the same ones. `validate` scores the module
-    after each epoch, `test` the best one at the end, if there is anything to test on. `data`: what identifies the
-    images, plain values by name.
+    after each epoch, `test` the best one at the end; None without test images. `data`: identifies the images,
+    plain values by name.
     """
 
     module: Localizer
@@ -43,9 +43,9 @@ class Training:
     ) -> TrainingReport:
         """Train, and keep the best weights in `checkpoint_path`.
 
-        While it lasts, ``<checkpoint_path>.state`` holds what `resume` needs: a training that was
-        killed and resumed ends with the same weights and scores as one that was not. Raises OnnxplainError for a path
-        that cannot be written, and where there is nothing to resume or it is another training's.
+        While it runs, ``<checkpoint_path>.state`` holds what `resume` needs: a training that is killed and resumed ends
+        with the same weights and scores as one that is not. Raises OnnxplainError for a path that cannot be written,
+        and if there is no state to resume or it belongs to another training.
         """
         require_writable(checkpoint_path)
         path = Path(checkpoint_path)
@@ -91,8 +91,8 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training reached: `validation` chose the kept weights, `test` was looked at once, at the end; None where
-    there is nothing to test on. `seconds` include those before a training was resumed."""
+    """Result of a training. `validation`: the score that chose the kept weights; `test`: the score of these weights on
+    the test images, None without test images. `seconds` include the time before a training was resumed."""
 
     checkpoint: Path
     parameters: int

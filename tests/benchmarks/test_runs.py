@@ -77,7 +77,7 @@ def test_without_a_gpu_its_cases_are_skipped_by_one_line(
 ) -> None:
     run_cases(RUN, make_bench(tmp_path), CASES, tmp_path / "results.jsonl")
     assert asked == ["cam/a/b1", "cam/b/b1"]
-    assert "skipped 1 cases of a GPU: no CUDA device found" in capsys.readouterr().err
+    assert "skipped 1 GPU cases: no CUDA device found" in capsys.readouterr().err
     with_gpu = replace(RUN, machine={"gpu": "card"})
     run_cases(with_gpu, make_bench(tmp_path), CASES[2:], tmp_path / "results.jsonl")
     assert asked[-1] == "gpu/a"

@@ -184,7 +184,7 @@ def test_a_model_without_gradients_or_layers(run, models, folder, tmp_path):
         (["-m", "grad-cma"], ["grad-cma", "grad-cam"]),
         (["--metrics", "speed"], ["speed", "localization"]),
         (["--target", "blue"], ["blue", "predicted"]),
-        (["--format", "voc"], ["no XML"]),
+        (["--format", "voc"], ["invalid XML"]),
         (["--images", "nowhere"], ["nowhere"]),
         (["--sanity", "nowhere.onnx"], ["nowhere.onnx"]),
         (["--sanity", "{model}"], ["the model itself", "shuffled"]),

@@ -44,11 +44,11 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     ),
     "voc: no number": ("voc", {"a.xml": edit(VOC_A, "<xmin>5<", "<xmin>five<")}, [("a.xml", 5, "'five', expected a")]),
     "voc: not finite": ("voc", {"a.xml": edit(VOC_A, "<xmin>5<", "<xmin>nan<")}, [("a.xml", 5, "'nan'")]),
-    "voc: no corner": ("voc", {"a.xml": edit(VOC_A, "<xmin>5</xmin>", "")}, [("a.xml", 5, "no <xmin>")]),
+    "voc: no corner": ("voc", {"a.xml": edit(VOC_A, "<xmin>5</xmin>", "")}, [("a.xml", 5, "without <xmin>")]),
     "voc: no box": (
         "voc",
         {"b.xml": edit(VOC_B, "<bndbox>", "<x/><!-- ").replace("</bndbox>", " -->", 1)},
-        [("b.xml", 4, "no <bndbox>")],
+        [("b.xml", 4, "without <bndbox>")],
     ),
     "voc: no name": ("voc", {"a.xml": edit(VOC_A, "<name>cat</name>", "")}, [("a.xml", 5, "without <name>")]),
     "voc: no object": (
@@ -59,9 +59,9 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "voc: the image twice, spelled otherwise": (
         "voc",
         {"c.xml": edit(VOC_B, "b.png", "b")},
-        [("c.xml", 3, "annotated in .*b.xml already")],
+        [("c.xml", 3, "already annotated in .*b.xml")],
     ),
-    "voc: the image twice": ("voc", {"c.xml": VOC_B}, [("c.xml", 3, "'b.png' is annotated in b.xml already")]),
+    "voc: the image twice": ("voc", {"c.xml": VOC_B}, [("c.xml", 3, "'b.png' is already annotated in b.xml")]),
     "voc: the object twice": (
         "voc",
         {"b.xml": edit(VOC_B, "</annotation>", VOC_B.splitlines()[3] + "</annotation>")},
@@ -73,12 +73,12 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
         [("a.xml", 3, "40 × 32 .*, expected 41 × 32")],
     ),
     "voc: size in words": ("voc", {"c.xml": edit(VOC_A, "<width>40<", "<width>wide<")}, [("c.xml", 4, "'wide'")]),
-    "voc: not XML": ("voc", {"c.xml": "a.png,cat,1,2,3,4\n"}, [("c.xml", 1, "no XML")]),
-    "voc: XML cut off": ("voc", {"c.xml": VOC_A[:200]}, [("c.xml", 5, "no XML")]),
+    "voc: not XML": ("voc", {"c.xml": "a.png,cat,1,2,3,4\n"}, [("c.xml", 1, "invalid XML")]),
+    "voc: XML cut off": ("voc", {"c.xml": VOC_A[:200]}, [("c.xml", 5, "invalid XML")]),
     "voc: unknown encoding": (
         "voc",
         {"c.xml": '<?xml version="1.0" encoding="cat-8"?>\n<annotation/>'},
-        [("c.xml", 1, "decoded")],
+        [("c.xml", 1, "cannot decode XML")],
     ),
     "voc: other XML": ("voc", {"c.xml": "<svg/>"}, [("c.xml", 1, "<svg>, expected the <annotation>")]),
     "voc: entity bomb": ("voc", {"c.xml": BOMB}, [("c.xml", 1, "document type")]),
@@ -111,7 +111,7 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "coco: crowd": (
         "coco",
         {"instances.json": edit(COCO, '{"id": 1,', CROWD + '{"id": 1,')},
-        [("instances.json", None, r"annotations\[0\]: found a crowd of 'cat'")],
+        [("instances.json", None, r"annotations\[0\]: found a crowd region of 'cat'")],
     ),
     "coco: negative side": (
         "coco",
@@ -168,7 +168,7 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
         [("boxes.csv", 6, "4 columns, expected 8")],
     ),
     "csv: empty label": ("csv", {"boxes.csv": edit(CSV, "png,cat", "png,")}, [("boxes.csv", 2, "empty file or label")]),
-    "csv: sizes disagree": ("csv", {"boxes.csv": edit(CSV, "dog,40", "dog,41")}, [("boxes.csv", 3, "another size")]),
+    "csv: sizes disagree": ("csv", {"boxes.csv": edit(CSV, "dog,40", "dog,41")}, [("boxes.csv", 3, "that differs")]),
     "csv: the row twice": ("csv", {"boxes.csv": CSV + CSV.splitlines()[1]}, [("boxes.csv", 6, "the same 'cat' again")]),
     "csv: outside, the file twice": (
         "csv",
@@ -210,7 +210,7 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "yolo: the class twice": (
         "yolo",
         {"data.yaml": "names: [cat, dog, cat]", "labels/b.txt": "0 .5 .5 1 1\n2 .5 .5 1 1"},
-        [("data.yaml", None, r"names\[2\]: .* 'cat' again"), ("labels/b.txt", 2, "class 2, whose name stands twice")],
+        [("data.yaml", None, r"names\[2\]: .* 'cat' again"), ("labels/b.txt", 2, "class 2, whose name is twice")],
     ),
     "wsol: unlisted": (
         "wsol",
@@ -220,13 +220,13 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "wsol: listed twice": (
         "wsol",
         {"image_ids.txt": "a.png\nb.png\na.png\n"},
-        [("image_ids.txt", 3, "in line 1 already")],
+        [("image_ids.txt", 3, "already listed in line 1")],
     ),
     "wsol: no class": ("wsol", {"image_ids.txt": "c.png\na.png\nb.png\n"}, [("image_ids.txt", 1, "no class")]),
     "wsol: two classes": (
         "wsol",
         {"class_labels.txt": str(WSOL["class_labels.txt"]) + "a.png,4"},
-        [("class_labels.txt", 3, "class 3 above")],
+        [("class_labels.txt", 3, "expected 3 as above")],
     ),
     "wsol: class in words": (
         "wsol",
@@ -299,10 +299,10 @@ def test_a_problem_is_reported_by_file_and_line_and_left_out(case: str, tmp_path
     [
         ("coco", "instances.json", "[1, 2]", "a JSON list, expected a COCO file"),
         ("coco", "instances.json", '{"images": [], "categories": []}', "no list 'annotations'"),
-        ("coco", "instances.json", '{"images": [\n  7\n', "instances.json:3: found no JSON"),
-        ("coco", "instances.json", "<annotation/>", "json:1: found no JSON"),
-        ("coco", "instances.json", "[" * 100_000, "beyond all measure"),
-        ("coco", "instances.json", "1" * 10_000, "beyond all measure"),
+        ("coco", "instances.json", '{"images": [\n  7\n', "instances.json:3: found invalid JSON"),
+        ("coco", "instances.json", "<annotation/>", "json:1: found invalid JSON"),
+        ("coco", "instances.json", "[" * 100_000, "JSON that is too deep"),
+        ("coco", "instances.json", "1" * 10_000, "too long numbers"),
         ("coco", "instances.json", '{"images": [], "annotations": [], "categories": []}', "no usable image"),
         (
             "csv",
@@ -315,16 +315,16 @@ def test_a_problem_is_reported_by_file_and_line_and_left_out(case: str, tmp_path
         ("csv", "boxes.csv", "file,filename,label,xmin,ymin,xmax,ymax", "two columns for 'file'"),
         ("csv", "boxes.csv", "file,label,xmin,ymin,xmax,ymax\n", "no usable image .0 problems"),
         ("csv", "boxes.csv", ",,\n", "empty rows"),
-        ("csv", "boxes.csv", 'file,label,xmin,ymin,xmax,ymax\na,"b', "csv:2: found no CSV"),
+        ("csv", "boxes.csv", 'file,label,xmin,ymin,xmax,ymax\na,"b', "csv:2: found invalid CSV"),
         ("csv", "boxes.csv", b"\x89PNG\r\n\x1a\n", "UTF-8"),
         ("csv", "boxes.csv", CSV.replace(".png", ".gif"), r"no usable image .2 problems, the first: .*csv:2: found no"),
         ("voc", "a.xml", "<svg/>", "no usable image .1 problems, the first"),
-        ("yolo", "data.yaml", "names: [cat\nnc: 2", "data.yaml:2: found no YAML"),
+        ("yolo", "data.yaml", "names: [cat\nnc: 2", "data.yaml:2: found invalid YAML"),
         ("yolo", "data.yaml", "nc: 2", "no usable list of classes"),
         ("yolo", "data.yaml", "names: [yes, no]", "quote yes, no"),
         ("yolo", "data.yaml", "names: {0: cat, 2: dog}", "no usable list"),
         ("yolo", "classes.txt", "cat\n\ndog", "classes.txt:2: found an empty line"),
-        ("yolo", "labels/a.txt", "0 1 1 1 1", "neither data.yaml nor classes.txt"),
+        ("yolo", "labels/a.txt", "0 1 1 1 1", "no list of classes, expected data.yaml or classes.txt"),
         ("wsol", "image_ids.txt", "a.png", "class_labels.txt: cannot be read"),
     ],
 )

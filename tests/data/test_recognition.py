@@ -100,7 +100,7 @@ def test_a_file_that_nobody_recognises_lists_the_formats(name: str, tmp_path: Pa
         ("coco", "[]", "found a JSON list, expected a COCO file"),
         ("coco", "", "found an empty file, expected annotations"),
         ("csv", "who,when", "found 'who, when', expected columns file, label"),
-        (None, COCO[:60], "found no JSON .*, expected a COCO file"),
+        (None, COCO[:60], "found invalid JSON .*, expected a COCO file"),
         (None, '{"images": [], "annotations": []}', "found no list 'categories', expected a COCO file"),
     ],
 )

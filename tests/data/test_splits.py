@@ -57,7 +57,7 @@ def test_a_split_depends_on_seed_and_images_alone() -> None:
         ((0.5, 0.6), 0, "sum to 1"),
         ((1.2, -0.2), 0, "positive"),
         ((0.8, 0.2), -1, "seed"),
-        ((0.98, 0.02), 0, "10 images, too few"),
+        ((0.98, 0.02), 0, "10 images, expected at least one per share"),
     ],
 )
 def test_shares_that_cannot_be_are_refused(shares: tuple[float, ...], seed: int, message: str) -> None:
@@ -80,9 +80,9 @@ def test_lists_divide_by_name_path_and_stem(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "problems"),
     [
-        (["cat/0\ncat/9", "dog/0"], [["train.txt:2: found 'cat/9', which 0 images"], []]),
-        (["cat/0\n0\n", "dog/0"], [["train.txt:2: found '0', which 2 images"], []]),
-        (["cat/0\ncat/1", "dog/0\ncat/1\ndog/0.jpg"], [[], ["train.txt:2 lists", "test.txt:1 lists"]]),
+        (["cat/0\ncat/9", "dog/0"], [["train.txt:2: found 'cat/9', the name of 0 images"], []]),
+        (["cat/0\n0\n", "dog/0"], [["train.txt:2: found '0', the name of 2 images"], []]),
+        (["cat/0\ncat/1", "dog/0\ncat/1\ndog/0.jpg"], [[], ["train.txt:2 already lists", "test.txt:1 already lists"]]),
     ],
 )
 def test_names_that_cannot_be_followed_are_reported(
@@ -101,7 +101,7 @@ def test_names_that_cannot_be_followed_are_reported(
         split_by_lists(dataset, lists, strict=True)
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "empty file"), ("bird\n", "names no image of made")])
+@pytest.mark.parametrize(("text", "message"), [("", "empty file"), ("bird\n", "found no image of made")])
 def test_an_empty_side_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(text)
 
@@ -123,7 +123,7 @@ def test_a_division_that_was_written_is_found_again(tmp_path: Path) -> None:
     assert paths[1].read_text() == "1.jpg\n1.png\ndeep/dog/0.jpg\ndrawn\n"
     for side, found in zip(sides.values(), split_by_lists(whole, paths, strict=True), strict=True):
         assert [record.name for record in found.records] == [record.name for record in side]
-    with pytest.raises(OnnxplainError, match="no name that is this image's alone"):
+    with pytest.raises(OnnxplainError, match="no name that only this image has"):
         write_lists(whole, {"train": [Record(Path("other.jpg"), "cat", boxes)]}, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OnnxplainError, match="cannot be written"):

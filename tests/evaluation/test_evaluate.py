@@ -199,7 +199,7 @@ def test_saved_heatmaps_score_as_those_that_were_made(engine: Engine, dataset: D
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        (None, "no such heatmap"),
+        (None, "found no heatmap"),
         (np.zeros((5, 5), np.float32), "(5, 5)"),
         (np.full((224, 224), np.nan, np.float32), "NaN"),
         (np.zeros((224, 224), np.int64), "int64"),
@@ -300,7 +300,7 @@ def test_bad_images_are_skipped_and_counted(engine: Engine, tmp_path: Path) -> N
     assert seen == [(1, 5, False), (2, 5, False), (3, 5, True), (4, 5, False), (5, 5, False)]
     with pytest.raises(OnnxplainError, match=r"02\.png"):
         evaluate(engine, dataset, strict=True)
-    with pytest.raises(OnnxplainError, match="measured no image"):
+    with pytest.raises(OnnxplainError, match="no usable image"):
         evaluate(engine, replace(dataset, records=dataset.records[2:3]))
 
 

@@ -66,7 +66,7 @@ def save_archive(path: Path) -> None:
 
 
 BAD_FILES = {
-    "missing": (lambda path: None, "no such heatmap"),
+    "missing": (lambda path: None, "found no heatmap"),
     "folder": (lambda path: path.mkdir(), "cannot be read"),
     "empty": (lambda path: path.write_bytes(b""), "found no numpy array"),
     "text": (lambda path: path.write_text("0.1 0.2"), "found no numpy array"),
@@ -117,7 +117,7 @@ def test_no_id_leads_out_of_the_folder(image_id: str, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OnnxplainError, match=r"file: cannot be made"):
+    with pytest.raises(OnnxplainError, match=r"file: cannot be created"):
         write_heatmap(tmp_path / "file", "a", smooth_heatmap(SIZE_HW))
 
 

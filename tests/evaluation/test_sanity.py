@@ -40,7 +40,7 @@ def test_a_map_that_is_the_same_everywhere(one: np.ndarray, other: np.ndarray, e
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [(MAP[1:], "two of one size"), (MAP.T, "two of one size"), (MAP * np.nan, "NaN or infinity")],
+    [(MAP[1:], "expected the same shape"), (MAP.T, "expected the same shape"), (MAP * np.nan, "NaN or infinity")],
 )
 def test_refusals(other: np.ndarray, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):
@@ -82,10 +82,10 @@ FRAME = make_frame((60, 120), (24, 24), "crop")
 @pytest.mark.parametrize(
     ("shuffled", "message"),
     [
-        (explained(MAP, FRAME, target=2), "another target, 2, expected 1"),
-        (explained(MAP, make_frame((60, 120), (24, 24), "stretch")), "another frame"),
-        (replace(explained(MAP, FRAME), layer="early"), "another layer, early, expected late"),
-        (replace(explained(MAP, FRAME), method="cam"), "another method, cam, expected grad-cam"),
+        (explained(MAP, FRAME, target=2), "found target 2, expected 1"),
+        (explained(MAP, make_frame((60, 120), (24, 24), "stretch")), "found frame"),
+        (replace(explained(MAP, FRAME), layer="early"), "found layer early, expected late"),
+        (replace(explained(MAP, FRAME), method="cam"), "found method cam, expected grad-cam"),
     ],
 )
 def test_what_is_not_the_same_but_for_the_weights_is_refused(shuffled: Explanation, message: str) -> None:

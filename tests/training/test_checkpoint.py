@@ -130,7 +130,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         ("empty", "truncated"),
         ("text", "truncated"),
         ("truncated", "truncated"),
-        ("pickle", "not a PyTorch file"),
+        ("pickle", "no PyTorch file"),
         ("code", "plain tensors"),
         ("weights-alone", "another kind"),
         ("list", "another kind"),

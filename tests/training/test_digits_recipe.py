@@ -60,7 +60,7 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
 @pytest.mark.parametrize("boxes", [[], [[0, 0, 4, 4], [1, 1, 3, 3]]])
 def test_records_without_exactly_one_box_are_refused(boxes: list[list[int]]) -> None:
     record = Record(np.zeros((8, 8, 3), np.uint8), "3", np.array(boxes, np.float32), name="odd")
-    with pytest.raises(OnnxplainError, match=f"odd: {len(boxes)} boxes, expected exactly one"):
+    with pytest.raises(OnnxplainError, match=f"odd: found {len(boxes)} boxes, expected exactly one"):
         train_batch([record], (64, 64))
 
 

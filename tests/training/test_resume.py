@@ -144,10 +144,10 @@ def bad_state(path: Path, name: str) -> None:
     ("name", "message"),
     [
         ("missing", "no training to resume"),
-        ("text", "not a PyTorch file"),
+        ("text", "no PyTorch file"),
         ("checkpoint", "another kind"),
         ("code", "more than plain tensors"),
-        ("identity", "without what it belongs to"),
+        ("identity", "without the options of its training"),
         ("scores", "do not fit"),
     ],
 )

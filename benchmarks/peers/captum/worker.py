@@ -1,4 +1,4 @@
-"""Captum: LayerGradCam, its maps signed."""
+"""Captum: LayerGradCam, with signed maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch_grad_cam import TorchGradCAM, over_photos
 
 
 class GradCAM(TorchGradCAM):
-    """LayerGradCam sums over the second axis and means over the next ones, so a layer of tokens is shown as a grid."""
+    """LayerGradCam needs (N, K, h, w): a layer of tokens passes through a grid."""
 
     def build(self) -> None:
         from captum.attr import LayerGradCam

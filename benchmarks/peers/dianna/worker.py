@@ -1,4 +1,4 @@
-"""DIANNA: RISE in batches of 100, its default, on the shared session (it would open one per batch itself)."""
+"""DIANNA: RISE in batches of 100, its default, on the shared session (by itself it opens one per batch)."""
 
 from __future__ import annotations
 

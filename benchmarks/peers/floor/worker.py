@@ -1,4 +1,4 @@
-"""The floor: as many forward passes as the case takes, on raw ONNX Runtime, and nothing else."""
+"""The floor: only the forward passes of a case, on raw ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from onnx_session import open_session
 from protocol import Method, RefusalError, serve
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
-# Per size: a floor at a slow batch size would flatter everybody above it.
+# Time per size. The floor must use the fastest batch size, or all tools would look better than they are.
 CHOOSING_SECONDS = 0.3
 
 
 class Forward(Method):
-    """The model's logits (or scores) on bound memory: `passes()` images, in batches of the fastest size."""
+    """The model's logits (or scores) on bound memory, for `passes()` images in batches of the fastest size."""
 
     file = "onnx"
 
@@ -31,7 +31,7 @@ class Forward(Method):
 
     def run(self) -> None:
         if self.size is None:
-            # In the first call, which warms up: while tools prepare, others do as well.
+            # In the first call, the warm-up: during `prepare` other tools are running.
             self.size = self.choose_size()
         whole, rest = divmod(self.passes(), self.size)
         for _ in range(whole):
@@ -72,7 +72,7 @@ class Forward(Method):
 
 
 class Masked(Forward):
-    """The passes of RISE: one per mask, and one without."""
+    """The passes of RISE: one per mask, and one without a mask."""
 
     file = "scores"
 
@@ -81,14 +81,14 @@ class Masked(Forward):
 
 
 class Copies(Forward):
-    """The passes of Augmented Grad-CAM: one per copy, and one without a change."""
+    """The passes of Augmented Grad-CAM: one per copy, and one for the original image."""
 
     def passes(self) -> int:
         return int(self.case["options"]["copies"]) + 1
 
 
 class Photos(Forward):
-    """One pass per photo, without reading or resizing any."""
+    """One pass per photo, without reading or resizing."""
 
     def passes(self) -> int:
         return len(self.case["photos"])

@@ -1,4 +1,4 @@
-"""pytorch-grad-cam: GradCAM, whose maps come enlarged to the input and divided by their maximum."""
+"""pytorch-grad-cam: GradCAM; its maps have the size of the input and are divided by their maximum."""
 
 from __future__ import annotations
 

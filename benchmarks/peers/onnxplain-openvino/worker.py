@@ -1,4 +1,4 @@
-"""onnxplain's RISE on ONNX Runtime's OpenVINO provider, which is what openvino-xai runs on: float32 or bfloat16."""
+"""onnxplain's RISE on ONNX Runtime's OpenVINO provider, the engine of openvino-xai: float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 class OpenVinoRISE(Method):
-    """On the plain file: files with gradients do not load there."""
+    """RISE on the plain file: OpenVINO does not load files with gradients."""
 
     precision: Precision = "float32"
 
@@ -45,7 +45,7 @@ class BFloat16RISE(OpenVinoRISE):
     precision = "bfloat16"
 
     def prepare(self) -> None:
-        # OpenVINO itself would compute in float32 where there is none, and say nothing.
+        # Without bfloat16, OpenVINO would silently compute in float32.
         flags = Path("/proc/cpuinfo")
         if flags.exists() and not BFLOAT16_FLAGS & set(flags.read_text().split()):
             raise RefusalError("this processor has no bfloat16, see onnxplain-openvino")

@@ -1,4 +1,4 @@
-"""onnxplain itself, through its public calls, from the same normalised arrays that the others get."""
+"""onnxplain itself, through its public calls, on the same normalised arrays as the other tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxplain.explainers import RISE, AugmentedGradCAM, GradCAM
 
 
 class OwnMethod(Method):
-    """An engine on the explainable file, and as many blank images as the case has inputs."""
+    """An engine on the explainable file, and one blank image per input of the case."""
 
     engine_class: type[Engine] = NormalisedEngine
 
@@ -27,7 +27,7 @@ class OwnMethod(Method):
         self.build()
 
     def build(self) -> None:
-        """What of the method is kept between calls."""
+        """Make the objects that are kept between calls."""
 
 
 class OwnGradCAM(OwnMethod):
@@ -55,7 +55,7 @@ class OwnAugmentedGradCAM(OwnMethod):
 
 
 class OwnSolver(OwnMethod):
-    """The super-resolution alone, from maps that are given."""
+    """Only the super-resolution, from given maps."""
 
     def build(self) -> None:
         self.maps_lhw = np.load(self.case["model"]["copies_maps"])[: self.case["options"]["copies"]]
@@ -79,7 +79,7 @@ class OwnRISE(OwnMethod):
 
 
 class Graph(OwnMethod):
-    """The explainable file itself, fed and fetched as it is; the gate open or closed."""
+    """The explainable file in a raw session, with the gate open or closed."""
 
     opened = False
 
@@ -92,7 +92,7 @@ class Graph(OwnMethod):
             TARGET_INPUT: np.full(len(batch), self.case["target"]),
             EXPLAIN_INPUT: np.full(len(engine.spec.layers), self.opened),
         }
-        # A plain prediction fetches what the original file gives.
+        # A plain prediction fetches only the output of the original file.
         added = [layer.features, layer.gradients] if self.opened else []
         self.names = [self.case["model"]["output_name"], *added]
 
@@ -108,7 +108,7 @@ class OpenGraph(Graph):
 
 
 class Gradient(OpenGraph):
-    """Features and gradients, whatever the head: what depth costs."""
+    """Features and gradients of one layer: the cost by depth."""
 
     def answer(self) -> np.ndarray:
         _, features, gradients = self.outputs
@@ -116,7 +116,7 @@ class Gradient(OpenGraph):
 
 
 class Throughput(OwnMethod):
-    """A data set of photos, resizing and normalising included."""
+    """Many photos, with resizing and normalising."""
 
     engine_class = Engine
 
@@ -135,7 +135,7 @@ class Throughput(OwnMethod):
 
 
 class ManyImages(OwnMethod):
-    """As many explanations, one after the other, as the case says: memory must not grow with them."""
+    """The case's number of explanations, one after the other: memory must not grow."""
 
     engine_class = Engine
 
@@ -152,7 +152,7 @@ class ManyImages(OwnMethod):
 
 
 class Boxes(Method):
-    """The boxes of an 8-bit heatmap at all levels that it has."""
+    """The boxes of an 8-bit heatmap at all its levels."""
 
     def prepare(self) -> None:
         import cv2

@@ -17,7 +17,7 @@ class RISE(Method):
         self.image_nchw = np.load(self.case["input"])[:1]
         model.reshape(self.image_nchw.shape)
         self.rise = RISE(model, postprocess_fn=lambda outputs: outputs[0], prepare_model=False)
-        # What its prepare_model does, which takes no options.
+        # The same as its prepare_model, which takes no options.
         self.rise._model_compiled = ov.Core().compile_model(
             model,
             "CPU",
@@ -43,7 +43,7 @@ class RISE(Method):
 
 
 class BFloat16RISE(RISE):
-    """The precision that OpenVINO chooses by itself on processors that have it."""
+    """bfloat16: OpenVINO's default on processors that support it."""
 
     precision = "bf16"
 

@@ -1,4 +1,4 @@
-"""The heatmap whose boxes are found at every level."""
+"""The heatmap for the cases that find boxes at every level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A raw ONNX Runtime session with the options that all sides share."""
+"""A raw ONNX Runtime session with the options that all tools share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROVIDERS = {
 
 
 def open_session(path: str | Path, threads: int, provider: str = "cpu") -> ort.InferenceSession:
-    """So many threads, which sleep while they wait: the pools of other processes would be slowed."""
+    """A session with this number of threads. Waiting threads sleep, so they do not slow other processes."""
     session = ort.InferenceSession(str(path), quiet_options(threads), providers=[PROVIDERS[provider]])
     if session.get_providers()[0] != PROVIDERS[provider]:
         raise RuntimeError(f"ONNX Runtime has no {provider} here and fell back to {session.get_providers()[0]}")

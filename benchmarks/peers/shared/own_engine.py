@@ -1,4 +1,4 @@
-"""This project's engine, asked about arrays that are normalised already, with threads that sleep while they wait."""
+"""onnxplain's engine on arrays that are already normalised; waiting threads sleep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxplain.runtime.results import Batch
 
 
 class QuietOptions(onnxruntime.SessionOptions):
-    """As on all sides."""
+    """Waiting threads sleep, as in all tools."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ onnxruntime.SessionOptions = QuietOptions
 
 
 class NormalisedEngine(Engine):
-    """An engine whose images are normalised already: what it is asked about is `pixels`, whatever the images."""
+    """An engine for inputs that are already normalised: it uses `pixels` and ignores the images."""
 
     pixels: np.ndarray
 

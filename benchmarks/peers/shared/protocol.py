@@ -1,11 +1,11 @@
-"""The peer's side of the protocol: one tool in its own environment, asked by lines of JSON.
+"""The peer's side of the protocol: one tool in its own environment; requests are lines of JSON.
 
     PYTHON benchmarks/peers/shared/protocol.py benchmarks/peers/NAME/worker.py
     PYTHON benchmarks/peers/shared/protocol.py benchmarks/peers/NAME/worker.py --once CASE.json OUT.npy
 
-The first answers requests on standard input, the second is one cold run: from nothing to a map in a file. The peer's
-file says which methods its tool has, and ends with `serve(…)`. This module runs inside foreign environments, so it
-needs Python and numpy alone; whatever the tool prints goes to standard error.
+The first answers requests on standard input. The second is one cold run, from process start to a map in a file. The
+peer's file defines the methods of its tool and ends with `serve(…)`. This module runs in the environments of other
+tools, so it needs only Python and numpy. Everything that the tool prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Reply = dict[str, Any]
 
 
 class RefusalError(Exception):
-    """Why the tool cannot do a case, in one line: the reason becomes its row."""
+    """The tool cannot do a case; the message, in one line, is written to its row."""
 
 
 class Method(ABC):
-    """One method of one tool: prepared once for a case, then run again and again.
+    """One method of one tool: prepared once for a case, then run many times.
 
-    `case` is the case as the harness sent it. Its "masks" and "seed" may change between runs, without a new `prepare`.
+    `case` is the case as the harness sent it. "masks" and "seed" may change between runs without a new `prepare`.
     """
 
     evaluations: int | None = None
@@ -69,7 +69,7 @@ class Server:
     def prepare(self, request: Request) -> Reply:
         case = request["case"]
         self.method = None
-        # The tool torch@forward is asked for the method grad-cam@forward.
+        # For the tool torch@forward the method is, for example, grad-cam@forward.
         _, at, variant = case["tool"].partition("@")
         name = case["method"] + at + variant
         if name not in self.methods:
@@ -102,7 +102,7 @@ class Server:
 
 
 def serve(tool: str, packages: Sequence[str], methods: Mapping[str, type[Method]]) -> None:
-    """Answer until told to quit; `packages` are those whose versions the results should name."""
+    """Answer requests until "quit"; `packages`: those whose versions are in the results."""
     server = Server(tool, packages, methods)
     if "--once" in sys.argv:
         return run_once(server, *sys.argv[sys.argv.index("--once") + 1 :])
@@ -119,7 +119,7 @@ def serve(tool: str, packages: Sequence[str], methods: Mapping[str, type[Method]
 
 
 def answer_request(actions: Mapping[str, Callable[[Request], Reply]], request: Request) -> Reply:
-    """{"ok": true, …}, or {"ok": false, "reason": one line}; the traceback of a surprise goes to the log."""
+    """{"ok": true, …}, or {"ok": false, "reason": one line}; the traceback of an unexpected error goes to the log."""
     try:
         return {"ok": True, **actions[request["do"]](request)}
     except RefusalError as refusal:
@@ -131,7 +131,7 @@ def answer_request(actions: Mapping[str, Callable[[Request], Reply]], request: R
 
 
 def run_once(server: Server, case_path: str, answer_path: str) -> None:
-    """From nothing to the map of a case on the disk."""
+    """Do one case from the start and write its map to a file."""
     server.prepare({"case": json.loads(Path(case_path).read_text(encoding="utf-8"))})
     server.run({"repeat": 1})
     server.answer({"path": answer_path})
@@ -141,7 +141,7 @@ def peak_rss_bytes() -> int:
     """The largest resident set of this process since it was started."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: its figure is at least that of the parent at the fork.
+        # Not getrusage: its value is at least that of the parent process at the fork.
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource
@@ -150,7 +150,7 @@ def peak_rss_bytes() -> int:
 
 
 def _take_standard_output() -> TextIO:
-    """A stream to what was standard output; what libraries print from now on goes to standard error."""
+    """A stream to the former standard output; from now on, libraries print to standard error."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return replies
@@ -159,7 +159,7 @@ def _take_standard_output() -> TextIO:
 def main() -> None:
     peer = Path(sys.argv[1]).resolve()
     sys.modules["protocol"] = sys.modules["__main__"]
-    # Not the folder of all peers: one of them is called torch, and would be taken for an empty package of that name.
+    # Not the folder of all peers: Python would import its subfolder torch as a package.
     sys.path[0:1] = [str(peer.parent), str(peer.parents[1] / "shared")]
     runpy.run_path(str(peer), run_name="__main__")
 

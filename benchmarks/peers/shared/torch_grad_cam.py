@@ -1,4 +1,4 @@
-"""Grad-CAM by any tool that stands on PyTorch: same model, layer and input; the tool gives `build` and `explain`."""
+"""Grad-CAM for any tool on PyTorch: same model, layer and input; the tool defines `build` and `explain`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from protocol import Method, RefusalError
 
 
 class TorchGradCAM(Method):
-    """`model`, `layer` (its module) and `batch` (float32 (N, 3, h, w)) are there when `build` is called."""
+    """`model`, `layer` (its module) and `batch` (float32 (N, 3, h, w)) are set before `build` is called."""
 
     maps: np.ndarray
 
@@ -27,7 +27,7 @@ class TorchGradCAM(Method):
         self.build()
 
     def build(self) -> None:
-        """Whatever the tool makes once for a model and a layer."""
+        """Make the tool's objects that are made once for a model and a layer."""
 
     @abstractmethod
     def explain(self, batch: Any) -> np.ndarray:
@@ -57,5 +57,5 @@ class _OverPhotos(TorchGradCAM):
 
 
 def over_photos(method: type[TorchGradCAM]) -> type[TorchGradCAM]:
-    """The throughput of a tool: the same method over photos instead of one prepared batch."""
+    """For throughput: the same method on photos instead of one prepared batch."""
     return type(f"{method.__name__}OverPhotos", (_OverPhotos, method), {})

@@ -1,4 +1,4 @@
-"""The subjects as PyTorch modules, and photos as their input, for every tool that stands on PyTorch."""
+"""The subjects as PyTorch modules, and photos as their input, for every tool on PyTorch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# There is no CPU wheel of torchvision for this torch. Where its compiled part does not fit, its Python part works once
-# the two operators are declared that it gives shapes to on import; no subject uses them.
+# There is no CPU wheel of torchvision for this torch. If its compiled part does not load, its Python part needs two
+# operators to be declared: it registers their shapes on import. No subject uses them.
 try:
     import torchvision
 except RuntimeError:
@@ -35,7 +35,7 @@ def load_model(model: dict[str, Any]) -> torch.nn.Module:
 
 
 def layer_of(network: torch.nn.Module, model: dict[str, Any]) -> torch.nn.Module:
-    """The module that the CAM family looks at."""
+    """The module whose output the CAM family uses."""
     return network.get_submodule(model["torch_layer"])
 
 
@@ -48,7 +48,7 @@ def tokens_to_grid(tokens: torch.Tensor) -> torch.Tensor:
 
 
 class TokenGrid(torch.nn.Module):
-    """A layer of tokens whose patch tokens pass through `grid` as (N, K, h, w): for tools that look at spatial maps."""
+    """A layer of tokens whose patch tokens pass through `grid` as (N, K, h, w), for tools that need spatial maps."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TokenGrid(torch.nn.Module):
 
 
 def preprocess_photos(photos_hwc: list[np.ndarray], model: dict[str, Any]) -> torch.Tensor:
-    """uint8 (H, W, 3) each → float32 (N, 3, h, w), the way of torchvision's own presets."""
+    """uint8 (H, W, 3) each → float32 (N, 3, h, w), as in torchvision's own presets."""
     from torchvision.transforms import v2
 
     height, width = model["input_hw"]

@@ -1,4 +1,4 @@
-"""Boxes at every level as a well-known benchmark's code finds them: 1,000 thresholds, 1,000 cuts (Choe et al. 2020)."""
+"""Boxes at every level as in the WSOL benchmark's code: 1,000 thresholds, 1,000 cuts (Choe et al. 2020)."""
 
 from __future__ import annotations
 

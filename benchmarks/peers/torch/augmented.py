@@ -2,7 +2,7 @@
 
     Σ_l ‖D A_l h − g_l‖² + λ L (‖∂x h‖₁ + ‖∂y h‖₁) + μ L ‖h‖²
 
-with λ = 0.002, μ = 0.0001 and a step of 0.001; h ≥ 0 is imposed at the end. Written again in PyTorch.
+with λ = 0.002, μ = 0.0001 and a step of 0.001; h ≥ 0 is enforced at the end. Reimplemented in PyTorch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BATCH = 8
 
 
 class PublishedSolver(Method):
-    """The heatmap from Grad-CAMs that are given."""
+    """The heatmap from given Grad-CAMs."""
 
     def prepare(self) -> None:
         torch.set_num_threads(self.case["threads"])
@@ -37,7 +37,7 @@ class PublishedSolver(Method):
 
 
 class AugmentedGradCAM(PublishedSolver):
-    """From the image: its copies, the Grad-CAM of each by autograd, the heatmap."""
+    """The whole method: copies of the image, the Grad-CAM of each by autograd, the heatmap."""
 
     def prepare(self) -> None:
         from torch_model import layer_of, load_model
@@ -64,9 +64,9 @@ class AugmentedGradCAM(PublishedSolver):
 
 
 def sampling_grid(transforms: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
-    """Where each pixel of each copy lies in the image, for `grid_sample`: float32 (L, H, W, 2).
+    """The position in the image of each pixel of each copy, for `grid_sample`: float32 (L, H, W, 2).
 
-    `transforms`: float64 (L, 2, 3), from pixels of the copy to pixels of the image, centres at halves.
+    `transforms`: float64 (L, 2, 3), from pixels of the copy to pixels of the image; pixel centres are at 0.5.
     """
     height, width = size_hw
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
@@ -76,12 +76,12 @@ def sampling_grid(transforms: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
 
 
 def warp(image: Tensor, grid: Tensor) -> Tensor:
-    """(1, K, H, W) as each of the L copies shows it, zero outside: (L, K, H, W)."""
+    """The image (1, K, H, W) warped to each of the L copies, zero outside: (L, K, H, W)."""
     return grid_sample(image.expand(len(grid), -1, -1, -1), grid, mode="bilinear", align_corners=False)
 
 
 def descend(maps: Tensor, grid: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """h ≥ 0 (H, W) from signed maps (L, h, w), from zero; copies without positive evidence are left out."""
+    """h ≥ 0 (H, W) from signed maps (L, h, w), starting at zero; copies without positive values are left out."""
     maps = maps.clamp(min=0)
     highest = maps.amax(dim=(1, 2))
     used = highest > 0

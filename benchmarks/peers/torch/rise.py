@@ -1,4 +1,4 @@
-"""RISE straight from its formula: S = 1/(N p) Σ f(x ⊙ m_i) m_i (Petsiuk et al. 2018, equation 6), all masks kept."""
+"""RISE directly from its formula: S = 1/(N p) Σ f(x ⊙ m_i) m_i (Petsiuk et al. 2018, equation 6), all masks kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GRID, KEEP, BATCH = 8, 0.5, 32
 
 
 class RISE(Method):
-    """PyTorch runs the network where it has its weights, else the shared ONNX Runtime session does."""
+    """PyTorch runs the network if there are weights, else the shared ONNX Runtime session does."""
 
     def prepare(self) -> None:
         torch.set_num_threads(self.case["threads"])
@@ -40,7 +40,7 @@ class RISE(Method):
 
 
 def draw_masks(count: int, size_hw: tuple[int, int], seed: int) -> torch.Tensor:
-    """float32 (N, 1, H, W): coin flips on a grid, enlarged by one cell more than the image, shifted at random."""
+    """float32 (N, 1, H, W): random 0 or 1 on a grid, enlarged to one cell more than the image, randomly shifted."""
     generator = torch.Generator().manual_seed(seed)
     cells = (torch.rand(count, 1, GRID, GRID, generator=generator) < KEEP).float()
     height, width = size_hw

@@ -1,4 +1,4 @@
-"""Plain PyTorch: what a user writes by hand, with a hook and `torch.autograd.grad`."""
+"""Plain PyTorch: code that a user writes by hand, with a hook and `torch.autograd.grad`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GradCAM(TorchGradCAM):
         return torch.einsum("nk,nkhw->nhw", gradients.mean(dim=(2, 3)), features).cpu().numpy()
 
     def as_grid(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, K, h, w); of tokens (N, 1 + h·w, K) all but the class's."""
+        """Features as (N, K, h, w); from tokens (N, 1 + h·w, K), without the class token."""
         if features.ndim == 4:
             return features
         height, width = self.case["model"]["grid_hw"]
@@ -39,7 +39,7 @@ class GradCAM(TorchGradCAM):
 
 
 class Forward(GradCAM):
-    """The logits alone; as an answer to a question about maps, a yardstick."""
+    """Only the logits: a yardstick for the methods that make maps."""
 
     def explain(self, batch: torch.Tensor) -> np.ndarray:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""torch-cam: GradCAM, its maps before normalisation."""
+"""torch-cam: GradCAM, with maps before normalisation."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ class RISE(Method):
 
         tf.config.threading.set_intra_op_parallelism_threads(self.case["threads"])
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        # Its mask functions are compiled once, with the seed of that moment, and then draw on: the case's seed fixes
-        # the sequence of runs, not each run.
+        # Its mask functions are compiled once, with the seed set at that time. So the case's seed fixes the sequence
+        # of runs, not each run.
         tf.random.set_seed(self.case["seed"])
         self.Rise = Rise
         session = open_session(self.case["model"]["scores"], self.case["threads"], self.case["provider"])

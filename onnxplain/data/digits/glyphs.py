@@ -1,7 +1,7 @@
-"""Handwritten digits as ink: scikit-learn's 8 x 8 samples, enlarged smoothly and split by sample.
+"""Handwritten digits as ink: scikit-learn's 8 x 8 samples, enlarged by interpolation and split by sample.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository
-(CC BY 4.0), https://doi.org/10.24432/C50P49; scikit-learn carries its 1,797 test samples.
+(CC BY 4.0), https://doi.org/10.24432/C50P49; scikit-learn contains its 1,797 test samples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnxplain.data.digits.textures import Split
 from onnxplain.errors import OnnxplainError
 
 GLYPH_CELLS = 10
-"""Side of a glyph in cells of the 8 x 8 original: one empty cell all around keeps the ink off the border."""
+"""Side of a glyph in cells of the 8 x 8 original: one empty cell on each side keeps the ink away from the border."""
 GLYPH_SIDE = 80
 MAX_INK = 16
 
@@ -27,7 +27,7 @@ class Glyphs:
     """The digits of one split.
 
     `ink`: uint8 (M, 80, 80), 0 paper to 255 ink. `classes`: int64 (M,), the digit. `samples`: int64 (M,),
-    the position in scikit-learn's data set, which no two splits share.
+    the position in scikit-learn's data set; no two splits share one.
     """
 
     ink: npt.NDArray[np.uint8]
@@ -39,7 +39,7 @@ class Glyphs:
 
 
 def samples_of(split: Split, count: int) -> npt.NDArray[np.int64]:
-    """Which of `count` samples belong to `split`: of every ten, two to test, one to validation, seven to train."""
+    """Which of `count` samples belong to `split`: of every ten, seven are train, one is validation, two are test."""
     samples = np.arange(count, dtype=np.int64)
     place = samples % 10
     chosen = {"train": place < 7, "validation": place == 7, "test": place > 7}
@@ -49,7 +49,7 @@ def samples_of(split: Split, count: int) -> npt.NDArray[np.int64]:
 
 @cache
 def load_glyphs(split: Split) -> Glyphs:
-    """The glyphs of `split`; its arrays are read-only. Raises OnnxplainError where scikit-learn is missing."""
+    """The glyphs of `split`; its arrays are read-only. Raises OnnxplainError if scikit-learn is missing."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

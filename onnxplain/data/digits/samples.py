@@ -19,7 +19,7 @@ ANNOTATIONS = "annotations.json"
 
 @dataclass(frozen=True)
 class DemoImage:
-    """One demo image: the scene that it shows, its texture and its size."""
+    """One demo image: index of its scene, texture and size."""
 
     index: int
     texture: str
@@ -34,8 +34,8 @@ SAMPLES = (
     DemoImage(1003, "gravel", (120, 160)),
     DemoImage(1017, "rocket", (144, 120)),
 )
-"""Chosen by eye for a legible digit, none among the first thousand scenes, which the model is scored on; no image
-is square, though the model's input is."""
+"""Chosen by eye for a legible digit. None is among the first thousand scenes, on which the model is scored. No image is
+square, but the model's input is."""
 
 
 def write_samples(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """The generated digits data set: one handwritten digit per image, somewhere on a natural texture.
 
-Every scene depends on (seed, split, index) alone, so a split is endless, needs no disk, and any scene of it can
-be drawn again. Train, validation and test share no digit sample; test shares no texture pixel with the others.
+A scene depends only on (seed, split, index). So a split has no end, needs no disk, and any of its scenes can be
+drawn again. Train, validation and test share no digit sample. Test shares no texture pixel with the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DIGIT_LABELS = tuple("0123456789")
 SIDE_RANGE = (72, 128)
 """Height and width of a scene in pixels, drawn independently: the aspect ratio varies as in real photographs."""
 INK_THRESHOLD = 0.5
-"""A pixel belongs to the digit where the pasted ink covers at least this share of it."""
+"""A pixel belongs to the digit if the ink covers at least this share of the pixel."""
 
 _SPLIT_NUMBER: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
@@ -45,7 +45,7 @@ class DigitScene:
 
 
 class DigitScenes(Sequence[Record]):
-    """The first `count` scenes of a split as records; made when asked for, never kept.
+    """`count` scenes of a split from scene `start` on, as records; each is drawn on access and not kept.
 
     `size_hw` fixes the size of every image; by default it varies from scene to scene (SIDE_RANGE).
     """
@@ -85,11 +85,11 @@ def draw_scene(
 ) -> DigitScene:
     """Draw scene `index` of `split`.
 
-    `size_hw` and `texture` replace what would be drawn at random. Raises OnnxplainError for an unknown split or
-    texture, a negative number, a size under 32 pixels, and where the `train` extra is missing.
+    `size_hw` and `texture` replace the values that are otherwise drawn at random. Raises OnnxplainError for an unknown
+    split or texture, a negative number, a size under 32 pixels, and if the `train` extra is missing.
     """
     if split not in _SPLIT_NUMBER:
-        raise OnnxplainError(f"digits: split {split!r}, expected one of {', '.join(_SPLIT_NUMBER)}")
+        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(_SPLIT_NUMBER)}")
     if size_hw is not None and min(size_hw) < 32:
         raise OnnxplainError(f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least 32 pixels")
     if seed < 0 or index < 0:
@@ -123,14 +123,14 @@ def ink_box(ink_hw: npt.NDArray[np.float32]) -> tuple[int, int, int, int]:
     inked = ink_hw >= INK_THRESHOLD
     columns, rows = np.flatnonzero(inked.any(axis=0)), np.flatnonzero(inked.any(axis=1))
     if not len(columns):
-        raise OnnxplainError("digits: no pixel of the image holds ink")
+        raise OnnxplainError("digits: found no pixel with ink, expected at least one")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _background(
     rng: np.random.Generator, region: npt.NDArray[np.uint8], size_hw: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
-    """A crop of `region` at a random place, zoom, brightness and tint, mirrored half of the time."""
+    """A crop of `region` with random place, zoom, brightness and tint; mirrored with probability 0.5."""
     zoom = max(rng.uniform(0.7, 1.8), size_hw[0] / region.shape[0], size_hw[1] / region.shape[1])
     crop_h, crop_w = (min(round(side / zoom), limit) for side, limit in zip(size_hw, region.shape[:2], strict=True))
     top = int(rng.integers(region.shape[0] - crop_h + 1))
@@ -148,7 +148,7 @@ def _background(
 def _warp_glyph(
     rng: np.random.Generator, glyphs: Glyphs, glyph: int, size_hw: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """The digit's coverage, float32 (h, w), cropped to where it is not zero, no larger than the image."""
+    """The digit's coverage, float32 (h, w), cropped to the part that is not zero; no larger than the image."""
     angle, shear = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.15, 0.15)
     scale = rng.uniform(0.42, 0.95) * min(size_hw) / GLYPH_SIDE
     aspect = np.exp(rng.uniform(-0.2, 0.2))
@@ -158,7 +158,7 @@ def _warp_glyph(
     shrink = min(1.0, *(np.array(size_hw[::-1]) / extent_wh))
     linear *= shrink
     canvas_wh = np.floor(extent_wh * shrink).astype(int)
-    # Pixel i covers [i, i + 1): OpenCV places its centre at i, hence the half pixels.
+    # Here pixel i covers [i, i + 1). OpenCV puts its centre at i, so half a pixel is subtracted.
     shift = (canvas_wh - 1) / 2 - linear @ np.full(2, (GLYPH_SIDE - 1) / 2)
     warped = cv2.warpAffine(
         glyphs.ink[glyph], np.column_stack([linear, shift]), canvas_wh.tolist(), flags=cv2.INTER_LINEAR
@@ -173,7 +173,7 @@ def _warp_glyph(
 def _paint(
     rng: np.random.Generator, under: npt.NDArray[np.uint8], coverage: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint8]:
-    """Blend one flat colour, lighter or darker than what it covers, over `under` (h, w, 3)."""
+    """Blend one colour, lighter or darker than the mean of the covered pixels, over `under` (h, w, 3)."""
     contrast = rng.uniform(75, 160)
     level = float(np.einsum("hw,hwc->", coverage, under, dtype=np.float64)) / (3 * float(coverage.sum()))
     lighter = rng.random() < 0.5

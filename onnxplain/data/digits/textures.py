@@ -1,7 +1,6 @@
-"""Natural backgrounds for generated data sets: photographs that scikit-image's wheel carries.
+"""Natural backgrounds for generated data sets: photographs from scikit-image's wheel.
 
-Only photographs that their owners gave away (CC0 or public domain; NOTICE has the credits), so pictures made
-with them may be shared. Nothing is downloaded.
+All are CC0 or public domain (NOTICE has the credits), so images made from them may be shared. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ Split = Literal["train", "validation", "test"]
 
 TEXTURES = ("brick", "chelsea", "coffee", "grass", "gravel", "rocket")
 
-# The gap keeps a train and a test crop from showing the two halves of one stone or brick.
+# The gap between the two: one stone or brick must not be half in a train crop and half in a test crop.
 TRAIN_SHARE = 0.66
 TEST_START = 0.70
 
 
 def columns_of(split: Split, width: int) -> tuple[int, int]:
-    """First and one-past-last column that `split` may show of a photograph `width` pixels wide."""
+    """First and one-past-last column that `split` may use of a photograph `width` pixels wide."""
     return (round(TEST_START * width), width) if split == "test" else (0, round(TRAIN_SHARE * width))
 
 
@@ -32,7 +31,7 @@ def columns_of(split: Split, width: int) -> tuple[int, int]:
 def texture_region(name: str, split: Split) -> npt.NDArray[np.uint8]:
     """The part of photograph `name` that belongs to `split`: uint8 (H, W, 3) RGB, read-only.
 
-    The test region shares no pixel with the other two. Raises OnnxplainError where scikit-image is missing.
+    The test region shares no pixel with the other two. Raises OnnxplainError if scikit-image is missing.
     """
     try:
         import skimage.data

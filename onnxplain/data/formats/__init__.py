@@ -1,1 +1,1 @@
-"""Readers of annotation formats: one row in `table.py`, one file each, and what they share."""
+"""Readers of annotation formats: one row in `table.py` and one file for each format, and shared helpers."""

@@ -1,4 +1,4 @@
-"""Annotation files as text, lines and numbers; each failure says where."""
+"""Annotation files as text, lines and numbers; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.runtime.box import Corners
 
 _START = 65_536
-"""Bytes that are read to recognise a file."""
+"""Number of bytes that are read to recognise a file."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of an annotation file. Raises ProblemError where it cannot be read or is empty."""
+    """The content of an annotation file. Raises ProblemError if it cannot be read or is empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -25,12 +25,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The same as text. Raises ProblemError for bytes that are not UTF-8, at their line."""
+    """The content as text. Raises ProblemError, with the line, for bytes that are not UTF-8."""
     return decode(path, read_bytes(path))
 
 
 def read_start(path: Path) -> str | None:
-    """The first 64 KiB of a file as text, to see what it is; None where it cannot be read."""
+    """The first 64 KiB of a file as text, to recognise its format; None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_START).decode("utf-8-sig", "replace")
@@ -39,7 +39,7 @@ def read_start(path: Path) -> str | None:
 
 
 def decode(path: Path, content: bytes) -> str:
-    """UTF-8, with or without a byte order mark. Raises ProblemError for anything else, at its line."""
+    """Decode UTF-8, with or without a byte order mark. Raises ProblemError, with the line, for anything else."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -48,12 +48,12 @@ def decode(path: Path, content: bytes) -> str:
 
 
 def numbered_lines(text: str) -> list[tuple[int, str]]:
-    """The lines that are not blank, stripped, each with its number from 1."""
+    """The lines that are not blank, stripped, each with its number, counted from 1."""
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def parse_numbers(fields: Sequence[str]) -> tuple[float, ...]:
-    """Finite numbers. Raises ValueError that says what was found instead."""
+    """Finite numbers. Raises ValueError, with the text that was found, for anything else."""
     numbers = []
     for field in fields:
         try:
@@ -67,17 +67,17 @@ def parse_numbers(fields: Sequence[str]) -> tuple[float, ...]:
 
 
 def parse_box(fields: Sequence[str]) -> Corners:
-    """Four finite numbers. Raises ValueError that says what was found instead."""
+    """Four finite numbers. Raises ValueError, with the text that was found, for anything else."""
     if len(fields) != 4:
-        raise ValueError(f"found {len(fields)} numbers, expected the 4 of a box")
+        raise ValueError(f"found {len(fields)} numbers, expected 4 for a box")
     first, second, third, fourth = parse_numbers(fields)
     return first, second, third, fourth
 
 
 def parse_size(width: str, height: str) -> tuple[int, int] | None:
-    """Height and width in whole pixels; None where either is 0, which many tools write for an unknown size.
+    """Height and width in whole pixels; None if either is 0, which many tools write for an unknown size.
 
-    Raises ValueError that says what was found instead.
+    Raises ValueError, with the text that was found, for anything else.
     """
     sides = parse_numbers([height, width])
     if any(side < 0 or side != int(side) for side in sides):

@@ -1,4 +1,4 @@
-"""What an annotation file states, before anything is checked against the images."""
+"""The content of annotation files, not yet checked against the images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxplain.runtime.box import Corners
 
 @dataclass(frozen=True)
 class AnnotatedObject:
-    """One object; `box_xyxy` is continuous (pixel i covers [i, i + 1)), None where only the label is known.
+    """One object; `box_xyxy` is continuous (pixel i covers [i, i + 1)), None if only the label is known.
 
     `units`: pixels of the image, or shares of its width and height.
     """
@@ -27,9 +27,9 @@ class AnnotatedObject:
 class AnnotatedImage:
     """One image and its objects.
 
-    `name`: a path relative to `folder`, as it is written; its suffix may be missing. `size_hw`: the size that the
-    file states, None where it states none. `part`: the part of the data set that the image belongs to (``train``,
-    ``validation``, ``test``), empty where the data set has no parts.
+    `name`: a path relative to `folder`, as written in the file; its suffix may be missing. `size_hw`: the size that the
+    file states, None if it states none. `part`: the part of the data set that the image belongs to (``train``,
+    ``validation``, ``test``), empty if the data set has no parts.
     """
 
     name: str
@@ -42,8 +42,8 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that a reader found. `labels`: the classes in the order of the data set; None where it has no list of
-    classes, then they are the labels that occur, sorted. `problems`: what could not be read."""
+    """Everything that a reader found. `labels`: the classes in the order of the data set; None if it has no list of
+    classes: then the classes are the labels that occur, sorted. `problems`: what could not be read."""
 
     images: tuple[AnnotatedImage, ...]
     labels: tuple[str, ...] | None

@@ -17,14 +17,14 @@ from onnxplain.runtime.box import Corners
 
 _LISTS = ("images", "annotations", "categories")
 _LARGEST = 1e9
-"""No image has so many pixels on a side."""
+"""Larger than any real coordinate or side, in pixels."""
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]:]')
 
 
 def read_coco(source: Path) -> Reading:
-    """Read a COCO file; the classes are its categories, by id.
+    """Read a COCO file; the classes are its categories, ordered by id.
 
-    Crowd regions, images without an object and entries that are malformed or refer to nothing become problems.
+    Crowd regions, images without an object, malformed entries and entries with an unknown id become problems.
     Raises ProblemError for a file that is not COCO JSON.
     """
     tree = _read_tree(source)
@@ -39,7 +39,7 @@ def read_coco(source: Path) -> Reading:
             identity = _identity(entry, "image_id")
             mentioned.add(identity)
             if identity not in images:
-                raise ValueError(f"found image_id {identity!r}, expected the id of an image")
+                raise ValueError(f"found image_id {identity!r}, expected the id of an entry in images")
             objects[identity].append(_read_object(entry, names, place))
         except ValueError as error:
             problems.append(place.problem(f"{error}"))
@@ -52,9 +52,9 @@ def read_coco(source: Path) -> Reading:
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Whether the beginning of a JSON file names COCO's lists: two of them, or one where the beginning is not all.
+    """Whether the beginning of a JSON file names COCO's lists: two of them, or one if the file is longer than that.
 
-    True as well for a file that cannot be read, which `read_coco` then says.
+    Also True for a file that cannot be read: `read_coco` then raises the error.
     """
     text = read_start(path)
     if text is None:
@@ -64,7 +64,7 @@ def looks_like_coco(path: Path) -> bool:
 
 
 def _top_names(text: str) -> tuple[set[str], bool]:
-    """The names in the outermost object of JSON whose values are lists, and whether its end is there too."""
+    """Names of the lists in the outermost JSON object, and whether `text` contains the end of that object."""
     names: set[str] = set()
     if not text.lstrip().startswith("{"):
         return names, False
@@ -84,9 +84,11 @@ def _read_tree(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise ProblemError(Problem(path, error.lineno, f"found no JSON ({error.msg}), {expected}")) from None
+        raise ProblemError(Problem(path, error.lineno, f"found invalid JSON ({error.msg}), {expected}")) from None
     except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
-        raise ProblemError(Problem(path, None, f"found JSON beyond all measure, {expected}")) from None
+        raise ProblemError(
+            Problem(path, None, f"found JSON that is too deep or has too long numbers, {expected}")
+        ) from None
     if not isinstance(tree, dict):
         raise ProblemError(Problem(path, None, f"found a JSON {type(tree).__name__}, {expected}"))
     missing = [name for name in _LISTS if not isinstance(tree.get(name), list)]
@@ -96,7 +98,7 @@ def _read_tree(path: Path) -> dict[str, Any]:
 
 
 def _read_categories(path: Path, entries: list[Any], problems: list[Problem]) -> dict[Any, str]:
-    """Names by id, in the order of the ids; a second category of the same name or id is a problem."""
+    """Names by id, in the order of the ids; a second category with the same name or id is a problem."""
     names: dict[Any, str] = {}
     for index, entry in enumerate(entries):
         place = Place(path, entry=f"categories[{index}]")
@@ -105,7 +107,7 @@ def _read_categories(path: Path, entries: list[Any], problems: list[Problem]) ->
             if not isinstance(name, str) or not name.strip():
                 raise ValueError(f"found name {name!r}, expected text")
             if identity in names or name.strip() in names.values():
-                raise ValueError(f"found id {identity!r}, name {name!r} again, expected each once: rename it")
+                raise ValueError(f"found id {identity!r}, name {name!r} again, expected each once: rename the category")
             names[identity] = name.strip()
         except ValueError as error:
             problems.append(place.problem(f"{error}"))
@@ -133,9 +135,9 @@ def _read_images(path: Path, entries: list[Any], problems: list[Problem]) -> dic
 def _read_object(entry: dict[str, Any], names: dict[Any, str], place: Place) -> AnnotatedObject:
     category = _identity(entry, "category_id")
     if category not in names:
-        raise ValueError(f"found category_id {category!r}, expected the id of a category")
+        raise ValueError(f"found category_id {category!r}, expected the id of an entry in categories")
     if entry.get("iscrowd"):
-        raise ValueError(f"found a crowd of {names[category]!r}, expected one object")
+        raise ValueError(f"found a crowd region of {names[category]!r}, expected one object")
     return AnnotatedObject(names[category], _read_box(entry.get("bbox")), place)
 
 
@@ -147,7 +149,7 @@ def _read_box(bbox: Any) -> Corners:
 
 
 def _read_size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    """None where the file states none, or 0."""
+    """Height and width; None if the file states none, or 0."""
     height, width = entry.get("height") or 0, entry.get("width") or 0
     if not all(_is_number(side) and side >= 0 and side == int(side) for side in (height, width)):
         raise ValueError(f"found height {height!r} and width {width!r}, expected whole pixels")
@@ -156,7 +158,7 @@ def _read_size(entry: dict[str, Any]) -> tuple[int, int] | None:
 
 def _identity(entry: Any, key: str) -> int | str:
     if not isinstance(entry, dict):
-        raise ValueError(f"found {type(entry).__name__}, expected an object")
+        raise ValueError(f"found {type(entry).__name__}, expected a JSON object")
     identity = entry.get(key)
     if not isinstance(identity, int | str):
         raise ValueError(f"found {key} {identity!r}, expected a number")
@@ -164,5 +166,5 @@ def _identity(entry: Any, key: str) -> int | str:
 
 
 def _is_number(value: Any) -> bool:
-    """JSON as Python reads it has truth values, NaN, infinity and whole numbers that no float can hold."""
+    """Whether a value is a usable number: not a bool, NaN, infinity or too large, all of which Python's JSON allows."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

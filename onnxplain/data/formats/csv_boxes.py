@@ -1,7 +1,7 @@
-"""CSV of boxes: one row per object, corners in continuous pixels as they stand.
+"""CSV of boxes: one row per object, corners in continuous pixels.
 
 Columns with a header, in any order: file (or filename, image, path), label (or class), xmin, ymin, xmax, ymax, and
-width, height of the image where they are known; others are ignored. Without a header: file, label, [width, height,]
+optionally width, height of the image; others are ignored. Without a header: file, label, [width, height,]
 xmin, ymin, xmax, ymax.
 """
 
@@ -20,17 +20,17 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _REQUIRED = ("file", "label", *_CORNERS)
 _ALIASES = {"filename": "file", "image": "file", "path": "file", "class": "label"}
 _WITHOUT_HEADER = {6: _REQUIRED, 8: ("file", "label", "width", "height", *_CORNERS)}
-_EXPECTED = f"expected columns {', '.join(_REQUIRED)}, and perhaps width, height, separated by commas"
+_EXPECTED = f"expected columns {', '.join(_REQUIRED)}, optionally width, height, separated by commas"
 
 
 def read_csv(source: Path) -> Reading:
     """Read a CSV of boxes; rows that are malformed become problems.
 
-    Raises ProblemError for a file that is not CSV, or whose columns are others.
+    Raises ProblemError for a file that is not CSV or has other columns.
     """
     rows = list(_rows(source))
     if not rows:
-        raise ProblemError(Problem(source, None, f"found empty rows alone, {_EXPECTED}"))
+        raise ProblemError(Problem(source, None, f"found only empty rows, {_EXPECTED}"))
     columns, skip = _columns(source, rows[0])
     problems: list[Problem] = []
     objects: dict[str, list[AnnotatedObject]] = {}
@@ -43,7 +43,7 @@ def read_csv(source: Path) -> Reading:
             name, size_hw = fields["file"].strip(), _read_size(fields)
             found = _read_object(fields, place)
             if sizes.setdefault(name, size_hw) != size_hw:
-                raise ValueError(f"found another size of {name!r} than in the rows above, expected the same")
+                raise ValueError(f"found a size of {name!r} that differs from the rows above, expected the same")
             objects.setdefault(name, []).append(found)
         except ValueError as error:
             problems.append(place.problem(f"{error}"))
@@ -57,7 +57,7 @@ def read_csv(source: Path) -> Reading:
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first row of a CSV is a header that names a corner, or a row of boxes without one.
 
-    True as well for a file that cannot be read, which `read_csv` then says.
+    Also True for a file that cannot be read: `read_csv` then raises the error.
     """
     text = read_start(path)
     if text is None:
@@ -67,18 +67,18 @@ def looks_like_boxes(path: Path) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[Place, list[str]]]:
-    """The rows that are not blank, each at the line where it ends."""
+    """The rows that are not blank, each with the line where it ends."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         for row in reader:
             if any(field.strip() for field in row):
                 yield Place(path, reader.line_num), row
     except csv.Error as error:
-        raise ProblemError(Problem(path, reader.line_num, f"found no CSV ({error}), {_EXPECTED}")) from None
+        raise ProblemError(Problem(path, reader.line_num, f"found invalid CSV ({error}), {_EXPECTED}")) from None
 
 
 def _columns(path: Path, first: tuple[Place, list[str]]) -> tuple[tuple[str, ...], int]:
-    """The names of the columns, and how many rows the header takes: 0 or 1."""
+    """The names of the columns, and the number of header rows: 0 or 1."""
     place, row = first
     columns = _names(row)
     if set(_REQUIRED) <= set(columns):
@@ -99,7 +99,7 @@ def _names(row: Sequence[str]) -> tuple[str, ...]:
 
 
 def _without_header(row: Sequence[str]) -> tuple[str, ...] | None:
-    """The columns of a row of boxes; None where it is none."""
+    """The columns of a file without a header, by its first row; None if that is not a row of boxes."""
     try:
         parse_numbers(row[2:])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Class folders: each subfolder holds the images of the class that it is named after; labels only."""
+"""Class folders: each subfolder holds the images of one class and has its name; labels only, no boxes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onnxplain.runtime.image import IMAGE_SUFFIXES
 
 
 def read_image_folder(source: Path) -> Reading:
-    """Read class folders, at any depth below them; the classes are their names, sorted.
+    """Read class folders, with images at any depth; the classes are the folder names, sorted.
 
-    Other files, images beside the class folders and class folders without an image become problems; names that
-    start with a dot are passed over.
+    Other files, images beside the class folders and class folders without an image become problems. Names that start
+    with a dot are ignored.
     """
     problems = [
         Problem(path, None, "found a file beside the class folders, expected it in one of them")
@@ -29,7 +29,7 @@ def read_image_folder(source: Path) -> Reading:
             if path.name.startswith(".") or path.is_dir():
                 continue
             if path.suffix.lower() not in IMAGE_SUFFIXES:
-                problems.append(Problem(path, None, f"found no image, expected {', '.join(IMAGE_SUFFIXES)}"))
+                problems.append(Problem(path, None, f"found no image file, expected {', '.join(IMAGE_SUFFIXES)}"))
                 continue
             place = Place(path)
             name = path.relative_to(source).as_posix()
@@ -40,7 +40,7 @@ def read_image_folder(source: Path) -> Reading:
 
 
 def is_image_folder(source: Path) -> bool:
-    """Whether there are at least two subfolders that each hold an image, and they are not the parts of a data set."""
+    """Whether there are at least two subfolders, all with an image, that are not the parts of a data set."""
     folders = subfolders(source)
     return len(folders) > 1 and not part_folders(source) and all(_holds_image(folder) for folder in folders)
 

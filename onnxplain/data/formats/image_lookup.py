@@ -1,4 +1,4 @@
-"""Where the image that an annotation names lies, and how large it is."""
+"""Path and size of the image that an annotation names."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from onnxplain.errors import ImageError
 from onnxplain.runtime.image import IMAGE_SUFFIXES, describe_start, one_line
 
 _TWIN_FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}
-"""Where YOLO and Pascal VOC keep the images of annotations in a folder of that name."""
+"""Annotation folder → image folder in the layouts of YOLO and Pascal VOC."""
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 
 class ImageLookup:
-    """Finds images by name: in `images` where it is given, else beside the annotation file, in `images` beside it, or
-    in the folder that is its twin in YOLO's and VOC's layout. Reads each folder at most once."""
+    """Finds images by name. If `images` is given, only there; else beside the annotation file, in a folder ``images``
+    beside it, or in the image folder of YOLO's or VOC's layout. Reads each folder at most once."""
 
     def __init__(self, images: Path | None = None) -> None:
         self.images = images
         self._files_by_stem: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, name: str, folder: Path) -> Path:
-        """The file that `name` names from `folder`; a name without the suffix of an image gets one.
+        """The file for `name`, relative to `folder`; if `name` has no image suffix, one is added.
 
-        Raises ImageError where there is none, or where several files differ in nothing but the suffix.
+        Raises ImageError if there is none, or if several files differ only in the suffix.
         """
         folders = self._folders(folder)
         for candidate in folders:
@@ -42,7 +42,7 @@ class ImageLookup:
             if found:
                 return found[0]
         places = ", ".join(str(candidate) for candidate in folders)
-        raise ImageError(f"found no image {name!r} in {places}: name its folder (images=DIR, --images DIR)")
+        raise ImageError(f"found no image {name!r} in {places}: give its folder (images=DIR, --images DIR)")
 
     def _folders(self, folder: Path) -> list[Path]:
         if self.images is not None:
@@ -66,16 +66,16 @@ class ImageLookup:
 
 
 def read_size_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as `load_image` gives it, upright, from the file's header alone.
+    """Height and width of an image as `load_image` gives it (EXIF rotation applied), from the file's header alone.
 
-    Raises ImageError for a file whose header is not an image's. Damage behind the header stays unseen.
+    Raises ImageError for a file without an image header. Damage after the header is not detected.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size, which load_image limits itself
+            warnings.simplefilter("ignore")  # warnings about size: load_image has its own limit
             with Image.open(path) as image:
-                # The base class's method: that of PNG decodes the whole image in search of EXIF behind it. Of TIFF
-                # Pillow gives the upright size at once.
+                # The base class's method: PNG's own decodes the whole image to look for EXIF after it.
+                # For TIFF, Pillow already gives the rotated size.
                 orientation = Image.Image.getexif(image).get(_EXIF_ORIENTATION)
                 sideways = orientation in _SIDEWAYS and image.format != "TIFF"
                 return image.size if sideways else (image.size[1], image.size[0])
@@ -90,5 +90,5 @@ def read_size_hw(path: Path) -> tuple[int, int]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that no file can have
+    except OSError:  # not a valid file name
         return False

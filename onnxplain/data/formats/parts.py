@@ -1,4 +1,4 @@
-"""The parts in which many data sets come: train, validation, test."""
+"""The parts of a data set: train, validation, test."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _FOLDER_NAMES: dict[str, Part] = {
 
 
 def part_folders(folder: Path) -> dict[Path, Part]:
-    """The subfolders that are parts, where all subfolders are; empty otherwise."""
+    """The subfolders with their parts, if every subfolder is a part; empty otherwise."""
     folders = subfolders(folder)
     parts = {path: _FOLDER_NAMES[path.name.lower()] for path in folders if path.name.lower() in _FOLDER_NAMES}
     return parts if len(parts) == len(folders) else {}
 
 
 def part_of(path: PurePath) -> Part | Literal[""]:
-    """The part that a folder of a relative path names, empty where none does."""
+    """The part that one of the folders in a relative path names; empty if none does."""
     return next((_FOLDER_NAMES[name.lower()] for name in path.parts[:-1] if name.lower() in _FOLDER_NAMES), "")
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder by name, hidden ones left out; none where it is a file."""
+    """The folders in a folder, sorted, without hidden ones; empty if `folder` is a file."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

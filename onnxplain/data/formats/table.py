@@ -1,4 +1,4 @@
-"""The formats that a data set may come in: one row each."""
+"""The table of data set formats: one row each."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 _MOST_LOOKED_AT = 16
-"""Files that are opened to recognise a format of one file: a folder of thousands is not of such a format."""
+"""At most this many files are opened to recognise a single-file format: a folder of thousands has another format."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """`description`: what a path of this format is. `recognises`: whether a path looks like it, from names and, where
-    these are shared with other formats, from the beginning of a file. `read`: everything that it states."""
+    """`description`: what a path of this format is. `recognises`: whether a path looks like this format, by its names;
+    by the beginning of a file if other formats use the same names. `read`: reads everything."""
 
     description: str
     recognises: Callable[[Path], bool]
@@ -36,7 +36,7 @@ class Format:
 
 
 def single_file(source: Path, suffix: str) -> Path:
-    """The file itself, or the only one of that suffix in a folder. Raises OnnxplainError for another number."""
+    """The file itself, or the only file with that suffix in a folder. Raises OnnxplainError unless there is one."""
     files = [source] if source.is_file() else _files(source, suffix)
     if len(files) != 1:
         raise OnnxplainError(f"{source}: found {len(files)} {suffix} files, expected one: name the file")
@@ -59,7 +59,7 @@ def _file_format(
 
 
 def _read_plugin(entry: EntryPoint) -> Format:
-    """The row of a format that another package brings."""
+    """The row of a format from another package."""
     row = load(entry)
     if not isinstance(row, Format):
         raise OnnxplainError(f"found {row!r}, expected an onnxplain.data.Format")
@@ -94,4 +94,4 @@ _OWN: dict[str, Format] = {
 }
 
 FORMATS = PluginTable("onnxplain.formats", _OWN, _read_plugin)
-"""Every format by name: those of the package, and those that installed packages add."""
+"""Every format by name: those of this package, and those of installed plug-ins."""

@@ -17,7 +17,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_files(source: Path) -> list[Path]:
-    """The XML files of a folder, or of `Annotations` in it; the file itself where `source` is one."""
+    """The XML files of a folder, or of `Annotations` in it; `source` itself if it is a file."""
     if source.is_file():
         return [source]
     for folder in (source, source / "Annotations"):
@@ -33,7 +33,7 @@ def is_voc(source: Path) -> bool:
 
 
 def read_voc(source: Path, origin: int = 1) -> Reading:
-    """Read one XML file or a folder of them; `origin` 0 takes the coordinates as they stand, continuous from 0.
+    """Read one XML file or a folder of them. `origin`: 1 if pixels are counted from 1, 0 if they are continuous from 0.
 
     A file that is not a VOC annotation, a second file for the same image, and an object without name or box become
     problems.
@@ -48,7 +48,7 @@ def read_voc(source: Path, origin: int = 1) -> Reading:
             continue
         if image.name in images:
             first = images[image.name].place.path.name
-            problems.append(image.place.problem(f"image {image.name!r} is annotated in {first} already"))
+            problems.append(image.place.problem(f"image {image.name!r} is already annotated in {first}"))
         else:
             images[image.name] = image
     return Reading(tuple(images.values()), None, tuple(problems))
@@ -81,12 +81,12 @@ def _read_image(path: Path, origin: int, problems: list[Problem]) -> AnnotatedIm
 def _read_object(element: Element, place: Place, origin: int) -> AnnotatedObject:
     label, box = element.text_of("name"), element.find("bndbox")
     if not label:
-        raise ValueError("found an <object> without <name>")
+        raise ValueError("found an <object> without <name>, expected one")
     if box is None:
-        raise ValueError(f"object {label!r} has no <bndbox>")
+        raise ValueError(f"found object {label!r} without <bndbox>, expected one")
     missing = [corner for corner in _CORNERS if box.find(corner) is None]
     if missing:
-        raise ValueError(f"the <bndbox> of {label!r} has no <{missing[0]}>")
+        raise ValueError(f"found a <bndbox> of {label!r} without <{missing[0]}>, expected one")
     x1, y1, x2, y2 = parse_box([box.text_of(corner) for corner in _CORNERS])
     if origin == 1 and min(x1, y1) == 0:
         raise ValueError(

@@ -2,8 +2,8 @@
 Right, CVPR 2020; github.com/clovaai/wsolevaluation).
 
 image_ids.txt: ``path``; class_labels.txt: ``path,class index``; localization.txt: ``path,x0,y0,x1,y1``, whole pixels
-counted from 0, the last one included (its overlap adds 1 to every side); image_sizes.txt: ``path,width,height``. The
-last two may be missing. The classes are the indices as text.
+counted from 0, with the last one included (the benchmark's IoU adds 1 to every side); image_sizes.txt:
+``path,width,height``. The last two may be missing. The class names are the indices as text.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def read_wsol(source: Path) -> Reading:
     """Read a folder of metadata lists.
 
     Malformed lines, images listed twice or without a class, and lines about images that are not listed become
-    problems. Raises ProblemError where image_ids.txt or class_labels.txt cannot be read.
+    problems. Raises ProblemError if image_ids.txt or class_labels.txt cannot be read.
     """
     problems: list[Problem] = []
     listed: dict[str, Place] = {}
     for number, name in numbered_lines(read_text(source / IDS_FILE)):
         place = Place(source / IDS_FILE, number)
         if name in listed:
-            problems.append(place.problem(f"image {name!r} is listed in line {listed[name].line} already"))
+            problems.append(place.problem(f"image {name!r} is already listed in line {listed[name].line}"))
         else:
             listed[name] = place
     labels: dict[str, str] = {}
@@ -39,7 +39,7 @@ def read_wsol(source: Path) -> Reading:
         if not index.isdecimal():
             problems.append(place.problem(f"found class {index!r}, expected a whole number"))
         elif labels.setdefault(name, str(int(index))) != str(int(index)):
-            problems.append(place.problem(f"found class {index} of {name!r}, which is of class {labels[name]} above"))
+            problems.append(place.problem(f"found class {index} for {name!r}, expected {labels[name]} as above"))
     sizes = _read_sizes(source / SIZES_FILE, listed, problems)
     boxes = _read_boxes(source / BOXES_FILE, listed, problems)
     images = []
@@ -79,7 +79,7 @@ def _read_boxes(
 def _optional_fields(
     path: Path, count: int, listed: dict[str, Place], problems: list[Problem]
 ) -> Iterator[tuple[Place, str, list[str]]]:
-    """The same as `_fields` for a list that may be missing, or that is one problem where it cannot be read."""
+    """As `_fields`, but the list may be missing; a list that cannot be read is one problem."""
     try:
         if path.exists():
             yield from _fields(path, count, listed, problems)
@@ -90,12 +90,12 @@ def _optional_fields(
 def _fields(
     path: Path, count: int, listed: dict[str, Place], problems: list[Problem]
 ) -> Iterator[tuple[Place, str, list[str]]]:
-    """Per line: where, the image and the `count` fields behind it; lines of another kind become problems."""
+    """For each line: its place, the image and the `count` fields after it; malformed lines become problems."""
     for number, line in numbered_lines(read_text(path)):
         place = Place(path, number)
         name, *fields = line.rsplit(",", count)
         if path.name == BOXES_FILE and any(field.endswith(".png") for field in fields):
-            # As for OpenImages: every line is of that kind.
+            # OpenImages has masks: every line is like this, so one error is enough.
             raise ProblemError(place.problem("found masks, expected boxes: path,x0,y0,x1,y1"))
         if len(fields) != count:
             problems.append(place.problem(f"found {len(fields) + 1} columns, expected {count + 1}"))

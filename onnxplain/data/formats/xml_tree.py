@@ -1,7 +1,7 @@
-"""XML with line numbers, and without what makes XML dangerous.
+"""XML with line numbers and without entities.
 
-The standard library's ElementTree forgets lines and expands entities; here expat is asked directly, and a document
-type, the only place where entities can be declared, is refused.
+The standard library's ElementTree does not keep line numbers, and it expands entities, which can fill the memory. This
+module uses expat directly and refuses document types: entities can only be declared there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnxplain.runtime.image import one_line
 
 @dataclass
 class Element:
-    """A tag, the line where it starts, the text right inside it and its children."""
+    """A tag, the line where it starts, its own text and its children."""
 
     tag: str
     line: int
@@ -25,21 +25,21 @@ class Element:
     children: list[Element] = field(default_factory=list)
 
     def find(self, tag: str) -> Element | None:
-        """The first child of that tag, else None."""
+        """The first child with that tag; None if there is none."""
         return next((child for child in self.children if child.tag == tag), None)
 
     def find_all(self, tag: str) -> list[Element]:
-        """The children of that tag."""
+        """All children with that tag."""
         return [child for child in self.children if child.tag == tag]
 
     def text_of(self, tag: str) -> str:
-        """The stripped text of the first child of that tag, empty where there is none."""
+        """The stripped text of the first child with that tag; empty if there is none."""
         child = self.find(tag)
         return "" if child is None else child.text.strip()
 
 
 def read_xml(path: Path) -> Element:
-    """The root of an XML file. Raises ProblemError for a file that is not XML, or that declares a document type."""
+    """The root of an XML file. Raises ProblemError for a file that is not XML or has a document type."""
     document = Element("", 0)
     open_elements = [document]
     parser = expat.ParserCreate()
@@ -56,7 +56,7 @@ def read_xml(path: Path) -> Element:
         open_elements[-1].text += text
 
     def refuse(*declaration: object) -> None:
-        message = "found a document type (<!DOCTYPE …>), expected plain XML: entities can hide a bomb, remove it"
+        message = "found a document type (<!DOCTYPE …>), expected XML without one: remove it, its entities are unsafe"
         raise ProblemError(Problem(path, parser.CurrentLineNumber, message))
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -64,8 +64,8 @@ def read_xml(path: Path) -> Element:
     try:
         parser.Parse(read_bytes(path), True)
     except expat.ExpatError as error:
-        message = f"found no XML ({expat.ErrorString(error.code)}), expected a Pascal VOC annotation"
+        message = f"found invalid XML ({expat.ErrorString(error.code)}), expected a Pascal VOC annotation"
         raise ProblemError(Problem(path, error.lineno, message)) from None
     except (LookupError, ValueError) as error:  # an encoding that Python does not know, or that expat cannot take
-        raise ProblemError(Problem(path, 1, f"found no XML that can be decoded ({one_line(error)})")) from None
+        raise ProblemError(Problem(path, 1, f"cannot decode XML ({one_line(error)}): convert it to UTF-8")) from None
     return document.children[0]

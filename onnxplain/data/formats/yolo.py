@@ -1,6 +1,6 @@
-"""YOLO text: one file of lines per image, ``class centre_x centre_y width height``, shares of the image from 0 to 1.
+"""YOLO text: one file per image with lines ``class centre_x centre_y width height``, shares of the image from 0 to 1.
 
-A line of more numbers is a polygon, ``class x1 y1 x2 y2 …``, and its box is the one around it (Ultralytics,
+A line with more numbers is a polygon, ``class x1 y1 x2 y2 …``; its box is the bounding box (Ultralytics,
 https://docs.ultralytics.com/datasets). The class is an index into `names` of data.yaml, or a line of classes.txt.
 """
 
@@ -21,13 +21,13 @@ _LABELS = "labels"
 
 
 def class_list(folder: Path) -> Path | None:
-    """The file that names the classes: data.yaml, else classes.txt, beside or in `labels`; None where there is none."""
+    """The file with the class names: data.yaml, else classes.txt, beside or in `labels`; None if there is none."""
     candidates = [folder / name for name in (*YAML_NAMES, _CLASSES, f"{_LABELS}/{_CLASSES}")]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def label_files(folder: Path) -> list[Path]:
-    """The text files below folders called `labels`; where there is no such folder, those in `folder` itself."""
+    """The text files below folders called `labels`; without such a folder, those in `folder` itself."""
     below = sorted(path for path in folder.rglob("*.txt") if path.name != _CLASSES)
     if folder.name == _LABELS:
         return below
@@ -38,13 +38,13 @@ def label_files(folder: Path) -> list[Path]:
 def read_yolo(source: Path) -> Reading:
     """Read a YOLO folder, or its data.yaml.
 
-    Lines that are malformed, name no class, or stand in a file without lines become problems. Raises OnnxplainError
-    where there is no list of classes, or where PyYAML is missing for a data.yaml.
+    Malformed lines, lines with an unknown class and empty files become problems. Raises OnnxplainError if there is no
+    list of classes, or if PyYAML is missing for a data.yaml.
     """
     listed = source if source.is_file() else class_list(source)
     folder = source.parent if source.is_file() else source
     if listed is None:
-        raise OnnxplainError(f"{folder}: found YOLO labels, but neither data.yaml nor {_CLASSES}: list the classes")
+        raise OnnxplainError(f"{folder}: found YOLO labels, but no list of classes, expected data.yaml or {_CLASSES}")
     problems: list[Problem] = []
     names = _read_names(listed, problems)
     images = []
@@ -68,7 +68,7 @@ def read_yolo(source: Path) -> Reading:
 
 
 def _labels_folder(path: Path, folder: Path) -> Path:
-    """The last folder called `labels` on the way from `folder` to the file, else `folder`; names start there."""
+    """The last folder called `labels` between `folder` and the file, else `folder`; image names are relative to it."""
     if folder.name == _LABELS:
         return folder
     return next((parent for parent in path.parents if parent.name == _LABELS and folder in parent.parents), folder)
@@ -95,7 +95,7 @@ def _read_object(fields: list[str], names: list[str | None], place: Place) -> An
         raise ValueError(f"found class {fields[0]}, expected a whole number from 0 to {len(names) - 1}")
     label = names[int(index)]
     if label is None:
-        raise ValueError(f"found class {fields[0]}, whose name stands twice in the list of classes")
+        raise ValueError(f"found class {fields[0]}, whose name is twice in the list of classes, expected it once")
     if len(numbers) == 4:
         x, y, width, height = numbers
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
@@ -105,12 +105,12 @@ def _read_object(fields: list[str], names: list[str | None], place: Place) -> An
 
 
 def _read_names(path: Path, problems: list[Problem]) -> list[str | None]:
-    """The names by index; None for one that stands there twice, which is a problem."""
+    """The names by index; None for a name that occurred before, which is a problem."""
     if path.suffix == ".txt":
         listed = [line.strip() for line in read_text(path).rstrip().split("\n")]
         places = [Place(path, number) for number in range(1, len(listed) + 1)]
         if "" in listed:
-            # Leaving it out would shift every class behind it.
+            # Without it, every later class would get another index.
             raise ProblemError(Problem(path, listed.index("") + 1, "found an empty line, expected a class name"))
     else:
         listed = _names_of_yaml(path)
@@ -118,7 +118,7 @@ def _read_names(path: Path, problems: list[Problem]) -> list[str | None]:
     names: list[str | None] = []
     for name, place in zip(listed, places, strict=True):
         if name in names:
-            problems.append(place.problem(f"found the class {name!r} again, expected each once: rename it"))
+            problems.append(place.problem(f"found the class {name!r} again, expected each once: rename the class"))
         names.append(None if name in names else name)
     return names
 
@@ -128,15 +128,15 @@ def _names_of_yaml(path: Path) -> list[str]:
         import yaml
     except ImportError as error:
         raise OnnxplainError(f'{path}: PyYAML is not installed: pip install "onnxplain[train]"') from error
-    # YAML takes yes, no, on and off for truth values, which are no names.
+    # YAML reads yes, no, on and off as truth values.
     expected = "expected `names`: a list of class names as text (quote yes, no, on, off), or a mapping from 0, 1, …"
     try:
         tree: Any = yaml.safe_load(read_text(path))
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
-        raise ProblemError(Problem(path, line, f"found no YAML ({error.problem}), {expected}")) from None
+        raise ProblemError(Problem(path, line, f"found invalid YAML ({error.problem}), {expected}")) from None
     except (yaml.YAMLError, RecursionError):
-        raise ProblemError(Problem(path, None, f"found no YAML, {expected}")) from None
+        raise ProblemError(Problem(path, None, f"found invalid YAML, {expected}")) from None
     names = tree.get("names") if isinstance(tree, dict) else None
     if isinstance(names, dict):
         names = [names.get(index) for index in range(len(names))]
@@ -146,7 +146,7 @@ def _names_of_yaml(path: Path) -> list[str]:
 
 
 def is_yolo(source: Path) -> bool:
-    """Whether a path looks like YOLO: data.yaml, or a folder with that, with classes.txt, or with `labels`."""
+    """Whether a path looks like YOLO: a data.yaml, or a folder with data.yaml, classes.txt or `labels`."""
     if source.is_file():
         return source.suffix.lower() in (".yaml", ".yml")
     if class_list(source) is not None:

@@ -1,1 +1,1 @@
-"""Metrics: one row in `table.py` each, their formulas, and the statistics of what they give."""
+"""Metrics: one row in `table.py` each, their formulas, and the statistics of their values."""

@@ -1,4 +1,4 @@
-"""Do the box head and the heatmap of one model point at the same thing? No label is needed to ask."""
+"""Agreement between the box head and the heatmap of one model; needs no labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from onnxplain.runtime.box import Corners, paired_iou
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of a predicted box with a heatmap, both in [0, 1], 1 the best.
+    """Agreement of a predicted box with a heatmap; both numbers are in [0, 1], 1 is best.
 
-    `iou`: intersection over union of the box with that of the heatmap's largest region, 0 where there is none.
-    `energy`: the share of the heat that lies inside the box. Raises OnnxplainError for other numbers.
+    `iou`: intersection over union of the box with the box of the heatmap's largest region, 0 if there is no region.
+    `energy`: the share of the heat inside the box. Raises OnnxplainError for numbers outside [0, 1].
     """
 
     iou: float
@@ -30,7 +30,7 @@ class Agreement:
 
 
 def measure_agreement(heatmap_hw: FloatArray, regions: Regions, box_xyxy: Corners) -> Agreement:
-    """How well `Prediction.box_xyxy` of a box head agrees with a heatmap of the class predicted with it.
+    """How well `Prediction.box_xyxy` of a box head agrees with a heatmap of the predicted class.
 
     `heatmap_hw`: float32 (H, W), size of the original image; `regions`: its `Explanation.boxes()`; `box_xyxy` in pixels
     of that image.

@@ -1,4 +1,4 @@
-"""Answers that never look at the image: what a localizer has to beat."""
+"""Baselines: boxes and heatmaps that do not depend on the image; a localizer has to be better."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIGMA_SHARE = 0.25
 
 
 def center_box(size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """The centred box of half the image's area and of its proportions: float32 (4,) xyxy in pixels."""
+    """The centred box with half the image's area and the same aspect ratio: float32 (4,) xyxy in pixels."""
     margin = (1 - math.sqrt(CENTER_SHARE)) / 2
     return _place(np.array([margin, margin, 1 - margin, 1 - margin]), size_hw)
 
@@ -27,8 +27,8 @@ def center_box(size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
 def center_gaussian(size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
     """A heatmap (H, W), float32 in [0, 1], hottest in the middle: the centre baseline of Choe et al. 2020.
 
-    ``exp(−x² / 2σ²)`` along each axis, σ a quarter of the image's side: isotropic once the image is a square. Cut at
-    every level, its boxes are those of any other σ, but for the 8 bits.
+    ``exp(−x² / 2σ²)`` along each axis, σ a quarter of the image's side; isotropic after resizing to a square. Over
+    all levels, any σ gives the same boxes, except for rounding to 8 bits.
     """
     rows, columns = (np.exp(-(((np.arange(side) + 0.5) / side - 0.5) ** 2) / (2 * SIGMA_SHARE**2)) for side in size_hw)
     heat = np.outer(rows, columns)
@@ -38,9 +38,9 @@ def center_gaussian(size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class MeanBox:
-    """The mean of all training boxes, in shares of their images: `share_xyxy`, each in [0, 1].
+    """The mean of all training boxes, `share_xyxy`: shares of the image's width and height, each in [0, 1].
 
-    Raises OnnxplainError for anything else.
+    Raises OnnxplainError for other values.
     """
 
     share_xyxy: Corners
@@ -52,9 +52,9 @@ class MeanBox:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> MeanBox:
-        """Every box of every record counts once; of images in files only the headers are read.
+        """The mean over all boxes of all records; of image files only the headers are read.
 
-        Raises OnnxplainError where no record has a box, and ImageError where an image cannot be read.
+        Raises OnnxplainError if no record has a box, and ImageError if an image cannot be read.
         """
         shares = [record.boxes_xyxy / _sides_xyxy(_size_hw(record)) for record in records if len(record.boxes_xyxy)]
         if not shares:

@@ -1,4 +1,4 @@
-"""Insertion and deletion (Petsiuk et al., RISE, 2018): does the score move with the pixels that are called hot?"""
+"""Insertion and deletion (Petsiuk et al., RISE, 2018): does the score depend on the hot pixels?"""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from onnxplain.runtime.arrays import DoubleArray, FloatArray
 # A batch of normalised inputs, float32 (N, C, h, w) → softmax scores, float32 (N, classes): `Engine.scores`.
 InputScores: TypeAlias = Callable[[FloatArray], FloatArray]
 
-# 224 · 8 pixels a step at 224 × 224, and the blur from which pixels are inserted, as the authors' code has them.
+# As in the authors' code: 224 · 8 pixels per step at 224 × 224, and the blur of the image that insertion starts from.
 ROWS_PER_STEP = 8
 BLUR_SIDE, BLUR_SIGMA = 11, 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class CausalCurves:
-    """The score of the explained class while pixels change, hottest first.
+    """The score of the explained class while pixels are changed, the hottest first.
 
-    `insertion`, `deletion`: float64 (S + 1,), the score after 0 … S steps; insertion ends and deletion begins at the
+    `insertion`, `deletion`: float64 (S + 1,), the score after 0 … S steps; insertion ends and deletion begins with the
     score of the whole image. Raises OnnxplainError for arrays of another shape or type, and for scores that are not
     finite.
     """
@@ -42,12 +42,12 @@ class CausalCurves:
 
     @property
     def insertion_auc(self) -> float:
-        """Area under the insertion curve, its width taken as 1; higher is better."""
+        """Area under the insertion curve of width 1; higher is better."""
         return area_under(self.insertion)
 
     @property
     def deletion_auc(self) -> float:
-        """Area under the deletion curve, its width taken as 1; lower is better."""
+        """Area under the deletion curve of width 1; lower is better."""
         return area_under(self.deletion)
 
 
@@ -57,19 +57,19 @@ def causal_curves(
     """The curves of one explanation, in the frame of the model's input.
 
     `input_chw`: float32 (C, h, w), normalised, as `Engine.preprocess` gives it; `heat_hw`: float32 (h, w), as
-    `Frame.map_to_input` makes it of a heatmap (not of `raw`: what is shown is judged, and any method's map alike);
-    `class_id`: the explained class, in the paper the predicted one.
-    Deletion sets pixels to 0 of the normalised input, insertion starts from `blur_input` of it; 8 · w pixels a step,
-    S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. A map without heat has only
-    ties (see `salient_order`). Raises OnnxplainError for maps and inputs of different sizes and for heat or scores that
-    are not finite.
+    `Frame.map_to_input` makes it from `heatmap` (not from `raw`: the map that users see is measured, the same way for
+    every method); `class_id`: the explained class, in the paper the predicted one.
+    Deletion sets pixels of the normalised input to 0; insertion starts from its `blur_input`. 8 · w pixels per step,
+    S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map without heat all
+    pixels are equal (see `salient_order`). Raises OnnxplainError for maps and inputs of different sizes and for heat or
+    scores that are not finite.
     """
     height, width = input_chw.shape[1:]
     if heat_hw.shape != (height, width) or not np.isfinite(heat_hw).all():
-        raise OnnxplainError(f"heat: found {heat_hw.shape}, expected finite values ({height}, {width}) as the input's")
+        raise OnnxplainError(f"heat: found {heat_hw.shape}, expected finite values ({height}, {width}) as the input")
     if batch_size < 1:
         raise OnnxplainError(f"batch_size: found {batch_size}, expected at least 1")
-    # The step, counted from 0, in which each pixel changes.
+    # The step, counted from 0, in which each pixel is changed.
     step_of = np.empty(height * width, np.int64)
     step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
     step_hw = step_of.reshape(height, width)
@@ -92,17 +92,17 @@ def causal_curves(
 def salient_order(heat_hw: FloatArray) -> npt.NDArray[np.int64]:
     """Indices of the flattened pixels by descending heat, int64 (h · w,): the authors' ``np.flip(np.argsort(heat))``.
 
-    Their sort leaves the order of equal pixels to numpy and the processor; here it is stable, so that of equal pixels
-    the last comes first, everywhere.
+    In their sort the order of equal pixels depends on numpy and the processor. This sort is stable: of equal pixels
+    the last one comes first on every machine.
     """
     return np.flip(np.argsort(heat_hw, axis=None, kind="stable"))
 
 
 def blur_input(input_chw: FloatArray) -> FloatArray:
-    """Each channel convolved with the authors' kernel, zeros beyond the border: float32 (C, h, w).
+    """Each channel convolved with the authors' kernel, with zeros outside the border: float32 (C, h, w).
 
-    The kernel is scipy's Gaussian filter of sigma 5 applied to an 11 × 11 image of one point; what would fall outside
-    is reflected into it, so it is flatter than a Gaussian and sums to 1.
+    The kernel is scipy's Gaussian filter of sigma 5 applied to one point in an 11 × 11 image. scipy reflects at the
+    border, so the kernel is flatter than a Gaussian and sums to 1.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -114,5 +114,5 @@ def blur_input(input_chw: FloatArray) -> FloatArray:
 
 
 def area_under(curve: DoubleArray) -> float:
-    """The authors' normalised area by trapezoid, ``(Σ s − s_0 / 2 − s_S / 2) / S``."""
+    """The authors' normalised area by the trapezoid rule, ``(Σ s − s_0 / 2 − s_S / 2) / S``."""
     return float((curve.sum() - curve[0] / 2 - curve[-1] / 2) / (len(curve) - 1))

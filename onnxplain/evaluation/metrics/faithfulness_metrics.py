@@ -1,4 +1,4 @@
-"""What is measured of a heatmap by asking the model behind it: one row each."""
+"""The metrics of heatmaps that need the model (faithfulness, sanity): one row each."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _FAITHFULNESS,
         "higher",
-        "area under the softmax score of the predicted class while pixels, hottest first, 8 · width a step, are put "
-        "into a blurred input (11 pixels, sigma 5; Petsiuk et al. 2018)",
+        "area under the softmax score of the predicted class while pixels are inserted into a blurred input (11 "
+        "pixels, sigma 5), hottest first, 8 · width per step (Petsiuk et al. 2018)",
         lambda sample: sample.of_predicted.curves.insertion_auc,
         unit="",
         needs=(EXPLAINED,),
@@ -46,7 +46,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _FAITHFULNESS,
         "lower",
-        "the same while pixels are set to 0 of the normalised input",
+        "the same while pixels of the normalised input are set to 0",
         lambda sample: sample.of_predicted.curves.deletion_auc,
         unit="",
         needs=(EXPLAINED,),
@@ -58,7 +58,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _FAITHFULNESS,
         "lower",
-        "mean share of the predicted class's score that is lost where the normalised input is multiplied by the heat "
+        "mean share of the predicted class's score that is lost if the normalised input is multiplied by the heat "
         "(Chattopadhay et al. 2018)",
         _drop,
         needs=(EXPLAINED,),
@@ -70,7 +70,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _FAITHFULNESS,
         "higher",
-        "share of images whose score is higher that way",
+        "share of images whose score rises if the normalised input is multiplied by the heat",
         _increased,
         needs=(EXPLAINED,),
         of_predicted=True,
@@ -81,7 +81,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         "heatmap",
         ("sanity",),
         "lower",
-        "mean rank correlation with the heatmap of the same class by the file with shuffled weights; near 0 is good "
+        "mean rank correlation with the heatmap of the same class from the model with shuffled weights; near 0 is good "
         "(Adebayo et al. 2018)",
         _similarity,
         unit="",

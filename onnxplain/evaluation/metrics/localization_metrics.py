@@ -1,4 +1,4 @@
-"""What is measured of classes, boxes and heatmaps against what is true: one row each."""
+"""The metrics that compare classes, boxes and heatmaps with the ground truth: one row each."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "box",
         _LOCALIZATION,
         "higher",
-        "share of images where that IoU is at least 0.5, whatever the predicted class",
+        "share of images where that IoU is at least 0.5, for any predicted class",
         lambda sample: sample.iou >= HIT_IOU,
         needs=(BOXES,),
     ),
@@ -113,8 +113,8 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "mean IoU with the nearest true box, of the box around the heatmap's largest region, cut at the method's own "
-        "threshold",
+        "mean IoU with the nearest true box, for the box around the largest region of the heatmap, cut at the method's "
+        "own threshold",
         lambda sample: sample.iou,
         unit="",
         needs=(BOXES,),
@@ -126,7 +126,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "share of images where that IoU is at least 0.5; of the label's heatmap, this is GT-known localization",
+        "share of images where that IoU is at least 0.5; for the label's heatmap this is GT-known localization",
         lambda sample: sample.iou >= HIT_IOU,
         needs=(BOXES,),
     ),
@@ -146,7 +146,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "mean IoU, the heatmap cut where that box changes least between levels, which needs no labels",
+        "mean IoU, cut at the level where that box changes least between levels; needs no labels",
         lambda sample: sample.iou_stable,
         unit="",
         needs=(BOXES,),
@@ -168,7 +168,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "share of images whose largest region has IoU ≥ 0.5, at the one level for the whole data set where the share "
+        "share of images whose largest region has IoU ≥ 0.5, at the one level for the whole data set where that share "
         "is largest (Choe et al. 2020)",
         _largest_hits,
         needs=(BOXES,),
@@ -180,7 +180,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "the same with any region, each IoU at its own best level, mean over IoU 0.3, 0.5 and 0.7",
+        "the same with any region, mean over IoU 0.3, 0.5 and 0.7, each at its own best level",
         _any_hits,
         needs=(BOXES,),
         statistic=BEST_LEVEL_PER_IOU,
@@ -212,7 +212,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "lower",
-        "share of heatmaps that are 0 everywhere, as where nothing speaks for the class; they miss in all of the above",
+        "share of heatmaps that are 0 everywhere (no evidence for the class); they count as misses in all of the above",
         lambda sample: not sample.heatmap_hw.any(),
     ),
     Metric(
@@ -221,7 +221,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "heatmap",
         _LOCALIZATION,
         "higher",
-        "mean IoU of the box head's box with that of the heatmap of the predicted class; needs no label",
+        "mean IoU between the box head's box and the box of the predicted class's heatmap; needs no label",
         lambda sample: sample.agreement.iou,
         unit="",
         needs=(EXPLAINED, BOX_HEAD),

@@ -1,6 +1,6 @@
-"""MaxBoxAcc and MaxBoxAccV2: the boxes of one heatmap at every threshold, against the boxes drawn by hand.
+"""MaxBoxAcc and MaxBoxAccV2: the boxes of one heatmap at every threshold, compared with the true boxes.
 
-Conventions are those of the benchmark's own code (github.com/clovaai/wsolevaluation), so that its numbers come out.
+The conventions are those of the benchmark's own code (github.com/clovaai/wsolevaluation), so the numbers are the same.
 Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020 (MaxBoxAcc, equation 2); Choe et
 al., Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets, 2020 (MaxBoxAccV2).
 """
@@ -25,9 +25,9 @@ NO_BOX = (0, 0, 0, 0)
 class LevelOverlaps:
     """How well one heatmap's boxes fit at each cut 0…254 of its 8-bit form.
 
-    `largest`: float32 (255,), IoU of the largest contour's box with the ground-truth box that it fits best (MaxBoxAcc);
-    `any_region`: float32 (255,), the same of whichever contour's box fits best (MaxBoxAccV2).
-    Both are quotients of whole pixels below 2¹⁷, which float32 tells from any threshold of three decimals.
+    `largest`: float32 (255,), best IoU of the largest contour's box with any true box (MaxBoxAcc); `any_region`:
+    float32 (255,), best IoU of any contour's box with any true box (MaxBoxAccV2).
+    Both are quotients of integers below 2¹⁷; float32 can compare these exactly with thresholds of three decimals.
     Raises OnnxplainError for other shapes or types.
     """
 
@@ -42,25 +42,25 @@ class LevelOverlaps:
                 )
 
     def hits(self, iou: float = 0.5) -> npt.NDArray[np.bool_]:
-        """At which cuts the largest contour's box overlaps by at least `iou`: bool (255,)."""
+        """For each cut, whether the largest contour's box has at least this IoU: bool (255,)."""
         return self.largest >= np.float32(iou)
 
     def any_hits(self, iou: float) -> npt.NDArray[np.bool_]:
-        """At which cuts the box of any contour overlaps by at least `iou`: bool (255,)."""
+        """For each cut, whether the box of any contour has at least this IoU: bool (255,)."""
         return self.any_region >= np.float32(iou)
 
 
 def level_overlaps(
     heatmap_hw: npt.NDArray[np.floating], boxes_xyxy: npt.NDArray[np.floating], size_hw: tuple[int, int]
 ) -> LevelOverlaps:
-    """Cut a heatmap at all its levels and compare the boxes with those of the ground truth.
+    """Cut a heatmap at all levels and compare the boxes with the true boxes.
 
-    `heatmap_hw`: float (h, w) of any size, spread over the whole image of `size_hw` pixels; `boxes_xyxy`: (M, 4), M ≥
-    1, half-open pixels of that image. The map becomes a `scoremap` of 224 × 224, then ``uint8(255 · s)``; 1,000
-    thresholds t of 0, 0.001 … 0.999 cut it at ``s > int(255 · t)``, which is each of 0…254, so that every cut is
-    made once. The box of a contour reaches from its first pixel to the one behind its last, but not over the map's last
-    pixel; its sides are then counted with both ends (IoU with + 1). Without a contour the box is (0, 0, 0, 0).
-    Raises OnnxplainError where there is no box.
+    `heatmap_hw`: float (h, w) of any size, covering the whole image of `size_hw` pixels; `boxes_xyxy`: (M, 4), M ≥ 1,
+    half-open pixels of that image. The map becomes a `scoremap` of 224 × 224, then ``uint8(255 · s)``. The benchmark
+    has 1,000 thresholds t of 0, 0.001 … 0.999 and cuts at ``s > int(255 · t)``. These are the levels 0…254, so each
+    level is cut once. The box of a contour reaches from its first pixel to the pixel after its last, but not beyond the
+    map's last pixel; its sides then count both ends (IoU with + 1). Without a contour the box is (0, 0, 0, 0).
+    Raises OnnxplainError if there is no true box.
     """
     truths = _resize_boxes(boxes_xyxy, size_hw)
     chiefs, regions, firsts, widths = [], [], [], []
@@ -80,14 +80,14 @@ def level_overlaps(
 def scoremap(heatmap_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """A heatmap as the benchmark stores it: (224, 224) in [0, 1], float32 (float64 where the heatmap is).
 
-    Resized by bicubic interpolation where it has another size, then minus its minimum and divided by its maximum. A
-    constant map, and one that is not finite, gives zeros.
+    Resized by bicubic interpolation if it has another size; then its minimum is subtracted and it is divided by its
+    maximum. A constant map, or one that is not finite, gives zeros.
     """
     if heatmap_hw.ndim != 2 or heatmap_hw.size == 0:
         raise OnnxplainError(f"heatmap: found shape {heatmap_hw.shape}, expected (H, W)")
     kind = np.float64 if heatmap_hw.dtype == np.float64 else np.float32
     map_hw = heatmap_hw.astype(np.float64)
-    # Before resizing: its rounding makes a range where there was none.
+    # Check before resizing: its rounding errors would make a constant map vary.
     if not np.isfinite(map_hw).all() or map_hw.min() == map_hw.max():
         return np.zeros(SCOREMAP_HW, kind)
     if map_hw.shape != SCOREMAP_HW:
@@ -99,19 +99,19 @@ def scoremap(heatmap_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 
 def _resize_boxes(boxes_xyxy: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Half-open boxes of the image → whole pixels of the scoremap, last ones included."""
+    """Half-open boxes of the image → whole pixels of the scoremap, with the last pixel included."""
     boxes = np.asarray(boxes_xyxy, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise OnnxplainError(f"boxes: found shape {boxes.shape}, expected (M, 4) with at least one box")
     last = np.maximum(boxes[:, 2:] - 1, boxes[:, :2])
     sides_xy, scoremap_xy = np.array(size_hw[::-1] * 2), np.array(SCOREMAP_HW[::-1] * 2)
-    # The benchmark's order of operations: the truncation must see the same last bit.
+    # The benchmark's order of operations: truncation needs exactly the same values.
     resized: npt.NDArray[np.int64] = (np.hstack([boxes[:, :2], last]) * scoremap_xy / sides_xy).astype(np.int64)
     return resized
 
 
 def _best_overlaps(boxes_xywh: npt.NDArray[np.int64], truths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """IoU (K,) of each contour's box with the ground truth that it fits best, both ends counted."""
+    """IoU (K,) of each contour's box with its best true box; sides count both ends."""
     height, width = SCOREMAP_HW
     x0, y0 = boxes_xywh[:, 0], boxes_xywh[:, 1]
     x1, y1 = np.minimum(x0 + boxes_xywh[:, 2], width - 1), np.minimum(y0 + boxes_xywh[:, 3], height - 1)

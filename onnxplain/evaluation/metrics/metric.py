@@ -1,4 +1,4 @@
-"""What a row of the table of metrics says: what is measured of one image, and how a data set sums it up."""
+"""The row type of the table of metrics: how one image is measured, and how a data set is summed up."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 from onnxplain.evaluation.metrics.statistic import MEAN, Statistic
 
 Kind = Literal["prediction", "box", "heatmap"]
-"""Of what is measured: the class that the model names, one box, or one heatmap."""
+"""What is measured: the predicted class, one box, or one heatmap."""
 Group = Literal["localization", "faithfulness", "sanity"]
 Measured: TypeAlias = float | bool | npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an evaluation before its first image.
+    """What is known about an evaluation before its first image.
 
-    `labels`: the data set's classes are the model's; `classes`: how many the model has; `box_head`, `sanity`: whether
-    there is one; `explained`: whether the heatmap is made here, so that the model behind it can be asked;
-    `training_split`: whether one was named.
+    `labels`: whether labels are compared with the model's classes; `classes`: how many the model has; `box_head`,
+    `sanity`: whether there is a box head, a model with shuffled weights; `explained`: whether the heatmap is made here,
+    so that its model is known; `training_split`: whether one was given.
     """
 
     labels: bool
@@ -36,7 +36,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a metric asks for: how to tell, and the reason that stands beside its null where it is missing."""
+    """What a metric needs. `met`: whether it is there; `otherwise`: the reason for a null if it is not."""
 
     met: Callable[[Facts], bool]
     otherwise: str
@@ -49,18 +49,18 @@ SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights 
 EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
 TRAINING_SPLIT = Requirement(lambda facts: facts.training_split, "no training split was named")
 BOXES = Requirement(lambda facts: True, "no image has a true box")
-"""Known image by image: those without a box do not count."""
+"""Checked for each image: images without a box do not count."""
 
 
 @dataclass(frozen=True)
 class Metric:
     """A row of the table.
 
-    `name`: in summaries and in --json; `title`: in the table on the terminal. `definition`: what the number is, in one
-    line. `measure`: of one image, a number, or for statistics over levels a bool array; what it takes depends on `kind`
-    (`Sample`, `BoxSample`, `HeatmapSample`). `column`: what the value of one image is called, `name` unless given.
-    `groups`: which of --metrics ask for it. `of_predicted`: whether the heatmap is that of the predicted class, instead
-    of the label's.
+    `name`: in summaries and in --json; `title`: in the table on the terminal. `definition`: of the number, in one line.
+    `measure`: the value for one image, a number, or for statistics over levels a bool array; its argument depends on
+    `kind` (`Sample`, `BoxSample`, `HeatmapSample`). `column`: name of the value of one image, by default `name`.
+    `groups`: the values of --metrics that include it. `of_predicted`: whether it uses the heatmap of the predicted
+    class instead of the label's.
     """
 
     name: str
@@ -80,5 +80,5 @@ class Metric:
         object.__setattr__(self, "column", self.column or self.name)
 
     def unmet(self, facts: Facts) -> Requirement | None:
-        """The first requirement that is not met; None where the metric can be measured."""
+        """The first requirement that is not met; None if the metric can be measured."""
         return next((need for need in self.needs if not need.met(facts)), None)

@@ -1,4 +1,4 @@
-"""Where the heat is: its hottest pixel, and its share inside the boxes."""
+"""Pointing game: whether the hottest pixel is in a box, and the share of heat inside the boxes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TOLERANCE = 15
 def pointing_hit(
     heatmap_hw: npt.NDArray[np.floating], boxes_xyxy: npt.NDArray[np.floating], tolerance: float = TOLERANCE
 ) -> bool:
-    """Whether the hottest pixel lies in a box, or less than `tolerance` pixels from one.
+    """Whether the hottest pixel is in a box, or less than `tolerance` pixels from one.
 
     The pointing game of Zhang et al., Top-down Neural Attention by Excitation Backprop, 2016. `heatmap_hw`: finite
-    (H, W) in the size of the original image; `boxes_xyxy`: (M, 4), half-open pixels, M ≥ 1. The distance is the
-    Euclidean one from the centre of the hottest pixel (the first in reading order, where several are equal) to the
-    centre of the box's nearest pixel. A constant map points nowhere and misses. Raises OnnxplainError for maps or
-    boxes of other kinds.
+    (H, W) in the size of the original image; `boxes_xyxy`: (M, 4), half-open pixels, M ≥ 1. The distance is
+    Euclidean, from the centre of the hottest pixel (of equal ones, the first in reading order) to the centre of the
+    nearest pixel in the box. A constant map has no hottest pixel and misses. Raises OnnxplainError for maps or boxes of
+    other shapes or with values that are not finite.
     """
     boxes = _checked_boxes(heatmap_hw, boxes_xyxy)
     if heatmap_hw.min() == heatmap_hw.max():
@@ -27,26 +27,26 @@ def pointing_hit(
     row, column = np.unravel_index(heatmap_hw.argmax(), heatmap_hw.shape)
     point_xy = np.array([column, row]) + 0.5
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    # A box thinner than a pixel has its middle for a centre.
+    # In a box thinner than a pixel, the nearest point is its middle.
     first, last = np.minimum(boxes[:, :2] + 0.5, middle), np.maximum(boxes[:, 2:] - 0.5, middle)
     distance = np.linalg.norm(point_xy - np.clip(point_xy, first, last), axis=1).min()
     return bool(distance == 0 or distance < tolerance)
 
 
 def energy_in_boxes(heatmap_hw: npt.NDArray[np.floating], boxes_xyxy: npt.NDArray[np.floating]) -> float:
-    """The share of all heat that lies inside the boxes, in [0, 1]: ``Σ heat · covered / Σ heat``.
+    """The share of all heat that is inside the boxes, in [0, 1]: ``Σ heat · covered / Σ heat``.
 
-    The energy-based pointing game of Wang et al., Score-CAM, 2020, section 4.3, for the union of all boxes; a pixel
-    that they cover in part counts by the covered part. Arguments and errors as in `pointing_hit`, the heat ≥ 0. A map
-    without heat gives 0.
+    The energy-based pointing game of Wang et al., Score-CAM, 2020, section 4.3, for the union of all boxes. A pixel
+    that is partly covered counts with the covered share. Arguments and errors as in `pointing_hit`; the heat must be
+    ≥ 0. A map without heat gives 0.
     """
     boxes = _checked_boxes(heatmap_hw, boxes_xyxy)
     if heatmap_hw.min() < 0:
-        raise OnnxplainError("heatmap: found negative heat, expected values from 0 up: energy has no sign")
+        raise OnnxplainError("heatmap: found negative heat, expected values of at least 0")
     total = float(heatmap_hw.sum(dtype=np.float64))
     if total == 0:
         return 0.0
-    # The edges of all boxes divide the image into cells that are covered wholly or not at all.
+    # The edges of all boxes divide the image into cells; each cell is covered completely or not at all.
     columns, rows = np.unique(boxes[:, ::2]), np.unique(boxes[:, 1::2])
     covered = np.zeros((len(rows) - 1, len(columns) - 1), bool)
     for x1, y1, x2, y2 in boxes:

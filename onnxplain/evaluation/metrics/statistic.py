@@ -1,4 +1,4 @@
-"""From the means of what images gave to the number of a data set."""
+"""Statistics: from the mean values of the images to the number of a data set."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from onnxplain.runtime.arrays import DoubleArray
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number made of the means of the `length` values that each image gives.
+    """A number computed from the means of the `length` values that each image gives.
 
-    `reduce`: float64 (…, length) → (…): also of many replicates at once. `details`: what else the means (length,) tell,
-    by the suffix of its name.
+    `reduce`: float64 (…, length) → (…), also for many replicates at once. `details`: further values from the means
+    (length,), by the suffix of their names.
     """
 
     length: int
@@ -47,12 +47,12 @@ BEST_LEVEL_PER_IOU = Statistic(
 
 
 def pack_bits(bits: npt.NDArray[np.bool_]) -> str:
-    """Bits as hexadecimal text, four to a digit, the first bit the highest; filled up with zeros to whole bytes."""
+    """Bits as hexadecimal text, four per digit, the first bit highest; padded with zeros to whole bytes."""
     return np.packbits(bits).tobytes().hex()
 
 
 def unpack_bits(text: str, length: int) -> npt.NDArray[np.bool_]:
-    """The `length` bits that `pack_bits` wrote. Raises OnnxplainError for text of another length or other signs."""
+    """The `length` bits that `pack_bits` wrote. Raises OnnxplainError for other characters or another length."""
     try:
         packed = np.frombuffer(bytes.fromhex(text), np.uint8)
     except ValueError:

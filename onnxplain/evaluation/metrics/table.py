@@ -1,4 +1,4 @@
-"""Every metric: the table, and the part of it that is asked for."""
+"""The table of all metrics, and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MetricChoice = Literal["localization", "faithfulness", "all"]
 
 
 def choose_metrics(choice: str, *, sanity: bool = False) -> tuple[Metric, ...]:
-    """The rows that ``--metrics`` asks for; those of the sanity check where there is a file for it.
+    """The rows for a value of ``--metrics``; with `sanity`, also those of the sanity check.
 
     Raises OnnxplainError for another choice.
     """
