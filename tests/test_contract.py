@@ -98,7 +98,7 @@ def test_a_map_over_the_whole_input() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"version": 2', '"version": 3', "found contract version 3, expected one of 1, 2"),
+        ('"version": 2', '"version": 3', "found contract version 3, expected version 1 or 2"),
         ('"kind": "read"', '"kind": "heard"', "found 'heard', expected one of stated, read, assumed"),
         ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0, 0.0]', "expected positive scales"),
         ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0]', "malformed"),

@@ -79,8 +79,9 @@ class ModelSpec:
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(f"metadata: not onnxplain JSON ({error}): instrument the original file again") from error
         if version not in READABLE_VERSIONS:
+            readable = " or ".join(map(str, READABLE_VERSIONS))
             raise ModelError(
-                f"metadata: found contract version {version}, expected one of {', '.join(map(str, READABLE_VERSIONS))}: "
+                f"metadata: found contract version {version}, expected version {readable}: "
                 "instrument the original file again with this onnxplain"
             )
         try:
