@@ -1,4 +1,4 @@
-"""What is it, where, and why does the model say so: boxes and heatmaps for images from ONNX models."""
+"""Explain ONNX image models: the predicted class, a box around the object, and a heatmap of the evidence."""
 
 from __future__ import annotations
 

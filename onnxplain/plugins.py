@@ -1,4 +1,7 @@
-"""Rows that installed packages add to a table, by entry points; the package's own rows never depend on them."""
+"""Plug-ins: rows that installed packages add to a table through entry points.
+
+The package's own rows never depend on plug-ins.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ TableRow = TypeVar("TableRow")
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A row that a package announces and that cannot be used; as text, one line that says why and what to do."""
+    """A plug-in that cannot be used. As text: one line with the reason and what to do."""
 
     group: str
     name: str
@@ -30,14 +33,14 @@ class BrokenPlugin:
 
 
 class PluginTable(Mapping[str, TableRow], Generic[TableRow]):
-    """Rows by name: the package's own first, then those of the entry points of one group.
+    """Rows by name: first the package's own rows, then the plug-ins of one entry point group.
 
-    Plug-ins are looked up the first time that something other than an own row is asked for, and once per process.
-    Broken ones are no rows: `broken` lists them, and `check` says what is wrong with one that is asked for by name.
+    Plug-ins are looked up once per process, when something other than an own row is first needed. A broken plug-in is
+    not a row: `broken` lists all of them, and `check` raises the error of one by its name.
     """
 
     def __init__(self, group: str, own: Mapping[str, TableRow], read: Callable[[EntryPoint], TableRow]) -> None:
-        """`read` makes a row of an entry point; whatever it raises makes the plug-in a broken one."""
+        """`read` turns an entry point into a row. If it raises an error, the plug-in counts as broken."""
         self.group = group
         self.own = own
         self._read = read
@@ -63,7 +66,7 @@ class PluginTable(Mapping[str, TableRow], Generic[TableRow]):
         return self._found[1]
 
     def check(self, name: str) -> None:
-        """Raise OnnxplainError, with its line, for the name of a plug-in that is broken."""
+        """Raise OnnxplainError, with the text of its `BrokenPlugin`, if `name` is a broken plug-in."""
         for plugin in () if name in self else self.broken:
             if plugin.name == name:
                 raise OnnxplainError(str(plugin))
@@ -74,38 +77,38 @@ class PluginTable(Mapping[str, TableRow], Generic[TableRow]):
         broken = []
         for package, entries in _announced(self.group):
             if entries is None:
-                problem = "found an entry_points.txt that cannot be read, expected lines of name = module:name"
+                problem = "found an unreadable entry_points.txt, expected lines of the form name = module:name"
                 broken.append(BrokenPlugin(self.group, package, package, problem))
             for entry in entries or ():
                 try:
                     if entry.name in self.own or entry.name in rows:
-                        raise OnnxplainError("found a name that is taken, expected another")
+                        raise OnnxplainError("found a name that is already taken, expected a unique name")
                     rows[entry.name] = self._read(entry)
-                except (Exception, SystemExit) as error:  # the code of others may raise anything while it is imported
+                except (Exception, SystemExit) as error:  # foreign code may raise anything on import
                     problem = str(error) if isinstance(error, OnnxplainError) else f"{type(error).__name__} ({error})"
                     broken.append(BrokenPlugin(self.group, entry.name, package, problem))
         return rows, tuple(broken)
 
 
 def load(entry: EntryPoint) -> Any:
-    """What an entry point names. Raises OnnxplainError where it does not name something in a module."""
+    """The object that an entry point names. Raises OnnxplainError unless it has the form module:name."""
     if ":" not in entry.value:
         raise OnnxplainError(f"found {entry.value!r}, expected module:name")
     return entry.load()
 
 
 def _announced(group: str) -> Iterator[tuple[str, Sequence[EntryPoint] | None]]:
-    """Each installed package that names the group, once, and its entry points; None where they cannot be read."""
-    # Imported here: it costs more than all else that the table of methods needs.
+    """Each installed package with entry points in the group, once, and these; None if they cannot be read."""
+    # Imported here because it takes longer than everything else that the table of methods needs.
     from importlib.metadata import distributions
 
     seen = set()
     for installed in distributions():
-        # `entry_points` of the standard library gives up at the first file of any package that it cannot read.
+        # The standard library's `entry_points` fails for all packages if it cannot read the file of one.
         if f"[{group}]" not in (installed.read_text("entry_points.txt") or ""):
             continue
         package = str(installed.metadata.json.get("name", "a package without a name"))
-        if package in seen:  # the first on sys.path is the one that is imported
+        if package in seen:  # Python imports the first one on sys.path
             continue
         seen.add(package)
         try:

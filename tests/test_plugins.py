@@ -191,9 +191,9 @@ BROKEN = {
     "number": ("foo_module:NOT_A_FORMAT", "found 3, expected a subclass of onnxplain.explainers.Explainer"),
     "module": ("foo_module", "found 'foo_module', expected module:name"),
     "nameless": ("foo_module:Nameless", "Nameless: found no name"),
-    "hookless": ("foo_module:Hookless", "Hookless: found no weigh(activations)"),
+    "hookless": ("foo_module:Hookless", "Hookless: found no method weigh(activations)"),
     "other": ("foo_module:MeanActivation", "found a class whose name is 'mean-activation', expected 'other'"),
-    "rise": ("foo_module:Taken", "found a name that is taken"),
+    "rise": ("foo_module:Taken", "found a name that is already taken"),
 }
 
 
@@ -237,7 +237,7 @@ def test_entry_points_that_cannot_be_read_are_one_line(install, onnxplain, tmp_p
     (tmp_path / "site" / "bar-1.0.dist-info" / "entry_points.txt").write_text("[onnxplain.methods]\nno such line\n")
     listed = onnxplain("methods")
     assert "mean-activation" in listed.stdout
-    assert listed.stderr.startswith("onnxplain: bar: found an entry_points.txt that cannot be read")
+    assert listed.stderr.startswith("onnxplain: bar: found an unreadable entry_points.txt")
 
 
 def test_of_two_plugins_of_one_name_the_first_counts(install, onnxplain) -> None:
@@ -245,7 +245,7 @@ def test_of_two_plugins_of_one_name_the_first_counts(install, onnxplain) -> None
         install(name, MODULE, {"onnxplain.methods": {"mean-activation": f"{name}_module:MeanActivation"}})
     listed = onnxplain("methods", "--json")
     assert len(json.loads(listed.stdout)) == len(METHODS) + 1
-    assert "found a name that is taken" in listed.stderr
+    assert "found a name that is already taken" in listed.stderr
 
 
 def test_methods_of_the_package_are_found_without_a_look_at_others(install, python) -> None:
@@ -274,7 +274,7 @@ def test_a_broken_format_is_one_line_and_hinders_no_other(install, python, tmp_p
     assert "mine: a file list.mine" in nobody
     assert "Not asked: stumbling: recognises raised ZeroDivisionError (oh)" in nobody
     assert "Not asked: number: found 3, expected an onnxplain.data.Format (plug-in of foo" in nobody
-    assert "Not asked: voc: found a name that is taken" in nobody
+    assert "Not asked: voc: found a name that is already taken" in nobody
     assert named == (
         "number: found 3, expected an onnxplain.data.Format (plug-in of foo, onnxplain.formats): "
         "update or uninstall foo"

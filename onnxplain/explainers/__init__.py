@@ -1,4 +1,4 @@
-"""Methods of explanation: an engine (or any scores) and a photo in, a heatmap over the photo out."""
+"""Explanation methods: they make a heatmap over an image from an engine (or from any function that gives scores)."""
 
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM

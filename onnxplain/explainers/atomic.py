@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from onnxplain.errors import OnnxplainError
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path` through a temporary file in the same folder, which then takes its name.
+    """Write `data` to a temporary file in the same folder, then rename it to `path`.
 
-    Whoever reads `path` sees the old file or the new one, never half of it. Raises OnnxplainError where the
-    folder is missing or not writable, or the disk is full; the old file then stays.
+    A reader of `path` sees the old file or the new one, never a part of it. Raises OnnxplainError if the folder is
+    missing or not writable, or the disk is full; the old file is then kept.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -24,7 +24,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise OnnxplainError(
-            f"{path}: cannot be written ({error.strerror or error}): name a folder that is there and writable"
+            f"{path}: cannot be written ({error.strerror or error}), expected a folder that exists and is writable: "
+            "give another path"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

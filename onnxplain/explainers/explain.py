@@ -1,4 +1,4 @@
-"""The whole path in one call: a model, an image and a method's name in, an explanation out."""
+"""Explain an image in one call: model, image and method name in, explanation out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxplain.runtime.target import Target
 
 
-# A path that is a string is a sequence of strings too; the first signature wins, as it should.
+# A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
 @overload
 def explain(
     model_or_engine: Engine | str | os.PathLike[str],
@@ -43,13 +43,13 @@ def explain(
     target: Target | Sequence[Target] = None,
     **options: Any,
 ) -> Explanation | list[Explanation]:
-    """Why the model says what it says of an image: ``explain("model.onnx", "cat.jpg").heatmap``.
+    """Explain the model's output for an image: ``explain("model.onnx", "cat.jpg").heatmap``.
 
-    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call alone. `image`: a
+    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call only. `image`: a
     path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them for a list of explanations. `method`: one
     of `METHODS`; `options` go to its constructor, e.g. ``masks=2000`` for "rise". `target`: see `Explainer`.
-    Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError where the file lacks
-    what the method needs, ModelError for a file that cannot be loaded.
+    Raises OnnxplainError for an unknown method, option, target or image, UnsupportedError if the file lacks what the
+    method needs, ModelError for a file that cannot be loaded.
     """
     engine = model_or_engine if isinstance(model_or_engine, Engine) else Engine(model_or_engine)
     return build(method, engine, **options)(image, target)  # type: ignore[arg-type]

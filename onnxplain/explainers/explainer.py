@@ -1,4 +1,4 @@
-"""The call that all methods share: one image or many, one target or one per image."""
+"""The base class of all methods: explain one image or many, with one target or one per image."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from onnxplain.runtime.target import Target, spread_target
 
 
 class Explainer(ABC):
-    """A method of explanation with its parameters; it keeps no state between calls.
+    """An explanation method with its parameters. It keeps no state between calls.
 
-    Call it with an image (path, PIL image or uint8 RGB array (H, W, 3)) for one `Explanation`, or with a list or
-    any other iterable of images for a list. `target`: class index, label, ``"box:0"``…``"box:3"`` where the method and
-    the model allow it, or None for the class that the model predicts; one for all images, or a list with one entry per
-    image. Raises OnnxplainError for a target that does not exist and for lists of different lengths.
+    Call it with an image (path, PIL image or uint8 RGB array (H, W, 3)) for one `Explanation`, or with any iterable of
+    images for a list. `target`: a class index, a label, ``"box:0"``…``"box:3"`` if the method and the model allow it,
+    or None for the predicted class. Give one target for all images, or a list with one per image. Raises OnnxplainError
+    for a target that does not exist and for lists of different lengths.
 
-    A method of your own is a subclass with a `name`, its `needs` and a constructor that takes an engine first; what
-    else the constructor takes are its options. It need not be in `METHODS`.
+    To write a method of your own, subclass this with a `name`, its `needs` and a constructor. The constructor takes an
+    engine first; its other parameters are the options. The method need not be in `METHODS`.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Need] = SCORES
 
-    # A path that is a string is a sequence of strings too; the first signature wins, as it should.
+    # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, images: ImageLike, target: Target = ...
@@ -47,11 +47,11 @@ class Explainer(ABC):
         return explanations[0] if is_image(images) else explanations
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation of the same image per target; a method that can shares the model's work among them."""
+        """One explanation of the same image per target. If the method can, all targets share the model's work."""
         return self._explain_all([image] * len(targets), list(targets))
 
     def accepts(self, target: Target) -> bool:
-        """Whether a call takes this target, for any image; the model is not run. `check_target` says why not."""
+        """Whether a call accepts this target, for any image. The model is not run. `check_target` gives the reason."""
         try:
             self.check_target(target)
         except OnnxplainError:
@@ -59,33 +59,37 @@ class Explainer(ABC):
         return True
 
     def check_target(self, target: Target) -> None:
-        """Raise the OnnxplainError with which a call refuses this target; the model is not run.
+        """Raise the OnnxplainError that a call would raise for this target. The model is not run.
 
-        By default no target is refused: a method that cannot explain every target overrides this.
+        By default every target is accepted. A method that cannot explain every target overrides this.
         """
         return
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        """The options of the constructor, in its order: everything behind the engine."""
+        """The names of the constructor's options, in order: all parameters after the engine."""
         _, *options = inspect.signature(cls).parameters.values()
         return tuple(each.name for each in options if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
 
     @classmethod
     def check_definition(cls) -> None:
-        """Raise OnnxplainError, with what to add, for a class that lacks what a method has to have."""
+        """Raise OnnxplainError if the class lacks a part that a method must have. The message says what to add."""
         if not isinstance(getattr(cls, "name", None), str):
-            raise OnnxplainError(f'{cls.__name__}: found no name, expected a method\'s: write name = "my-method"')
+            raise OnnxplainError(f'{cls.__name__}: found no name, expected the method name: write name = "my-method"')
         if not isinstance(cls.needs, Need):
             raise OnnxplainError(
-                f"{cls.__name__}: found needs {cls.needs!r}, expected a Need: take one of onnxplain.explainers.needs"
+                f"{cls.__name__}: found needs {cls.needs!r}, expected a Need: use one of onnxplain.explainers.needs"
             )
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
-            raise OnnxplainError(f"{cls.__name__}: found no {', '.join(missing)}, expected it: define it in the class")
+            raise OnnxplainError(
+                f"{cls.__name__}: found no {', '.join(missing)}, expected a method: define it in the class"
+            )
         if not inspect.signature(cls).parameters:
-            raise OnnxplainError(f"{cls.__name__}: found a constructor without parameters, expected an engine first")
+            raise OnnxplainError(
+                f"{cls.__name__}: found a constructor without parameters, expected an engine as the first"
+            )
 
     @abstractmethod
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation per image; `targets` holds one entry per image, `images` at least one."""
+        """One explanation per image. There is at least one image; `targets` has one entry per image."""

@@ -1,4 +1,4 @@
-"""What every method answers with: a heatmap over the image, and what it is the heatmap of."""
+"""The result of every method: a heatmap over the image, and what it explains."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why the model says `target_name`: where in the image the evidence lies.
+    """The evidence for the model's output `target_name`, as a heatmap over the image.
 
-    `heatmap`: float32 (H, W) in [0, 1], size of the original image; its maximum is exactly 1 where `status`
-    is "ok", and it is all 0 where it is not. 0 outside the part of the image that the model saw.
-    `raw`: float32 (h, w), what the method computed before normalisation, signed where the method is, spread
-    over the whole input of the model: the layer's grid for the CAM family, the input's size for RISE.
-    `status`: "ok"; "no_positive_evidence": nothing visible speaks for the target; "constant": the map is the
-    same everywhere; "non_finite": the model gave NaN or infinity.
-    `method`, `layer`: the method's name and the layer it looked at (None for black-box methods).
-    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate; `target_name` its label.
-    `score`: the softmax score of the target class, `label` its label; for a box coordinate, those of the
-    predicted class.
-    `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
-    `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
-    known.
-    `default_threshold`: where `boxes()` cuts, a share of the maximum.
-    `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
-    Raises OnnxplainError where these disagree.
+    `heatmap`: float32 (H, W) in [0, 1], the size of the original image. Its maximum is exactly 1 if `status` is "ok";
+    otherwise it is all 0. It is 0 outside the part of the image that the model saw.
+    `raw`: float32 (h, w), the method's result before normalisation, signed if the method is. It covers the whole input
+    of the model: on the layer's grid for the CAM family, at the input's size for RISE.
+    `status`: "ok"; "no_positive_evidence": no visible evidence for the target; "constant": the map is the same
+    everywhere; "non_finite": the model returned NaN or infinity.
+    `method`, `layer`: the name of the method, and the layer that it used (None for black-box methods).
+    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate. `target_name`: its label.
+    `score`, `label`: the softmax score and the label of the target class; for a box coordinate, of the predicted class.
+    `frame`: maps the image to the model's input. `evaluations`: forward passes for this image.
+    `prediction`: the model's prediction for the unmasked image, without a box; None for a callable.
+    `default_threshold`: the threshold of `boxes()`, a share of the maximum.
+    `report`: the method's report on its own work, such as its accuracy; None if it has none.
+    Raises OnnxplainError if these values are inconsistent.
     """
 
     heatmap: FloatArray = field(repr=False)
@@ -74,24 +72,23 @@ class Explanation:
         if not (self.heatmap.min() >= 0 and self.heatmap.max() == peak):
             raise OnnxplainError(
                 f"explanation: found heat from {self.heatmap.min()} to {self.heatmap.max()}, "
-                f"expected from 0 up to {peak} where the status is {self.status}"
+                f"expected from 0 up to {peak} for status {self.status}"
             )
 
     def boxes(self, threshold: Threshold | None = None) -> Regions:
-        """Connected regions of the heatmap, largest first; boxes xyxy in pixels of the original image.
+        """Connected regions of the heatmap, largest first, with boxes xyxy in pixels of the original image.
 
-        `threshold` is a share of the maximum; None: 0.15 for the CAM family, 0.5 for RISE; ``"stable"``: the share
-        at which the largest region's box changes least. Errors as in `find_regions`.
+        `threshold`: a share of the maximum. None: 0.15 for the CAM family, 0.5 for RISE. ``"stable"``: the share
+        at which the largest region's box changes least. Raises the errors of `find_regions`.
         """
         return find_regions(self.heatmap, self.default_threshold if threshold is None else threshold)
 
     def overlay(self, image: ImageLike, colormap: str = "turbo", alpha: float = 0.5) -> npt.NDArray[np.uint8]:
-        """The heatmap blended over its photo: uint8 (H, W, 3) RGB.
+        """The heatmap blended over its image: uint8 (H, W, 3) RGB.
 
-        ``(1 − alpha) · photo + alpha · colour(heat)`` inside the part that the model saw, with no gamma in
-        between; the rest, and the whole photo where `status` is not "ok", stays as it is. Raises
-        OnnxplainError for a photo of another size, an unknown colormap (all are listed) or an alpha outside
-        [0, 1].
+        The part that the model saw becomes ``(1 − alpha) · image + alpha · colour(heat)``, without gamma correction.
+        The rest does not change, nor does the whole image if `status` is not "ok". Raises OnnxplainError for an image
+        of another size, an unknown colormap (the message lists all) or an alpha outside [0, 1].
         """
         from onnxplain.explainers.render import blend
         from onnxplain.runtime.image import as_image

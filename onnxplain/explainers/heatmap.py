@@ -1,8 +1,7 @@
-"""A raw map in the frame of the model's input → a heatmap in [0, 1] over the original image.
+"""Turn a raw map in the frame of the model's input into a heatmap in [0, 1] over the original image.
 
-Two normalisations, one per family. Both place the map first and normalise the part of the image that the
-model saw, so the hottest visible pixel is exactly 1, and both answer with a status instead of dividing by
-zero.
+There are two normalisations, one per family of methods. Both first place the map on the image, then normalise the part
+that the model saw, so the hottest visible pixel is exactly 1. Both return a status instead of dividing by zero.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ Status = Literal["ok", "no_positive_evidence", "constant", "non_finite"]
 
 
 def relu_over_max(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
-    """The CAM family: ReLU(raw), laid over the image, divided by its maximum there (Selvaraju 2017, eq. 2).
+    """The CAM family: ReLU(raw), placed on the image, divided by its maximum there (Selvaraju 2017, eq. 2).
 
-    `raw_hw`: float32 (h, w), signed, over the model's whole input. Returns float32 (H, W) in [0, 1] at the
-    size of the original image, 0 outside the part that the model saw, and a status. Unless the status is "ok"
-    the heatmap is all 0: "non_finite" where raw holds NaN or infinity, "no_positive_evidence" where nothing
-    visible is positive, "constant" where every cell has the same positive value (a 1 × 1 grid always does),
-    because such a map says nothing about *where*.
+    `raw_hw`: float32 (h, w), signed, over the model's whole input. Returns a heatmap, float32 (H, W) in [0, 1] at the
+    size of the original image, 0 outside the part that the model saw, and a status. Unless the status is "ok", the
+    heatmap is all 0. "non_finite": raw holds NaN or infinity. "no_positive_evidence": nothing visible is positive.
+    "constant": every cell has the same positive value (always true for a 1 × 1 grid), so the map shows no location.
     """
     status: Status = "ok"
     heatmap = np.zeros(frame.image_size_hw, np.float32)
@@ -42,10 +40,10 @@ def relu_over_max(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]
 
 
 def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
-    """RISE: (raw − min) / (max − min), minimum and maximum taken over the visible part of the image.
+    """RISE: (raw − min) / (max − min), with minimum and maximum over the visible part of the image.
 
-    Shapes as in `relu_over_max`. A map without a range gives "constant" and zeros, NaN or infinity
-    "non_finite" and zeros.
+    Shapes as in `relu_over_max`. Returns zeros and "constant" if all values are equal, zeros and "non_finite" if raw
+    holds NaN or infinity.
     """
     heatmap = np.zeros(frame.image_size_hw, np.float32)
     if not np.isfinite(raw_hw).all():
@@ -53,7 +51,7 @@ def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, 
     window = visible_window(frame)
     if raw_hw.min() == raw_hw.max():
         return heatmap, "constant"
-    # Centred first: placing a large constant in float32 would leave rounding noise in a nearly flat map.
+    # The mean is subtracted first: a large constant in float32 would leave rounding noise in a nearly flat map.
     visible = frame.map_to_image(raw_hw.astype(np.float64) - raw_hw.mean(dtype=np.float64))[window]
     smallest, largest = np.float64(visible.min()), np.float64(visible.max())
     if largest <= smallest:
@@ -63,6 +61,6 @@ def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, 
 
 
 def visible_window(frame: Frame) -> tuple[slice, slice]:
-    """Rows and columns of the original image that the model saw, at least in part; elsewhere heat is 0."""
+    """Rows and columns of the original image that the model saw, at least in part. Elsewhere heat is 0."""
     x1, y1, x2, y2 = frame.visible_xyxy
     return slice(int(np.floor(y1)), int(np.ceil(y2))), slice(int(np.floor(x1)), int(np.ceil(x2)))

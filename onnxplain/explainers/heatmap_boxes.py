@@ -1,4 +1,4 @@
-"""Labels and boxes of an explainable file from its heatmaps alone, for scoring."""
+"""Predict labels and boxes with an explainable file, boxes from its heatmaps only, for evaluation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Images = Sequence[npt.NDArray[np.uint8]]
 def predict_by_heatmap(model: Path) -> Callable[[Images], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """A function from images, uint8 (H, W, 3) RGB, to class ids (N,) and boxes (N, 4) xyxy in pixels of each image.
 
-    The box is that of the predicted class's heatmap at its default threshold, by CAM where the head allows it, else
-    by Grad-CAM; one without area where the map holds no positive evidence.
+    The box comes from the heatmap of the predicted class at the default threshold. The method is CAM if the head allows
+    it, else Grad-CAM. The box has no area if the map holds no positive evidence.
     """
     engine = Engine(model)
     method: BoxMethod = "cam" if "cam" in supported(engine) else "grad-cam"

@@ -1,4 +1,4 @@
-"""An 8-bit map cut at every one of its levels."""
+"""Threshold an 8-bit map at each of its levels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 LEVELS = 255
-"""The cuts of an 8-bit map: above 0, above 1, … above 254."""
+"""The number of cuts of an 8-bit map: above 0, above 1, … above 254."""
 
 Contour = npt.NDArray[np.integer | np.floating]
 
 
 def cut_at_levels(map_hw: npt.NDArray[np.uint8]) -> Iterator[tuple[range, Sequence[Contour]]]:
-    """Cut a uint8 map (H, W) above each level 0…254, lowest first; levels without a pixel between them are one cut.
+    """Cut a uint8 map (H, W) above each level 0…254, lowest first. Levels with the same result are one cut.
 
-    Yields the levels whose cut is this one, and the contours of the pixels above them, int32 (P, 1, 2) as x, y: the
-    outlines of 8-connected regions and of their holes, as ``cv2.findContours`` orders them (RETR_TREE,
-    CHAIN_APPROX_SIMPLE). The ranges cover 0…254; at and above the map's maximum there is no contour.
+    Yields a range of levels, and the contours of the pixels above them, int32 (P, 1, 2) as x, y. The contours are the
+    outlines of 8-connected regions and of their holes, in the order of ``cv2.findContours`` (RETR_TREE,
+    CHAIN_APPROX_SIMPLE). The ranges cover 0…254. At and above the map's maximum there is no contour.
     """
     present = np.unique(map_hw).tolist()
     for start, stop in pairwise([0, *(level for level in present if 0 < level < LEVELS), LEVELS]):
@@ -30,5 +30,5 @@ def cut_at_levels(map_hw: npt.NDArray[np.uint8]) -> Iterator[tuple[range, Sequen
 
 
 def largest_contour(contours: Sequence[Contour]) -> Contour:
-    """The one with the largest area inside its outline, the first of equals."""
+    """The contour with the largest area inside its outline; the first one if several are equal."""
     return contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)

@@ -1,4 +1,4 @@
-"""Boxes from any model: the box head's where there is one, else from the heatmap of the predicted class."""
+"""Boxes from any model: from the box head if there is one, else from the heatmap of the predicted class."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ BoxMethod = Literal["cam", "grad-cam"]
 def localize(
     engine: Engine, images: ImageLike | Iterable[ImageLike], method: BoxMethod | None = None
 ) -> list[Prediction]:
-    """What is in each image, and where: one `Prediction` per image, a list also for a single image.
+    """The class and box of each image: one `Prediction` per image, always as a list.
 
-    `method` None: the box of the model's own box head (``box_source`` "head"); without one, the weakly
-    supervised box (Zhou et al. 2016, section 3.2): the largest region of the predicted class's heatmap at the
-    method's default threshold, by CAM where the head allows it (``"cam"``), else by Grad-CAM
-    (``"grad-cam"``). "cam" or "grad-cam" forces that heatmap, also where there is a box head. Boxes are x1,
-    y1, x2, y2 in pixels of the original image.
+    `method` None: the box of the model's own box head (``box_source`` "head"). Without a box head: the weakly
+    supervised box (Zhou et al. 2016, section 3.2), which is the largest region of the predicted class's heatmap at the
+    method's default threshold. The heatmap is made by CAM (``"cam"``) if the head allows it, else by Grad-CAM
+    (``"grad-cam"``). "cam" or "grad-cam" forces that heatmap, even if there is a box head. Boxes are x1, y1, x2, y2 in
+    pixels of the original image.
 
-    `box_xyxy` and `box_source` are None where the heatmap holds no positive evidence, and where the file has
-    neither a box head nor an instrumented layer. Raises OnnxplainError for another method, UnsupportedError
-    where the file does not support the one asked for.
+    `box_xyxy` and `box_source` are None if the heatmap holds no positive evidence, or if the file has neither a box
+    head nor an instrumented layer. Raises OnnxplainError for another method, UnsupportedError if the file does not
+    support the method.
     """
     if method is not None and method not in get_args(BoxMethod):
         raise OnnxplainError(
             f"method: found {method!r}, expected {' or '.join(get_args(BoxMethod))}, or None for "
-            "the model's own box head where there is one"
+            "the model's own box head"
         )
     if method is None and engine.spec.box is None:
         method = next((name for name in get_args(BoxMethod) if name in supported(engine)), None)

@@ -1,4 +1,4 @@
-"""What a method says of its own work, beside the heatmap: how exact it is, and how that is known."""
+"""A method's report on its own work, such as the accuracy of the heatmap."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class MethodReport(ABC):
 
     @abstractmethod
     def as_json(self) -> dict[str, Any]:
-        """The numbers that fit a line of explanations.jsonl: no arrays, nothing that is not finite."""
+        """The values for a line of explanations.jsonl: no arrays, no NaN, no infinity."""
 
     @abstractmethod
     def summary(self) -> str:
-        """A few words for a terminal, such as "error 3.1 % (800 masks)"."""
+        """A few words for a terminal, for example "error 3.1 % (800 masks)"."""
 
     @property
     def interrupted(self) -> bool:
-        """Whether the user ended the work, so that nothing more should be begun."""
+        """Whether the user stopped the work. Nothing more should be started then."""
         return False

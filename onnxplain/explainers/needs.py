@@ -1,4 +1,4 @@
-"""What methods ask of a model file; each class of a method names one of these as its `needs`."""
+"""What methods need from a model file. Each method class sets one of these as its `needs`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Need:
-    """What a method asks of a file: in words, how to tell, and what to do where it is missing."""
+    """What a method needs from a file: a description, a test, and the problem and advice if it is missing."""
 
     what: str
     met: Callable[[ModelSpec], bool]
@@ -28,11 +28,11 @@ LAYERS = Need(
 LINEAR_HEAD = Need(
     "global average pooling + linear head",
     lambda spec: spec.outputs.cam_weights is not None,
-    "the file has no output `cam_weights`: either its head is not global average pooling + linear, "
-    "or `onnxplain instrument` has not seen it",
+    "the file has no output `cam_weights`: its head is not global average pooling + linear, or the file was not "
+    "written by `onnxplain instrument`",
 )
 TAIL = Need(
     "a tail file",
     lambda spec: spec.tail is not None,
-    "the file names none: run `onnxplain instrument` without --no-tail; its report says why where there can be none",
+    "the file has none: run `onnxplain instrument` without --no-tail; if no tail is possible, its report says why",
 )

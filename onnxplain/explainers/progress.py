@@ -1,4 +1,4 @@
-"""How a method that takes long says how far it is."""
+"""The callback with which slow methods report their progress."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with what is done and the total, in the unit that the caller's docstring names."""
+"""Called with (done, total). The docstring of the method names the unit."""

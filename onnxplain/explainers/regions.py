@@ -1,4 +1,4 @@
-"""A heatmap becomes boxes: connected regions above a level."""
+"""Boxes from a heatmap: the connected regions above a level."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Threshold = float | Literal["stable"]
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The connected regions of a heatmap at or above `level`, largest first (equal areas: hotter first).
+    """The connected regions of a heatmap at or above `level`, largest first (for equal areas, hottest first).
 
     `xyxy`: float32 (M, 4), x1, y1, x2, y2 in pixels of the heatmap, so x2 − x1 is the width in pixels.
     `score`: float32 (M,), the largest heat inside the region.
     `area`: int64 (M,), the pixels of the region (not of its box).
     `level`: the heat at which the map was cut.
-    Raises OnnxplainError where the arrays disagree in length.
+    Raises OnnxplainError if the arrays differ in length.
     """
 
     xyxy: npt.NDArray[np.float32]
@@ -49,15 +49,15 @@ class Regions:
         return len(self.xyxy)
 
     def to_supervision(self) -> supervision.Detections:
-        """The same as `supervision.Detections`: xyxy, confidence = score, and `area` among its data.
+        """The regions as `supervision.Detections`: xyxy, confidence = score, and `area` in its data.
 
-        Raises OnnxplainError where the package is not installed.
+        Raises OnnxplainError if the package supervision is not installed.
         """
         try:
             import supervision
         except ImportError as error:
             raise OnnxplainError(
-                "supervision: not installed, needed for to_supervision(): run `pip install supervision`"
+                "supervision: found no such package, expected it for to_supervision(): run `pip install supervision`"
             ) from error
         return supervision.Detections(xyxy=self.xyxy, confidence=self.score, data={"area": self.area})
 
@@ -65,10 +65,10 @@ class Regions:
 def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: Threshold) -> Regions:
     """Cut a heatmap (H, W) at `threshold` times its maximum; one box per 8-connected region.
 
-    Zhou et al. 2016, section 3.2, with every region instead of only the largest. `threshold` lies in (0, 1];
-    the Grad-CAM paper takes 0.15. ``"stable"``: that of the heatmap's `stable_threshold`, at which the largest
-    region's box changes least; no labels are used. A map whose maximum is 0 has no regions. Raises OnnxplainError
-    for another threshold, a shape that is not (H, W), NaN, or negative heat.
+    As in Zhou et al. 2016, section 3.2, but with all regions instead of only the largest. `threshold` lies in (0, 1];
+    the Grad-CAM paper uses 0.15. ``"stable"``: the `stable_threshold` of the heatmap, at which the largest region's
+    box changes least; it uses no labels. A map whose maximum is 0 has no regions. Raises OnnxplainError for another
+    threshold, a shape that is not (H, W), NaN, infinite or negative heat.
     """
     if threshold != "stable" and (isinstance(threshold, str) or not 0 < threshold <= 1):
         raise OnnxplainError(

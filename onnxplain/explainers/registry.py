@@ -1,4 +1,4 @@
-"""Every method of explanation, one row each; nothing is imported before it is asked for."""
+"""The table of explanation methods, one row each. A method is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: the method's name, where its class stands, what it does. The class says the rest."""
+    """A row of the table: the method's name, the location of its class, and a summary. The class holds the rest."""
 
     name: str
     location: str
@@ -36,7 +36,7 @@ class Method:
 
     @property
     def needs(self) -> Need:
-        """What the method needs of a file."""
+        """What the method needs from a file."""
         return self.explainer.needs
 
     @property
@@ -60,7 +60,7 @@ _OWN: Mapping[str, Method] = {
         Method(
             "cam",
             "onnxplain.explainers.cam.cam:CAM",
-            "class activation map: feature maps weighted by the linear layer (Zhou et al. 2016)",
+            "feature maps weighted by the linear layer: class activation map (Zhou et al. 2016)",
         ),
         Method(
             "grad-cam",
@@ -70,27 +70,27 @@ _OWN: Mapping[str, Method] = {
         Method(
             "augmented-grad-cam",
             "onnxplain.explainers.augmented.augmented_grad_cam:AugmentedGradCAM",
-            "Grad-CAMs of turned and moved copies, made one of high resolution (Morbidelli et al. 2020)",
+            "Grad-CAMs of rotated and shifted copies combined at high resolution (Morbidelli et al. 2020)",
         ),
         Method(
             "grad-cam++",
             "onnxplain.explainers.cam.grad_cam_plus_plus:GradCAMPlusPlus",
-            "Grad-CAM with a weight for every position's gradient (Chattopadhay et al. 2018)",
+            "Grad-CAM with a separate weight for the gradient at each position (Chattopadhay et al. 2018)",
         ),
         Method(
             "xgrad-cam",
             "onnxplain.explainers.cam.xgrad_cam:XGradCAM",
-            "Grad-CAM, gradients weighted by the feature maps' activity (Fu et al. 2020)",
+            "Grad-CAM with gradients weighted by the activity of the feature maps (Fu et al. 2020)",
         ),
         Method(
             "hires-cam",
             "onnxplain.explainers.cam.hires_cam:HiResCAM",
-            "features times gradients, cell by cell (Draelos & Carin 2020)",
+            "feature maps times gradients, cell by cell (Draelos & Carin 2020)",
         ),
         Method(
             "layer-cam",
             "onnxplain.explainers.cam.layer_cam:LayerCAM",
-            "features times positive gradients, also of several layers (Jiang et al. 2021)",
+            "feature maps times positive gradients, for one or several layers (Jiang et al. 2021)",
         ),
         Method(
             "smooth-grad-cam++",
@@ -100,37 +100,37 @@ _OWN: Mapping[str, Method] = {
         Method(
             "eigen-cam",
             "onnxplain.explainers.cam.eigen_cam:EigenCAM",
-            "first principal component of the feature maps, whatever the class (Muhammad & Yeasin 2020)",
+            "first principal component of the feature maps, the same for all classes (Muhammad & Yeasin 2020)",
         ),
         Method(
             "eigen-grad-cam",
             "onnxplain.explainers.cam.eigen_cam:EigenGradCAM",
-            "first principal component of features times gradients (Gildenblat 2021)",
+            "first principal component of feature maps times gradients (Gildenblat 2021)",
         ),
         Method(
             "finer-cam",
             "onnxplain.explainers.cam.finer_cam:FinerCAM",
-            "Grad-CAM of a class against the classes most like it (Zhang et al. 2025)",
+            "Grad-CAM of the difference between a class and the most similar classes (Zhang et al. 2025)",
         ),
         Method(
             "score-cam",
             "onnxplain.explainers.cam.score_cam:ScoreCAM",
-            "feature maps weighted by the score of the image seen through each (Wang et al. 2020)",
+            "feature maps weighted by the score of the image masked with each map (Wang et al. 2020)",
         ),
         Method(
             "ablation-cam",
             "onnxplain.explainers.cam.ablation_cam:AblationCAM",
-            "feature maps weighted by how much the score falls without each (Desai & Ramaswamy 2020)",
+            "feature maps weighted by the drop in score without each map (Desai & Ramaswamy 2020)",
         ),
         Method(
             "recipro-cam",
             "onnxplain.explainers.cam.recipro_cam:ReciproCAM",
-            "class score of one position of the feature maps at a time (Byun & Lee 2022)",
+            "class score with only one position of the feature maps kept (Byun & Lee 2022)",
         ),
         Method(
             "rise",
             "onnxplain.explainers.rise.rise:RISE",
-            "class score under random masks, whatever the network (Petsiuk et al. 2018)",
+            "class scores of randomly masked images, for any model (Petsiuk et al. 2018)",
         ),
     )
 }
@@ -150,13 +150,13 @@ def _read_plugin(entry: EntryPoint) -> Method:
 
 
 def _summary_of(explainer: type[Explainer]) -> str:
-    """The first line of the docstring; a dataclass without one gets its signature from Python, which says nothing."""
+    """The first line of the docstring, else the name. Python's own docstring of a dataclass does not count."""
     first, *_ = (explainer.__doc__ or "").strip().split("\n")
     return explainer.__name__ if not first or first.startswith(f"{explainer.__name__}(") else first
 
 
 METHODS = PluginTable("onnxplain.methods", _OWN, _read_plugin)
-"""Every method by name: those of the package, and those that installed packages add."""
+"""All methods by name: the package's own, and those that installed packages add."""
 
 
 def supported(engine: Engine) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ def supported(engine: Engine) -> tuple[str, ...]:
 def find_method(name: str) -> Method:
     """The row of a method.
 
-    Raises OnnxplainError for an unknown name, with the nearest one and all there are, and for a broken plug-in.
+    Raises OnnxplainError for an unknown name (the message lists all names) and for a broken plug-in.
     """
     METHODS.check(name)
     if name not in METHODS:
@@ -178,7 +178,7 @@ def find_method(name: str) -> Method:
 
 
 def require(explainer: type[Explainer], engine: Engine) -> None:
-    """Raise UnsupportedError, with the reason and the methods that work, unless the file has what the class needs."""
+    """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
     needs = explainer.needs
     if not needs.met(engine.spec):
         working = ", ".join(supported(engine))
@@ -190,8 +190,7 @@ def require(explainer: type[Explainer], engine: Engine) -> None:
 def build(name: str, engine: Engine, **options: Any) -> Explainer:
     """The explainer called `name` for this engine, e.g. ``build("rise", engine, masks=2000)``.
 
-    Raises OnnxplainError for an unknown name or option and UnsupportedError where the file lacks what the
-    method needs.
+    Raises OnnxplainError for an unknown name or option, UnsupportedError if the file lacks what the method needs.
     """
     method = find_method(name)
     require(method.explainer, engine)

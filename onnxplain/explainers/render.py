@@ -1,4 +1,4 @@
-"""Pictures for a paper: heat over the photo, boxes with their label and score, sheets side by side."""
+"""Draw pictures: heatmaps over images, boxes with label and score, sheets of several pictures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ COLORMAPS: Mapping[str, int] = {
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 
-# Text needs pixels: pictures smaller than this are enlarged, unless a sliver would grow past the longest
-# side.
+# Pictures smaller than this are enlarged so that text can be read, but not past the longest side.
 MINIMUM_SIDE = 480
 _LONGEST_ENLARGED_SIDE = 2048
 _LONGEST_SHEET_SIDE = 1024
@@ -37,7 +36,7 @@ _SMALLEST_FONT = 9
 
 @dataclass(frozen=True)
 class Mark:
-    """A box, x1, y1, x2, y2 in pixels of the image, with a line of text; either may be left out."""
+    """A box, x1, y1, x2, y2 in pixels of the image, with a line of text. Either may be left out."""
 
     box_xyxy: Corners | None = None
     text: str = ""
@@ -45,13 +44,16 @@ class Mark:
 
 
 def colourise(heatmap_hw: FloatArray, colormap: str = "turbo") -> ByteArray:
-    """Heat in [0, 1] → uint8 (H, W, 3) RGB by one of OpenCV's colormaps; an unknown name lists them all."""
+    """Heat in [0, 1] → uint8 (H, W, 3) RGB with one of OpenCV's colormaps.
+
+    Raises OnnxplainError for an unknown colormap; the message lists all.
+    """
     if colormap not in COLORMAPS:
         near = difflib.get_close_matches(colormap, COLORMAPS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise OnnxplainError(f"colormap: found {colormap!r}{hint}, expected one of {', '.join(COLORMAPS)}")
     levels = np.rint(np.clip(heatmap_hw, 0, 1) * 255).astype(np.uint8)
-    # A palette, looked up here: OpenCV itself divides by zero on a map without pixels.
+    # The palette is applied here because OpenCV divides by zero on a map without pixels.
     palette_bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap])
     palette: ByteArray = palette_bgr[:, 0, ::-1].astype(np.uint8, copy=False)
     return palette[levels]
@@ -64,10 +66,10 @@ def blend(
     alpha: float = 0.5,
     window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> ByteArray:
-    """``(1 − alpha) · photo + alpha · colour(heat)`` inside `window` (rows, columns), the photo outside.
+    """``(1 − alpha) · image + alpha · colour(heat)`` inside `window` (rows, columns), the unchanged image outside.
 
-    Both are uint8 RGB as displayed: no gamma, no contrast stretch. Raises OnnxplainError where the sizes
-    differ, for an unknown colormap, or an alpha outside [0, 1].
+    Both are uint8 RGB as displayed: no gamma correction, no contrast stretch. Raises OnnxplainError for different
+    sizes, an unknown colormap, or an alpha outside [0, 1].
     """
     if image_hwc.shape[:2] != heatmap_hw.shape:
         raise OnnxplainError(
@@ -75,7 +77,7 @@ def blend(
             "expected the image that was explained"
         )
     if not 0 <= alpha <= 1:
-        raise OnnxplainError(f"alpha: found {alpha}, expected a share from 0 (photo alone) to 1 (heat alone)")
+        raise OnnxplainError(f"alpha: found {alpha}, expected a share from 0 (image only) to 1 (heat only)")
     colours = colourise(heatmap_hw[window], colormap)
     blended = image_hwc.copy()
     mixed = image_hwc[window].astype(np.float32) * (1 - alpha) + colours.astype(np.float32) * alpha
@@ -84,11 +86,11 @@ def blend(
 
 
 def annotate(image_hwc: ByteArray, marks: Sequence[Mark], minimum_side: int = MINIMUM_SIDE) -> ByteArray:
-    """Draw boxes and text on a picture, uint8 (H, W, 3) RGB; lines and font grow with it.
+    """Draw boxes and text on a picture, uint8 (H, W, 3) RGB. Lines and font grow with the picture.
 
-    The result is enlarged where its shorter side is below `minimum_side`, so that text can be read. A text
-    stands on a filled chip at its box's upper left corner (without a box: the image's), always inside the
-    image; one that is too long becomes smaller, then loses its end.
+    The picture is enlarged if its shorter side is below `minimum_side`, so that text can be read. Text is drawn on a
+    filled label at the upper left corner of its box (without a box: of the image), always inside the image. Text that
+    is too long is first drawn smaller, then cut off.
     """
     factor = _enlargement(image_hwc, minimum_side)
     canvas = Image.fromarray(_resized(image_hwc, factor))
@@ -97,7 +99,7 @@ def annotate(image_hwc: ByteArray, marks: Sequence[Mark], minimum_side: int = MI
     for mark in marks:
         if mark.box_xyxy is not None:
             _draw_box(draw, [side * factor for side in mark.box_xyxy], line, mark.colour)
-    # Chips last: no line may cross a text.
+    # Text labels come last, so that no line crosses a text.
     for mark in marks:
         corner = (0.0, 0.0) if mark.box_xyxy is None else (mark.box_xyxy[0] * factor, mark.box_xyxy[1] * factor)
         _draw_chip(draw, corner, mark.text, line, mark.colour)
@@ -105,15 +107,15 @@ def annotate(image_hwc: ByteArray, marks: Sequence[Mark], minimum_side: int = MI
 
 
 def caption(label: str, score: float) -> str:
-    """A mark's text: the label and its score with two decimals; a score that rounds to nothing says so."""
+    """A mark's text: the label and its score with two decimals, or "<0.01" for a score that would round to 0."""
     return f"{label} {score:.2f}" if score >= 0.005 else f"{label} <0.01"
 
 
 def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int | None = None) -> ByteArray:
     """Pictures side by side on white, each under its title: uint8 (H, W, 3) RGB.
 
-    `columns`: pictures per row, None for all in one row. Raises OnnxplainError for no picture, or another
-    number of titles than pictures.
+    `columns`: pictures per row; None: all in one row. Raises OnnxplainError if there is no picture, or if the numbers
+    of titles and pictures differ.
     """
     if not images or len(images) != len(titles):
         raise OnnxplainError(
@@ -141,10 +143,10 @@ def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int 
 
 
 def save_png(path: str | os.PathLike[str], image_hwc: ByteArray) -> None:
-    """Write uint8 (H, W, 3) RGB as PNG, whole or not at all; raises OnnxplainError where that fails."""
+    """Write uint8 (H, W, 3) RGB as PNG, completely or not at all. Raises OnnxplainError if that fails."""
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(image_hwc[..., ::-1]))
     if not encoded:
-        raise OnnxplainError(f"{path}: found a picture of {image_hwc.shape} that cannot be written as PNG")
+        raise OnnxplainError(f"{path}: found shape {image_hwc.shape}, expected a picture that PNG can hold")
     write_atomically(path, data.tobytes())
 
 
@@ -166,7 +168,7 @@ def _resized(image_hwc: ByteArray, factor: float) -> ByteArray:
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box_xyxy: Sequence[float], line: int, colour: Colour) -> None:
-    """A frame inside the image, cased in black or white, so that it shows on any colour."""
+    """A box inside the image with a black or white border, so that it is visible on any colour."""
     width, height = draw.im.size
     casing = max(1, line // 2)
     x1, y1 = (min(max(round(side), 0), limit - 1) for side, limit in zip(box_xyxy[:2], (width, height), strict=True))
@@ -189,7 +191,7 @@ def _draw_chip(draw: ImageDraw.ImageDraw, corner_xy: tuple[float, float], text: 
     chip_width = round(font.getlength(text)) + 2 * pad
     chip_height = round(font.size * 1.55)
     left = min(max(round(corner_xy[0]), 0), width - chip_width)
-    # Above the box; where there is no room, over its upper edge.
+    # Above the box; if there is no room, over its upper edge.
     top = min(max(round(corner_xy[1]) - chip_height, 0), max(0, height - chip_height))
     right, bottom = left + chip_width - 1, top + chip_height - 1
     draw.rectangle((left, top, right, bottom), fill=colour, outline=_contrast(colour), width=max(1, line // 2))
@@ -198,7 +200,7 @@ def _draw_chip(draw: ImageDraw.ImageDraw, corner_xy: tuple[float, float], text: 
 
 
 def _fit_text(text: str, width: float, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text, and a font in which it fits the width: first smaller, down to two thirds, then cut short."""
+    """The text, and a font in which it fits the width: first smaller, down to two thirds, then cut off."""
     font = _load_font(size)
     smallest = max(_SMALLEST_FONT, round(size * 2 / 3))
     while font.getlength(text) > width and font.size > smallest:

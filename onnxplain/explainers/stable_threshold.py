@@ -1,7 +1,7 @@
-"""The threshold whose box changes least: chosen from the heatmap alone, without labels.
+"""Find the threshold at which the box changes least, from the heatmap only, without labels.
 
-The idea of maximally stable extremal regions (Matas et al., Robust Wide Baseline Stereo from Maximally Stable Extremal
-Regions, 2002), asked of boxes: the object is what stays the same when the threshold moves.
+This applies the idea of maximally stable extremal regions (Matas et al., Robust Wide Baseline Stereo from Maximally
+Stable Extremal Regions, 2002) to boxes: the object's box stays the same when the threshold changes a little.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from onnxplain.explainers.levels import LEVELS, cut_at_levels, largest_contour
 from onnxplain.runtime.box import paired_iou
 
 STEP = 1.5
-"""A box is compared with those at `STEP` times the threshold and at its `STEP`th part."""
+"""Stability at a threshold compares the boxes at `STEP` times the threshold and at the threshold divided by `STEP`."""
 
 LOWEST = 0.15
-"""No threshold under it is looked at: the Grad-CAM paper's."""
+"""The lowest threshold that is tried: the Grad-CAM paper's."""
 
 WHOLE_IOU = 0.95
-"""IoU with the box of all heat from which on a box is not chosen: it says "somewhere in the picture"."""
+"""A box with at least this IoU with the box of all heat is not chosen: it only says "somewhere in the picture"."""
 
 TINY = 0.001
-"""Share of that box's area under which a box is not chosen: a few pixels are as stable as the whole."""
+"""A box below this share of the area of the box of all heat is not chosen: boxes of a few pixels are always stable."""
 
 SEARCH_SIDE = 224
-"""The threshold is sought on a map of at most so many pixels a side; regions are then cut from the map itself."""
+"""The search uses a map of at most this many pixels per side. Regions are then cut from the original map."""
 
 
 def stable_threshold(heatmap_hw: npt.NDArray[np.floating]) -> float:
     """The share t of the maximum, in [0.15, 0.67], at which the largest region's box is most stable.
 
-    It maximises ``IoU(box(t / 1.5), box(1.5 · t))`` over the levels of the map's 8-bit form; of equally stable ones the
-    middle one. box(t) is that of the largest region by the area inside its outline. Boxes of nearly everything and of a
-    few pixels are passed over, unless there are no others. `heatmap_hw`: (H, W), finite, ≥ 0, with a maximum above 0.
+    It maximises ``IoU(box(t / 1.5), box(1.5 · t))`` over the levels of the map in 8 bits. If several are equally
+    stable, it takes the middle one. box(t) is the box of the region with the largest area inside its outline. Boxes of
+    nearly everything and of a few pixels are skipped, unless there are no others. `heatmap_hw`: (H, W), finite, ≥ 0,
+    with a maximum above 0.
     """
     boxes_xyxy = boxes_of_levels(heatmap_hw)
-    # Above level c − 1 of the 8-bit form lies what is at or above the share c / 255.
+    # Pixels above level c − 1 in 8 bits are those at or above the share c / 255.
     steps = np.arange(np.ceil(LOWEST * LEVELS), np.floor(LEVELS / STEP) + 1)
     box, lower, upper = (boxes_xyxy[np.rint(at).astype(int) - 1] for at in (steps, steps / STEP, steps * STEP))
     everything = np.broadcast_to(boxes_xyxy[0], box.shape)
@@ -52,7 +53,7 @@ def stable_threshold(heatmap_hw: npt.NDArray[np.floating]) -> float:
 def boxes_of_levels(heatmap_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """The box of the largest region at or above each share 1/255 … 255/255 of the maximum: (255, 4) xyxy.
 
-    In pixels of the map, or of its reduced copy; all 0 where nothing of the copy is that hot.
+    In pixels of the map, or of its smaller copy. All 0 if no pixel of the copy is that hot.
     """
     small_hw: npt.NDArray[np.floating] = heatmap_hw.astype(np.float32)
     scale = SEARCH_SIDE / max(heatmap_hw.shape)

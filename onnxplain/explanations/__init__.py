@@ -1,1 +1,1 @@
-"""Questions asked of images, and the folder that their answers fill; what the command line and others build on."""
+"""Explain many images with several methods and targets, and write the results to a folder. The command line uses it."""

@@ -1,4 +1,4 @@
-"""The loop over images: every question to every image, good ones and bad ones."""
+"""The loop over images: answer every question for every image, and report images that cannot be read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SHEET = ".sheet"
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
-    """One image and what was found: an explanation per question, or the error that kept it from being read.
+    """One image and its results: an explanation per question, or the error if the image could not be read.
 
-    `prediction` is the model's own, asked for where the model has a box head. `interrupted`: the user ended a method
-    early; what it had by then is among `written`, and nothing was asked after it.
+    `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user stopped a method
+    early. Its result so far is in `written`; no method was run after it.
     """
 
     source: Path
@@ -52,13 +52,13 @@ def explain_images(
     max_megapixels: float | None = None,
     on_written: Callable[[Path, Question, WrittenExplanation], None] | None = None,
 ) -> Iterator[ExplainedImage]:
-    """Ask all questions of one image after the other and write the explanations to the folder.
+    """Answer all questions for each image, one image after the other, and write the explanations to the folder.
 
-    `on_written` is called after each. An image that cannot be read gives its error; any other failure is an
-    OnnxplainError that ends the run. A method that the user interrupts may answer with what it has: then this is
-    written, and the run ends.
+    `on_written` is called after each explanation. An image that cannot be read yields its error; any other failure
+    raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
+    result is written and the run ends.
     """
-    # Questions that differ in nothing but the target share an explainer.
+    # Questions that differ only in the target share an explainer.
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
     names = unique_names([source.stem for source in sources])
@@ -94,7 +94,7 @@ def explain_images(
 
 
 class _AskedImage:
-    """The explanations of one image: each method is asked once for all its targets, when the first is wanted."""
+    """The explanations of one image. Each method runs once for all its targets, when the first is needed."""
 
     def __init__(
         self,
@@ -107,11 +107,11 @@ class _AskedImage:
         self.interrupted = False
 
     def knows(self, question: Question) -> bool:
-        """Whether the explanation is there already."""
+        """Whether the explanation already exists."""
         return question in self._found
 
     def explain(self, question: Question) -> tuple[Explanation, float]:
-        """The explanation, and the seconds that it took; what several targets shared is shared evenly."""
+        """The explanation, and its time in seconds. Time for several targets is divided evenly among them."""
         if not self.knows(question):
             key = question.explainer_key
             together = [other for other in self._questions if other.explainer_key == key]
@@ -126,7 +126,7 @@ class _AskedImage:
 
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
-    """Raise OnnxplainError where a file to be written is one of the images to be read."""
+    """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
     names = unique_names([source.stem for source in sources])
     written = [output / RESULTS_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
@@ -134,8 +134,8 @@ def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequenc
     clashes = {path.resolve() for path in written} & {source.resolve() for source in sources}
     if clashes:
         raise OnnxplainError(
-            f"{min(clashes)}: is an image to explain and would be overwritten: give another folder with -o, or "
-            "leave the image out"
+            f"{min(clashes)}: found an image to explain, expected no file that the results overwrite: give another "
+            "folder with -o, or leave out the image"
         )
 
 
@@ -146,7 +146,7 @@ def _add_sheet(
     questions: Sequence[Question],
     written: Sequence[WrittenExplanation],
 ) -> Path | None:
-    """The photo and its pictures side by side; one row per target where several methods were asked."""
+    """Write the image and its pictures side by side. With several methods there is one row per target."""
     if len(written) < 2:
         return None
     methods = len({question.method for question in questions})

@@ -1,4 +1,4 @@
-"""The folder that `explain` fills: pictures, heatmaps, sheets and explanations.jsonl."""
+"""The folder that `explain` writes: pictures, heatmaps, sheets and explanations.jsonl."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULTS_FILE = "explanations.jsonl"
 
 @dataclass(frozen=True)
 class PictureStyle:
-    """How heat is drawn and where it is cut into boxes; None is the method's own threshold."""
+    """How heat is drawn, and the threshold for boxes. None: the method's own threshold."""
 
     colormap: str = "turbo"
     alpha: float = 0.5
@@ -44,9 +44,9 @@ class PictureStyle:
 
 @dataclass(frozen=True, eq=False)
 class WrittenExplanation:
-    """One explanation of one image as it was written.
+    """One explanation of one image that was written to the folder.
 
-    `box_xyxy` is the box in the picture: the box head's where the model has one, else the largest region's.
+    `box_xyxy` is the box in the picture: the box head's if the model has one, else the box of the largest region.
     """
 
     explanation: Explanation
@@ -56,9 +56,9 @@ class WrittenExplanation:
 
 
 class ExplanationFolder:
-    """A folder of explanations, replaced by each run; each file appears whole, each line of the results at once.
+    """A folder of explanations. Each run replaces the results; each file and each line is written completely at once.
 
-    Raises OnnxplainError where the folder cannot be made or written to.
+    Raises OnnxplainError if the folder cannot be created or written to.
     """
 
     def __init__(self, path: Path, style: PictureStyle) -> None:
@@ -70,8 +70,8 @@ class ExplanationFolder:
             self._results = (self.path / RESULTS_FILE).open("w", encoding="utf-8")
         except OSError as error:
             raise OnnxplainError(
-                f"{self.path}: cannot write there ({error.strerror}), expected a folder that can be made and "
-                "written to: give another one with -o"
+                f"{self.path}: cannot be written ({error.strerror}), expected a folder that can be created and "
+                "written to: give another folder with -o"
             ) from error
         return self
 
@@ -89,7 +89,7 @@ class ExplanationFolder:
         seconds: float,
         head_box: Corners | None = None,
     ) -> WrittenExplanation:
-        """Write ``<name>.png``, ``<name>.npy`` and a line of the results; `head_box` is the model's own box."""
+        """Write ``<name>.png``, ``<name>.npy`` and a line of the results. `head_box`: the box of the box head."""
         import numpy as np
 
         from onnxplain.explainers.atomic import write_atomically
@@ -128,7 +128,7 @@ class ExplanationFolder:
         return WrittenExplanation(explanation, box, picture, path)
 
     def add_error(self, source: Path, message: str) -> None:
-        """Write the line of an image that could not be read."""
+        """Write the line for an image that could not be read."""
         self._write_line({"image": str(source), "error": message})
 
     def add_sheet(
@@ -139,7 +139,7 @@ class ExplanationFolder:
         columns: int,
         largest_width: int | None = None,
     ) -> Path:
-        """Write pictures side by side as ``<name>.png``; a sheet wider than `largest_width` pixels is shrunk to it."""
+        """Write pictures side by side as ``<name>.png``. A sheet wider than `largest_width` pixels is shrunk to it."""
         import cv2
         import numpy as np
 
@@ -159,7 +159,10 @@ class ExplanationFolder:
             self._results.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
             self._results.flush()
         except OSError as error:
-            raise OnnxplainError(f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror})") from error
+            raise OnnxplainError(
+                f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror}), expected a writable file: "
+                "check the disk, or give another folder with -o"
+            ) from error
 
 
 def _largest(regions: Regions) -> Corners | None:

@@ -1,4 +1,4 @@
-"""The IMAGE arguments: files, folders and patterns, and their pixels."""
+"""The IMAGE arguments: expand files, folders and patterns, and read the images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def expand_images(arguments: Sequence[str]) -> list[Path]:
-    """The files that the arguments name, each once: a folder gives the images directly in it, by name.
+    """The files that the arguments name, each once. A folder stands for the images directly in it, sorted by name.
 
-    An argument that names nothing stays as it is, so that reading it says what is wrong with it.
+    An argument that matches nothing is kept, so that `read_image` raises an error for it.
     """
     from onnxplain.runtime.image import IMAGE_SUFFIXES
 
@@ -35,7 +35,7 @@ def expand_images(arguments: Sequence[str]) -> list[Path]:
 
 
 def read_image(path: Path, max_megapixels: float | None) -> npt.NDArray[np.uint8]:
-    """The pixels, uint8 (H, W, 3) RGB; raises ImageError, also for a folder or pattern without images."""
+    """The pixels, uint8 (H, W, 3) RGB. Raises ImageError, also for a folder or pattern without images."""
     from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, IMAGE_SUFFIXES, load_image
 
     if path.is_dir():

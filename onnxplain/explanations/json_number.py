@@ -1,4 +1,4 @@
-"""Numbers that JSON can hold."""
+"""Convert numbers to values that JSON can hold."""
 
 from __future__ import annotations
 

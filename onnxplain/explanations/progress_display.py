@@ -1,4 +1,4 @@
-"""What shows how far the work has come: a bar on a terminal, a page, or nothing."""
+"""The interface of progress displays: a bar on a terminal, a web page, or nothing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class ProgressDisplay(Protocol):
-    """Steps that are done, and the share of the current step. One step is one question about one image."""
+    """Shows how many steps are done, and the share of the current step. One step is one question about one image."""
 
     def expect(self, steps: int) -> None:
-        """How many steps there will be."""
+        """Set the total number of steps."""
 
     def say(self, text: str) -> None:
-        """What the current step is about."""
+        """Show what the current step works on."""
 
     def within(self, done: int, total: int) -> None:
-        """`done` of `total` parts of the current step are done; methods that take a progress callback call it."""
+        """Show that `done` of `total` parts of the current step are done. It is the progress callback of methods."""
 
     def step(self) -> None:
-        """One more step is done."""
+        """Count one more step as done."""

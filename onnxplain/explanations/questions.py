@@ -1,4 +1,4 @@
-"""What is asked of every image: each method with each target, checked before the first image is read."""
+"""The questions for every image: each method with each target, checked before the first image is read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """One heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
+    """A request for one heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
 
-    `target` is the index to explain, None for the class that the model predicts; `target_text` is the target as it
-    was asked for, empty for None. `options` are those that the method takes, by name, without callbacks. `suffix`
-    stands between an image's stem and ``.png``, `title` over the picture on a sheet.
+    `target`: the index to explain; None: the predicted class. `target_text`: the target as the user gave it, empty for
+    None. `options`: the method's options by name, without callbacks. `suffix`: the part of the file name between the
+    image's stem and ``.png``. `title`: the title of the picture on a sheet.
     """
 
     method: str
@@ -32,14 +32,14 @@ class Question:
 
     @property
     def explainer_key(self) -> Hashable:
-        """Equal for questions that one explainer answers: they differ in nothing but the target."""
+        """Equal for questions that differ only in the target. One explainer answers them all."""
         return self.method, self.options
 
     def build(self, engine: Engine, progress: Callable[[int, int], None] | None = None) -> Explainer:
-        """The explainer that answers on this engine; `progress` goes to a method that takes it.
+        """The explainer that answers the question with this engine. `progress` is passed on if the method takes it.
 
-        Raises OnnxplainError for options that do not fit the method, UnsupportedError where the file lacks what the
-        method needs.
+        Raises OnnxplainError for options that do not fit the method, UnsupportedError if the file lacks what the method
+        needs.
         """
         from onnxplain.explainers import build
 
@@ -50,10 +50,10 @@ class Question:
 def plan_questions(
     engine: Engine, methods: Sequence[str], targets: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[Question, ...]:
-    """Every method with every target, target by target.
+    """A question for every method and every target, ordered by target.
 
-    `options` go to the methods that take them; None leaves a method its default. Raises OnnxplainError for
-    methods, targets and layers that do not exist or do not go together.
+    `options` are passed to the methods that take them; None means the method's default. Raises OnnxplainError for
+    methods, targets and layers that do not exist or do not fit together.
     """
     from onnxplain.explainers import build
 
@@ -76,14 +76,14 @@ def plan_questions(
 
 
 def _options_of(method: str, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Those that were given and that the method takes; lists become tuples, so that a question is hashable."""
+    """The given options that the method takes. Lists become tuples, so that a question is hashable."""
     taken = _taken(method)
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given.items())
 
 
 def _taken(method: str) -> tuple[str, ...]:
-    """The options that a method takes. Raises OnnxplainError where there is no such method."""
+    """The options that a method takes. Raises OnnxplainError for an unknown method."""
     from onnxplain.explainers.registry import find_method
 
     return find_method(method).options

@@ -1,4 +1,4 @@
-"""Names that would collide, told apart."""
+"""Make names unique."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The same names; one that was there before gets ``-2``, ``-3`` … at its end.
+    """The same names, but a repeated name gets ``-2``, ``-3`` … at its end.
 
-    Upper and lower case count as equal, since many file systems do not tell them apart.
+    Upper and lower case count as equal, because many file systems do not distinguish them.
     """
     taken: set[str] = set()
     unique = []

@@ -1,4 +1,4 @@
-"""The engine: one ONNX file and a photo in; classes, boxes, feature maps and gradients out."""
+"""The engine: runs an ONNX file on images and returns classes, boxes, feature maps and gradients."""
 
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, bilinear_matrix, make_frame

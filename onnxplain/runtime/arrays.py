@@ -1,4 +1,4 @@
-"""Arrays by what they hold. Shapes stand where an array is used: ``pixels_chw``, ``float32 (N, C)``."""
+"""Array types. Shapes are given where an array is used: ``pixels_chw``, ``float32 (N, C)``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
-"""What models compute in: pixels, feature maps, scores, heatmaps."""
+"""Arrays that models compute with: pixels, feature maps, scores, heatmaps."""
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
-"""What long sums and statistics are computed in."""
+"""Arrays for long sums and statistics."""
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
-"""Images as they are read and shown."""
+"""Images as they are read and displayed."""
 
 AnyArray: TypeAlias = npt.NDArray[Any]
-"""What a session takes and gives: its types are the file's."""
+"""Inputs and outputs of a session. The model file sets their types."""

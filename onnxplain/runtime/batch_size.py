@@ -1,4 +1,4 @@
-"""How many images a session should take at a time, found while it works."""
+"""Find the fastest batch size of a session while it works."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from onnxplain.runtime.engine import Engine
 
 _SIZES = (1, 2, 4, 8, 16)
-# A GPU is filled by larger batches only.
+# A GPU needs larger batches to be busy.
 _DEVICE_SIZES = (*_SIZES, 32, 64)
-# Of each of two sizes that are compared, in turn; the first is to warm up.
+# Timed runs of each of two compared sizes, in turn. The first run of each is a warm-up.
 _RUNS = 6
-# A larger batch must save at least this share of the time per image, for the memory it takes.
+# A larger batch takes more memory, so it must save at least this share of the time per image.
 _LEAST_GAIN = 0.03
-# So many sizes in a row without that gain end the search: those behind them are not tried, nor is their memory taken.
+# The search ends after this many sizes in a row without that gain. Larger sizes are then never tried.
 _MOST_LOSSES = 2
 
 
 class BatchSizeSearch:
-    """The size with the least median time per image among increasing `sizes`, one challenger after the other.
+    """Search for the batch size with the smallest median time per image among increasing `sizes`.
 
-    The best so far and its challenger take turns, so that whatever else slows the machine meets both. The runs are
-    those of the caller's own work, so nothing is computed for the search alone: take `size` images, `record` how long
-    they took. Threads may share a search.
+    The best size so far is compared with the next size, its challenger. The two take turns, so other load on the
+    machine slows both. The search times the caller's own work and computes nothing extra: the caller runs `size`
+    images, then calls `record` with the time. Threads may share a search.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -40,12 +40,12 @@ class BatchSizeSearch:
 
     @property
     def size(self) -> int:
-        """How many images to take next."""
+        """How many images to run next."""
         with self._lock:
             return min(self._compared(), key=self._count)
 
     def record(self, size: int, seconds: float) -> None:
-        """A run of `size` images took so long; sizes that are not being compared are ignored."""
+        """Record the time of a run of `size` images. Sizes that are not being compared are ignored."""
         with self._lock:
             compared = self._compared()
             if len(compared) < 2 or size not in compared:
@@ -55,7 +55,7 @@ class BatchSizeSearch:
                 self._decide(*compared)
 
     def give_up(self, size: int) -> bool:
-        """A run of `size` images failed, for want of memory, say: whether smaller ones are to be taken instead."""
+        """Record that a run of `size` images failed, e.g. out of memory. True: try again with `self.size` images."""
         with self._lock:
             if size <= self._best:
                 return False
@@ -79,16 +79,16 @@ class BatchSizeSearch:
 
 
 def open_search(providers: Sequence[str], fixed_batch: int | None) -> BatchSizeSearch:
-    """The search of a session among 1, 2, 4, 8, 16, on a GPU also 32 and 64; a fixed batch is the only size."""
+    """A search among the sizes 1, 2, 4, 8, 16, on a GPU also 32 and 64. A fixed batch size is the only size."""
     if fixed_batch is not None:
         return BatchSizeSearch([fixed_batch])
     return BatchSizeSearch(_SIZES if memory_of(providers) == HOST else _DEVICE_SIZES)
 
 
 def search_batch_size(engine: Engine, batch_size: int | None = None) -> BatchSizeSearch:
-    """The engine's own search, which goes on from call to call.
+    """The engine's own search, which continues from call to call.
 
-    There is nothing to search where the graph fixes the size or `batch_size` is given.
+    If the graph fixes the size or `batch_size` is given, that is the only size.
     """
     if batch_size is None or engine.fixed_batch is not None:
         return engine.batch_size_search

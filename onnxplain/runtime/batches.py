@@ -1,4 +1,4 @@
-"""Many rows through a session, a batch at a time; a batch that the file fixes is filled up."""
+"""Run many rows through a session in batches. If the file fixes the batch size, batches are padded to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy.typing as npt
 from onnxplain.runtime.arrays import AnyArray
 
 IMAGES_AT_ONCE = 8
-"""More images at once cost memory and gain nothing: on a CPU, throughput hardly grows past this."""
+"""Larger batches of images cost memory and are hardly faster on a CPU."""
 
 FEATURES_AT_ONCE = 16
-"""The same for the tail of a model. Copies of large feature maps no longer fit the caches past this."""
+"""The same limit for the tail of a model. More copies of large feature maps do not fit into the caches."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How many rows a session takes: exactly `fixed`, or where that is None up to `most`."""
+    """How many rows a session takes: exactly `fixed`, or up to `most` if `fixed` is None."""
 
     fixed: int | None
     most: int
@@ -33,14 +33,15 @@ class Batches:
         return self.fixed or self.most
 
     def slices(self, count: int) -> Iterator[slice]:
-        """Where the batches of `count` rows lie, in order; the last one may be smaller."""
+        """The slices that split `count` rows into batches, in order. The last one may be smaller."""
         for start in range(0, count, self.size):
             yield slice(start, min(start + self.size, count))
 
     def run(self, compute: Callable[..., Sequence[AnyArray]], *arrays: npt.NDArray[Any]) -> list[AnyArray]:
-        """All rows of `arrays`, which have one length ≥ 1, through `compute`: its outputs, joined row after row.
+        """Call `compute` on all rows of `arrays` in batches and concatenate its outputs.
 
-        A fixed batch is filled up with the last row; the outputs of what fills it are dropped.
+        All arrays have the same length ≥ 1. A batch of fixed size is padded with the last row; the outputs of the
+        padding are dropped.
         """
         parts = []
         for rows in self.slices(len(arrays[0])):

@@ -1,4 +1,4 @@
-"""A session whose inputs and outputs stay bound to memory between runs: no copies, no allocation."""
+"""A session with inputs and outputs bound to memory, so that repeated runs copy and allocate nothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.session import Session, run_failure
 
 HOST = "cpu"
-# The memory in which these providers compute; the others take and give arrays of the host.
+# The memory in which these providers compute. All other providers use host memory.
 _DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 
 
 def memory_of(providers: Sequence[str]) -> str:
-    """ONNX Runtime's name of the memory in which the first of the providers computes: cpu or cuda."""
+    """ONNX Runtime's name for the memory in which the first provider computes: cpu or cuda."""
     return _DEVICES.get(providers[0], HOST)
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """An array that a session made and still owns, where it lies: row-major, at `pointer` of `device` number 0."""
+    """An array in device memory that a session owns: row-major, at address `pointer` of `device` number 0."""
 
     device: str
     dtype: np.dtype[Any]
@@ -39,17 +39,17 @@ class DeviceArray:
         return DeviceArray(self.device, self.dtype, (stop - start, *self.shape[1:]), self.pointer + start * step)
 
     def reshaped(self, shape: tuple[int, ...]) -> DeviceArray:
-        """The same numbers in another shape of the same size."""
+        """The same data with another shape of the same size."""
         if prod(shape) != prod(self.shape):
             raise ValueError(f"found shape {self.shape}, expected as many elements as in {shape}")
         return DeviceArray(self.device, self.dtype, shape, self.pointer)
 
 
 class BoundSession:
-    """A session bound to memory: bind what changes, run, fetch.
+    """A session bound to memory: bind the inputs that changed, run, fetch the outputs.
 
-    `output_names` are the outputs computed, `device` (see `memory_of`) is where they stay; their first axis
-    counts the images. One object serves one thread at a time.
+    `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
+    `memory_of`). Only one thread at a time may use an object.
     """
 
     def __init__(self, session: Session, path: Path, output_names: Sequence[str], device: str = HOST) -> None:
@@ -59,24 +59,24 @@ class BoundSession:
         self._count = 0
 
     def bind(self, name: str, array: AnyArray | DeviceArray) -> None:
-        """Feed an input.
+        """Set an input.
 
-        On the CPU a C-contiguous numpy array is read in place, at the run; for another device it is copied there
-        now: so bind an array again when its numbers have changed. A device array is read in place, and must not be
-        overwritten before the run.
+        On the CPU, `run` reads a C-contiguous numpy array in place. For another device, `bind` copies the array there,
+        so bind it again after its values change. A device array is read in place and must not be overwritten before
+        the run.
         """
         try:
             if isinstance(array, DeviceArray):
                 self._binding.bind_input(name, array.device, 0, array.dtype.type, array.shape, array.pointer)
             else:
                 self._binding.bind_cpu_input(name, array)
-        except Exception as error:  # ONNX Runtime's errors have no common base of their own
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             raise run_failure(self._path, error) from error
 
     def run(self, count: int) -> None:
-        """Compute the outputs for `count` images; raises ModelError where ONNX Runtime fails."""
+        """Compute the outputs for `count` images. Raises ModelError if ONNX Runtime fails."""
         if count != self._count:
-            # ONNX Runtime keeps the memory of an output from run to run, so it must keep its shape.
+            # ONNX Runtime reuses the memory of a bound output, so another shape needs a new binding.
             self._binding.clear_binding_outputs()
             for name in self._output_names:
                 self._binding.bind_output(name, self._device)
@@ -87,11 +87,11 @@ class BoundSession:
             raise run_failure(self._path, error) from error
 
     def fetch(self) -> list[AnyArray]:
-        """The outputs of the last run, in the order of their names, as numpy arrays of their own."""
+        """The outputs of the last run as new numpy arrays, in the order of `output_names`."""
         outputs: list[AnyArray] = self._binding.copy_outputs_to_cpu()
         return outputs
 
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
-        """The first output of the last run, of that type, where it lies; the next run overwrites it."""
+        """The first output of the last run, of type `dtype`, without a copy. The next run overwrites it."""
         value = self._binding.get_outputs()[0]
         return DeviceArray(self._device, dtype, tuple(value.shape()), value.data_ptr())

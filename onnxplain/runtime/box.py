@@ -1,4 +1,4 @@
-"""The box head's four numbers, whatever their format, as corners in the frame of the model's input."""
+"""Convert the box head's four numbers, in any format, to corners in pixels of the input or of the image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Corners = tuple[float, float, float, float]
 
 
 def decode_boxes(raw_boxes: npt.NDArray[np.generic], spec: BoxSpec, input_size_hw: tuple[int, int]) -> FloatArray:
-    """Boxes (N, 4) as the model gives them → float32 (N, 4) x1, y1, x2, y2 in pixels of its input.
+    """Raw boxes (N, 4) of the model → float32 (N, 4) x1, y1, x2, y2 in pixels of its input.
 
-    ``cxcywh`` is the centre and the size, ``xywh`` the upper left corner and the size; ``normalized`` counts
-    in shares of the input's width and height. A negative width or height (a regression may give one) spans
-    the same box from its other corner, so x1 ≤ x2 and y1 ≤ y2 always. Boxes are not clipped.
+    ``cxcywh`` is the centre and the size, ``xywh`` the upper left corner and the size. ``normalized`` values are
+    shares of the input's width and height. If a width or height is negative (a regression may return that), the
+    corners are swapped, so x1 ≤ x2 and y1 ≤ y2 always. Boxes are not clipped.
     """
     boxes = raw_boxes.reshape(len(raw_boxes), -1).astype(np.float64)
     if boxes.shape[1] != 4:

@@ -1,4 +1,4 @@
-"""The weights of the class activation map, a constant of the file that one run reads."""
+"""Read the class activation map weights, a constant output of the file, with one run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def read_cam_weights(engine: Engine) -> FloatArray:
-    """float32 (C, K), read-only. Raises UnsupportedError, with what to do, where the file has none."""
+    """The weights, float32 (C, K), read-only. Raises UnsupportedError, with advice, if the file has none."""
     output, count = engine.spec.outputs.cam_weights, engine.fixed_batch or 1
     if output is None:
         reason = (
-            "its head is not global average pooling + linear: use grad-cam"
+            "expected a head of global average pooling + linear: use grad-cam"
             if engine.spec.layers
-            else "it is not instrumented: run `onnxplain instrument` first"
+            else "expected an instrumented file: run `onnxplain instrument` first"
         )
-        raise UnsupportedError(f"{engine.path}: the file holds no class activation map weights, {reason}")
+        raise UnsupportedError(f"{engine.path}: found no class activation map weights, {reason}")
     bound = engine.bind([output])
     bound.bind(engine.spec.input.name, engine.input_buffer(count))
     bound.run(count)

@@ -1,4 +1,4 @@
-"""One ONNX file, loaded once: images in; scores, predictions, feature maps and gradients out."""
+"""The engine: loads an ONNX file once and computes scores, predictions, feature maps and gradients of images."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ from onnxplain.runtime.target import (
 class Engine:
     """An image classifier or localizer in an ONNX file, ready to run.
 
-    `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``, by default CUDA where ONNX
-    Runtime has it, then the CPU; `threads` limits the threads of one run; `precision` ``"bfloat16"`` makes a provider
-    that offers it compute in it (`apply_precision`). A file that `onnxplain instrument`
-    or `export` wrote says everything about itself. For any other, `preprocessing`, `input_size_hw`, `layout`
-    and `labels` state it, and what is not stated is assumed (``engine.spec.input.assumed``): such a file
-    predicts and can be explained by black-box methods. Every image argument is a path, a PIL image or a uint8
-    RGB array (H, W, 3), or any iterable of them. Raises ModelError for a file that cannot be used, OnnxplainError
-    for an unknown provider or a precision that it does not offer. An engine holds no state between calls and may be
-    shared by threads.
+    `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
+    has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
+    supports bfloat16 computes in it (`apply_precision`).
+
+    A file that `onnxplain instrument` or `export` wrote describes itself in its metadata. For any other file, give
+    `preprocessing`, `input_size_hw`, `layout` and `labels`. If no preprocessing is given, it is assumed
+    (``engine.spec.input.assumed``). Such a file can predict, and black-box methods can explain it.
+
+    Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. Raises
+    ModelError for a file that cannot be used, OnnxplainError for an unknown provider or an unsupported precision. An
+    engine holds no state between calls. Threads may share it.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Engine:
         self.spec, self._input = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
-        # RISE's search for the fastest batch goes on from image to image; it changes no result.
+        # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
     @property
@@ -82,16 +84,16 @@ class Engine:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the graph fixes; None where it takes any."""
+        """The batch size that the graph fixes; None if it takes any."""
         return self._input.batch
 
     @property
     def input_dtype(self) -> np.dtype[Any]:
-        """The type in which the graph takes images: float32, float16, float64 or uint8."""
+        """The type of the graph's image input: float32, float16, float64 or uint8."""
         return np.dtype(self._input.dtype)
 
     def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
-        """Images read, warped to the model's input and normalised, with the way back to each original."""
+        """Read images, warp them to the model's input and normalise them; the frames map back to the originals."""
         originals = tuple(as_image(image) for image in list_images(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
@@ -101,29 +103,29 @@ class Engine:
         return Batch(normalise(np.stack(warped), preprocessing), frames, originals)
 
     def preprocess(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
-        """Images as the model sees them: float32 (N, C, H, W), normalised, in any layout of the file."""
+        """The normalised input images, float32 (N, C, H, W), whatever the layout of the file."""
         return self.prepare(images).pixels
 
     def scores(self, batch_nchw: FloatArray) -> FloatArray:
-        """Softmax scores float32 (N, C) of a batch as `preprocess` makes it: all that a black box shows.
+        """Softmax scores float32 (N, C) of a batch from `preprocess`.
 
-        The softmax of the logits where the file has them: a softmax in uint8 reads 0 for rare classes.
+        If the file has logits, the scores are their softmax: a softmax output in uint8 is 0 for unlikely classes.
         """
         return self.class_scores(self.run(batch_nchw, [self.class_output])[0])
 
     @property
     def class_output(self) -> str:
-        """The output that scores are made of: the logits where the file has them."""
+        """The name of the output that scores come from: the logits if the file has them, else the scores."""
         return str(self.spec.outputs.logits or self.spec.outputs.scores)
 
     def class_scores(self, class_output: AnyArray) -> FloatArray:
-        """Softmax scores float32 (N, C) of that output, as the file gives it."""
+        """Softmax scores float32 (N, C) from the raw values of the output `class_output`."""
         return softmax(as_rows(class_output)) if self.spec.outputs.logits else probabilities(class_output)
 
     def bind(self, output_names: Sequence[str]) -> BoundSession:
-        """The session with its outputs bound; the gates are closed, no gradient is computed.
+        """The session with its outputs bound. The gates are closed: no gradient is computed.
 
-        What is left to bind before a run is the image input, `spec.input.name`: see `BoundSession`.
+        Before each run, bind the image input, `spec.input.name`: see `BoundSession`.
         """
         bound = BoundSession(self._session, self.path, output_names)
         for name, value in self._feed.closed_controls().items():
@@ -131,7 +133,7 @@ class Engine:
         return bound
 
     def input_buffer(self, count: int) -> AnyArray:
-        """Zeros for `count` images in the graph's own layout and type."""
+        """Zeros for `count` images in the layout and type of the graph."""
         return self._feed.buffer(count)
 
     def run(
@@ -141,12 +143,12 @@ class Engine:
         target: npt.NDArray[np.int64] | None = None,
         explain: str | None = None,
     ) -> list[AnyArray]:
-        """Outputs by name for a batch float32 (N, C, H, W), as the file gives them, image after image.
+        """The named outputs of the file, unchanged, for a batch float32 (N, C, H, W).
 
-        `target` int64 (N,) is the scalar to differentiate per image (-1, the default: the predicted class),
-        `explain` the layer whose gradients are computed, by default none. At most 8 images run at a time; a
-        batch size that the graph fixes is kept, the last batch padded and its padding dropped. Raises
-        OnnxplainError for another shape or a target that does not exist.
+        `target`: int64 (N,), the scalar to differentiate for each image; -1, the default, is the predicted class.
+        `explain`: the layer whose gradients are computed; None, the default: no gradients. At most 8 images run at a
+        time. If the graph fixes the batch size, the last batch is padded and the outputs of the padding are dropped.
+        Raises OnnxplainError for another shape or a target that does not exist.
         """
         targets = self._feed.check(batch_nchw, target)
         layer = None if explain is None else self.resolve_layer(explain)
@@ -158,7 +160,7 @@ class Engine:
         return self._batches.run(compute, batch_nchw, targets)
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
-        """What each image shows, and where: the box is the box head's, None where there is no such head."""
+        """The class and box of each image. The box comes from the box head; it is None without a box head."""
         predictions = []
         box_output = self.spec.outputs.box
         listed = list_images(images)
@@ -185,7 +187,7 @@ class Engine:
     ) -> Activations:
         """Feature maps of a layer (by default the last) and the gradients of one target per image.
 
-        `target`: one for all images or a list with one per image, each as `resolve_target` takes it. Raises
+        `target`: one target for all images, or a list with one per image; see `resolve_target`. Raises
         UnsupportedError for a file without instrumented layers.
         """
         chosen = self.resolve_layer(layer)
@@ -205,27 +207,27 @@ class Engine:
         )
 
     def cam_weights(self) -> FloatArray:
-        """The weights float32 (C, K) of the class activation map. UnsupportedError where there are none."""
+        """The class activation map weights, float32 (C, K). Raises UnsupportedError if the file has none."""
         return self._cam_weights
 
     @cached_property
     def tail(self) -> Tail:
-        """What lies behind the last layer, from the file beside the model; opened when it is first asked for.
+        """The tail: the part of the model behind the last layer. Its file is opened on first use.
 
-        Raises ModelError where the model has none, and where the file is missing or another model's.
+        Raises ModelError if the model has no tail, or if the tail file is missing or belongs to another model.
         """
         return open_tail(self.path, self.spec, self._providers, self._threads, self.precision)
 
     def resolve_target(self, target: Target) -> int:
-        """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the prediction."""
+        """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the predicted class."""
         return resolve_target(self.spec, target)
 
     def target_name(self, index: int) -> str:
-        """How a target is shown: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
+        """The display name of a target: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
         return target_name(self.spec, index)
 
     def resolve_layer(self, layer: str | None) -> LayerSpec:
-        """The layer of that name, or of which it is a part that no other shares; None: the last."""
+        """The layer with that name, or the only layer whose name contains it. None: the last layer."""
         return resolve_layer(self.spec, layer)
 
     @cached_property

@@ -1,8 +1,7 @@
-"""Where the model's input lies in the original image, and the exact way back.
+"""The exact mapping between the original image and the model's input.
 
 Coordinates are continuous: pixel i covers [i, i + 1), its centre is i + 0.5, and an image H × W covers
-[0, W] × [0, H]. Boxes are (x1, y1, x2, y2). Everything that moves a pixel, a box or a heatmap between the two
-frames goes through one `Frame`, so they cannot disagree.
+[0, W] × [0, H]. Boxes are (x1, y1, x2, y2). Pixels, boxes and heatmaps all use the same `Frame`, so they agree.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from onnxplain.contract import CROP_SHARE, Resize
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
 
-# Coordinates are rounded here: far below any pixel, far above float64's error at 10^5 pixels.
+# Coordinates are rounded to so many decimals: far finer than a pixel, far coarser than float64's error at 10^5 pixels.
 _DECIMALS = 6
 
 
@@ -46,7 +45,7 @@ class Frame:
     def visible_xyxy(self) -> tuple[float, float, float, float]:
         """The part of the original image that the model sees, in pixels of the image.
 
-        The whole image for stretch and letterbox, the cut for crop.
+        It is the whole image for stretch and letterbox, and the cropped part for crop.
         """
         (x1, x2), (y1, y2) = (self._visible_span(axis) for axis in (0, 1))
         return x1, y1, x2, y2
@@ -64,10 +63,10 @@ class Frame:
         return boxes.astype(np.float32)
 
     def map_to_image(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
-        """A map (h, w) spread over the whole input → float32 (H, W) at the size of the original image.
+        """A map (h, w) that covers the whole input → float32 (H, W) at the size of the original image.
 
-        Bilinear between the centres of the map's cells, edge cells replicated; 0 on pixels that lie wholly
-        outside `visible_xyxy`. Separable, so it costs two small matrix products.
+        Interpolates bilinearly between the centres of the map's cells and repeats edge cells. Pixels that lie wholly
+        outside `visible_xyxy` are 0. The interpolation is separable: it costs two small matrix products.
         """
         if map_hw.ndim != 2 or map_hw.size == 0:
             raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
@@ -75,7 +74,7 @@ class Frame:
         cells_y, cells_x = map_hw.shape[0] / input_height, map_hw.shape[1] / input_width
         rows = bilinear_matrix(height, map_hw.shape[0], self.scale_xy[1] * cells_y, self.offset_xy[1] * cells_y)
         columns = bilinear_matrix(width, map_hw.shape[1], self.scale_xy[0] * cells_x, self.offset_xy[0] * cells_x)
-        # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
+        # Rows and columns that the model did not see get zero weights, so the product is 0 there.
         for matrix, axis in ((columns, 0), (rows, 1)):
             start, stop = self._visible_span(axis)
             matrix[: math.floor(start)] = 0
@@ -86,11 +85,11 @@ class Frame:
     def map_to_input(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
         """A map (H, W) of the original image → float32 (h, w) in the frame of the model's input.
 
-        Each pixel of the input takes the mean over the part of the image that it covers, 0 where it covers none (the
-        borders of a letterbox). Raises OnnxplainError for a map of another size than the image.
+        Each input pixel is the mean over the part of the image that it covers, and 0 if it covers none (the borders of
+        a letterbox). Raises OnnxplainError if the map and the image differ in size.
         """
         if map_hw.shape != self.image_size_hw:
-            raise OnnxplainError(f"map: found shape {map_hw.shape}, expected the image's, {self.image_size_hw}")
+            raise OnnxplainError(f"map: found shape {map_hw.shape}, expected the image size {self.image_size_hw}")
         columns, rows = (
             _coverage_matrix(self.input_size_hw[1 - axis], self.image_size_hw[1 - axis], scale, offset)
             for axis, (scale, offset) in enumerate(zip(self.scale_xy, self.offset_xy, strict=True))
@@ -119,11 +118,10 @@ class Frame:
 def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) -> FloatArray:
     """Matrix (out_size, in_size) that resamples a signal along one axis by bilinear interpolation.
 
-    Row i holds the weights of the input cells at the continuous coordinate ``scale · (i + 0.5) + offset``:
-    from the output's coordinate to the input's, both counted in their own pixels. Every row sums to 1;
-    coordinates outside take the edge cell. ``bilinear_matrix(W, w, w / W, 0) @ signal`` is what PyTorch calls
-    ``interpolate(mode="linear", align_corners=False)``. An image takes one matrix per axis:
-    ``R @ image @ C.T``.
+    Row i holds the weights of the input cells at the continuous coordinate ``scale · (i + 0.5) + offset``. `scale` and
+    `offset` map an output coordinate to an input coordinate, each in its own pixels. Every row sums to 1. Coordinates
+    outside take the edge cell. ``bilinear_matrix(W, w, w / W, 0) @ signal`` equals PyTorch's
+    ``interpolate(mode="linear", align_corners=False)``. An image takes one matrix per axis: ``R @ image @ C.T``.
     """
     position = np.clip(scale * (np.arange(out_size) + 0.5) + offset - 0.5, 0, in_size - 1)
     left = np.minimum(position.astype(np.int64), max(in_size - 2, 0))
@@ -137,7 +135,7 @@ def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) ->
 
 
 def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: float) -> FloatArray:
-    """Matrix (input_side, image_side): which share of input pixel i the image's pixel j fills, along one axis."""
+    """Matrix (input_side, image_side): the share of input pixel i that image pixel j covers, along one axis."""
     edges = (np.arange(input_side + 1) - offset) / scale
     pixels = np.arange(image_side)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -148,12 +146,12 @@ def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: flo
 def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize) -> Frame:
     """The frame of an image for one of the contract's resize modes.
 
-    ``crop``: the smallest scale at which both sides reach input / 0.875 (for a square input the short side
-    does), then the centre; ``stretch``: each axis on its own; ``letterbox``: the largest scale at which the
-    whole image fits, centred. The scaled image has a whole number of pixels and sits on the input's pixel
-    grid, so one resize without a second interpolation makes the input. For ``crop`` a fraction of a pixel is
-    dropped and half a pixel of the offset goes to the even number, as in torchvision's ``Resize`` and
-    ``CenterCrop``, whose pixels these then are. The frame holds the scale after this rounding, per axis, and is exact.
+    ``crop``: the smallest scale at which both sides are at least input / 0.875 (for a square input the short side has
+    this length), then the centre is cut out. ``stretch``: each axis is scaled separately. ``letterbox``: the largest
+    scale at which the whole image fits, centred. The scaled image has a whole number of pixels and lies on the input's
+    pixel grid, so one resize makes the input, without a second interpolation. For ``crop``, sizes are rounded down and
+    offsets of half a pixel are rounded to even, as in torchvision's ``Resize`` and ``CenterCrop``, so the pixels are
+    the same. The frame holds the exact scale after this rounding, per axis.
     """
     sides_xy, inputs_xy = image_size_hw[::-1], input_size_hw[::-1]
     ratios_xy = [input_side / side for input_side, side in zip(inputs_xy, sides_xy, strict=True)]

@@ -1,4 +1,4 @@
-"""Reading photos: every kind of image file as the same uint8 (H, W, 3) RGB array, or one clear error."""
+"""Read image files of any format as uint8 (H, W, 3) RGB arrays, or raise one clear error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
 
 DEFAULT_MAX_MEGAPIXELS = 178.0
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-"""Lower-case suffixes by which images are found in a folder; a file that is named may have any suffix."""
+"""Lower-case suffixes of the images in a folder. A file given by its name may have any suffix."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -35,18 +35,18 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow's size limit and Python's warning filters belong to the whole process: one reader at a time sets
-# them, or two could restore each other's values.
+# Pillow's size limit and Python's warning filters are global. Only one reader at a time may change them: two could
+# restore each other's values.
 _PILLOW_SETTINGS = threading.Lock()
 
 
 def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
     """Read an image file as uint8 (H, W, 3) RGB.
 
-    EXIF orientation is applied; greyscale, 1-bit, palette and CMYK images become RGB; transparency is laid
-    over white; 16-bit pixels are scaled to 8 bits. Of several frames the first is read. The size is checked
-    in the header, before anything is decoded. Raises ImageError for a file that is missing, empty, truncated,
-    no image, or larger than `max_megapixels`.
+    EXIF orientation is applied. Greyscale, 1-bit, palette and CMYK images become RGB. Transparent pixels are blended
+    with white. 16-bit pixels are scaled to 8 bits. Only the first frame is read. The size is checked in the header,
+    before decoding. Raises ImageError for a file that is missing, empty, truncated, not an image, or larger than
+    `max_megapixels`.
     """
     path = Path(path)
     _check_file(path)
@@ -60,14 +60,16 @@ def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX
                 "that Pillow reads: check the file"
             ) from None
         except OSError as error:
-            raise ImageError(f"{path}: cannot be opened ({one_line(error)}): check the file") from error
+            raise ImageError(
+                f"{path}: found a file that cannot be opened ({one_line(error)}), expected an image: check the file"
+            ) from error
 
 
 def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
     """A path, a PIL image or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
 
-    PIL images are treated as files are, EXIF orientation included. Raises ImageError for anything else:
-    arrays of another type or shape are refused rather than guessed at. (A BGR array cannot be told from RGB.)
+    PIL images are treated like files, including EXIF orientation. Raises ImageError for anything else, also for arrays
+    of another type or shape. (A BGR array cannot be distinguished from an RGB array.)
     """
     if isinstance(image, np.ndarray):
         return _check_array(image)
@@ -82,12 +84,12 @@ def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
 
 
 def is_image(images: ImageLike | Iterable[ImageLike]) -> bool:
-    """Whether this is one image: a path, a PIL image or an array. Anything else is several."""
+    """Whether this is one image: a path, a PIL image or an array. Anything else counts as several images."""
     return isinstance(images, _ONE_IMAGE)
 
 
 def list_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    """One image, or any iterable of images, as a list. Raises ImageError for none at all."""
+    """One image, or any iterable of images, as a list. Raises ImageError if there is no image."""
     if isinstance(images, _ONE_IMAGE):
         return [images]
     try:
@@ -108,7 +110,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ImageError(f"{path}: found a folder, expected an image file: name a file in it")
     if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"{path}: found an empty file (0 bytes), expected an image: fetch it again")
+        raise ImageError(f"{path}: found an empty file (0 bytes), expected an image: download it again")
 
 
 def _check_array(array: npt.NDArray[np.generic]) -> ByteArray:
@@ -157,16 +159,17 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
             f"most {max_megapixels:g} megapixels: shrink the image, or raise the limit"
         )
     if image.mode == "F":
-        raise ImageError(f"{name}: found floating-point pixels of unstated range, expected 8 or 16 bits: convert it")
+        raise ImageError(f"{name}: found floating-point pixels of unknown range, expected 8 or 16 bits: convert it")
     try:
         image.load()
         orientation = _orientation(image)
         rgb = _deep_grey(image, name) if image.mode.startswith("I") else _over_white(image)
     except ImageError:
         raise
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+    except Exception as error:  # decoders raise many kinds of errors for broken files
         raise ImageError(
-            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a whole one: fetch it again"
+            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a complete one: "
+            "download it again"
         ) from error
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
@@ -176,14 +179,14 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
 def _orientation(image: Image.Image) -> int | None:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # damaged EXIF: the pixels are whole, only their orientation is unknown
+    except Exception:  # damaged EXIF: the pixels are fine, only their orientation is unknown
         return None
     return orientation if isinstance(orientation, int) else None
 
 
 def _over_white(image: Image.Image) -> Image.Image:
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG for one of Adobe's, which are inverted; the others are not.
+        # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted: undo it for the others.
         image = ImageChops.invert(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -206,12 +209,12 @@ def _deep_grey(image: Image.Image, name: str) -> Image.Image:
 
 
 def describe_start(path: Path) -> str:
-    """How a file begins, for the message that it is not what it should be."""
+    """The size and the first bytes of a file, for error messages."""
     with path.open("rb") as file:
         start = file.read(8)
     return f"{path.stat().st_size} bytes, starting with {start!r}"
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error from a library, on one line."""
+    """The message of a library's error, on one line."""
     return " ".join(f"{error}".split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Arithmetic coarser than float32, where an execution provider offers it; never without being asked."""
+"""Lower precision than float32, for execution providers that support it. Used only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ARM64_BFLOAT16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 def apply_precision(
     precision: Precision, providers: Sequence[str], threads: int | None, session_options: Any
 ) -> list[Provider]:
-    """The providers with the options that make them compute in `precision`; may change `session_options`.
+    """The providers, with options that make them compute in `precision`. May change `session_options`.
 
-    ``bfloat16`` is offered by OpenVINO on processors that have it (AVX512-BF16, AMX), and by ONNX Runtime's own CPU
-    provider in matrix products on ARM64; inputs and outputs stay as they are. OpenVINO by itself would choose
-    bfloat16 wherever it is fast: here it computes in float32 unless asked. It does not read the session's number of
-    threads, so `threads` goes among its options too. Raises OnnxplainError for another precision, and where no provider
-    in the list offers it.
+    Two providers support ``bfloat16``: OpenVINO, on processors with AVX512-BF16 or AMX, and ONNX Runtime's own CPU
+    provider, for matrix products on ARM64. The types of inputs and outputs do not change. By default OpenVINO chooses
+    bfloat16 where it is fast; here it computes in float32 unless asked. OpenVINO ignores the session's number of
+    threads, so `threads` is one of its options too. Raises OnnxplainError for another precision, and if no provider in
+    the list supports it.
     """
     if precision not in get_args(Precision):
         raise OnnxplainError(f"precision: found {precision!r}, expected {' or '.join(get_args(Precision))}")
@@ -39,7 +39,7 @@ def apply_precision(
             raise OnnxplainError(
                 f"precision: found bfloat16 for {', '.join(providers)} on {platform.machine()}, expected the openvino "
                 "provider (pip install onnxruntime-openvino in place of onnxruntime), or cpu on an ARM64 processor: "
-                "ask for float32"
+                "use float32"
             )
     openvino: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32"}
     if threads is not None:

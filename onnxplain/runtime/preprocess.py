@@ -1,4 +1,4 @@
-"""From a photo to the array that a session takes: warp, normalise, then the model's own layout and type."""
+"""Preprocessing: warp an image, normalise it, and convert it to the model's layout and type."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import ByteArray, FloatArray
 from onnxplain.runtime.geometry import Frame, bilinear_matrix
 
-# Beyond this many times the input's area, the scaled image is never made whole: an image of 1 × 10,000 pixels
-# would become one of 256 × 2,560,000.
+# A scaled image larger than this many times the input's area is never made as a whole: an image of 1 × 10,000 pixels
+# would become 256 × 2,560,000 pixels.
 _MAX_ENLARGED_AREAS = 16
 
 
 def warp_image(image_hwc: ByteArray, frame: Frame, border: int = LETTERBOX_GREY) -> ByteArray:
     """The part of an image that a frame shows to the model, uint8 (h, w, 3) at the size of the model's input.
 
-    Shrinking averages areas, enlarging interpolates linearly, each axis on its own; pixels whose centre lies
-    outside the image are `border` (0–255, all channels). Raises OnnxplainError where the frame belongs to an
-    image of another size.
+    Shrinking averages areas, enlarging interpolates linearly, each axis separately. Pixels whose centre lies outside
+    the image get the value `border` (0–255, all channels). Raises OnnxplainError if the frame was made for an image of
+    another size.
     """
     if image_hwc.shape[:2] != frame.image_size_hw:
-        raise OnnxplainError(f"frame: made for an image of {frame.image_size_hw}, found {image_hwc.shape[:2]}")
+        raise OnnxplainError(
+            f"frame: found an image of {image_hwc.shape[:2]}, expected {frame.image_size_hw}: make another frame"
+        )
     sides_xy, inputs_xy = frame.image_size_hw[::-1], frame.input_size_hw[::-1]
     scaled_xy = [scale * side for scale, side in zip(frame.scale_xy, sides_xy, strict=True)]
     width, height = (max(1, round(scaled)) for scaled in scaled_xy)
     shrunk_xy = (min(width, sides_xy[0]), min(height, sides_xy[1]))
-    # INTER_AREA averages only where no axis grows, so the shrinking axes go first, alone.
+    # INTER_AREA averages only if no axis grows, so the axes that shrink are resized first, without the others.
     shrunk = _resize(_halve(image_hwc, shrunk_xy), shrunk_xy, cv2.INTER_AREA)
 
     enlarges = shrunk_xy != (width, height)
@@ -45,7 +47,7 @@ def warp_image(image_hwc: ByteArray, frame: Frame, border: int = LETTERBOX_GREY)
 def normalise(images_nhwc: ByteArray, preprocessing: Preprocessing) -> FloatArray:
     """RGB images uint8 (N, H, W, 3) → float32 (N, C, H, W): ``(pixel · scale − mean) / std``.
 
-    Channels stand in the order that the preprocessing names; ``gray`` is the luma of ITU-R BT.601, C = 1.
+    The preprocessing sets the order of the channels; ``gray`` is the luma of ITU-R BT.601, C = 1.
     """
     if images_nhwc.ndim != 4 or images_nhwc.shape[3] != 3 or images_nhwc.dtype != np.uint8:
         raise OnnxplainError(
@@ -67,7 +69,7 @@ def normalise(images_nhwc: ByteArray, preprocessing: Preprocessing) -> FloatArra
 
 
 def to_model(batch_nchw: FloatArray, layout: Layout, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """A batch (N, C, H, W) in the layout and type that the session takes; uint8 is rounded and clipped."""
+    """A batch (N, C, H, W) in the session's layout and type. For uint8, values are rounded and clipped."""
     batch: npt.NDArray[np.generic] = batch_nchw.transpose(0, 2, 3, 1) if layout == "nhwc" else batch_nchw
     if np.dtype(dtype) == np.uint8:
         batch = np.clip(np.rint(batch.astype(np.float32, copy=False)), 0, 255)
@@ -75,9 +77,10 @@ def to_model(batch_nchw: FloatArray, layout: Layout, dtype: npt.DTypeLike) -> np
 
 
 def _halve(image_hwc: ByteArray, goal_xy: tuple[int, int]) -> ByteArray:
-    """Means of 2 × 2 pixels while the goal is at least four times smaller: areas too, but ten times as fast.
+    """Halve an image, by means of 2 × 2 pixels, while the goal is at least four times smaller.
 
-    At least a factor of 2 is left to the exact average, the default gap of Pillow's `Image.thumbnail`.
+    This also averages areas, but ten times as fast. A factor of at least 2 is left to the exact average, like the
+    default gap of Pillow's `Image.thumbnail`.
     """
     size_xy = (image_hwc.shape[1], image_hwc.shape[0])
     while all(side % 2 == 0 and side >= 4 * goal for side, goal in zip(size_xy, goal_xy, strict=True)):
@@ -93,7 +96,7 @@ def _resize(image_hwc: ByteArray, size_xy: tuple[int, int], interpolation: int) 
 
 
 def _place(scaled_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
-    """The scaled image laid on the input at whole pixels: cut where it is larger, bordered where smaller."""
+    """Place the scaled image on the input at whole pixels: cut off what lies outside, fill the rest with `border`."""
     canvas = np.full((*frame.input_size_hw, scaled_hwc.shape[2]), border, np.uint8)
     source, destination = [], []
     for axis in (1, 0):
@@ -106,7 +109,7 @@ def _place(scaled_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
 
 
 def _sample(shrunk_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
-    """The input sampled bilinearly at the frame's exact coordinates, from the part that it sees alone."""
+    """Sample the input bilinearly at the frame's exact coordinates, from the visible part of the image only."""
     matrices, parts, inside = [], [], []
     for axis in (1, 0):
         side, input_side = shrunk_hwc.shape[1 - axis], frame.input_size_hw[1 - axis]

@@ -1,4 +1,4 @@
-"""What the engine returns: frozen values, their shapes checked once, on construction."""
+"""The results of the engine: frozen values. Their shapes are checked on construction."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def _check_shape(name: str, array: npt.NDArray[np.generic], expected: tuple[int 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says about one image.
+    """The model's prediction for one image.
 
-    `score` is the softmax score of class `class_id`, `scores` float32 (C,) that of every class. `box_xyxy` is
-    x1, y1, x2, y2 in pixels of the original image, None without a box; `box_source` says where it came from.
-    `labels` names the classes, empty where the file does not.
+    `score` is the softmax score of class `class_id`; `scores`, float32 (C,), are the scores of all classes.
+    `box_xyxy` is x1, y1, x2, y2 in pixels of the original image, None without a box; `box_source` says where it came
+    from. `labels` are the names of the classes, empty if the file has none.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Prediction:
     def __post_init__(self) -> None:
         _check_shape("prediction scores", self.scores, (len(self.labels) or None,))
         if (self.box_xyxy is None) != (self.box_source is None):
-            raise OnnxplainError("prediction: a box needs its source, and a source its box")
+            raise OnnxplainError("prediction: found only one of box_xyxy and box_source, expected both or none")
 
     @classmethod
     def from_scores(
@@ -56,13 +56,13 @@ class Prediction:
         box_xyxy: Corners | None = None,
         box_source: BoxSource | None = None,
     ) -> Prediction:
-        """The prediction of the best class of float32 (C,); its label is its index where there are no labels."""
+        """The prediction of the best class from scores float32 (C,). Without labels its label is its index."""
         best = int(scores.argmax())
         label = labels[best] if labels else str(best)
         return cls(label, best, float(scores[best]), box_xyxy, box_source, scores, labels)
 
     def top(self, k: int) -> list[tuple[int, str, float]]:
-        """The k best classes as (class_id, label, score), best first; equal scores by class index."""
+        """The k best classes as (class_id, label, score), best first. Equal scores are ordered by class index."""
         order = np.argsort(-self.scores, kind="stable")[:k]
         return [
             (int(index), self.labels[index] if self.labels else str(index), float(self.scores[index]))
@@ -74,9 +74,9 @@ class Prediction:
 class Activations:
     """Feature maps of one layer, and the gradients of one scalar per image with respect to them.
 
-    `features` float32 (N, K, h, w); `gradients` the same shape, None where they were not asked for; `logits`
-    float32 (N, C), None where the file has none; `scores` float32 (N, C), their softmax; `target` int64 (N,),
-    the scalar that was differentiated: a class, or C…C+3 for a box coordinate; `frames` one per image.
+    `features`: float32 (N, K, h, w). `gradients`: the same shape, None if not asked for. `logits`: float32 (N, C), None
+    if the file has none. `scores`: float32 (N, C), their softmax. `target`: int64 (N,), the scalar that was
+    differentiated: a class, or C…C+3 for a box coordinate. `frames`: one per image.
     """
 
     layer: LayerSpec
@@ -101,9 +101,10 @@ class Activations:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images ready for the model: `pixels` float32 (N, C, H, W) normalised, one frame and one original each.
+    """Images ready for the model.
 
-    `images` are the originals, uint8 (H, W, 3) RGB, each of its own size.
+    `pixels`: float32 (N, C, H, W), normalised. `frames`: one per image. `images`: the originals, uint8 (H, W, 3) RGB,
+    each of its own size.
     """
 
     pixels: FloatArray
@@ -113,4 +114,6 @@ class Batch:
     def __post_init__(self) -> None:
         _check_shape("batch pixels", self.pixels, (len(self.frames), None, None, None))
         if len(self.images) != len(self.frames):
-            raise OnnxplainError(f"batch: found {len(self.images)} images and {len(self.frames)} frames")
+            raise OnnxplainError(
+                f"batch: found {len(self.images)} images and {len(self.frames)} frames, expected as many"
+            )

@@ -1,4 +1,4 @@
-"""Class outputs, whatever their shape and type, as float32 rows of logits or probabilities."""
+"""Convert class outputs of any shape and type to float32 rows of logits or probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_rows(output: npt.NDArray[np.generic]) -> FloatArray:
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Softmax of each row (N, C) in float32; rows that are not finite give NaN, without a warning."""
+    """Softmax of each row (N, C) in float32. Rows that are not finite give NaN, without a warning."""
     with np.errstate(invalid="ignore", over="ignore"):
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -29,7 +29,7 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def probabilities(output: npt.NDArray[np.generic]) -> FloatArray:
-    """A softmax output as float32 (N, C); integer ones, in steps of about 1/256, are divided by their sum."""
+    """A softmax output as float32 (N, C). Integer rows, in steps of about 1/256, are divided by their sum."""
     rows = as_rows(output)
     if not np.issubdtype(output.dtype, np.integer):
         return rows

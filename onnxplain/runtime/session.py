@@ -1,4 +1,4 @@
-"""An ONNX Runtime session on a file, or one line that says why there is none."""
+"""Open an ONNX Runtime session on a file, or raise an error of one line with the reason."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Session(Protocol):
     """The part of ``onnxruntime.InferenceSession`` that the engine uses."""
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
-        """Compute the named outputs, all of them for None."""
+        """Compute the named outputs; None: all outputs."""
 
     def io_binding(self) -> Any:
         """An empty binding of inputs and outputs to memory."""
 
     def run_with_iobinding(self, iobinding: Any) -> None:
-        """Compute what is bound."""
+        """Compute the bound outputs."""
 
     def get_inputs(self) -> list[Any]:
-        """Inputs that must be fed: name, type, shape."""
+        """Required inputs: name, type, shape."""
 
     def get_overridable_initializers(self) -> list[Any]:
-        """Inputs that have a default."""
+        """Optional inputs: those with a default."""
 
     def get_outputs(self) -> list[Any]:
         """Outputs: name, type, shape."""
@@ -52,13 +52,13 @@ def open_session(
 ) -> Session:
     """Load a model; `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``.
 
-    None takes CUDA where ONNX Runtime has it, then the CPU. Raises OnnxplainError for a provider that is not
-    there or that ONNX Runtime replaced, for a precision that none of them offers (`apply_precision`), and for a
-    missing ONNX Runtime; ModelError for an unusable file.
+    None: CUDA if ONNX Runtime has it, then the CPU. Raises OnnxplainError if a provider is missing or ONNX Runtime
+    replaced it, if no provider supports the precision (`apply_precision`), and if ONNX Runtime is not installed; raises
+    ModelError for a file that cannot be used.
     """
     _check_file(path)
     if threads is not None and threads < 1:
-        raise OnnxplainError(f"threads: found {threads}, expected a positive number, or none for all cores")
+        raise OnnxplainError(f"threads: found {threads}, expected a positive number, or None for all cores")
     try:
         import onnxruntime
     except ImportError as error:
@@ -66,16 +66,16 @@ def open_session(
             'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
         ) from error
     options = onnxruntime.SessionOptions()
-    # A default that may be overridden logs a warning, a failure what our error then says again.
+    # ONNX Runtime would log a warning for each optional input, and each failure that our errors report anyway.
     options.log_severity_level = _LOG_FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     names = choose_providers(providers, onnxruntime.get_available_providers())
     configured = apply_precision(precision, names, threads, options)
     try:
-        # Without this, ONNX Runtime's Python layer answers a failing provider by printing and using the CPU.
+        # Without enable_fallback=0, ONNX Runtime prints a message and uses the CPU if a provider fails.
         session: Session = onnxruntime.InferenceSession(str(path), options, providers=configured, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
         check_providers(names, session.get_providers())
@@ -103,27 +103,27 @@ def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> l
 
 
 def check_providers(asked: Sequence[str], running: Sequence[str]) -> None:
-    """Raise OnnxplainError where ONNX Runtime dropped a provider: it does where its libraries are missing."""
+    """Raise OnnxplainError if ONNX Runtime dropped a provider, which it does if libraries are missing."""
     dropped = [name for name in asked if name not in running]
     if dropped:
         raise OnnxplainError(
-            f"provider: asked for {', '.join(dropped)}, but ONNX Runtime could not start it and fell back to "
-            f"{', '.join(running)}: install the libraries it needs (see the log above), or ask for `cpu`"
+            f"provider: found {', '.join(running)}, expected {', '.join(dropped)}, which ONNX Runtime could not start: "
+            "install the libraries it needs (see the log above), or use `cpu`"
         )
 
 
 def run_session(
     session: Session, path: Path, output_names: Sequence[str], feed: Mapping[str, npt.NDArray[np.generic]]
 ) -> list[Any]:
-    """``session.run`` whose failure is a ModelError of one line."""
+    """Call ``session.run``. If it fails, raise a ModelError of one line."""
     try:
         return session.run(list(output_names), dict(feed))
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise run_failure(path, error) from error
 
 
 def run_failure(path: Path, error: Exception) -> ModelError:
-    """Whatever ONNX Runtime raised while it ran a model, in one line."""
+    """The ModelError, of one line, for an error that ONNX Runtime raised while it ran a model."""
     return ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}")
 
 
@@ -133,24 +133,24 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ModelError(f"{path}: found a folder, expected an ONNX file: name the .onnx file in it")
     if not os.access(path, os.R_OK):
-        raise ModelError(f"{path}: found a file that may not be read, expected an ONNX model: check its rights")
+        raise ModelError(f"{path}: permission denied, expected an ONNX model: check the file's permissions")
     if path.stat().st_size == 0:
-        raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: fetch it again")
+        raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: download it again")
 
 
 def _explain_failure(path: Path, error: Exception) -> str:
     message = _message(error)
     if "Protobuf parsing failed" in message or "No graph was found" in message:
         return (
-            f"{path}: found no whole ONNX model ({describe_start(path)}), expected one: the file is "
-            "truncated or of another format, fetch or export it again"
+            f"{path}: found a truncated file or another format ({describe_start(path)}), expected a complete ONNX "
+            "model: download or export it again"
         )
     if "xternal data" in message or "External initializer" in message:
         return (
-            f"{path}: found weights in an external file that cannot be used ({message}), expected them in "
-            "the folder of the model: put that file there, or save the model in one file"
+            f"{path}: found an external weights file that cannot be read ({message}), expected it in the folder of "
+            "the model: put it there, or save the model as one file"
         )
-    return f"{path}: found a model that ONNX Runtime cannot load ({message}), expected a valid one: check it"
+    return f"{path}: found a model that ONNX Runtime cannot load ({message}), expected a valid one: check the model"
 
 
 def _message(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What a file says about itself; where it says nothing, what its graph and one probe run tell."""
+"""Read the spec of a file from its metadata or, without metadata, from its graph and one probe run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from onnxplain.runtime.session import Session, run_session
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user states about a file; None leaves it to the file."""
+    """What the user states about a file. None: use the file's own value."""
 
     preprocessing: Preprocessing | None = None
     input_size_hw: tuple[int, int] | None = None
@@ -53,7 +53,7 @@ class Stated:
 
 
 def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
-    """The file's spec and its image input. Raises ModelError where it is no image classifier or localizer."""
+    """The file's spec and its image input. Raises ModelError unless it is an image classifier or localizer."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     try:
         if text is None:
@@ -77,14 +77,19 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
         missing.add(spec.input.name)
     if missing:
         raise ModelError(
-            f"metadata names {', '.join(sorted(missing))}, which the graph does not have: the file was "
-            "changed after it was instrumented, instrument the original again"
+            f"found no {', '.join(sorted(missing))} in the graph, expected all names in the metadata: the file was "
+            "changed after it was instrumented, so instrument the original again"
         )
     if stated.layout not in (None, spec.input.layout):
-        raise ModelError(f"the file says layout {spec.input.layout}, found {stated.layout}: leave it out")
+        raise ModelError(
+            f"found layout {stated.layout}, expected {spec.input.layout} as in the file: leave out the layout"
+        )
     if stated.input_size_hw is not None and tuple(stated.input_size_hw) != spec.input.size_hw:
-        height, width = spec.input.size_hw
-        raise ModelError(f"the file was instrumented for {height}x{width}: instrument it again with --size")
+        found, expected = ("x".join(map(str, size)) for size in (stated.input_size_hw, spec.input.size_hw))
+        raise ModelError(
+            f"found input size {found}, expected {expected}, for which the file was instrumented: instrument the "
+            "original again with --size"
+        )
     if stated.preprocessing is not None:
         spec = spec.with_preprocessing(stated.preprocessing)
     if stated.labels is not None:
@@ -110,7 +115,7 @@ def _spec_of_plain_file(session: Session, path: Path, stated: Stated) -> tuple[M
 def _probe(
     session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """All outputs for images of noise; noise, so that a constant output is not taken for a distribution."""
+    """All outputs for images of random noise."""
     shape = (image_input.batch or 1, *input_spec.size_hw, 3)
     noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     batch_nchw = normalise(noise_nhwc, input_spec.preprocessing)
@@ -120,7 +125,7 @@ def _probe(
 
 
 def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:
-    """Which output holds the scores and which the logits, from one run. Raises ModelError where unclear."""
+    """Find the outputs with scores and logits from one run. Raises ModelError if that is unclear."""
     candidates = {name: output for name, output in outputs.items() if looks_like_classes(output)}
     scores = [name for name, output in candidates.items() if looks_like_softmax(output)]
     logits = [
@@ -129,8 +134,8 @@ def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRole
     shapes = ", ".join(f"{name} {list(np.shape(output))}" for name, output in outputs.items())
     if not scores and not logits:
         raise ModelError(
-            f"found the outputs {shapes}, expected classes, one row (N, C) per image: this is no classifier, "
-            "or name its logits with `onnxplain instrument --logits NAME`"
+            f"found the outputs {shapes}, expected classes, one row (N, C) per image: choose a classifier, or name "
+            "its logits with `onnxplain instrument --logits NAME`"
         )
     if len(scores) > 1 or (not scores and len(logits) > 1):
         raise ModelError(

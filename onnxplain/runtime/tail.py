@@ -1,4 +1,4 @@
-"""The tail of a model, the part behind its last layer: feature maps in, logits (and box) out."""
+"""The tail of a model: the part behind its last layer, which computes logits (and box) from feature maps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from onnxplain.runtime.session import Session, open_session, run_session
 class Tail:
     """The tail file of a model, ready to run on the features of the model's last layer.
 
-    `batch_size`: how many feature maps run at a time, the number that the file fixes or the largest that is worth it.
-    It holds no state between calls and may be shared by threads.
+    `batch_size`: how many feature maps run at a time: the number that the file fixes, else 16. A tail holds no state
+    between calls. Threads may share it.
     """
 
     def __init__(self, session: Session, path: Path, spec: ModelSpec, tail_spec: TailSpec) -> None:
@@ -34,9 +34,9 @@ class Tail:
         self.batch_size = self._batches.size
 
     def answers(self, features: FloatArray) -> FloatArray:
-        """What the heads say of features float32 (N, K, h, w), a column for each target.
+        """The outputs of the heads for features float32 (N, K, h, w), one column per target.
 
-        float32 (N, C): the logits; (N, C + 4) where the model has a box head: its four numbers, raw, behind them.
+        float32 (N, C): the logits. With a box head (N, C + 4): the logits, then the four raw numbers of the box.
         Raises OnnxplainError for another shape.
         """
         shape = (self.layer.channels, *self.layer.size_hw)
@@ -64,10 +64,10 @@ class Tail:
 def open_tail(
     model: Path, spec: ModelSpec, providers: Sequence[str] | None, threads: int | None, precision: Precision
 ) -> Tail:
-    """The tail beside a model, on the same providers and threads, in the same precision.
+    """The tail of a model, with the same providers, threads and precision. Its file is in the model's folder.
 
-    Raises ModelError where the model names none, where the file is not there, or where it is the tail of another
-    model, and as `open_session`.
+    Raises ModelError if the model has no tail, or if the tail file is missing or belongs to another model. Also raises
+    the errors of `open_session`.
     """
     if spec.tail is None:
         raise ModelError(
@@ -77,8 +77,8 @@ def open_tail(
     path = model.with_name(spec.tail.file)
     if not path.exists():
         raise ModelError(
-            f"{path}: the tail file was not found beside {model.name}: put it there, or write both again with "
-            "`onnxplain instrument` (or `export`)"
+            f"{path}: found no tail file, expected it in the folder of {model.name}: put it there, or write both "
+            "again with `onnxplain instrument` (or `export`)"
         )
     session = open_session(path, providers, threads, precision)
     found = session.get_modelmeta().custom_metadata_map.get(TAIL_METADATA_KEY)

@@ -1,4 +1,4 @@
-"""The scalar to explain, and the layer to look at, by any name a user may give them."""
+"""Find the scalar to explain and the layer to use from the names that a user gives."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _BOX_PREFIX = "box:"
 def resolve_target(spec: ModelSpec, target: Target) -> int:
     """The index of the contract: -1 the predicted class, 0…C-1 a class, C…C+3 a box coordinate.
 
-    None is the predicted class; a text is a label (an exact match wins over an index), an index, or ``box:0``
-    … ``box:3`` where the model has a box head. Raises OnnxplainError for anything else, with the nearest
-    labels.
+    None is the predicted class. A string is a label (an exact match wins over an index), an index, or ``box:0``
+    … ``box:3`` if the model has a box head. Raises OnnxplainError for anything else; the message lists similar labels.
     """
     if target is None:
         return PREDICTED_CLASS
@@ -36,7 +35,7 @@ def resolve_target(spec: ModelSpec, target: Target) -> int:
 
 
 def spread_target(target: Target | Iterable[Target], count: int) -> list[Target]:
-    """One target per image: a list must have `count` entries, anything else goes for all images."""
+    """One target per image. A list must have `count` entries; any other value is used for all images."""
     if isinstance(target, str) or not isinstance(target, Iterable):
         return [target] * count
     targets = list(target)
@@ -53,7 +52,7 @@ def resolve_targets(spec: ModelSpec, target: Target | Iterable[Target], count: i
 
 
 def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, count: int) -> npt.NDArray[np.int64]:
-    """Indices int64 (count,) that exist in the model; None: the predicted class of each image."""
+    """Check that target indices exist in the model: int64 (count,). None: the predicted class of each image."""
     if targets is None:
         return np.full(count, PREDICTED_CLASS, np.int64)
     if targets.shape != (count,) or not np.issubdtype(targets.dtype, np.integer):
@@ -66,32 +65,33 @@ def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, coun
 
 
 def target_name(spec: ModelSpec, index: int) -> str:
-    """How a target is shown: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
+    """The display name of a target: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
     if not 0 <= index < target_count(spec):
         raise OnnxplainError(f"target: found {index}, expected {_describe_targets(spec)}")
     return spec.label(index) if index < spec.classes else f"{_BOX_PREFIX}{index - spec.classes}"
 
 
 def target_count(spec: ModelSpec) -> int:
-    """Number of scalars that can be explained: the classes, and four box coordinates where there is a box."""
+    """Number of scalars that can be explained: the classes, and four box coordinates if there is a box head."""
     return spec.classes + (BOX_COORDINATES if spec.outputs.box is not None else 0)
 
 
 def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
-    """The instrumented layer of that name, or of which it is a part that no other shares; None or auto: the
-    last.
+    """The instrumented layer with that name, or the only one whose name contains it. None or "auto": the last.
 
-    Raises UnsupportedError where the file has no layers, OnnxplainError for an unknown or ambiguous name.
+    Raises UnsupportedError if the file has no layers, OnnxplainError for an unknown or ambiguous name.
     """
     if not spec.layers:
-        raise UnsupportedError("the file has no instrumented layers: run `onnxplain instrument` first, or use rise")
+        raise UnsupportedError(
+            "found no instrumented layers, expected at least one: run `onnxplain instrument` first, or use rise"
+        )
     if layer is None or layer == "auto":
         return spec.layers[-1]
     names = [entry.name for entry in spec.layers]
     matches = [name for name in names if layer == name] or [name for name in names if layer in name]
     if len(matches) != 1:
-        problem = f"which is part of {', '.join(matches)}" if matches else "which is none of them"
-        raise OnnxplainError(f"layer: found {layer!r}, {problem}: the file's layers are {', '.join(names)}")
+        matching = f", which matches {', '.join(matches)}" if matches else ""
+        raise OnnxplainError(f"layer: found {layer!r}{matching}, expected one of {', '.join(names)}")
     return spec.layers[names.index(matches[0])]
 
 
@@ -101,11 +101,13 @@ def _resolve_text(spec: ModelSpec, text: str) -> int:
         return same[0]
     if same:
         indices = ", ".join(str(index) for index in same)
-        raise OnnxplainError(f"target: found {text!r}, the label of classes {indices}: give one of these indices")
+        raise OnnxplainError(
+            f"target: found {text!r}, the label of several classes, expected one: give index {indices}"
+        )
     if text.startswith(_BOX_PREFIX):
         coordinate = text.removeprefix(_BOX_PREFIX)
         if spec.outputs.box is None:
-            raise OnnxplainError(f"target: found {text!r}, but the model has no box head: give a class")
+            raise OnnxplainError(f"target: found {text!r}, expected a class: the model has no box head")
         if coordinate not in {str(number) for number in range(BOX_COORDINATES)}:
             raise OnnxplainError(f"target: found {text!r}, expected box:0, box:1, box:2 or box:3")
         return spec.classes + int(coordinate)
@@ -113,7 +115,7 @@ def _resolve_text(spec: ModelSpec, text: str) -> int:
         return resolve_target(spec, int(text))
     except ValueError:
         near = _near_labels(spec, text)
-        hint = f"; near labels: {'; '.join(near)}" if near else ""
+        hint = f"; similar labels: {'; '.join(near)}" if near else ""
         raise OnnxplainError(f"target: found {text!r}, expected {_describe_targets(spec)}{hint}") from None
 
 

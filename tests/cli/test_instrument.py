@@ -111,7 +111,7 @@ def test_the_tail_is_written_unless_refused(run, models, tmp_path):
         in run("inspect", out).stdout
     )
     (tmp_path / "out.tail.onnx").unlink()
-    assert "the tail file was not found beside out.onnx" in run("inspect", out).stdout
+    assert "found no tail file, expected it in the folder of out.onnx" in run("inspect", out).stdout
     result = run("instrument", models / "conv.onnx", "-o", out, "--no-tail")
     assert "no: not asked for" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]

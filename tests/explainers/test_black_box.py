@@ -140,7 +140,9 @@ def test_labels_and_predictions(make_model: MakeModel) -> None:
 def test_the_box_is_explained_where_there_is_one(make_model: MakeModel) -> None:
     assert open_black_box(make_model(box=True).engine, None, "mean", "box").explained.output_names == ["logits", "box"]
     assert open_black_box(make_model(box=True).engine, None, "mean").explained.output_names == ["logits"]
-    with pytest.raises(UnsupportedError, match=r'^explain_output: found "box", but .*\.onnx has no box head, expected'):
+    with pytest.raises(
+        UnsupportedError, match=r'^explain_output: found "box" for .*\.onnx without a box head, expected'
+    ):
         open_black_box(make_model().engine, None, "mean", "box")
     with pytest.raises(UnsupportedError, match=r'^explain_output: found "box" for a callable, expected "score"'):
         open_black_box(flat, SIZE_HW, "mean", "box")
@@ -157,7 +159,7 @@ def test_an_unknown_output_is_refused(make_model: MakeModel, explain_output) -> 
     ("function", "size_hw", "message"),
     [
         (3, SIZE_HW, "^score function: found int, expected an Engine or a callable"),
-        (flat, None, "^input_size_hw: missing, expected"),
+        (flat, None, "^input_size_hw: found None, expected"),
         (flat, (0, 5), "^input_size_hw: found"),
         (flat, (3, 4, 5), "^input_size_hw: found"),
     ],
@@ -170,5 +172,5 @@ def test_what_is_no_black_box_is_refused(function, size_hw, message) -> None:
 def test_an_engine_knows_its_own_size(make_model: MakeModel) -> None:
     engine = make_model().engine
     assert open_black_box(engine, INPUT_SIZE_HW, "mean").input_size_hw == INPUT_SIZE_HW
-    with pytest.raises(OnnxplainError, match=r"^input_size_hw: found \(20, 33\), the engine's is \(24, 32\)"):
+    with pytest.raises(OnnxplainError, match=r"^input_size_hw: found \(20, 33\), expected the engine's \(24, 32\)"):
         open_black_box(engine, SIZE_HW, "mean")

@@ -89,7 +89,7 @@ WRONG[0, 0] = 1
         ({"heatmap": WRONG * 0.5}, "found heat from 0.0 to 0.5, expected from 0 up to 1.0"),
         ({"heatmap": WRONG - 0.1}, "found heat from -0.1"),
         ({"heatmap": WRONG * np.nan}, "found heat from nan"),
-        ({"status": "constant"}, "expected from 0 up to 0.0 where the status is constant"),
+        ({"status": "constant"}, "expected from 0 up to 0.0 for status constant"),
         ({"status": "fine"}, "found status 'fine', expected one of ok"),
         ({"raw": np.zeros((3, 3))}, "found raw float64"),
         ({"raw": np.zeros(3, np.float32)}, r"found raw float32 \(3,\)"),

@@ -184,7 +184,11 @@ def test_a_class_carries_its_needs(make_model: MakeModel) -> None:
 @pytest.mark.parametrize(
     ("base", "body", "message"),
     [
-        (ActivationMapExplainer, {"name": "mine"}, r"^Mine: found no weigh\(activations\), expected it: define it"),
+        (
+            ActivationMapExplainer,
+            {"name": "mine"},
+            r"^Mine: found no method weigh\(activations\), expected one: define it",
+        ),
         (ActivationMapExplainer, {"weigh": MeanActivation.weigh}, '^Mine: found no name, .*name = "my-method"'),
         (MeanActivation, {"needs": "a layer"}, "^Mine: found needs 'a layer', expected a Need"),
     ],

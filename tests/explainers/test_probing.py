@@ -303,10 +303,10 @@ def _with_lost_tail(make_model: MakeModel) -> Engine:
         (
             _without_tail,
             UnsupportedError,
-            "needs a tail file, but the file names none.*: cam, grad-cam, .*score-cam, rise$",
+            "needs a tail file, but the file has none.*: cam, grad-cam, .*score-cam, rise$",
         ),
         (_with_stale_tail, ModelError, "found tail tidy, expected tail tiny"),
-        (_with_lost_tail, ModelError, "the tail file was not found beside"),
+        (_with_lost_tail, ModelError, "found no tail file, expected it in the folder of"),
     ],
 )
 def test_without_its_tail_a_method_is_refused(make_model: MakeModel, name, spoil, error, message: str) -> None:

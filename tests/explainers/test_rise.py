@@ -214,7 +214,7 @@ def test_a_callables_target_is_an_index_that_exists(target) -> None:
         ({"fill": "median"}, "^fill: found 'median'"),
         ({"fill": (0, 0, 256)}, "^fill: found"),
         ({"fill": (1, 2)}, "^fill: found"),
-        ({"input_size_hw": None}, "^input_size_hw: missing, expected"),
+        ({"input_size_hw": None}, "^input_size_hw: found None, expected"),
         ({"input_size_hw": (0, 5)}, "^input_size_hw: found"),
         ({"score_function": 3}, "^score function: found int, expected an Engine or a callable"),
     ],
@@ -242,5 +242,5 @@ def test_estimators_say_what_they_are() -> None:
 def test_an_engine_knows_its_own_size(make_model: MakeModel) -> None:
     engine: Engine = make_model().engine
     RISE(engine, INPUT_SIZE_HW)
-    with pytest.raises(OnnxplainError, match=r"^input_size_hw: found \(20, 33\), the engine's is \(24, 32\)"):
+    with pytest.raises(OnnxplainError, match=r"^input_size_hw: found \(20, 33\), expected the engine's \(24, 32\)"):
         RISE(engine, SIZE_HW)

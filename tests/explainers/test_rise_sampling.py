@@ -109,7 +109,7 @@ def test_a_tally_that_is_long_enough_needs_no_evaluation() -> None:
 def test_the_tally_of_another_run_is_refused(field: str, options: dict) -> None:
     tally = next(make_rise().stream(WHITE, 0)).tally
     image, target = options.pop("image", WHITE), options.pop("target", 0)
-    with pytest.raises(OnnxplainError, match=f"^tally: found {field} .*, expected .*: go on with"):
+    with pytest.raises(OnnxplainError, match=f"^tally: found {field} .*, expected .*: continue with"):
         replace(make_rise(), **options).stream(image, target, tally=tally)
 
 
@@ -120,13 +120,13 @@ def test_a_file_that_is_no_tally_is_refused(tmp_path: Path) -> None:
     next(make_rise().stream(WHITE, 0)).tally.save(path)
     for content in (path.read_bytes()[:-500], b"", b"not an archive"):
         path.write_bytes(content)
-        with pytest.raises(OnnxplainError, match=r"tally\.npz: is not a tally"):
+        with pytest.raises(OnnxplainError, match=r"tally\.npz: found no tally"):
             RiseTally.load(path)
     np.savez(path, tail=np.zeros(3))
-    with pytest.raises(OnnxplainError, match=r"tally\.npz: is not a tally"):
+    with pytest.raises(OnnxplainError, match=r"tally\.npz: found no tally"):
         RiseTally.load(path)
     np.savez(path, tail=np.array([{}], dtype=object))
-    with pytest.raises(OnnxplainError, match=r"tally\.npz: is not a tally"):
+    with pytest.raises(OnnxplainError, match=r"tally\.npz: found no tally"):
         RiseTally.load(path)
     with pytest.raises(OnnxplainError, match=r"cannot be written"):
         next(make_rise().stream(WHITE, 0)).tally.save(tmp_path / "absent" / "tally.npz")

@@ -73,6 +73,6 @@ def test_an_image_is_never_overwritten(engine, photo, tmp_path):
     source = photo.rename(tmp_path / "photo.cam.png")
     other = tmp_path / "photo.png"
     questions = plan_questions(engine, ["cam"], (), {})
-    with pytest.raises(OnnxplainError, match=r"photo\.cam\.png: is an image to explain"):
+    with pytest.raises(OnnxplainError, match=r"photo\.cam\.png: found an image to explain, expected no file"):
         check_no_overwrite(tmp_path, [other, source], questions)
     check_no_overwrite(tmp_path / "out", [other, source], questions)

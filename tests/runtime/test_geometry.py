@@ -182,5 +182,5 @@ def test_bad_frames_are_refused():
         frame.boxes_to_image([1, 2, 3, 4])
     with pytest.raises(OnnxplainError, match=r"expected \(h, w\)"):
         frame.map_to_image(np.zeros((1, 2, 3), np.float32))
-    with pytest.raises(OnnxplainError, match=r"expected the image's, \(5, 5\)"):
+    with pytest.raises(OnnxplainError, match=r"expected the image size \(5, 5\)"):
         frame.map_to_input(np.zeros((8, 8), np.float32))

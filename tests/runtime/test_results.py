@@ -58,8 +58,8 @@ def test_results_are_frozen():
     [
         (lambda: prediction(scores=SCORES[None]), "prediction scores: found shape"),
         (lambda: prediction(labels=("a",)), r"prediction scores: found shape \(4,\), expected \(1\)"),
-        (lambda: prediction(box_xyxy=(0, 0, 1, 1)), "a box needs its source"),
-        (lambda: prediction(box_source="head"), "a box needs its source"),
+        (lambda: prediction(box_xyxy=(0, 0, 1, 1)), "found only one of box_xyxy and box_source"),
+        (lambda: prediction(box_source="head"), "found only one of box_xyxy and box_source"),
         (lambda: activations(features=np.zeros((2, 6, 3, 4), np.float32)), "features: found shape"),
         (lambda: activations(gradients=np.zeros((0, 5, 3, 4), np.float32)), "gradients: found shape"),
         (lambda: activations(scores=np.zeros((3, 7), np.float32)), "scores: found shape"),
@@ -67,7 +67,10 @@ def test_results_are_frozen():
         (lambda: activations(target=np.zeros(3, np.int64)), "target: found shape"),
         (lambda: activations(frames=(FRAME,)), "features: found shape"),
         (lambda: Batch(np.zeros((2, 3, 8, 8), np.float32), (FRAME,), ()), "batch pixels: found shape"),
-        (lambda: Batch(np.zeros((1, 3, 8, 8), np.float32), (FRAME,), ()), "found 0 images and 1 frames"),
+        (
+            lambda: Batch(np.zeros((1, 3, 8, 8), np.float32), (FRAME,), ()),
+            "found 0 images and 1 frames, expected as many",
+        ),
     ],
 )
 def test_wrong_shapes_are_refused(make, message):

@@ -108,16 +108,16 @@ def test_layout_and_size(tmp_path, shape, options, expected):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((1, 3, 4, 3), {}, "may be either layout: give --layout"),
-        (OPEN, {}, r"found an input \[\?, \?, \?, \?\] with open channels: give --layout"),
+        ((1, 3, 4, 3), {}, "fits both layouts, expected one: give --layout"),
+        (OPEN, {}, r"found an input \[\?, \?, \?, \?\] whose channels are not fixed, .*: give --layout"),
         ((1, 8, 4, 4), {}, "expected 1 or 3 channels"),
         ((1, 8, 4, 4), {"layout": "nchw"}, "expected 1 or 3 channels in layout nchw"),
         (("N", 3, "H", "W"), {}, r"found an input \[\?, 3, \?, \?\] without a fixed size.*--size HxW"),
-        ((1, 3, 4, 5), {"input_size_hw": (5, 4)}, "expected 5x4 as asked"),
-        ((1, 3, 4, 5), {"preprocessing": GRAY_PRESETS["raw"]}, "of 3 channels, expected 1 for gray images"),
-        ((1, 1, 4, 5), {"preprocessing": PRESETS["raw"]}, "of 1 channels, expected 3 for rgb images"),
+        ((1, 3, 4, 5), {"input_size_hw": (5, 4)}, "expected the given size 5x4: leave out the size"),
+        ((1, 3, 4, 5), {"preprocessing": GRAY_PRESETS["raw"]}, "with 3 channels, expected 1 for gray images"),
+        ((1, 1, 4, 5), {"preprocessing": PRESETS["raw"]}, "with 1 channels, expected 3 for rgb images"),
         ((1, 3, 4, 5), {"labels": ["a", "b"]}, "found 2, but the model has 60 classes"),
-        ((1, 60), {}, "this is not an image model"),
+        ((1, 60), {}, "expected images, .*: choose an image model"),
     ],
 )
 def test_unclear_inputs_are_refused(tmp_path, shape, options, message):
@@ -186,8 +186,12 @@ def rewrite_metadata(path: Path, old: str, new: str) -> None:
         ('"version": 2', '"version": 3', "contract version 3"),
         ('{"task"', '["task"', "not onnxplain JSON"),
         ('"classes": 5', '"klasses": 5', "malformed"),
-        ('"features": "features/fine"', '"features": "features/x"', "names features/x, which the graph does not"),
-        ('"name": "image"', '"name": "picture"', "names picture"),
+        (
+            '"features": "features/fine"',
+            '"features": "features/x"',
+            "found no features/x in the graph, expected all names in the metadata",
+        ),
+        ('"name": "image"', '"name": "picture"', "found no picture in the graph"),
         ('"channels": "rgb"', '"channels": "hsv"', "channels: found 'hsv'"),
     ],
 )
@@ -202,8 +206,11 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path, old, new, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "nhwc"}, "the file says layout nchw"),
-        ({"input_size_hw": (8, 8)}, "instrumented for 6x8: instrument it again with --size"),
+        ({"layout": "nhwc"}, "found layout nhwc, expected nchw as in the file"),
+        (
+            {"input_size_hw": (8, 8)},
+            "found input size 8x8, expected 6x8, .*: instrument the original again with --size",
+        ),
         ({"labels": ["a"]}, "found 1, but the model has 5 classes"),
         ({"preprocessing": Preprocessing("gray", 1, (0,), (1,))}, "expected 1 for gray"),
     ],

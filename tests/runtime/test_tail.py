@@ -94,13 +94,17 @@ def _cut_short(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_remove, r"model\.tail\.onnx: the tail file was not found beside model\.onnx: .*`onnxplain instrument`"),
+        (
+            _remove,
+            r"model\.tail\.onnx: found no tail file, expected it in the folder of model\.onnx: "
+            r".*`onnxplain instrument`",
+        ),
         (
             _take_the_other,
             r"model\.tail\.onnx: found tail \w{16}, expected tail \w{16} of model\.onnx: write both again",
         ),
         (_take_a_model, r"model\.tail\.onnx: found no tail, expected tail \w{16} of model\.onnx: write both again"),
-        (_cut_short, r"model\.tail\.onnx: found no whole ONNX model"),
+        (_cut_short, r"model\.tail\.onnx: found a truncated file or another format"),
     ],
 )
 def test_a_tail_that_is_not_there_or_not_the_models_is_refused(folder: Path, spoil, message: str) -> None:

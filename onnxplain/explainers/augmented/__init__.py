@@ -1,1 +1,1 @@
-"""Augmented Grad-CAM: Grad-CAMs of many copies of an image make one of high resolution."""
+"""Augmented Grad-CAM: combines the Grad-CAMs of many copies of an image into one heatmap of high resolution."""

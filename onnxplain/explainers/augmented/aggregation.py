@@ -1,4 +1,4 @@
-"""The paper's simple aggregations: the copies' maps warped back to the image, then their mean or maximum."""
+"""The paper's simple aggregations: warp the maps of the copies back to the image, then take the mean or maximum."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def aggregate(
 ) -> FloatArray:
     """Mean or maximum at each pixel over the copies that show it: float32 (H, W) (Morbidelli et al. 2020).
 
-    `maps_lhw`: float32 (L, h, w), not negative, enlarged bilinearly before they are warped back; `transforms`:
-    float64 (L, 2, 3) of `RandomCopies.draw`, in the same order. A copy that does not show a pixel is left out
-    there; a pixel that none shows is 0.
+    `maps_lhw`: float32 (L, h, w), not negative, enlarged bilinearly before they are warped back. `transforms`:
+    float64 (L, 2, 3) from `RandomCopies.draw`, in the same order. At each pixel, only the copies that show it count. A
+    pixel that no copy shows is 0.
     """
     height, width = input_size_hw
     x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5

@@ -1,4 +1,4 @@
-"""Augmented Grad-CAM (Morbidelli et al. 2020): Grad-CAMs of many copies of an image make one of high resolution."""
+"""Augmented Grad-CAM (Morbidelli et al. 2020): one heatmap of high resolution from the Grad-CAMs of many copies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
 
 @dataclass(frozen=True)
 class _Pass:
-    """The targets that one pass over the copies answers, and whether it needs their gradients: then it is one."""
+    """One pass over the copies: its targets, and whether it needs gradients. With gradients there is one target."""
 
     targets: tuple[int, ...]
     gradients: bool
@@ -45,27 +45,28 @@ class _Pass:
 
 @dataclass(frozen=True)
 class AugmentedGradCAM(GradCAM):
-    """The heatmap h that, seen through every copy of the image, looks most like that copy's Grad-CAM.
+    """The heatmap h that fits the Grad-CAMs of all copies best when it is transformed like each copy.
 
-    ``min over h ≥ 0 of Σ_l ‖D A_l h − g_l‖² + λ L (‖∂x h‖₁ + ‖∂y h‖₁) + μ L ‖h‖²`` (Morbidelli et al. 2020):
-    A_l turns and moves h as copy l was, D averages it over the cells of the layer, g_l is the Grad-CAM of copy l after
-    ReLU, divided by its maximum, and L counts the copies used. Cells that do not show the image are left out of both
-    terms; so are copies whose Grad-CAM is nowhere positive. All copies explain the class predicted for the image.
+    ``min over h ≥ 0 of Σ_l ‖D A_l h − g_l‖² + λ L (‖∂x h‖₁ + ‖∂y h‖₁) + μ L ‖h‖²`` (Morbidelli et al. 2020).
+    A_l transforms h like copy l. D averages it over the cells of the layer. g_l is the Grad-CAM of copy l after ReLU,
+    divided by its maximum. L is the number of copies used. Cells that do not show the image are left out of D A_l h
+    and g_l. Copies whose Grad-CAM is nowhere positive are left out. All copies explain the class predicted for the
+    image.
 
-    `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `RandomCopies`; outside the image a copy shows
-    zero of the normalised input, the mean colour of the training images (where the file's mean is 0, the image's own).
-    `mode`: "super-resolution", the above; "mean", "max": the maps warped back and aggregated; "paper": the published
-    optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per side of a cell; None:
-    4, more where they would lie over 4 pixels apart.
-    `total_variation`, `ridge`: λ ≥ 0 and μ > 0 as they were published, which fits 14 × 14 cells of 224 × 224 pixels;
-    for other sizes they are scaled to the same balance of the three terms, but in mode "paper". `gap`: the relative
-    duality gap at which the solver stops.
-    `batch_size`: copies in memory at once, whatever their number (None: 8). `progress(done, total)`: called after each
-    batch with passes over all images of the call.
+    `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `RandomCopies`. Outside the image, a copy is zero
+    in the normalised input: the mean colour of the training images. If the file's mean is 0, it is the image's mean
+    colour. `mode`: "super-resolution": the formula above; "mean", "max": the maps are warped back and aggregated;
+    "paper": the published optimiser, 200 steps of Adam, with one sample point per cell. `points`: sample points per
+    side of a cell; None: 4, or as many as keep them at most 4 pixels apart.
+    `total_variation`, `ridge`: λ ≥ 0 and μ > 0. The published values fit 14 × 14 cells of 224 × 224 pixels; for other
+    sizes they are scaled to the same balance of the three terms, except in mode "paper". `gap`: the relative duality
+    gap at which the solver stops.
+    `batch_size`: copies in memory at once (None: 8). `progress(done, total)`: called after each batch; counts passes
+    over all images of the call.
 
-    `raw` is float32 (H, W), the model's input size, not negative; `report` a `SuperResolutionReport`. Several classes
-    of one image share a pass in front of a linear head, where features suffice. Raises OnnxplainError for
-    parameters out of range, also where a copy shows nothing of the image, UnsupportedError as Grad-CAM does.
+    `raw` is float32 (H, W), the model's input size, not negative. `report` is a `SuperResolutionReport`. In front of a
+    linear head, several classes of one image share a pass, because no gradients are needed. Raises OnnxplainError for
+    parameters out of range and if a copy shows nothing of the image; raises UnsupportedError as Grad-CAM does.
     """
 
     copies: int = 100
@@ -87,7 +88,7 @@ class AugmentedGradCAM(GradCAM):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self._layers()) > 1:
-            raise OnnxplainError(f"{self.name}: found {len(self._layers())} layers, expected one: name it")
+            raise OnnxplainError(f"{self.name}: found {len(self._layers())} layers, expected one: give one layer")
         if self.mode not in get_args(Mode):
             raise OnnxplainError(f"mode: found {self.mode!r}, expected one of {', '.join(get_args(Mode))}")
         if self.batch_size is not None and self.batch_size < 1:
@@ -95,7 +96,7 @@ class AugmentedGradCAM(GradCAM):
         if not 0 < self.gap < 1:
             raise OnnxplainError(f"gap: found {self.gap}, expected a share of the objective between 0 and 1")
         check_weights(self.total_variation, self.ridge)
-        # Copies that show nothing are found here, before any image is read.
+        # This raises the error for copies that show nothing, before any image is read.
         _ = self._downsampling
 
     @property
@@ -114,7 +115,7 @@ class AugmentedGradCAM(GradCAM):
         return build_downsampling(self._transforms, input_size_hw, grid_hw, 1 if self.mode == "paper" else points)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation of the image per target; in front of a linear head all classes share one pass per copy."""
+        """One explanation of the image per target. In front of a linear head, all classes share one pass per copy."""
         indices = [self._resolve_target(target) for target in targets]
         return self._explain(image, indices) if indices else []
 
@@ -139,7 +140,7 @@ class AugmentedGradCAM(GradCAM):
         return [self._conclude(seen, row, maps[int(target)]) for row, target in enumerate(seen.target)]
 
     def _plan(self, seen: Activations) -> list[_Pass]:
-        """Passes over the copies that answer every target once: together where features suffice, else one each."""
+        """The passes over the copies: one shared by all targets that need no gradients, one for each other target."""
         targets = dict.fromkeys(int(target) for target in seen.target)
         together = tuple(target for target in targets if has_constant_gradient(self.engine.spec, target, self._layer))
         alone = [_Pass((target,), gradients=True) for target in targets if target not in together]
@@ -187,7 +188,7 @@ class AugmentedGradCAM(GradCAM):
         return replace(explanation, evaluations=1 + self.copies, report=report)
 
     def _combine(self, maps_lhw: FloatArray) -> tuple[FloatArray, SuperResolutionReport]:
-        """The heatmap float32 (H, W) of signed Grad-CAMs float32 (L, h, w), and how it was found."""
+        """The heatmap float32 (H, W) from signed Grad-CAMs float32 (L, h, w), and its report."""
         size_hw, operator = self.engine.spec.input.size_hw, self._downsampling
         positive = np.where(operator.seen, np.maximum(maps_lhw, 0), 0).astype(np.float32, copy=False)
         peaks = positive.max(axis=(1, 2))
@@ -217,9 +218,10 @@ class AugmentedGradCAM(GradCAM):
 
 
 def _balance(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> tuple[float, float]:
-    """What total variation and ridge are multiplied by so that the three terms keep the balance that was published.
+    """Factors for total variation and ridge that keep the published balance of the three terms.
 
-    The sum over cells grows with their number, an outline with the input's side, an area with its square.
+    The sum over cells grows with the number of cells, the total variation with the input's side, the ridge with its
+    square.
     """
     cells = grid_hw[0] * grid_hw[1] / _PUBLISHED_CELLS
     side = math.sqrt(input_size_hw[0] * input_size_hw[1]) / _PUBLISHED_SIDE

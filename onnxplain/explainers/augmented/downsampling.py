@@ -1,4 +1,4 @@
-"""From a fine heatmap to the coarse maps of all copies: warp and downsampling in one sparse matrix."""
+"""One sparse matrix that warps a fine heatmap like each copy and downsamples it to the cells of the layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnxplain.explainers.augmented.random_copies import Transforms
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Points further apart leave the pixels between them to themselves, and h grows spikes: 4 × 4 suit the published cells
-# of 16 pixels.
+# If points are further apart, no term controls the pixels between them, and h gets spikes. 4 × 4 points suit the
+# published cells of 16 pixels.
 _LEAST_POINTS, _LARGEST_SPACING = 4, 4
 
 # A cell counts as seen where at least this share of its sample points lies in the image.
@@ -28,8 +28,8 @@ class Downsampling:
     """``D A_l`` for every copy l (Morbidelli et al. 2020), stacked.
 
     `matrix`: sparse float32 (L·h·w, H·W), from a heatmap in the frame of the model's input to the grids of the L
-    copies. A row is the mean of the heatmap over the part of its cell that shows the image, and sums to 1; rows of
-    cells that do not are empty. `seen`: bool (L, h, w), which cells show the image.
+    copies. A row sums to 1: it computes the mean of the heatmap over the part of its cell that shows the image. Rows of
+    cells that do not show the image are empty. `seen`: bool (L, h, w), which cells show the image.
     """
 
     matrix: csr_matrix
@@ -39,11 +39,11 @@ class Downsampling:
 def build_downsampling(
     transforms: Transforms, input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int = 4
 ) -> Downsampling:
-    """The operator for copies drawn by `RandomCopies.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
+    """The operator for copies from `RandomCopies.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
 
-    The area of a cell is averaged over `points` × `points` evenly spaced points, the heatmap interpolated bilinearly
-    at each (1 point: the published code's). Points outside the image are left out, and so are cells with less than
-    half of their points inside. Raises OnnxplainError for no points, and for a copy that sees no cell at all.
+    A cell is the average of the heatmap, interpolated bilinearly, at `points` × `points` evenly spaced points. The
+    published code uses 1 point. Points outside the image are left out, and so are cells with less than half of their
+    points inside. Raises OnnxplainError for no points, and for a copy that shows the image in no cell.
     """
     from scipy.sparse import csr_matrix, vstack
 
@@ -64,19 +64,19 @@ def build_downsampling(
         if not seen[copy].any():
             raise OnnxplainError(
                 f"augmentation: copy {copy} shows the image in none of the {rows} × {columns} cells of the layer, "
-                "expected at least one: take a smaller translation, rotation or zoom"
+                "expected at least one: use a smaller translation, rotation or zoom"
             )
         used = inside & seen[copy, cell]
         pixels, shares = interpolate_bilinear(at_xy[:, used], input_size_hw)
         values = (shares / count[cell[used]]).astype(np.float32)
         where = np.broadcast_to(cell[used], pixels.shape)
-        # Shares of one cell in the same pixel are summed.
+        # csr_matrix adds up several shares of one cell in the same pixel.
         matrices.append(csr_matrix((values.ravel(), (where.ravel(), pixels.ravel())), shape=(cells, height * width)))
     return Downsampling(vstack(matrices, format="csr"), seen.reshape(len(transforms), rows, columns))
 
 
 def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> int:
-    """Sample points per side of a cell: 4, or as many as keep neighbours within 4 pixels of the input."""
+    """Sample points per side of a cell: 4, or as many as keep neighbours at most 4 input pixels apart."""
     sides = (side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True))
     return max(_LEAST_POINTS, *(math.ceil(side / _LARGEST_SPACING) for side in sides))
 
@@ -84,9 +84,9 @@ def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> i
 def interpolate_bilinear(
     at_xy: npt.NDArray[np.float64], size_hw: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The four pixels around each point and their shares: indices y · W + x, int64 (4, P), and float64 (4, P).
+    """The four pixels around each point, as indices y · W + x, int64 (4, P), and their shares, float64 (4, P).
 
-    `at_xy`: float64 (2, P), continuous coordinates; beyond the outermost pixel centres the edge pixel is repeated.
+    `at_xy`: float64 (2, P), continuous coordinates. Beyond the outermost pixel centres the edge pixel is repeated.
     """
     sides = np.array(size_hw[::-1])[:, None]
     position = np.clip(at_xy - 0.5, 0, sides - 1)

@@ -1,4 +1,4 @@
-"""The optimiser that Augmented Grad-CAM was published with, for comparison: Adam, a fixed number of small steps."""
+"""The published optimiser of Augmented Grad-CAM, for comparison: Adam with a fixed number of small steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
 
 def descend(problem: SuperResolution, steps: int = ADAM_STEPS, learning_rate: float = 0.001) -> FloatArray:
-    """Adam (Kingma and Ba 2015, algorithm 1) on the objective from zero: float32 (H, W), negative values cut off.
+    """Minimise the objective with Adam (Kingma and Ba 2015, algorithm 1) from zero: float32 (H, W), not negative.
 
-    The total variation's subgradient is ``λ ∇ᵀ sign(∇h)`` with sign(0) = 0, as automatic differentiation gives it.
-    Each step moves a pixel by about the learning rate at most, so 200 steps of 0.001 end below 0.2 wherever the
-    minimum is. The published code leaves h ≥ 0 out; here it is imposed at the end.
+    The subgradient of the total variation is ``λ ∇ᵀ sign(∇h)`` with sign(0) = 0, as in automatic differentiation.
+    A step moves a pixel by about the learning rate at most, so 200 steps of 0.001 stay below 0.2, wherever the minimum
+    is. The published code does not enforce h ≥ 0; here negative values become 0 at the end.
     """
     h = np.zeros(problem.size_hw, np.float32)
     mean, square = np.zeros_like(h), np.zeros_like(h)

@@ -1,4 +1,4 @@
-"""The copies of Augmented Grad-CAM: the model's input turned, moved and, on request, zoomed and mirrored."""
+"""The copies of Augmented Grad-CAM: the model's input rotated, shifted and, on request, zoomed and mirrored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SEED_LIMIT = 2**64
 class RandomCopies:
     """Random copies of the model's input; the first is the input itself (Morbidelli et al. 2020).
 
-    `copies`: how many, the first included. `rotation`: angles are uniform in ±rotation radians, about the centre.
-    `translation`: shifts are uniform in ±translation times the input's side, per axis (the published 30 pixels at
-    224). `zoom`: sizes are log-uniform between 1/zoom and zoom times the original; 1 leaves it. `mirror`: every
+    `copies`: how many, including the first. `rotation`: angles are uniform in ±rotation radians, about the centre.
+    `translation`: shifts are uniform in ±translation times the input's side, per axis (published: 30 pixels of
+    224). `zoom`: sizes are log-uniform between 1/zoom and zoom times the original; 1 means no zoom. `mirror`: every
     copy but the first is flipped left to right with probability ½.
 
-    Copy i depends on the seed and i alone, and what one option draws does not depend on the others. Raises
+    Copy i depends only on the seed and i. The random values of one option do not depend on the other options. Raises
     OnnxplainError for parameters out of range.
     """
 
@@ -42,7 +42,7 @@ class RandomCopies:
 
     def __post_init__(self) -> None:
         if self.copies < 1:
-            raise OnnxplainError(f"copies: found {self.copies}, expected at least 1, the image itself")
+            raise OnnxplainError(f"copies: found {self.copies}, expected at least 1, which is the image itself")
         if not 0 <= self.rotation <= math.pi:
             raise OnnxplainError(f"rotation: found {self.rotation}, expected radians from 0 to π")
         if not 0 <= self.translation < 1:
@@ -56,10 +56,10 @@ class RandomCopies:
             raise OnnxplainError(f"seed: found {self.seed}, expected a whole number from 0 to 2^64 − 1")
 
     def draw(self, input_size_hw: tuple[int, int]) -> Transforms:
-        """Where the copies come from: float64 (copies, 2, 3), ``(x, y)_input = A · (x, y, 1)_copy``.
+        """Maps from each copy to the input: float64 (copies, 2, 3), ``(x, y)_input = A · (x, y, 1)_copy``.
 
         Coordinates are continuous, in pixels of the model's input: pixel i covers [i, i + 1). With centre c, shift t,
-        size z, rotation R and mirror F: ``x_copy = c + t + z · R · F · (x_input − c)``, of which this is the inverse.
+        size z, rotation R and mirror F, A is the inverse of ``x_copy = c + t + z · R · F · (x_input − c)``.
         """
         stream = np.random.Philox(key=self.seed)
         words = stream.random_raw(self.copies * _WORDS_PER_COPY).reshape(self.copies, _WORDS_PER_COPY)
@@ -78,9 +78,9 @@ class RandomCopies:
 
 
 def warp_copies(pixels_chw: FloatArray, transforms: Transforms, fill_c: FloatArray) -> FloatArray:
-    """The copies themselves, float32 (n, C, H, W): bilinear, with `fill_c`, float32 (C,), outside the image.
+    """The copies, float32 (n, C, H, W), interpolated bilinearly. Outside the image they are `fill_c`, float32 (C,).
 
-    `pixels_chw`: the model's normalised input; `transforms`: float64 (n, 2, 3) of `RandomCopies.draw`.
+    `pixels_chw`: the model's normalised input. `transforms`: float64 (n, 2, 3) from `RandomCopies.draw`.
     """
     channels, height, width = pixels_chw.shape
     pixels_hwc = np.ascontiguousarray(pixels_chw.transpose(1, 2, 0))
@@ -99,7 +99,7 @@ def warp_copies(pixels_chw: FloatArray, transforms: Transforms, fill_c: FloatArr
 
 
 def count_from_centres(transform: Transforms) -> Transforms:
-    """The same map, float64 (2, 3), for OpenCV, whose coordinates are 0 at the centre of the first pixel."""
+    """The same map for OpenCV, float64 (2, 3). OpenCV's coordinates are 0 at the centre of the first pixel."""
     indexed = transform.copy()
     indexed[:, 2] += transform[:, :2].sum(axis=1) / 2 - 0.5
     return indexed

@@ -1,11 +1,11 @@
-"""One heatmap of high resolution from many of low resolution: the problem, its dual bound, and a solver.
+"""Super-resolution of one heatmap from many coarse maps: the problem, its dual bound, and a solver.
 
-Primal, over heatmaps h ≥ 0 (Morbidelli et al. 2020; K is D A_l of all copies, g their maps):
+The primal problem, over heatmaps h ≥ 0 (Morbidelli et al. 2020; K stacks D A_l of all copies, g their maps):
 
     P(h) = ‖K h − g‖² + λ ‖∇h‖₁ + μ ‖h‖²
 
-with ∇ the differences of neighbours in x and in y (anisotropic total variation). With ``‖r‖² = max_y ⟨y, r⟩ − ‖y‖²/4``
-and ``λ‖d‖₁ = max_{|q| ≤ λ} ⟨q, d⟩`` the minimum over h is taken pixel by pixel, and any y and |q| ≤ λ give a bound:
+∇ is the differences of neighbours in x and in y (anisotropic total variation). With ``‖r‖² = max_y ⟨y, r⟩ − ‖y‖²/4``
+and ``λ‖d‖₁ = max_{|q| ≤ λ} ⟨q, d⟩``, each pixel of h can be minimised separately. Any y and |q| ≤ λ give a bound:
 
     D(y, q) = −‖y‖²/4 − ⟨y, g⟩ − ‖min(Kᵀy + ∇ᵀq, 0)‖² / (4 μ)  ≤  min P
 """
@@ -35,10 +35,10 @@ _RELAXATION = np.float32(1.9)
 
 @dataclass(frozen=True, eq=False)
 class SuperResolution:
-    """The problem above: `matrix` K, sparse float32 (m, H·W), `maps` g, float32 (m,), `size_hw` (H, W) of h.
+    """The problem above: `matrix` is K, sparse float32 (m, H·W), `maps` is g, float32 (m,), `size_hw` is (H, W) of h.
 
-    `total_variation` is λ ≥ 0, `ridge` μ > 0, both for the whole sum. Raises OnnxplainError for weights out of range
-    and for shapes that disagree.
+    `total_variation` is λ ≥ 0 and `ridge` is μ > 0, both for the whole sum. Raises OnnxplainError for weights out of
+    range and for shapes that do not match.
     """
 
     matrix: csr_matrix
@@ -78,7 +78,7 @@ class SuperResolution:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A heatmap h ≥ 0, float32 (H, W), its objective, a lower bound of the minimum, and the iterations taken."""
+    """A heatmap h ≥ 0, float32 (H, W), its objective, a lower bound of the minimum, and the number of iterations."""
 
     heatmap: FloatArray
     objective: float
@@ -87,20 +87,22 @@ class Solution:
 
     @property
     def gap(self) -> float:
-        """How far the objective can be above the minimum, as a share of itself."""
+        """How far the objective can be above the minimum, as a share of the objective."""
         return (self.objective - self.bound) / self.objective if self.objective > 0 else 0.0
 
 
 def solve(problem: SuperResolution, gap: float = 0.01, max_iterations: int = MAX_ITERATIONS) -> Solution:
-    """Minimise P to a relative duality gap of `gap`, or as far as `max_iterations` lead.
+    """Minimise P until the relative duality gap is at most `gap`, for at most `max_iterations`.
 
     The primal-dual method of Chambolle and Pock, with the diagonal steps of Pock and Chambolle 2011 (lemma 2, α = 1)
-    and over-relaxation (Condat 2013, algorithm 3.1), from zero: h ← max(0, (h − τ(Kᵀy + ∇ᵀq)) / (1 + 2τμ)),
-    h̄ = 2 h_new − h, y ← (y + σ(K h̄ − g)) / (1 + σ/2), q ← clip(q + σ ∇h̄, ±λ).
+    and over-relaxation (Condat 2013, algorithm 3.1). It starts from zero and repeats
+    h ← max(0, (h − τ(Kᵀy + ∇ᵀq)) / (1 + 2τμ)), h̄ = 2 h_new − h, y ← (y + σ(K h̄ − g)) / (1 + σ/2),
+    q ← clip(q + σ ∇h̄, ±λ).
     """
     transposed = problem.matrix.T.tocsr()
     limit, ridge = np.float32(problem.total_variation), np.float32(problem.ridge)
-    # One over the absolute column sums of K and ∇ together, and over the row sums, which are 1 in K and 2 in ∇.
+    # The primal step is one over the absolute column sums of K and ∇ together. The dual steps are one over the row
+    # sums, which are 1 in K and 2 in ∇.
     column_sums = transposed @ np.ones(len(problem.maps), np.float32)
     step = 1 / (column_sums.reshape(problem.size_hw) + _count_neighbours(problem.size_hw))
     dual_step, flow_step = np.float32(1), np.float32(0.5)
@@ -136,7 +138,7 @@ def check_weights(total_variation: float, ridge: float) -> None:
     if not 0 <= total_variation < np.inf:
         raise OnnxplainError(f"total_variation: found {total_variation}, expected a weight of at least 0")
     if not 0 < ridge < np.inf:
-        raise OnnxplainError(f"ridge: found {ridge}, expected a weight above 0: without it no gap can be told")
+        raise OnnxplainError(f"ridge: found {ridge}, expected a weight above 0: without it the gap is unknown")
 
 
 def differences(image_hw: FloatArray) -> Flow:

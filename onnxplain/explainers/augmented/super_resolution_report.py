@@ -1,4 +1,4 @@
-"""What Augmented Grad-CAM says of its own work: how many copies spoke, and how near the minimum the answer is."""
+"""The report of Augmented Grad-CAM: the number of copies used, and how close the heatmap is to the minimum."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from onnxplain.explainers.method_report import MethodReport
 
 @dataclass(frozen=True)
 class SuperResolutionReport(MethodReport):
-    """`copies` were drawn, `copies_used` of them had positive evidence and entered.
+    """`copies`: the number of copies. `copies_used`: the number of copies with positive evidence, which were used.
 
-    `objective` is that of the heatmap, `gap` how far it can be above the minimum, as a share of itself, `iterations`
-    those of the optimiser; None where the mode has no such thing.
+    `objective`: the objective of the heatmap. `gap`: how far the objective can be above the minimum, as a share of the
+    objective. `iterations`: of the optimiser. Each is None if the mode does not have it.
     """
 
     mode: str
@@ -24,12 +24,12 @@ class SuperResolutionReport(MethodReport):
     iterations: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it under the same names; null stands for None."""
+        """All fields under their names; None becomes null."""
         return asdict(self)
 
     def summary(self) -> str:
-        """Such as "100 of 100 copies, gap 0.9 % after 340 iterations"."""
-        text = f"{self.copies_used} of {self.copies} copies"
+        """For example "100 of 100 copies used, gap 0.9 % after 340 iterations"."""
+        text = f"{self.copies_used} of {self.copies} copies used"
         if self.gap is not None:
             text += f", gap {100 * self.gap:.1f} %"
         if self.iterations is not None:

@@ -1,1 +1,1 @@
-"""The CAM family: maps made of one layer's features, and of gradients, scores or nothing else."""
+"""The CAM family: heatmaps from a layer's feature maps, often weighted by gradients or scores."""

@@ -1,4 +1,4 @@
-"""Ablation-CAM (Desai & Ramaswamy 2020): feature maps weighted by how much the score falls without them."""
+"""Ablation-CAM (Desai & Ramaswamy 2020): feature maps weighted by how much the score falls without each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class AblationCAM(TailProbingExplainer):
     """``M = Σ_k w_k A_k`` with ``w_k = (y − y_k) / |y|`` (Desai & Ramaswamy, WACV 2020, equations 3 and 4).
 
-    y is the logit of a class, or a coordinate of the box head, and y_k what becomes of it when map A_k is set to zero,
-    all others kept. The paper divides by y: the same wherever y is positive, while a negative y, as unlikely classes
-    have, would turn the map's sign round. Where y is 0 nothing is divided.
+    y is the logit of a class, or a coordinate of the box head. y_k is its value when only map A_k is set to zero. The
+    paper divides by y, which is the same if y is positive. Unlikely classes can have a negative y, which would reverse
+    the sign of the map. If y is 0, nothing is divided.
 
-    `raw` is M, float32 (h, w), signed: negative where maps lie that hold the score down. One pass through the model and
-    1 + K through its tail.
+    `raw` is M, float32 (h, w), signed: negative where the maps lower the score. One pass through the model and 1 + K
+    passes through its tail.
     """
 
     name: ClassVar[str] = "ablation-cam"

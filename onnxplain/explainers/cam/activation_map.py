@@ -1,4 +1,4 @@
-"""The CAM family: maps made of a layer's features and gradients. Each method is one function of the activations."""
+"""The base of the CAM family: maps from a layer's features and gradients. Each method is one function of these."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class ActivationMapExplainer(Explainer):
     """Base of the methods that read feature maps (and gradients) from the explainable graph.
 
-    `layer`: a layer's name or a unique part of it; None: the last instrumented one. A list of layers, or "all", gives
-    one map fused from theirs (`fuse_maps`), for one forward pass per layer. All images of a call go through the engine
-    together. Raises UnsupportedError where the file lacks what the method needs (naming the methods that do work) and
-    for a layer of a single cell, OnnxplainError for an unknown layer.
+    `layer`: a layer's name or a unique part of it; None: the last instrumented layer. For a list of layers, or "all",
+    the maps of the layers are fused into one (`fuse_maps`), with one forward pass per layer. All images of a call go
+    through the engine together. Raises UnsupportedError if the file lacks what the method needs (the message lists the
+    methods that work) and for a layer of a single cell, OnnxplainError for an unknown layer.
 
-    A method of your own is a subclass with a `name` and `weigh`; `uses_gradients` False spares it the gradients.
-    Options are dataclass fields: decorate the subclass with ``@dataclass(frozen=True)``.
+    To write a method of your own, subclass this with a `name` and `weigh`. Set `uses_gradients` to False if it needs no
+    gradients. Options are dataclass fields: decorate the subclass with ``@dataclass(frozen=True)``.
     """
 
     engine: Engine
@@ -46,7 +46,7 @@ class ActivationMapExplainer(Explainer):
     uses_gradients: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Make `weigh` and `_weigh`, its former name, one hook: a subclass may define either."""
+        """Make `weigh` and `_weigh`, its former name, the same method: a subclass may define either."""
         super().__init_subclass__(**arguments)
         names = {"weigh", "_weigh"}
         nearest = next(vars(base) for base in cls.__mro__ if names & vars(base).keys())
@@ -68,33 +68,35 @@ class ActivationMapExplainer(Explainer):
         """Raise OnnxplainError for a class without a name, or without `weigh`."""
         super().check_definition()
         if cls.weigh is ActivationMapExplainer.weigh:
-            raise OnnxplainError(f"{cls.__name__}: found no weigh(activations), expected it: define it in the class")
+            raise OnnxplainError(
+                f"{cls.__name__}: found no method weigh(activations), expected one: define it in the class"
+            )
 
     def weigh(self, activations: Activations) -> FloatArray:
-        """The raw maps, float32 (N, h, w), signed, before ReLU, of features (and gradients) float32 (N, K, h, w).
+        """The raw maps, float32 (N, h, w), signed, before ReLU, from features (and gradients) float32 (N, K, h, w).
 
-        This is the formula of a method; every subclass has its own.
+        This is the formula of the method. Every subclass defines its own.
         """
         raise NotImplementedError
 
     def check_target(self, target: Target) -> None:
-        """Raise the OnnxplainError with which a call refuses this target; the model is not run."""
+        """Raise the OnnxplainError that a call would raise for this target. The model is not run."""
         self._resolve_target(target)
 
     def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
-        """What the method sees of a layer, one row per image; `targets` are indices, −1 for the predicted class."""
+        """The activations of a layer for the method, one row per image. `targets`: indices; −1: the predicted class."""
         return self.engine.activations(images, targets, layer.name, gradients=self._takes_gradients(targets, layer))
 
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
-        """Whether the method has to see the gradients of these targets by that layer."""
+        """Whether the method needs the gradients of these targets with respect to that layer."""
         return self.uses_gradients
 
     def _resolve_target(self, target: Target) -> int:
-        """The output to explain as an index, −1 for the predicted class; a method may refuse some."""
+        """The output to explain as an index; −1: the predicted class. A method may refuse some targets."""
         return self.engine.resolve_target(target)
 
     def _layers(self) -> tuple[LayerSpec, ...]:
-        """The layers asked for; the maps of several are fused."""
+        """The layers asked for. The maps of several layers are fused."""
         return resolve_layers(self.engine.spec, self.layer)
 
     @property
@@ -102,9 +104,9 @@ class ActivationMapExplainer(Explainer):
         return 1
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation of the image per target; without gradients all come from one forward pass per layer.
+        """One explanation of the image per target. Without gradients, all come from one forward pass per layer.
 
-        A gradient belongs to one target: with them the image runs once per target, in batches.
+        A gradient belongs to one target, so with gradients the image runs once per target, in batches.
         """
         if not targets:
             return []
@@ -119,7 +121,7 @@ class ActivationMapExplainer(Explainer):
         return self._explanations([self._observe(images, indices, layer) for layer in self._layers()])
 
     def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
-        """One explanation per row of the activations, of which there is one entry per layer."""
+        """One explanation per row of the activations. `seen` has one entry per layer."""
         return self._explain_maps(seen, [self.weigh(activations) for activations in seen])
 
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
@@ -156,38 +158,38 @@ class ActivationMapExplainer(Explainer):
         larger = [entry.name for entry in self.engine.spec.layers if entry.size_hw != (1, 1)]
         free = [name for name in supported(self.engine) if METHODS[name].needs is SCORES]
         return (
-            f"found layer {layer.name} of 1 × 1, expected several cells, since one says nothing about where; "
-            f"layers that work: {', '.join(larger) or 'none'}; methods that need none: {', '.join(free)}"
+            f"found layer {layer.name} with a single cell (1 × 1), expected several cells to show locations; "
+            f"layers that work: {', '.join(larger) or 'none'}; methods that need no layer: {', '.join(free)}"
         )
 
 
 def weighted_sum(weights_nk: FloatArray, features_nkhw: FloatArray) -> FloatArray:
     """``M = Σ_k w_k A_k`` for each image: float32 (N, K) and (N, K, h, w) → float32 (N, h, w)."""
     count, channels, height, width = features_nkhw.shape
-    # One product per image: features that all rows share stay one array.
+    # One product per image, so that features shared by all rows (a broadcast array) are not copied.
     maps = weights_nk[:, None, :] @ features_nkhw.reshape(count, channels, height * width)
     return maps.reshape(count, height, width).astype(np.float32, copy=False)
 
 
 def require_gradients(activations: Activations) -> FloatArray:
-    """The gradients, float32 (N, K, h, w). Raises OnnxplainError where they were not asked for."""
+    """The gradients, float32 (N, K, h, w). Raises OnnxplainError if they were not computed."""
     if activations.gradients is None:
-        raise OnnxplainError(f"layer {activations.layer.name}: found no gradients, expected them: ask for gradients")
+        raise OnnxplainError(f"layer {activations.layer.name}: found no gradients, expected them: use gradients=True")
     return activations.gradients
 
 
 def require_class(explainer: ActivationMapExplainer, index: int, reason: str) -> int:
-    """The index of a class. Raises UnsupportedError, with the method's reason, for a box coordinate."""
+    """The index, if it is a class. Raises UnsupportedError, with the method's reason, for a box coordinate."""
     if index >= explainer.engine.spec.classes:
         raise UnsupportedError(
-            f"{explainer.name}: found target {explainer.engine.target_name(index)}, expected a class: {reason}; for a "
-            "box coordinate use grad-cam"
+            f"{explainer.name}: found target {explainer.engine.target_name(index)}, expected a class: {reason}; "
+            "for a box coordinate use grad-cam"
         )
     return index
 
 
 def repeat_row(activations: Activations, targets: Sequence[int]) -> Activations:
-    """One row of activations, without gradients, for several targets; nothing is copied."""
+    """Repeat one row of activations, without gradients, for several targets. No array is copied."""
     predicted, rows, logits = int(activations.target[0]), len(targets), activations.logits
     return replace(
         activations,

@@ -1,4 +1,4 @@
-"""Class activation maps (Zhou et al. 2016): the weights of the linear layer, and no gradient."""
+"""Class activation maps (Zhou et al. 2016): feature maps weighted by the linear layer, without gradients."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from onnxplain.runtime.target import Target
 class CAM(ActivationMapExplainer):
     """``M_c(x, y) = Σ_k w_k^c A_k(x, y)`` (Zhou et al. 2016, eq. 2), without the bias.
 
-    A_k are the feature maps in front of global average pooling, w_k^c the weights of the linear layer behind
-    it; the class's logit is the mean of M_c over the map, plus the bias. `raw` is M_c, float32 (h, w),
-    signed.
+    A_k are the feature maps before global average pooling, w_k^c the weights of the linear layer after it. The class's
+    logit is the mean of M_c over the map, plus the bias. `raw` is M_c, float32 (h, w), signed.
 
-    Only classes can be explained, and only the layer in front of the head: another `layer`, a box coordinate,
-    or a file without `cam_weights` is an error (the last one names the methods that do work).
+    Only classes can be explained, and only the layer in front of the head. Raises UnsupportedError for another `layer`,
+    a box coordinate, or a file without `cam_weights` (this message lists the methods that work).
     """
 
     name: ClassVar[str] = "cam"

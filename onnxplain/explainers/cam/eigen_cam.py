@@ -1,4 +1,4 @@
-"""Eigen-CAM (Muhammad & Yeasin 2020) and Eigen-Grad-CAM: the first principal component of what a layer shows."""
+"""Eigen-CAM (Muhammad & Yeasin 2020) and Eigen-Grad-CAM: the first principal component of a layer's feature maps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from onnxplain.runtime.results import Activations
 class EigenCAM(ActivationMapExplainer):
     """``M = O v``: O (h·w, K) holds the feature maps, v is its first right singular vector (Muhammad & Yeasin 2020).
 
-    What the layer shows most of, whatever the class: no gradient and no target is used, `target` only names the
-    explanation. As in the paper O is not centred. The sign is fixed by Σ_k v_k ≥ 0, so that M correlates with the sum
-    of the maps. `raw` is M, float32 (h, w), not negative where the features are not.
+    The map shows what is strongest in the layer, whatever the class. It uses no gradient and no target; `target` only
+    sets the name in the explanation. As in the paper, O is not centred. The sign is chosen so that Σ_k v_k ≥ 0: M then
+    correlates with the sum of the maps. `raw` is M, float32 (h, w), not negative if the features are not negative.
     """
 
     name: ClassVar[str] = "eigen-cam"
@@ -33,9 +33,9 @@ class EigenCAM(ActivationMapExplainer):
 class EigenGradCAM(ActivationMapExplainer):
     """``M = O v`` as in `EigenCAM`, O holding the products ``A_k ∘ g_k`` with g = ∂y/∂A of the logit or coordinate y.
 
-    A method of the package pytorch-grad-cam (Gildenblat 2021), there with centred columns. With the sign rule
-    Σ_k v_k ≥ 0 M correlates with HiResCAM's map, which is O's row sum: positive heat speaks for the target. `raw` is M,
-    float32 (h, w), signed.
+    A method of the package pytorch-grad-cam (Gildenblat 2021), which also centres the columns. With the sign rule
+    Σ_k v_k ≥ 0, M correlates with HiResCAM's map, which is the row sum of O: positive heat is evidence for the target.
+    `raw` is M, float32 (h, w), signed.
     """
 
     name: ClassVar[str] = "eigen-grad-cam"
@@ -46,7 +46,7 @@ class EigenGradCAM(ActivationMapExplainer):
 
 
 def project_on_first_component(maps_nkhw: FloatArray) -> FloatArray:
-    """``O v = σ₁ u₁`` for each image, float32 (N, h, w); NaN where an image's maps hold NaN or infinity."""
+    """``O v = σ₁ u₁`` for each image, float32 (N, h, w); all NaN if the image's maps hold NaN or infinity."""
     count, channels, height, width = maps_nkhw.shape
     projected = np.full((count, height, width), np.nan, np.float32)
     for position, maps_khw in enumerate(maps_nkhw):

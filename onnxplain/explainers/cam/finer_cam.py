@@ -1,4 +1,4 @@
-"""Finer-CAM (Zhang et al. 2025): what speaks for a class and not for the classes most like it."""
+"""Finer-CAM (Zhang et al. 2025): evidence for a class compared with the most similar classes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FinerCAM(GradCAM):
-    """Grad-CAM of ``y_c − strength · mean over d of y_d``, d the `references` classes most like c (Zhang et al. 2025).
+    """Grad-CAM of ``y_c − strength · mean over d of y_d``, d the `references` classes closest to c (Zhang et al. 2025).
 
-    y are logits; most like c are the classes whose logits are nearest to y_c, as in the published code: for the
-    predicted class the next best ones. Gradients are linear, so each class is differentiated by itself and the
-    gradients are combined: 1 + `references` forward passes per image and layer. With fewer other classes all of them
-    are taken. `strength` 0 is Grad-CAM; near 1 what the classes share cancels. The published code weighs
-    the references by their softmax scores; here they count alike.
+    y are logits. As in the published code, the closest classes are those whose logits are nearest to y_c; for the
+    predicted class these are the next best ones. Gradients are linear, so each class is differentiated separately and
+    the gradients are combined: 1 + `references` forward passes per image and layer. If there are fewer other classes,
+    all are used. `strength` 0 is Grad-CAM; near 1, evidence that the classes share cancels out. The published code
+    weights the references by their softmax scores; here all have the same weight.
 
-    `raw` is float32 (h, w), signed: positive where the image speaks more for c than for the others. Box coordinates are
-    refused. Raises OnnxplainError for a strength below 0, for less than one reference, and for a model of one class.
+    `raw` is float32 (h, w), signed: positive where there is more evidence for c than for the others. Box coordinates
+    are refused. Raises OnnxplainError for a strength below 0, fewer than one reference, and a model with one class.
     """
 
     references: int = 3
@@ -46,7 +46,9 @@ class FinerCAM(GradCAM):
         if not 0 <= self.strength < np.inf:
             raise OnnxplainError(f"strength: found {self.strength}, expected a number from 0 up, usually 0.6 to 1")
         if self.engine.spec.classes < 2:
-            raise UnsupportedError("finer-cam: found a model of one class, expected others to compare: use grad-cam")
+            raise UnsupportedError(
+                "finer-cam: found a model with one class, expected at least two to compare: use grad-cam"
+            )
 
     @property
     def _evaluations_per_layer(self) -> int:
@@ -57,7 +59,7 @@ class FinerCAM(GradCAM):
         return min(self.references, self.engine.spec.classes - 1)
 
     def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "it is compared with the classes most like it")
+        return require_class(self, super()._resolve_target(target), "it is compared with similar classes")
 
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
         return True
@@ -73,10 +75,10 @@ class FinerCAM(GradCAM):
 
 
 def find_similar_classes(activations: Activations, count: int) -> npt.NDArray[np.int64]:
-    """The `count` classes whose logits are nearest to the target's, int64 (N, count), equal ones by index."""
+    """The `count` classes whose logits are nearest to the target's, int64 (N, count). Ties are ordered by index."""
     logits = activations.logits
     if logits is None:
-        raise UnsupportedError("finer-cam: found a file without logits, expected them: use grad-cam")
+        raise UnsupportedError("finer-cam: found a file without logits, expected a logits output: use grad-cam")
     rows = np.arange(len(logits))
     distances = np.abs(logits - logits[rows, activations.target][:, None])
     distances[rows, activations.target] = np.inf

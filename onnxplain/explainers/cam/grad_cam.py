@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class GradCAM(ActivationMapExplainer):
     """``M = Σ_k α_k A_k`` with ``α_k = mean over (x, y) of ∂y / ∂A_k(x, y)`` (Selvaraju et al. 2017, eq. 1).
 
-    A_k are the feature maps of `layer`, y is the logit of a class (not its probability), or a coordinate of
-    the box head: then positive heat is where the features push that coordinate up. `raw` is M, float32 (h,
-    w), signed; the paper's ReLU comes with the heatmap.
+    A_k are the feature maps of `layer`. y is the logit of a class (not its probability) or a coordinate of the box
+    head. For a coordinate, positive heat shows where the features increase it. `raw` is M, float32 (h, w), signed; the
+    paper's ReLU is applied in the heatmap.
 
-    In front of a linear head the gradient of a class is the constant w / (h·w) and is not computed: then M is CAM's map
-    divided by h·w, and all classes of an image come from one forward pass.
+    In front of a linear head, the gradient of a class is the constant w / (h·w) and is not computed. M is then CAM's
+    map divided by h·w, and all classes of an image come from one forward pass.
     """
 
     name: ClassVar[str] = "grad-cam"
@@ -44,5 +44,5 @@ class GradCAM(ActivationMapExplainer):
 
 
 def has_constant_gradient(spec: ModelSpec, target: int, layer: LayerSpec) -> bool:
-    """Whether the gradient of a target (−1: the predicted class) by a layer is w / (h·w), whatever the image."""
+    """Whether the gradient of a target (−1: the predicted class) by a layer is w / (h·w) for every image."""
     return spec.outputs.linear_head and layer.name == spec.outputs.cam_layer and target < spec.classes

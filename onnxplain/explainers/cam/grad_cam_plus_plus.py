@@ -1,4 +1,4 @@
-"""Grad-CAM++ (Chattopadhay et al. 2018): every position's gradient gets a weight of its own."""
+"""Grad-CAM++ (Chattopadhay et al. 2018): the gradient at each position has its own weight."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from onnxplain.runtime.results import Activations
 class GradCAMPlusPlus(ActivationMapExplainer):
     """``M = Σ_k w_k A_k`` with ``w_k = Σ_ij α_kij ReLU(g_kij)``, ``α = g² / (2 g² + g³ Σ_ab A_kab)``.
 
-    Chattopadhay et al. 2018, the closed form (eq. 19): the explained output is Y = exp(y) with the logit y, or box
-    coordinate, whose derivatives by A are taken as exp(y) g, exp(y) g² and exp(y) g³, g = ∂y/∂A. The factor exp(y) that
-    is left in w_k scales the whole map and is left out. α is 0 where its denominator is.
+    Chattopadhay et al. 2018, the closed form (eq. 19). The explained output is Y = exp(y), where y is the logit or box
+    coordinate. Its derivatives by A are taken as exp(y) g, exp(y) g² and exp(y) g³ with g = ∂y/∂A. The factor exp(y) in
+    w_k only scales the whole map and is left out. α is 0 where its denominator is 0.
 
-    The weights are positive where the maps are (behind a ReLU); at a layer with negative features the denominator can
-    come near 0 and the map is then that of a few cells. `raw` is M, float32 (h, w), before ReLU.
+    The weights are positive where the maps are positive (behind a ReLU). At a layer with negative features the
+    denominator can be close to 0; a few cells then dominate the map. `raw` is M, float32 (h, w), before ReLU.
     """
 
     name: ClassVar[str] = "grad-cam++"
@@ -43,7 +43,7 @@ def weigh_gradients(
 ) -> FloatArray:
     """``α ∘ ReLU(D¹)`` with ``α = D² / (2 D² + D³ Σ_ab A_ab)``, float32, all arrays (…, h, w).
 
-    `first`, `second`, `third` are D¹, D² and D³: g, g² and g³ of one image, or their means over copies of it.
+    `first`, `second`, `third` are D¹, D² and D³: g, g² and g³ of one image, or their means over its copies.
     """
     denominators = 2 * second + third * features.sum(axis=(-2, -1), keepdims=True)
     alphas = np.divide(second, denominators, out=np.zeros_like(second), where=denominators != 0)

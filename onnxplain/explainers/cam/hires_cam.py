@@ -14,8 +14,8 @@ from onnxplain.runtime.results import Activations
 class HiResCAM(ActivationMapExplainer):
     """``M = Σ_k g_k ∘ A_k``, with g = ∂y/∂A of the logit, or box coordinate, y (Draelos & Carin 2020).
 
-    No mean over the gradients: where the head is linear in the maps, of whatever shape, Σ_ij M_ij is exactly y without
-    the bias, so each cell shows what it contributes. `raw` is M, float32 (h, w), signed.
+    The gradients are not averaged. If the head is linear in the maps, Σ_ij M_ij is exactly y without the bias, so each
+    cell shows its contribution. `raw` is M, float32 (h, w), signed.
     """
 
     name: ClassVar[str] = "hires-cam"

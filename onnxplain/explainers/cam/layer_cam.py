@@ -1,4 +1,4 @@
-"""LayerCAM (Jiang et al. 2021): positive gradients as a weight per cell, good at shallow layers too."""
+"""LayerCAM (Jiang et al. 2021): each cell is weighted by its positive gradient. Also works at shallow layers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from onnxplain.runtime.results import Activations
 class LayerCAM(ActivationMapExplainer):
     """``M = Σ_k ReLU(g_k) ∘ A_k``, with g = ∂y/∂A of the logit, or box coordinate, y (Jiang et al. 2021).
 
-    `raw` is M, float32 (h, w): not negative where the features are not. The paper fuses the maps of several layers:
-    ``layer=["layer2", "layer4"]`` or ``layer="all"``.
+    `raw` is M, float32 (h, w): not negative where the features are not negative. The paper fuses the maps of several
+    layers: ``layer=["layer2", "layer4"]`` or ``layer="all"``.
     """
 
     name: ClassVar[str] = "layer-cam"

@@ -1,4 +1,4 @@
-"""Several layers in one map: deep layers know what, shallow ones where exactly."""
+"""Fuse the maps of several layers: deep layers recognise objects, shallow layers locate them more precisely."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ALL_LAYERS = "all"
 def resolve_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[LayerSpec, ...]:
     """The layers that a user asks for, in the order of the graph, each once.
 
-    A name, a unique part of one, or None for the last layer; a list of these; or "all". Raises UnsupportedError for a
-    file without layers, OnnxplainError for an empty list, an unknown or an ambiguous name.
+    `layer`: a name, a unique part of a name, or None for the last layer; a list of these; or "all". Raises
+    UnsupportedError for a file without layers, OnnxplainError for an empty list, an unknown or an ambiguous name.
     """
     if layer == ALL_LAYERS and spec.layers:
         return spec.layers
     asked = [layer] if isinstance(layer, str) or layer is None else layer
     if not asked:
         names = ", ".join(entry.name for entry in spec.layers)
-        raise OnnxplainError(f'layer: found an empty list, expected names, or "all"; the file\'s layers are {names}')
+        raise OnnxplainError(f'layer: found an empty list, expected "all" or some of {names}')
     chosen = [resolve_layer(spec, name) for name in asked]
     return tuple(entry for entry in spec.layers if entry in chosen)
 
@@ -37,10 +37,10 @@ def resolve_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[
 def fuse_maps(maps_per_layer: Sequence[FloatArray]) -> FloatArray:
     """``F = max over l of ReLU(M_l) / max(ReLU(M_l))``, the fusion of LayerCAM (Jiang et al. 2021, section III).
 
-    `maps_per_layer`: for each layer float32 (N, h_l, w_l), signed. Returns float32 (N, h, w) in [0, 1] on the finest of
-    the grids, to which the others are brought by bilinear, half-pixel exact interpolation. A layer with nothing
-    positive adds nothing; NaN or infinity in a layer makes the image's whole map NaN. The paper first passes the maps
-    of shallow layers through tanh(2 ·); here every layer counts alike.
+    `maps_per_layer`: for each layer float32 (N, h_l, w_l), signed. Returns float32 (N, h, w) in [0, 1] on the finest
+    grid; the other maps are interpolated to it bilinearly, exact to half pixels. A layer without positive values adds
+    nothing. NaN or infinity in a layer makes the image's whole map NaN. The paper first applies tanh(2 ·) to the maps
+    of shallow layers; here all layers are treated alike.
     """
     height, width = (max(maps.shape[axis] for maps in maps_per_layer) for axis in (1, 2))
     fused: FloatArray = np.maximum.reduce([_resample(_normalise(maps), (height, width)) for maps in maps_per_layer])

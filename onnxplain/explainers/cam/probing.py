@@ -1,4 +1,4 @@
-"""Gradient-free members of the CAM family: many changes of one image or of its features, and what each does."""
+"""Gradient-free methods of the CAM family: change an image, or its features, in many ways and measure each effect."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The model's answers to M changes of one image or of its features, a column for each target.
+    """The model's outputs for M changes of one image or of its features, one column per target.
 
-    `answers` float32 (M, T); `reference` float32 (T,), what they are compared with; `evaluations`: forward passes, of
-    the model or of its tail, that all this took.
+    `answers`: float32 (M, T). `reference`: float32 (T,), the outputs to compare them with. `evaluations`: the number of
+    forward passes through the model or its tail.
     """
 
     answers: FloatArray
@@ -43,10 +43,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbingExplainer(ActivationMapExplainer):
-    """Base of the methods that need no gradient: they change something and look at the answers.
+    """Base of the methods that need no gradients: they change the input or the features and compare the outputs.
 
-    Images are taken one after the other; all targets of an image share its evaluations. `progress(done, total)`: called
-    after each batch with changes tried over all images of the call.
+    Images are explained one after the other. All targets of an image share its evaluations. `progress(done, total)`:
+    called after each batch; counts the changes over all images of the call.
     """
 
     progress: Progress | None = None
@@ -55,18 +55,18 @@ class ProbingExplainer(ActivationMapExplainer):
 
     @abstractmethod
     def _probe(self, image: ImageLike, activations: Activations) -> Probe:
-        """Try all changes of one image, or of its features, which `activations` holds."""
+        """Try all changes of one image, or of its features in `activations`."""
 
     @abstractmethod
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
-        """The raw maps, float32 (N, h, w), signed, before ReLU: one for each target of the one image."""
+        """The raw maps, float32 (N, h, w), signed, before ReLU: one for each target of the image."""
 
     def _weigh(self, activations: Activations) -> FloatArray:
-        """Never asked: activations alone do not tell how the model answers to a change."""
-        raise NotImplementedError(f"{self.name}: maps are made of a probe, see _weigh_answers")
+        """Never called: activations alone do not show the effect of a change."""
+        raise NotImplementedError(f"{self.name}: maps come from a probe, see _weigh_answers")
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation of the image per target; all share the evaluations."""
+        """One explanation of the image per target. All share the evaluations."""
         if not targets:
             return []
         indices = [self._resolve_target(target) for target in targets]
@@ -74,7 +74,7 @@ class ProbingExplainer(ActivationMapExplainer):
         for layer in self._layers():
             activations = self._observe([image], [PREDICTED_CLASS], layer)
             rows.append(repeat_row(activations, indices))
-            # Features that are not finite end in a map that is not, whose status says so.
+            # Features with NaN or infinity give such a map; its status reports it, so no warning is needed.
             with np.errstate(invalid="ignore", over="ignore"):
                 probe = self._probe(image, activations)
                 maps.append(self._weigh_answers(rows[-1], probe))
@@ -84,7 +84,7 @@ class ProbingExplainer(ActivationMapExplainer):
         return [replace(explanation, evaluations=evaluations) for explanation in explanations]
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
-        # Every target is checked before the first of many forward passes.
+        # Check all targets before the first of many forward passes.
         indices = [self._resolve_target(target) for target in targets]
         explanations = []
         for position, (image, index) in enumerate(zip(images, indices, strict=True)):
@@ -97,6 +97,6 @@ class ProbingExplainer(ActivationMapExplainer):
             self.progress(done, total)
 
     def _share_of_progress(self, position: int, count: int) -> Progress | None:
-        """The progress of one image among `count`, as that of the whole call."""
+        """A progress callback for one image that reports progress over all `count` images."""
         report = self.progress
         return None if report is None else lambda done, total: report(position * total + done, count * total)

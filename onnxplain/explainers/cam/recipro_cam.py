@@ -1,4 +1,4 @@
-"""Recipro-CAM (Byun & Lee 2022): the class score when the tail sees one position of the feature maps alone."""
+"""Recipro-CAM (Byun & Lee 2022): the class score when the tail sees only one position of the feature maps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class ReciproCAM(TailProbingExplainer):
     """``M(x, y) = softmax(tail(A ⊙ m_xy))_c``, m_xy 1 at the position (x, y) and 0 elsewhere (Byun & Lee 2022, eq. 3).
 
-    `gaussian`: m_xy is the paper's second mask, a 3 × 3 Gaussian around the position, cut at the border (its weights
-    sum to 1 inside). The published code then spreads the position's own features; here, as in the paper's formula, the
-    mask multiplies the features that are there.
+    `gaussian`: m_xy is the paper's second mask, a 3 × 3 Gaussian around the position, cut off at the border (inside,
+    its weights sum to 1). The published code copies the position's own features to its neighbours; here, as in the
+    paper's formula, the mask multiplies the features at each position.
 
-    `raw` is M, float32 (h, w), scores in [0, 1], which says by itself nothing of the sign of the evidence: the heatmap
-    is (M − min) / (max − min), as in the paper. One pass through the model and 1 + h·w through its tail. Box
-    coordinates are refused.
+    `raw` is M, float32 (h, w), scores in [0, 1]. Scores have no sign that separates evidence for and against the class,
+    so the heatmap is (M − min) / (max − min), as in the paper. One pass through the model and 1 + h·w passes through
+    its tail. Box coordinates are refused.
     """
 
     gaussian: bool = False
@@ -39,7 +39,7 @@ class ReciproCAM(TailProbingExplainer):
     name: ClassVar[str] = "recipro-cam"
 
     def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "the method looks at class scores")
+        return require_class(self, super()._resolve_target(target), "the method uses class scores")
 
     def _count_changes(self, layer: LayerSpec) -> int:
         return layer.size_hw[0] * layer.size_hw[1]
@@ -55,7 +55,7 @@ class ReciproCAM(TailProbingExplainer):
         alone = np.eye(side, dtype=np.float32)
         if not self.gaussian:
             return alone
-        # The outer product of two such rows is the paper's kernel: 1/4 in the middle, 1/8 beside it, 1/16 at corners.
+        # The outer product of two such rows is the paper's kernel: 1/4 in the middle, 1/8 next to it, 1/16 at corners.
         beside = np.eye(side, k=1, dtype=np.float32) + np.eye(side, k=-1, dtype=np.float32)
         return (alone / 2 + beside / 4).astype(np.float32, copy=False)
 

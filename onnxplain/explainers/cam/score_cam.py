@@ -1,4 +1,4 @@
-"""Score-CAM (Wang et al. 2020): feature maps weighted by the score of the image seen through each of them."""
+"""Score-CAM (Wang et al. 2020): feature maps weighted by the score of the image masked with each of them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 class ScoreCAM(ProbingExplainer):
     """``M = Σ_k C(A_k) A_k`` with ``C(A_k) = f_c(X ∘ H_k) − f_c(X_b)`` (Wang et al., CVPRW 2020, definitions 3 and 4).
 
-    H_k is the feature map A_k, enlarged to the input (bilinear) and brought to [0, 1] by its minimum and range; f_c is
-    the softmax score of the class; X_b is the blank image. A map that is the same everywhere has no H_k and is left
-    out. Where H_k is 0 the input shows what a masked pixel of RISE shows, its "mean" fill, and so does X_b.
+    H_k is the feature map A_k, enlarged to the input size (bilinear) and scaled to [0, 1] by its minimum and range. f_c
+    is the softmax score of the class. X_b is the blank image. A map that is the same everywhere has no H_k and is left
+    out. Where H_k is 0, the input has the "mean" fill of RISE's masked pixels; X_b has this fill everywhere.
 
-    The paper's section on normalisation asks for scores behind the softmax, as here; its authors' code takes them
-    without X_b, which adds the same weight to every map. Its algorithm 1 also passes the increases through a softmax
-    over the maps, so that no weight is negative: not done here.
+    Scores are softmax scores, as in the paper's section on normalisation. The authors' code leaves out X_b, which adds
+    the same weight to every map. The paper's algorithm 1 also applies a softmax over the maps to the increases, so that
+    no weight is negative; this is not done here.
 
-    `maps`: take the maps of the largest standard deviation only, that many; None: all. `batch_size`: masked images
-    in memory at a time (None: 8). `raw` is M, float32 (h, w), signed: C is negative where a map hides what the score
-    comes from. K + 2 passes through the whole model, K the maps taken. Box coordinates are refused.
+    `maps`: use only this many maps, those with the largest standard deviation; None: all. `batch_size`: masked images
+    in memory at a time (None: 8). `raw` is M, float32 (h, w), signed: C is negative if a map hides the evidence. K + 2
+    passes through the whole model, where K is the number of maps used. Box coordinates are refused.
     """
 
     maps: int | None = None
@@ -52,7 +52,7 @@ class ScoreCAM(ProbingExplainer):
                 raise OnnxplainError(f"{name}: found {least}, expected at least 1")
 
     def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "the method looks at class scores")
+        return require_class(self, super()._resolve_target(target), "the method uses class scores")
 
     def _probe(self, image: ImageLike, activations: Activations) -> Probe:
         features = activations.features[0]
@@ -88,7 +88,7 @@ def show(view: View, masks_nhw: FloatArray) -> FloatArray:
 
 
 def make_masks(features: FloatArray, size_hw: tuple[int, ...]) -> FloatArray:
-    """Feature maps (n, h, w) enlarged to (n, H, W), each brought to [0, 1] by its minimum and range."""
+    """Feature maps (n, h, w) enlarged to (n, H, W), each scaled to [0, 1] by its minimum and range."""
     rows, columns = (
         bilinear_matrix(side, cells, cells / side, 0) for side, cells in zip(size_hw, features.shape[1:], strict=True)
     )

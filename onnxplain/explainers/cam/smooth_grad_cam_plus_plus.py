@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     """``M = Σ_k w_k A_k``, ``w_k = Σ_ij α_kij ReLU(D¹_kij)``, ``α = D² / (2 D² + D³ Σ_ab A_kab)`` (Omeiza et al. 2019).
 
-    A are the feature maps of the image itself; D¹, D² and D³ are the means of g, g² and g³ over `samples` copies of it,
-    g = ∂y/∂A of the logit, or box coordinate, y at that copy. As in Grad-CAM++ these stand for the derivatives of
-    exp(y), of which the factor exp(y) is left out, here although it differs from copy to copy; and α's numerator is D²
-    as there, where the paper prints the first derivative. Copies are asked for the image's class, not their own.
+    A are the feature maps of the image itself. D¹, D² and D³ are the means of g, g² and g³ over `samples` noisy copies,
+    with g = ∂y/∂A of the logit, or box coordinate, y at that copy. As in Grad-CAM++, they stand for the derivatives of
+    exp(y) without the factor exp(y), although here this factor differs between copies. As in Grad-CAM++, the numerator
+    of α is D², where the paper prints the first derivative. All copies explain the class predicted for the image.
 
-    A copy is the normalised input plus Gaussian noise, whose standard deviation is `noise` times the input's range,
-    maximum minus minimum (Smilkov et al. 2017). Copy m's noise depends on (`seed`, m) only. A file with uint8 input
-    rounds and clips it. Behind a linear head the gradient does not depend on the image: then this is Grad-CAM++.
+    A copy is the normalised input plus Gaussian noise. The standard deviation of the noise is `noise` times the input's
+    range, maximum minus minimum (Smilkov et al. 2017). The noise of copy m depends only on `seed` and m. A file with
+    uint8 input rounds and clips the copy. In front of a linear head the gradient does not depend on the image, so this
+    is Grad-CAM++.
 
-    1 + `samples` forward passes per image and layer, 8 at a time. `progress(done, total)` is called after each batch
-    with the copies seen, over all images of the call. `raw` is M, float32 (h, w), before ReLU.
-    Raises OnnxplainError for less than one sample, a negative seed, and a noise that is not a positive number.
+    1 + `samples` forward passes per image and layer, 8 at a time. `progress(done, total)` is called after each batch;
+    it counts copies over all images of the call. `raw` is M, float32 (h, w), before ReLU. Raises OnnxplainError for
+    fewer than one sample, a negative seed, and a noise that is not a positive number.
     """
 
     samples: int = 16

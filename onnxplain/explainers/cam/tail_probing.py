@@ -1,4 +1,4 @@
-"""Methods that change a layer's features and run the model's tail on them, never the backbone again."""
+"""Base of the methods that change a layer's features and run only the model's tail on them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TailProbingExplainer(ProbingExplainer):
-    """Base of the methods on the tail file (`Engine.tail`): one backbone pass per image, however many changes.
+    """Base of the methods that use the tail file (`Engine.tail`): one backbone pass per image for all changes.
 
-    Only the layer that the tail begins at can be explained, the last one. Raises UnsupportedError for another layer and
-    for a file that names no tail, ModelError where the tail file is missing or belongs to another model.
+    Only the layer where the tail begins can be explained: the last one. Raises UnsupportedError for another layer and
+    for a file without a tail, ModelError if the tail file is missing or belongs to another model.
     """
 
     needs: ClassVar[Need] = TAIL
@@ -35,17 +35,17 @@ class TailProbingExplainer(ProbingExplainer):
         asked = ", ".join(layer.name for layer in self._layers())
         if asked != begins_at:
             raise UnsupportedError(
-                f"{self.name}: found layer {asked}, expected {begins_at}, the one that the tail file begins at: leave "
-                "the layer out, or instrument with that layer as the last"
+                f"{self.name}: found layer {asked}, expected {begins_at}, where the tail file begins: leave out the "
+                "layer, or instrument again with that layer as the last one"
             )
 
     @abstractmethod
     def _count_changes(self, layer: LayerSpec) -> int:
-        """How many changes there are."""
+        """The number of changes."""
 
     @abstractmethod
     def _change(self, copies: FloatArray, features: FloatArray, start: int) -> None:
-        """Write the features (K, h, w) under the changes from `start` on into `copies`, float32 (n, K, h, w)."""
+        """Write the changed features to `copies`, float32 (n, K, h, w): changes `start` … `start` + n − 1."""
 
     def _probe(self, image: ImageLike, activations: Activations) -> Probe:
         tail, features = self.engine.tail, activations.features[0]

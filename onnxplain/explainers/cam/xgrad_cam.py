@@ -1,4 +1,4 @@
-"""XGrad-CAM (Fu et al. 2020): gradients weighted by where the feature maps are active."""
+"""XGrad-CAM (Fu et al. 2020): Grad-CAM with gradients weighted by the activity of the feature maps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from onnxplain.runtime.results import Activations
 class XGradCAM(ActivationMapExplainer):
     """``M = Σ_k α_k A_k`` with ``α_k = Σ_ij A_kij g_kij / Σ_ij A_kij`` (Fu et al. 2020).
 
-    g = ∂y/∂A of the logit, or box coordinate, y: Grad-CAM's mean of gradients, weighted by the map itself, which makes
-    Σ_ij M_ij = Σ_kij A_kij g_kij, the output itself for a network of ReLUs without biases. A map that sums to 0 gets
-    α = 0. `raw` is M, float32 (h, w), signed.
+    g = ∂y/∂A of the logit, or box coordinate, y. Unlike in Grad-CAM, the mean of the gradients is weighted by the map
+    itself. So Σ_ij M_ij = Σ_kij A_kij g_kij, which is the output y for a network of ReLUs without biases. A map that
+    sums to 0 gets α = 0. `raw` is M, float32 (h, w), signed.
     """
 
     name: ClassVar[str] = "xgrad-cam"

@@ -1,1 +1,1 @@
-"""Masked copies of an image and what the model says of them, for every method that hides pixels."""
+"""Masked copies of an image and the model's scores for them, for every method that hides pixels."""

@@ -1,4 +1,4 @@
-"""A model of which only scores are seen: an engine, or any callable; what it looks at, and what it hides."""
+"""Black boxes: an engine or any callable, used only through its scores, with its input image and its fill."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ScoreFunction: TypeAlias = Callable[[FloatArray], npt.ArrayLike]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An image as the model takes it: float32 `pixels` (C, h, w), and what masked pixels show.
+    """An image as the model's input: `pixels`, float32 (C, h, w), and `hidden`, the values of masked pixels.
 
-    `hidden` is float32 (C, 1, 1), a colour, or (C, h, w), an image.
+    `hidden` is float32: (C, 1, 1) for a colour, or (C, h, w) for an image.
     """
 
     pixels: FloatArray
@@ -40,10 +40,10 @@ class View:
 
 
 class BlackBox(ABC):
-    """Scores, and nothing else of the model but where its box lies."""
+    """A model that is used only through its scores and, if it has one, its box."""
 
     input_size_hw: tuple[int, int]
-    # What is read from an engine; None for a callable, which gives scores alone.
+    # The output that is read from an engine. None for a callable, which only returns scores.
     explained: ExplainedOutput | None = None
 
     @abstractmethod
@@ -56,7 +56,7 @@ class BlackBox(ABC):
 
     @abstractmethod
     def resolve_target(self, target: Target) -> int:
-        """A class index, or −1 for the class with the largest score."""
+        """A class index, or −1 for the class with the highest score."""
 
     @abstractmethod
     def label(self, class_id: int) -> str:
@@ -64,11 +64,11 @@ class BlackBox(ABC):
 
     @abstractmethod
     def prediction(self, scores: FloatArray) -> Prediction | None:
-        """What scores (C,) say, where the classes are known."""
+        """The prediction from scores (C,); None if the classes are unknown."""
 
 
 class _EngineBox(BlackBox):
-    """An engine seen through its outputs; masks hide pixels of its normalised input."""
+    """An engine, used through its outputs. Masks hide pixels of its normalised input."""
 
     def __init__(self, engine: Engine, fill: Fill, explain_output: ExplainOutput) -> None:
         self.engine = engine
@@ -95,7 +95,7 @@ class _EngineBox(BlackBox):
         index = self.engine.resolve_target(target)
         if index >= self.engine.spec.classes:
             raise UnsupportedError(
-                f"rise: found target {self.engine.target_name(index)}, expected a class: RISE sees only "
+                f"rise: found target {self.engine.target_name(index)}, expected a class: RISE uses only "
                 "class scores; for a box coordinate use grad-cam"
             )
         return index
@@ -149,7 +149,7 @@ class _CallableBox(BlackBox):
         index = int(target) if isinstance(target, str) and target.isdecimal() else target
         if isinstance(index, str | bool) or int(index) != index or index < PREDICTED_CLASS:
             raise OnnxplainError(
-                f"target: found {target!r}, expected a class index from 0 up, or None: no labels are known"
+                f"target: found {target!r}, expected a class index from 0 up, or None: a callable has no labels"
             )
         return int(index)
 
@@ -166,9 +166,9 @@ def open_black_box(
     fill: Fill,
     explain_output: ExplainOutput = "score",
 ) -> BlackBox:
-    """The engine's or the callable's side of the same thing; raises OnnxplainError for what is neither.
+    """The black box of an engine or of a callable. Raises OnnxplainError for anything else.
 
-    `explain_output` (see `ExplainedOutput`): "box" raises UnsupportedError where there is no box head.
+    `explain_output` (see `ExplainedOutput`): "box" raises UnsupportedError if there is no box head.
     """
     check_fill(fill)
     check_explain_output(explain_output)
@@ -176,7 +176,7 @@ def open_black_box(
         own_size_hw = score_function.spec.input.size_hw
         if input_size_hw is not None and tuple(input_size_hw) != own_size_hw:
             raise OnnxplainError(
-                f"input_size_hw: found {tuple(input_size_hw)}, the engine's is {own_size_hw}: leave it out"
+                f"input_size_hw: found {tuple(input_size_hw)}, expected the engine's {own_size_hw}: leave it out"
             )
         return _EngineBox(score_function, fill, explain_output)
     if not callable(score_function):
@@ -186,11 +186,11 @@ def open_black_box(
         )
     if explain_output == "box":
         raise UnsupportedError(
-            'explain_output: found "box" for a callable, expected "score": a callable returns scores alone; '
-            "explain the box of an Engine"
+            'explain_output: found "box" for a callable, expected "score": a callable returns only scores; use an '
+            "Engine to explain a box"
         )
     if input_size_hw is None:
-        raise OnnxplainError("input_size_hw: missing, expected (height, width) of the callable's input")
+        raise OnnxplainError("input_size_hw: found None, expected (height, width) of the callable's input")
     if len(input_size_hw) != 2 or min(input_size_hw) < 1:
         raise OnnxplainError(f"input_size_hw: found {input_size_hw}, expected (height, width), both positive")
     height, width = input_size_hw

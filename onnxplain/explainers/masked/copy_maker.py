@@ -1,4 +1,4 @@
-"""Where an engine's masked copies are made: by numpy on the host, or by a graph beside the model."""
+"""Choose how to make an engine's masked copies: with numpy on the host, or with an ONNX graph on the model's device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.runtime.binding import HOST, DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 
-# Masks → a batch in the model's own layout and type; the next call may overwrite it.
+# Masks → a batch in the model's layout and type. The next call may overwrite the batch.
 CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]
 
 _TRIALS, _TRIAL_COPIES = 3, 4
@@ -26,9 +26,9 @@ _HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
 
 
 def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
-    """The faster of the two: on a GPU the graph, on the CPU as timed, once per engine.
+    """The faster way: the graph on a GPU; on the CPU both are timed once per engine.
 
-    Both make the same copies, up to the rounding of float32. Types without a graph (float64) are made on the host.
+    Both make the same copies, up to float32 rounding. Types without a graph (float64) are made on the host.
     """
     image = lay_out(view, engine.spec.input.layout, engine.input_dtype)
     if image.dtype.name not in CHAINED_DTYPES:
@@ -48,7 +48,7 @@ def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMake
 
 
 def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> CopyMaker:
-    """Batches painted by numpy into one buffer, as large as the largest of them."""
+    """Make batches with numpy in one buffer that grows to the largest batch."""
     painter = MaskPainter(image, geometry)
     buffer = engine.input_buffer(0)
 
@@ -64,14 +64,14 @@ def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> 
 
 
 def make_on_device(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> CopyMaker:
-    """Batches made by a graph in the memory in which the model computes."""
+    """Make batches with a graph in the memory in which the model computes."""
     chain = MaskChain(engine, image, geometry)
     shape = engine.input_buffer(0).shape[1:]
     return lambda draw: chain.make(draw).reshaped((len(draw), *shape))
 
 
 def fastest(makers: tuple[CopyMaker, ...], draw: MaskDraw) -> int:
-    """The index of the maker that takes least time, the best of three trials each after one to warm up."""
+    """The index of the fastest maker: best of three trials each, after one warm-up trial."""
     best = []
     for make in makers:
         make(draw)

@@ -1,4 +1,4 @@
-"""Which of an engine's answers masks are weighed by: the class scores, or how well the box holds its place."""
+"""The engine output that weights the masks: the class scores, or also how well the box keeps its place."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class ExplainedOutput:
-    """What is read from an engine.
+    """The values to read from an engine.
 
-    "score": the class scores. "box": for class c, ``score_c · IoU(box of the masked copy, box of the whole image)``:
-    D-RISE's similarity of two detections (Petsiuk et al. 2021) for the one detection of a localizer, the score of
-    the class in place of the cosine between the score vectors. Raises UnsupportedError for "box" where the file has
-    no box head, OnnxplainError for any other name.
+    "score": the class scores. "box": for class c, ``score_c · IoU(box of the masked copy, box of the whole image)``.
+    This is D-RISE's similarity of two detections (Petsiuk et al. 2021) for the single detection of a localizer, with
+    the score of the class instead of the cosine between the score vectors. Raises UnsupportedError for "box" if the
+    file has no box head, OnnxplainError for any other name.
     """
 
     engine: Engine
@@ -35,18 +35,18 @@ class ExplainedOutput:
         check_explain_output(self.explain_output)
         if self.explain_output == "box" and self.engine.spec.box is None:
             raise UnsupportedError(
-                f'explain_output: found "box", but {self.engine.path} has no box head, expected a localizer: '
+                f'explain_output: found "box" for {self.engine.path} without a box head, expected a localizer: '
                 'explain the "score", or name the box output with `onnxplain instrument --box NAME`'
             )
 
     @property
     def output_names(self) -> list[str]:
-        """The outputs of the file that are needed."""
+        """The names of the file's outputs that are needed."""
         box = [str(self.engine.spec.outputs.box)] if self.explain_output == "box" else []
         return [self.engine.class_output, *box]
 
     def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
-        """What is explained, float32 (N, C), from those outputs for N masked copies and for the whole image."""
+        """The explained values, float32 (N, C), from those outputs for N masked copies and for the whole image."""
         scores = self.engine.class_scores(outputs[0])
         if self.explain_output == "score":
             return scores
@@ -54,7 +54,7 @@ class ExplainedOutput:
         return scores * paired_iou(boxes, np.broadcast_to(box, boxes.shape))[:, None]
 
     def _decode(self, boxes: npt.NDArray[Any]) -> FloatArray:
-        assert self.engine.spec.box is not None  # else refused on construction
+        assert self.engine.spec.box is not None  # checked on construction
         return decode_boxes(boxes, self.engine.spec.box, self.engine.spec.input.size_hw)
 
 

@@ -1,4 +1,4 @@
-"""What a masked pixel shows: a colour, or the image itself, blurred."""
+"""The fill of masked pixels: a colour, or the blurred image."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def check_fill(fill: Fill) -> None:
 def fill_pixels(
     fill: Fill, image_hwc: npt.NDArray[np.uint8], warped_hwc: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float64]:
-    """What masked pixels show, float64 RGB, 0–255: (1, 1, 3) for a colour, (h, w, 3) for a blurred image.
+    """The fill of masked pixels, float64 RGB, 0–255: (1, 1, 3) for a colour, (h, w, 3) for a blurred image.
 
-    "mean" is the mean colour of the original image, "blur" the warped one after a Gaussian whose standard
-    deviation is a twentieth of its shorter side, cut off at three of them and reflected at the edges.
+    "mean": the mean colour of the original image. "blur": the warped image after a Gaussian blur. Its standard
+    deviation is a twentieth of the shorter side; the kernel is cut off at three of these, and edges are reflected.
     """
     if fill == "blur":
         sigma = BLUR_SHARE * min(warped_hwc.shape[:2])

@@ -1,6 +1,6 @@
-"""Masked copies made where the model computes, by a small ONNX graph whose output is the model's input.
+"""Make masked copies on the model's device with a small ONNX graph. Its output is the model's input.
 
-What crosses the bus is a mask's bits and shift, 80 bytes for an 8 × 8 grid, instead of an image. The graphs in
+Only a mask's bits and shift, 80 bytes for an 8 × 8 grid, are copied to the device instead of an image. The graphs in
 mask_graphs/ are written by tools/mask_graphs.py.
 """
 
@@ -20,7 +20,7 @@ from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.preprocess import to_model
 from onnxplain.runtime.session import Session, open_session
 
-# The types of copies that there is a graph for.
+# The types of copies that have a graph.
 CHAINED_DTYPES = ("float32", "float16", "uint8")
 
 _GRAPHS = Path(__file__).parent / "mask_graphs"
@@ -31,7 +31,7 @@ _SESSIONS: PerEngine[Path, Session] = PerEngine()
 class MaskChain:
     """Makes masked copies of one image in the memory of an engine's model.
 
-    The image and the matrices are moved there once, on construction. One object serves one thread at a time.
+    The image and the matrices are copied there once, on construction. Only one thread at a time may use an object.
     """
 
     def __init__(self, engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> None:
@@ -40,8 +40,8 @@ class MaskChain:
         self._dtype = image.dtype
         self._bound = BoundSession(_open_graph(engine, path, device), path, ["copies"], device)
         channels, height, width = image.delta.shape
-        # A plane is a channel; where the channels of a pixel lie side by side, the one plane holds them all and each
-        # value of a mask goes for several numbers of a line. So neither layout costs a transposition.
+        # In NCHW a plane is a channel. In NHWC one plane holds all channels side by side, and each value of a mask is
+        # used for several numbers of a line. So neither layout needs a transposition.
         planes, repeated = (channels, 1) if image.layout == "nchw" else (1, channels)
         delta, hidden = (
             to_model(np.broadcast_to(part, image.delta.shape)[None], image.layout, np.float32).reshape(
@@ -61,7 +61,7 @@ class MaskChain:
             self._bound.bind(name, array)
 
     def make(self, draw: MaskDraw) -> DeviceArray:
-        """One copy per mask, (n, planes, h, numbers per line) in the model's memory; the next call overwrites them."""
+        """One copy per mask, (n, planes, h, numbers per line), in the model's memory. The next call overwrites them."""
         self._bound.bind("grids", np.ascontiguousarray(draw.grids).view(np.uint8))
         self._bound.bind("shifts_yx", np.ascontiguousarray(draw.shifts_yx))
         self._bound.run(len(draw))
@@ -69,5 +69,5 @@ class MaskChain:
 
 
 def _open_graph(engine: Engine, path: Path, device: str) -> Session:
-    # One thread: a second pool would spin against the model's.
+    # One thread: a second thread pool would compete with the model's.
     return _SESSIONS.get(engine, path, lambda: open_session(path, _PROVIDERS[device], threads=1))

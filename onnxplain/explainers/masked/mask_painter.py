@@ -1,4 +1,4 @@
-"""Masked copies made by numpy, straight into the memory that a model reads."""
+"""Make masked copies with numpy, directly in the memory that the model reads."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from onnxplain.runtime.arrays import FloatArray
 class MaskPainter:
     """Paints masked copies of one image: ``mask = R · grid · Cᵀ``, ``copy = delta · mask + hidden``.
 
-    Channel by channel, so that the scratch memory, a mask and a channel, stays in the processor's nearest cache: what
-    counts beside the model is how much is driven out of the others. One object serves one thread at a time.
+    It paints channel by channel, so the scratch memory (one mask and one channel) stays in the processor's first cache
+    and the model's data stays in the other caches. Only one thread at a time may use an object.
     """
 
     def __init__(self, image: MaskedImage, geometry: MaskGeometry) -> None:
@@ -30,7 +30,7 @@ class MaskPainter:
         self._fills = bool(image.hidden.any())
 
     def paint(self, draw: MaskDraw, copies: npt.NDArray[Any]) -> None:
-        """Write one copy per mask to `copies`, C-contiguous, (n, C, h, w) or (n, h, w, C) by the image's layout."""
+        """Write one copy per mask to `copies`, C-contiguous, (n, C, h, w) or (n, h, w, C) as in the image's layout."""
         height, width = self._image.delta.shape[1:]
         for grid, (y, x), copy in zip(draw.grids.astype(np.float32), draw.shifts_yx.tolist(), copies, strict=True):
             strip = multiply(grid, self._columns[:, x : x + width])
@@ -57,7 +57,7 @@ class MaskPainter:
 
 
 def multiply(left: FloatArray, right: FloatArray, out: FloatArray | None = None) -> FloatArray:
-    """`small_product` of two matrices, its pieces rows, its overhead small enough for the innermost loop."""
+    """`small_product` of two matrices, split by rows, with an overhead small enough for the innermost loop."""
     product = np.empty((len(left), right.shape[1]), np.float32) if out is None else out
     step = max(1, LARGEST_PRODUCT // right.size)
     for start in range(0, len(left), step):

@@ -1,4 +1,4 @@
-"""One image and what hides it, as the model sees them: a masked copy is one multiply-add away."""
+"""An image and its fill in the model's layout and type. A masked copy takes one multiply-add per value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxplain.runtime.arrays import FloatArray
 class MaskedImage:
     """``masked copy = delta · mask + hidden``, mask (h, w) in [0, 1], in a model's `layout` and `dtype`.
 
-    `delta`, pixel − fill, is float32 (C, h, w); `hidden`, the fill, float32 (C, h, w) or (C, 1, 1). Copies for a
+    `delta`, pixel − fill, is float32 (C, h, w). `hidden`, the fill, is float32 (C, h, w) or (C, 1, 1). Copies for a
     uint8 model are rounded, half to even.
     """
 
@@ -27,7 +27,7 @@ class MaskedImage:
 
 
 def lay_out(view: View, layout: Layout, dtype: np.dtype[Any]) -> MaskedImage:
-    """The view for such a model; for uint8 clipped to 0–255, which is what the model sees."""
+    """The masked image for a model with this layout and type. For uint8, values are clipped to 0–255."""
     pixels, hidden = view.pixels, view.hidden
     if dtype == np.uint8:
         pixels, hidden = pixels.clip(0, 255), hidden.clip(0, 255)

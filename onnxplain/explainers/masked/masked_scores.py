@@ -1,4 +1,4 @@
-"""Masks in, scores out: the one thing RISE asks of a model, as fast as the model allows."""
+"""Compute the model's scores for masked copies of an image, as fast as the model allows."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from onnxplain.runtime.batches import fill_up
 
 CALLABLE_BATCH_SIZE = 8
 
-# Small batches are painted several at a time, while the image and the scratch memory are in the processor's cache:
-# up to so many copies, and so many bytes.
+# Several small batches are painted at a time, while the image and the scratch memory are in the processor's cache.
+# These are the limits in copies and in bytes.
 _PAINTED, _PAINTED_BYTES = 16, 2**20
 
 
 class MaskedScores(ABC):
-    """What a model answers for masked copies of one image, in memory that does not depend on their number.
+    """The model's scores for masked copies of one image. Memory does not depend on the number of copies.
 
-    `unmasked`: float32 (C,), its answer for the whole image. One object serves one thread at a time.
+    `unmasked`: float32 (C,), the scores of the whole image. Only one thread at a time may use an object.
     """
 
     unmasked: FloatArray
@@ -39,15 +39,15 @@ class MaskedScores(ABC):
     @property
     @abstractmethod
     def masks_at_once(self) -> int:
-        """How many masks the next call should get: more are taken in parts, fewer fill less of a batch."""
+        """How many masks to pass to the next call. More are split into parts; fewer fill a batch only partly."""
 
     @abstractmethod
     def __call__(self, draw: MaskDraw) -> FloatArray:
-        """Scores float32 (n, C) of the copies under n ≥ 1 masks."""
+        """Scores float32 (n, C) of the copies for n ≥ 1 masks."""
 
 
 class _CallableScores(MaskedScores):
-    """A callable's scores; each batch is a new array, which the callable may keep."""
+    """A callable's scores. Each batch is a new array, which the callable may keep."""
 
     def __init__(self, black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
         self._black_box = black_box
@@ -71,7 +71,7 @@ class _CallableScores(MaskedScores):
 
 
 class _EngineScores(MaskedScores):
-    """An engine's answers; its session reads masked copies where they are made."""
+    """An engine's scores. Its session reads masked copies in place."""
 
     def __init__(self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
         engine = explained.engine
@@ -79,7 +79,7 @@ class _EngineScores(MaskedScores):
         self._fixed_batch = engine.fixed_batch
         self._search = search_batch_size(engine, batch_size)
         self._whole = engine.run(view.pixels[None], explained.output_names)
-        # A box overlaps itself wholly, so this is also the answer for the box.
+        # The IoU of a box with itself is 1, so this is also the value for explain_output "box".
         self.unmasked = engine.class_scores(self._whole[0])[0]
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
@@ -122,10 +122,10 @@ class _EngineScores(MaskedScores):
 
 
 def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> MaskedScores:
-    """The scores of an image under masks, `batch_size` copies at a time; None: as many as are fastest.
+    """The scores of masked copies of an image, `batch_size` copies at a time.
 
-    Which is fastest is found by `search_batch_size` for an engine, 8 for a callable; a batch that the file fixes is
-    kept. Evaluates the unmasked image.
+    None: the fastest size, found by `search_batch_size`, for an engine; 8 for a callable. A batch size that the file
+    fixes is kept. This call evaluates the unmasked image.
     """
     if black_box.explained is None:
         return _CallableScores(black_box, view, geometry, batch_size)

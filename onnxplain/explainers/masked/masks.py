@@ -1,8 +1,7 @@
-"""The masks of RISE: a coarse grid of coin tosses, enlarged smoothly, at a random shift.
+"""The masks of RISE: a coarse grid of random bits, enlarged smoothly and shifted randomly.
 
-A mask is separable: with R and C the bilinear matrices of the two axes, cut at the mask's shift,
-``mask = R · grid · Cᵀ``. So a mask is stored as the bits of its grid and two whole numbers, and a weighted sum of
-masks as small grids.
+A mask is separable: ``mask = R · grid · Cᵀ``, where R and C are the bilinear matrices of the two axes, cut at the
+mask's shift. So a mask is stored as the bits of its grid and two integers, and a weighted sum of masks as small grids.
 """
 
 from __future__ import annotations
@@ -35,18 +34,17 @@ class MaskDraw:
         return len(self.grids)
 
     def part(self, start: int, stop: int) -> MaskDraw:
-        """Its masks start … stop − 1."""
+        """The masks start … stop − 1."""
         return MaskDraw(self.grids[start:stop], self.shifts_yx[start:stop])
 
 
 @dataclass(frozen=True)
 class MaskGeometry:
-    """How grids become masks, after Petsiuk et al. 2018, section 3.2, as their published code does it.
+    """How grids become masks, as in the published code of Petsiuk et al. 2018 (section 3.2).
 
-    Each of `grid` × `grid` cells is 1 with probability `keep`; the grid is enlarged bilinearly to (grid + 1)
-    cells of ⌈H / grid⌉ × ⌈W / grid⌉ pixels and cut to H × W = `input_size_hw` at a shift drawn uniformly
-    within one cell. Values lie in [0, 1]; at every pixel their expectation is `keep`. Raises OnnxplainError
-    for parameters out of range.
+    Each of `grid` × `grid` cells is 1 with probability `keep`. The grid is enlarged bilinearly to (grid + 1) cells of
+    ⌈H / grid⌉ × ⌈W / grid⌉ pixels and cut to H × W = `input_size_hw` at a shift drawn uniformly within one cell. Values
+    lie in [0, 1]; their expectation is `keep` at every pixel. Raises OnnxplainError for parameters out of range.
     """
 
     input_size_hw: tuple[int, int]
@@ -81,10 +79,10 @@ class MaskGeometry:
         return self.rows[y : y + height], self.columns[x : x + width]
 
     def render(self, draw: MaskDraw) -> FloatArray:
-        """The masks themselves, float32 (n, H, W) in [0, 1].
+        """The masks, float32 (n, H, W) in [0, 1].
 
-        One small product per mask: large ones would wake numpy's BLAS threads, which then spin against ONNX
-        Runtime's between two batches.
+        One small product per mask: large products would wake numpy's BLAS threads, which then compete with ONNX
+        Runtime's threads between two batches.
         """
         masks = np.empty((len(draw), *self.input_size_hw), np.float32)
         for mask, grid, (y, x) in zip(masks, draw.grids.astype(np.float32), draw.shifts_yx, strict=True):
@@ -95,9 +93,9 @@ class MaskGeometry:
     def weighted_sum(self, grid_sums: npt.NDArray[np.float64], pixels: Pixels = ALL_PIXELS) -> npt.NDArray[np.float64]:
         """Σ weight · mask, float64 (…, H, W), from sums of weighted grids per shift.
 
-        `grid_sums`: float64 (…, cell height, cell width, grid, grid), at each shift (y, x) the sum of weight ·
-        grid. Masks are linear in their grids, so the price is that of the shifts, whatever the number of masks.
-        `pixels`: rows and columns of the result that are wanted, (…, h, w).
+        `grid_sums`: float64 (…, cell height, cell width, grid, grid), the sum of weight · grid at each shift (y, x).
+        Masks are linear in their grids, so the cost depends on the number of shifts, not on the number of masks.
+        `pixels`: rows and columns of the result to compute, (…, h, w).
         """
         (height, width), (cell_height, cell_width) = self.input_size_hw, self.cell_hw
         lead = grid_sums.shape[:-4]

@@ -1,4 +1,4 @@
-"""What is found out once for an engine and kept as long as the engine lives."""
+"""Values that are computed once per engine and kept as long as the engine exists."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Value = TypeVar("Value")
 
 
 class PerEngine(Generic[Key, Value]):
-    """One value per engine and key, dropped with the engine; a value must not hold the engine itself.
+    """One value per engine and key, deleted together with the engine. A value must not refer to the engine.
 
-    For what is a property of the engine's session and changes no result, such as where copies are made fastest.
-    Threads may share it: while one finds a value, the others wait for it.
+    Use it for properties of the engine's session that change no result, such as the fastest way to make copies.
+    Threads may share it: while one thread computes a value, the others wait for it.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class PerEngine(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def get(self, engine: Engine, key: Key, find: Callable[[], Value]) -> Value:
-        """The value of that key; `find` is called where there is none yet."""
+        """The value of that key. `find` computes it the first time."""
         with self._lock:
             values = self._found.setdefault(engine, {})
             if key not in values:

@@ -1,4 +1,4 @@
-"""Matrix products that leave numpy's BLAS threads asleep."""
+"""Matrix products small enough that numpy's BLAS library uses only the calling thread."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# OpenBLAS takes more than one thread above m · n · k = 2^18. Threads once awake spin for a while after the product,
-# on the cores that ONNX Runtime needs for the next batch; and how many there are would change the last bits.
+# OpenBLAS uses several threads above m · n · k = 2^18. After the product these threads stay busy for a while, on the
+# cores that ONNX Runtime needs for the next batch. The number of threads would also change the last bits.
 LARGEST_PRODUCT = 2**18 - 1
 
 
 def small_product(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """``left @ right``, (…, m, k) and (…, k, n), some columns at a time, each piece on the calling thread alone."""
+    """``left @ right``, (…, m, k) and (…, k, n), a few columns at a time, all on the calling thread."""
     rows, inner = left.shape[-2:]
     lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     product = np.empty((*lead, rows, right.shape[-1]), np.result_type(left, right))

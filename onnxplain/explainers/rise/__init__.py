@@ -1,1 +1,1 @@
-"""RISE: scores under random masks, for any model of which scores can be had."""
+"""RISE: explain any model that returns scores, by scoring randomly masked copies of an image."""

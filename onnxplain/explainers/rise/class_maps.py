@@ -12,7 +12,7 @@ from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.tally import BLOCK
 from onnxplain.runtime.arrays import FloatArray
 
-# Maps made at a time: their sums are float64 while they are made.
+# Maps made at a time. Their sums are converted to float64 for this.
 _CLASSES_AT_ONCE = 16
 
 
@@ -21,9 +21,9 @@ def map_all_classes(
 ) -> FloatArray:
     """The map of every class, float32 (C, H, W), from masks 0 … `masks` − 1.
 
-    Without replicates, so in an eighth of the memory and without a standard error: C · H · W float32 for the sums
-    and the maps each. Mean score and regression are fitted on all masks, not on the other replicates; that moves the
-    expectation by the order of 1 / masks, far less than the standard error's 1 / √masks.
+    There are no replicates. So this needs an eighth of the memory, C · H · W float32 each for the sums and the maps,
+    but gives no standard error. Mean score and regression are fitted on all masks, not on the other replicates. This
+    changes the expectation by the order of 1 / masks, far less than the standard error, of the order of 1 / √masks.
     """
     geometry, classes = sampler.geometry, len(scores.unmasked)
     cells = geometry.grid**2

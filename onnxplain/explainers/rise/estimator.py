@@ -1,4 +1,4 @@
-"""The estimators of RISE: which masks, and which of the noise that is known to be noise is taken away."""
+"""The estimators of RISE: which masks they use, and how they reduce the variance of the map."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SAMPLERS: Mapping[SamplerName, type[MaskSampler]] = {"independent": Independent
 
 @dataclass(frozen=True)
 class Estimator:
-    """The parts of an estimator of ``S(x) = E[s · M(x)] / p``, each of which leaves its expectation as it is.
+    """The parts of an estimator of ``S(x) = E[s · M(x)] / p``. None of them changes its expectation.
 
-    `sampler`: "independent" masks, the paper's, or antithetic "sobol" masks. `centred`: masks are weighed by the
-    score's deviation from the mean score, which is added back. `control_variate`: also by its deviation from a
-    linear regression on the masks' principal components, whose share of the map is known in closed form.
-    Raises OnnxplainError for an unknown sampler, and for a control variate without centring.
+    `sampler`: "independent" masks, as in the paper, or antithetic "sobol" masks. `centred`: masks are weighted by the
+    score's deviation from the mean score, and the mean score is added back. `control_variate`: a linear regression of
+    the score on the masks' principal components is also subtracted; its share of the map is known in closed form and
+    added back. Raises OnnxplainError for an unknown sampler, and for a control variate without centring.
     """
 
     sampler: SamplerName = "sobol"
@@ -35,7 +35,7 @@ class Estimator:
             raise OnnxplainError(f"sampler: found {self.sampler!r}, expected one of {', '.join(_SAMPLERS)}")
         if self.control_variate and not self.centred:
             raise OnnxplainError(
-                "control_variate: found True with centred=False, expected centred scores: the regression has a mean"
+                "control_variate: found True with centred=False, expected centred=True: the regression has a mean"
             )
 
     def __str__(self) -> str:
@@ -46,11 +46,11 @@ class Estimator:
         return ", ".join(part for part in parts if part)
 
     def open_sampler(self, geometry: MaskGeometry, seed: int) -> MaskSampler:
-        """The masks; raises OnnxplainError for a seed or a grid out of range."""
+        """The sampler of masks. Raises OnnxplainError for a seed or a grid out of range."""
         return _SAMPLERS[self.sampler](geometry, seed)
 
 
-# From the paper's on, each row adds one part.
+# The first row is the paper's estimator. Each further row adds one part.
 ESTIMATORS: Mapping[EstimatorName, Estimator] = {
     "paper": Estimator("independent", centred=False, control_variate=False),
     "centred": Estimator("independent", centred=True, control_variate=False),

@@ -1,14 +1,14 @@
-"""From sums to RISE's map: S(x) = E[s · M(x)] / p, the expected score where a random mask shows pixel x.
+"""Compute RISE's map from sums: S(x) = E[s · M(x)] / p, the expected score if a random mask shows pixel x.
 
-With φ_k, λ_k, z_k the masks' principal components, their variances and values, and ŝ = c₀ + Σ c_k z_k any linear
-prediction of the score that does not depend on the masks of replicate r, that replicate estimates
+φ_k, λ_k and z_k are the masks' principal components, their variances and their values. ŝ = c₀ + Σ c_k z_k is a linear
+prediction of the score that does not depend on the masks of replicate r. This replicate's estimate is
 
     S_r(x) = c₀ + 1/p · [ mean (s − c₀) M(x) − Σ_kl c_k (mean z_k z_l − λ_k [k = l]) φ_l(x) ] − Σ_k c_k · mean z_k,
 
-means over its own masks. Every term behind the first mean has expectation 0, whatever c, so S_r is unbiased; a good c
-makes it the map of the residuals s − ŝ, whose noise is smaller, plus the known map of ŝ. (What z says of M beyond
-the first K components is left in the noise.) c is fitted on the other replicates. The paper's estimator is c = 0,
-centring is c₀ = the mean score.
+where each mean is over the replicate's own masks. Every term after the first mean has expectation 0 for any c, so S_r
+is unbiased. With a good c, it is the map of the residuals s − ŝ, which has less variance, plus the known map of ŝ. Only
+the first K components are used, so the variance from the others remains. c is fitted on the other replicates. The
+paper's estimator has c = 0; centring sets c₀ to the mean score.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from onnxplain.runtime.arrays import DoubleArray
 class MapEstimate:
     """One target's map from R independent replicates: `replicates` (R, H, W), float64, and their `weights`, sum 1.
 
-    `replicates` holds those with any mask; their error is known (`error_known`) once all 8 have a pair of masks.
+    `replicates` holds the replicates with at least one mask. The error is known (`error_known`) once all 8 replicates
+    have a pair of masks.
     """
 
     replicates: DoubleArray
@@ -42,19 +43,19 @@ class MapEstimate:
 
     @property
     def standard_error(self) -> DoubleArray | None:
-        """Of `values` (H, W), from the replicates' spread: Student's t with R − 1 = 7 degrees of freedom."""
+        """Standard error of `values` (H, W), from the replicates: Student's t with R − 1 = 7 degrees of freedom."""
         return np.sqrt(_variance_of_mean(self.replicates, self.weights)) if self.error_known else None
 
     def relative_error(self, pixels: Pixels = ALL_PIXELS) -> float | None:
-        """Root mean square standard error over the map's standard deviation, both over some pixels.
+        """Root mean square standard error divided by the map's standard deviation, both over `pixels`.
 
-        Both of the map less its mean over those pixels, a number that no heatmap shows and that is harder to know
-        than the map's form. With a relative error e, the map's correlation with the true one is about 1 / √(1 + e²).
-        None where the error is unknown, or the map is the same everywhere or not finite.
+        The map's mean over these pixels is subtracted first: no heatmap shows it, and its error is larger. With a
+        relative error e, the map's correlation with the true map is about 1 / √(1 + e²). None if the error is unknown,
+        or if the map is the same everywhere or not finite.
         """
         if not self.error_known:
             return None
-        # A model may answer infinity, whose differences are NaN.
+        # A model may return infinity, and differences of infinities are NaN.
         with np.errstate(invalid="ignore"):
             shown = self.replicates[:, pixels[0], pixels[1]]
             forms = shown - shown.mean(axis=(1, 2), keepdims=True)
@@ -65,19 +66,19 @@ class MapEstimate:
 
 @dataclass(frozen=True)
 class MapEstimator:
-    """How sums become maps: the geometry of their masks, and which parts of the score are predicted."""
+    """Computes maps from sums: the geometry of the masks, and the parts of the score that are predicted."""
 
     geometry: MaskGeometry
     centred: bool
     components: PrincipalComponents | None
 
     def estimate(self, sums: MaskSums, target: int, pixels: Pixels = ALL_PIXELS) -> MapEstimate:
-        """The map of one of the sums' targets, by its position; `pixels`: those that are wanted.
+        """The map of the target at position `target` in the sums. `pixels`: the rows and columns to compute.
 
-        The map is the mean of the replicates', weighed by their numbers of masks, of which there must be one.
+        The map is the mean of the replicates' maps, weighted by their numbers of masks. At least one mask is needed.
         """
         sampled = np.flatnonzero(sums.masks)
-        # A model may answer infinity, whose differences are NaN; the map's status tells.
+        # A model may return infinity, and differences of infinities are NaN. The map's status reports it.
         with np.errstate(invalid="ignore"):
             maps = self._replicate_maps(sums, target, sampled, pixels)
         return MapEstimate(maps, sums.masks[sampled] / sums.masks.sum(), error_known=bool(sums.masks.min() >= 2))
@@ -85,7 +86,7 @@ class MapEstimator:
     def _replicate_maps(
         self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels
     ) -> DoubleArray:
-        """Each sampled replicate's own map, (R, h, w), its prediction fitted on the others."""
+        """The map of each sampled replicate, (R, h, w), with the prediction fitted on the other replicates."""
         fits = [
             self.fit(
                 sums.masks.sum() - sums.masks[replicate],
@@ -117,8 +118,8 @@ class MapEstimator:
     ) -> tuple[DoubleArray, DoubleArray]:
         """c₀ (…,) and c (…, K) from sums as in `MaskSums`: `scores` (…,), `scored_components` (…, K).
 
-        Ridge regression, ``(G + K/n · Λ) c = cov(z, s)`` with n masks, G the covariance of z among them and Λ the
-        true one: with few masks the prediction is timid, with many it is least squares.
+        Ridge regression: ``(G + K/n · Λ) c = cov(z, s)`` with n masks, G the sample covariance of z and Λ its true
+        covariance. With few masks the coefficients are shrunk; with many masks this is least squares.
         """
         none = np.zeros_like(scored_components)
         if not self.centred or masks == 0:
@@ -144,7 +145,7 @@ class MapEstimator:
         products: DoubleArray,
         pixels: Pixels = ALL_PIXELS,
     ) -> DoubleArray:
-        """L maps (L, h, w), from c₀ (L,), c (L, K) and sums as in `MaskSums`, one for each map or one for all."""
+        """L maps (L, h, w) from c₀ (L,), c (L, K) and sums as in `MaskSums`: one per map, or one for all maps."""
         keep, counts = self.geometry.keep, np.reshape(masks, (-1, 1, 1))
         base = base[:, None, None]
         deviating = scored_grids - base[..., None, None] * grids
@@ -163,6 +164,6 @@ def _mean(maps: DoubleArray, weights: DoubleArray) -> DoubleArray:
 
 
 def _variance_of_mean(maps: DoubleArray, weights: DoubleArray) -> DoubleArray:
-    """Σ w (map − mean)² / (R − 1): unbiased where a map's variance is inverse to its weight."""
+    """Σ w (map − mean)² / (R − 1): unbiased if a map's variance is inversely proportional to its weight."""
     variance: DoubleArray = (weights[:, None, None] * (maps - _mean(maps, weights)) ** 2).sum(axis=0) / (len(maps) - 1)
     return variance

@@ -1,4 +1,4 @@
-"""What is kept of masks and their scores: sums, whose size does not depend on how many masks there were."""
+"""Sums over masks and their scores. Their size does not depend on the number of masks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from onnxplain.runtime.arrays import DoubleArray
 class MaskSums:
     """Sums over masks, float64, for T targets, R replicates and K principal components z.
 
-    `masks` (R,): how many. `grids` (R, cell height, cell width, grid, grid): Σ grid, at each shift. `scored_grids`
-    (T, R, …the same): Σ s · grid. `scores` (T, R): Σ s. `components` (R, K): Σ z. `component_products` (R, K, K):
-    Σ z zᵀ. `scored_components` (T, R, K): Σ s · z. `lowest`, `highest` (T,): the scores' range.
+    `masks` (R,): the number of masks. `grids` (R, cell height, cell width, grid, grid): Σ grid at each shift.
+    `scored_grids` (T, then as `grids`): Σ s · grid. `scores` (T, R): Σ s. `components` (R, K): Σ z.
+    `component_products` (R, K, K): Σ z zᵀ. `scored_components` (T, R, K): Σ s · z. `lowest`, `highest` (T,): the
+    range of the scores.
     """
 
     masks: DoubleArray
@@ -49,13 +50,13 @@ class MaskSums:
         )
 
     def copy(self) -> MaskSums:
-        """Sums of their own, which adding leaves as they are."""
+        """A copy with its own arrays. Adding to the original does not change it."""
         return MaskSums(**{name: array.copy() for name, array in vars(self).items()})
 
     def add(
         self, start: int, draw: MaskDraw, scores: npt.NDArray[np.floating], components: PrincipalComponents | None
     ) -> None:
-        """Add masks number `start`, `start` + 1, …, one after the other; `scores` (n, T)."""
+        """Add masks number `start`, `start` + 1, … in this order. `scores`: (n, T)."""
         scores = scores.astype(np.float64)
         replicates = replicate_of(start + np.arange(len(draw)))
         places = (replicates, *draw.shifts_yx.T)

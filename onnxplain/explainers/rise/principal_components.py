@@ -1,12 +1,12 @@
-"""The principal components of RISE's masks, in closed form from the way they are made.
+"""The principal components of RISE's masks, in closed form.
 
-At any shift every cell is an independent toss with probability p, so with R and C the bilinear matrices of the two
-axes, cut at the shift, and the mean over all shifts outside,
+At any shift, every cell is an independent random bit with probability p. R and C are the bilinear matrices of the two
+axes, cut at the shift; means are over all shifts. Then
 
     Cov(M(y, x), M(y', x')) = p(1 − p) · K_R(y, y') · K_C(x, x'),   K_R = mean of R Rᵀ,   K_C = mean of C Cᵀ.
 
-The covariance is separable: its eigenvectors are products of a column u of K_R's and a row v of K_C's, its
-eigenvalues λ are p(1 − p) times the products of theirs.
+The covariance is separable. Its eigenvectors are products of an eigenvector u of K_R (along y) and an eigenvector v of
+K_C (along x). Its eigenvalues λ are p(1 − p) times the products of their eigenvalues.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.runtime.arrays import DoubleArray, FloatArray
 
 COMPONENTS = 64
-# Below this share of the largest eigenvalue there is nothing but rounding.
+# Eigenvalues below this share of the largest are only rounding errors.
 _LEAST_SHARE = 1e-9
 
 
@@ -32,8 +32,8 @@ class PrincipalComponents:
 
     `variances` (K,), largest first. Component k is the product of column `rows_index[k]` of `rows` (H, A) and
     column `columns_index[k]` of `columns` (W, B), both orthonormal over pixels. `row_weights` (cell height, A, grid)
-    and `column_weights` (cell width, B, grid) take a grid to its mask's share of each at a shift. `keep`: the masks'
-    expectation at every pixel.
+    and `column_weights` (cell width, B, grid) project a grid, at each shift, on these columns. `keep`: the expectation
+    of the masks at every pixel.
     """
 
     variances: DoubleArray
@@ -56,7 +56,7 @@ class PrincipalComponents:
         return values
 
     def maps(self, weights: DoubleArray, pixels: Pixels = ALL_PIXELS) -> DoubleArray:
-        """Σ_k weight_k · φ_k, (…, K) → (…, H, W); `pixels`: rows and columns that are wanted."""
+        """Σ_k weight_k · φ_k, (…, K) → (…, H, W). `pixels`: the rows and columns to compute."""
         products = np.zeros((*weights.shape[:-1], self.rows.shape[1], self.columns.shape[1]))
         products[..., self.rows_index, self.columns_index] = weights
         return small_product(small_product(self.rows[pixels[0]], products), self.columns[pixels[1]].T)
@@ -87,12 +87,12 @@ def find_components(geometry: MaskGeometry, largest: int = COMPONENTS) -> Princi
 
 
 def _cuts(matrix: FloatArray, length: int, cell: int) -> DoubleArray:
-    """An axis's enlarging matrix at each shift: (cell, length, grid)."""
+    """The bilinear matrix of an axis at each shift: (cell, length, grid)."""
     return np.stack([matrix[shift : shift + length] for shift in range(cell)]).astype(np.float64)
 
 
 def _eigen(cuts: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Eigenvalues, largest first, and eigenvectors, as columns, of the mean of R Rᵀ over the shifts."""
+    """Eigenvalues (largest first) and eigenvectors (as columns) of the mean of R Rᵀ over the shifts."""
     side_by_side = cuts.swapaxes(0, 1).reshape(cuts.shape[1], -1)
     values, vectors = np.linalg.eigh(small_product(side_by_side, side_by_side.T) / len(cuts))
     return np.maximum(values[::-1], 0), vectors[:, ::-1]

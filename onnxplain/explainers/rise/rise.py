@@ -1,4 +1,4 @@
-"""RISE (Petsiuk et al. 2018): which pixels raise a score, from scores under random masks alone."""
+"""RISE (Petsiuk et al. 2018): find the pixels that raise a score, using only the scores of randomly masked images."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RISE(Explainer):
-    """Importance of a pixel = the target's expected score where a random mask shows that pixel.
+    """Importance of a pixel = the target's expected score if a random mask shows that pixel.
 
-    ``S(x) = E[s · M(x)] / p``, equation 4 of the paper: s the score under the mask M, p = `keep` the expectation of
-    M at every pixel. `raw` estimates it, float32 (H, W), the model's input size, whatever the estimator.
+    ``S(x) = E[s · M(x)] / p``, equation 4 of the paper: s is the score for the mask M, p = `keep` the expectation of M
+    at every pixel. `raw` is the estimate, float32 (H, W), at the model's input size. Every estimator has this
+    expectation.
 
     `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
     to `input_size_hw`, and returns scores (N, C).
-    `masks`: at most how many masked copies of an image are scored, beside the unmasked one; memory does not depend
-    on it. `grid`, `keep`: see `MaskGeometry`. `seed`: mask i depends on it and on i only, so the result is that of
-    any other `batch_size` (None: the fastest), up to the model's own rounding.
-    `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``; "default" needs several times fewer masks for the same
-    map, from low-discrepancy masks, centred scores and a control variate; see `Estimator` for the parts, and
+    `masks`: the largest number of masked copies per image; the unmasked image is scored too. Memory does not depend on
+    it. `grid`, `keep`: see `MaskGeometry`. `seed`: mask i depends only on the seed and i, so the result does not depend
+    on `batch_size` (None: the fastest), up to the model's own rounding.
+    `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``. "default" needs several times fewer masks for the same
+    map: it uses low-discrepancy masks, centred scores and a control variate. See `Estimator` for the parts and
     `ESTIMATORS` for the names.
-    `fill`: what a masked pixel shows. "mean": zero of the normalised input, the mean colour of the training images;
-    where the file's mean is 0, and for callables, the image's own mean colour. "blur": the image, blurred. Or an
-    (r, g, b), 0–255.
-    `tolerance`: stop when the standard error (root mean square) is below this share of the map's standard deviation,
-    looked at after every 64 masks from 128 on. `budget_seconds`: stop when so much time has passed for an image.
-    `explain_output`: "box": the score times the overlap of the box predicted with that of the unmasked image
-    (D-RISE for one box), for an engine with a box head.
-    `progress(done, total)`: called after each batch with masked forward passes over all images of the call.
+    `fill`: the value of masked pixels. "mean": zero in the normalised input, which is the mean colour of the training
+    images; if the file's mean is 0, and for callables, the mean colour of the image. "blur": the blurred image. Or a
+    colour (r, g, b), 0–255.
+    `tolerance`: stop when the standard error (root mean square) is below this share of the map's standard deviation;
+    checked after every 64 masks from 128 on. `budget_seconds`: stop after this time per image.
+    `explain_output`: "box": the score times the IoU of the predicted box with the box of the unmasked image (D-RISE for
+    one box), for an engine with a box head.
+    `progress(done, total)`: called after each batch; counts masked forward passes over all images of the call.
 
-    `Explanation.report` is a `SamplingReport`: standard error, masks, what ended the sampling. Ctrl-C during the
-    sampling ends it with the map so far and stopped = "interrupted"; in a list of images only at the last one, else
-    it is raised as usual. Several targets of one image (`for_targets`) share the forward passes.
+    `Explanation.report` is a `SamplingReport`: standard error, number of masks, and why the sampling stopped. Ctrl-C
+    stops the sampling of the last or only image with the map so far and stopped = "interrupted"; at earlier images of a
+    list, KeyboardInterrupt is raised as usual. Several targets of one image (`for_targets`) share the forward passes.
 
     Status "constant": no mask changed the score. Box coordinates are refused as targets. Raises OnnxplainError for
     parameters out of range, and for a callable that fails or returns anything but finite scores of the right shape.
@@ -87,14 +88,14 @@ class RISE(Explainer):
         self._sampler(self._black_box())
 
     def check_target(self, target: Target) -> None:
-        """Raise the OnnxplainError with which a call refuses this target; the model is not run.
+        """Raise the OnnxplainError that a call would raise for this target. The model is not run.
 
-        How many scores a callable gives is not known before it is called.
+        For a callable, an index that is too large is not found here: the number of its scores is unknown.
         """
         self._black_box().resolve_target(target)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation per target, all from the same forward passes; a tolerance holds for each of them."""
+        """One explanation per target, all from the same forward passes. A tolerance applies to each of them."""
         black_box = self._black_box()
         indices = [black_box.resolve_target(target) for target in targets]
         return self._explain(self._open(black_box, image, indices), done=0, images=1)
@@ -102,11 +103,12 @@ class RISE(Explainer):
     def stream(
         self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None
     ) -> Iterator[RiseMoment]:
-        """The map as it comes: a moment after every 64 masks, and one at the end; `target`: one, or a list of them.
+        """Yield the map so far: a moment after every 64 masks, and one at the end. `target`: one target or a list.
 
-        A moment's `explanation()` and `relative_error` are computed when asked for; `tally` holds all that is needed
-        to go on from there: given here, the result is bit for bit that of an unbroken run, if the model's scores are.
-        Raises OnnxplainError for the tally of another image, target, seed, grid, size or estimator.
+        A moment's `explanation()` and `relative_error` are computed on request. Its `tally` holds everything needed to
+        continue later: pass it as `tally`. The result is then bit for bit that of an uninterrupted run, if the model's
+        scores are reproducible. Raises OnnxplainError for a tally of another image, target, seed, grid, size or
+        estimator.
         """
         black_box = self._black_box()
         targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
@@ -118,17 +120,17 @@ class RISE(Explainer):
     def all_classes(self, image: ImageLike) -> FloatArray:
         """The raw map of every class, float32 (C, H, W), from one set of masks; see `map_all_classes`.
 
-        Without a standard error: raises OnnxplainError where `tolerance` or `budget_seconds` is set.
+        There is no standard error. Raises OnnxplainError if `tolerance` or `budget_seconds` is set.
         """
         for name, bound in (("tolerance", self.tolerance), ("budget_seconds", self.budget_seconds)):
             if bound is not None:
-                raise OnnxplainError(f"{name}: found {bound}, expected None for all classes, which take all masks")
+                raise OnnxplainError(f"{name}: found {bound}, expected None: maps of all classes always use all masks")
         sampling = self._open(self._black_box(), image, [PREDICTED_CLASS])
         return map_all_classes(sampling.scores, sampling.sampler, sampling.estimator, self.masks, self.progress)
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         black_box = self._black_box()
-        # Every target is checked before the first of many forward passes.
+        # Check all targets before the first of many forward passes.
         indices = [black_box.resolve_target(target) for target in targets]
         explanations: list[Explanation] = []
         for position, (image, index) in enumerate(zip(images, indices, strict=True)):
@@ -137,7 +139,7 @@ class RISE(Explainer):
         return explanations
 
     def _explain(self, sampling: RiseSampling, *, done: int, images: int) -> list[Explanation]:
-        """The explanations of one image, the one after `done` others of `images`."""
+        """The explanations of one image. `done` of the `images` are already explained."""
 
         def report_progress(masks: int, most: int) -> None:
             if self.progress is not None:
@@ -181,7 +183,9 @@ class RISE(Explainer):
 
 
 def _choose(target: int, scores: FloatArray) -> int:
-    """A class index that exists: the target, or the class with the largest score."""
+    """An existing class index: the target, or the class with the highest score."""
     if target >= len(scores):
-        raise OnnxplainError(f"target: found {target}, expected 0 to {len(scores) - 1}: there are {len(scores)} scores")
+        raise OnnxplainError(
+            f"target: found {target}, expected 0 to {len(scores) - 1}: the model returns {len(scores)} scores"
+        )
     return int(scores.argmax()) if target == PREDICTED_CLASS else target

@@ -1,10 +1,10 @@
-"""Where the random part of RISE's masks comes from.
+"""Samplers draw the random part of RISE's masks.
 
-A mask is never stored: mask i is a function of the seed and i alone, so any range of masks can be drawn at any
-time, in any order, with the same result.
+Masks are never stored. Mask i depends only on the seed and i, so any range of masks can be drawn at any time, in any
+order, with the same result.
 
-Masks come in pairs, 2q and 2q + 1, and pair q belongs to replicate q mod 8. Replicates are independent of each
-other in every sampler, and all masks have the same distribution: that of `MaskGeometry`.
+Masks come in pairs, 2q and 2q + 1. Pair q belongs to replicate q mod 8. In every sampler the replicates are
+independent, and all masks have the distribution of `MaskGeometry`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _SOBOL_DIMENSIONS = 21_201
 
 
 def replicate_of(masks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The replicate, 0 … 7, of masks by their number."""
+    """The replicate, 0 … 7, of each mask number."""
     return masks // 2 % REPLICATES
 
 
 @dataclass(frozen=True)
 class MaskSampler(ABC):
-    """Random masks of a geometry; raises OnnxplainError for a seed that is not a whole number below 2^64."""
+    """Random masks of a geometry. Raises OnnxplainError for a seed that is not an integer from 0 to 2^64 − 1."""
 
     geometry: MaskGeometry
     seed: int = 0
@@ -46,7 +46,7 @@ class MaskSampler(ABC):
             raise OnnxplainError(f"seed: found {self.seed}, expected a whole number from 0 to 2^64 − 1")
 
     def draw(self, start: int, stop: int) -> MaskDraw:
-        """Masks number start … stop − 1; each depends on the seed and its own number only."""
+        """Masks number start … stop − 1. Each depends only on the seed and its number."""
         cells, grid = self.geometry.grid**2, self.geometry.grid
         uniform = self._uniform(start, stop)
         grids = (uniform[:, :cells] < self.geometry.keep).reshape(-1, grid, grid)
@@ -55,12 +55,12 @@ class MaskSampler(ABC):
 
     @abstractmethod
     def _uniform(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """Numbers in [0, 1), (n, grid² + 2): one per cell, then those of the shift, y and x."""
+        """Numbers in [0, 1), (n, grid² + 2): one per cell, then two for the shift, y and x."""
 
 
 @dataclass(frozen=True)
 class IndependentSampler(MaskSampler):
-    """The paper's: every cell of every mask an independent toss, from a counter-based generator (Philox)."""
+    """The paper's masks: every cell is an independent random bit, from a counter-based generator (Philox)."""
 
     def _uniform(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         numbers = self.geometry.grid**2 + 2
@@ -74,14 +74,14 @@ class IndependentSampler(MaskSampler):
 
 @dataclass(frozen=True)
 class SobolSampler(MaskSampler):
-    """Antithetic pairs of low-discrepancy points, scrambled anew for each replicate.
+    """Antithetic pairs of low-discrepancy points, scrambled separately for each replicate.
 
-    The first mask of a replicate's pair j shows the cells where u < keep, u a point of the Sobol' sequence in
-    grid² + 2 dimensions, its binary digits flipped by a random pattern that the replicate keeps (a digital shift,
-    Owen 2003); the second mask shows the cells where 1 − u < keep, at the same shift. So where keep is ½ every
-    pair shows every cell once. The sequence's points 2j and 2j + 1 differ in the first digit of all dimensions, and
-    at ½ no other digit counts: they would give the same pair, so every other point is left out. Raises
-    OnnxplainError for a grid with more cells than the sequence has dimensions.
+    u is a point of the Sobol' sequence in grid² + 2 dimensions, with its binary digits flipped by a random pattern of
+    the replicate (a digital shift, Owen 2003). The first mask of a replicate's pair j shows the cells where u < keep.
+    The second mask shows the cells where 1 − u < keep, at the same shift. So if keep is ½, every pair shows every cell
+    once. Points 2j and 2j + 1 of the sequence differ in the first digit of all dimensions. If keep is ½, only this
+    digit matters and both would give the same pair, so every other point is skipped. Raises OnnxplainError for a grid
+    with more cells than the sequence has dimensions.
     """
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class SobolSampler(MaskSampler):
         if self.geometry.grid**2 + 2 > _SOBOL_DIMENSIONS:
             raise OnnxplainError(
                 f"grid: found {self.geometry.grid}, expected at most {int((_SOBOL_DIMENSIONS - 2) ** 0.5)} cells per "
-                'side for Sobol\' masks: take a coarser grid, or estimator="paper"'
+                'side for Sobol\' masks: use a coarser grid, or estimator="paper"'
             )
 
     def _uniform(self, start: int, stop: int) -> npt.NDArray[np.float64]:
@@ -105,7 +105,7 @@ class SobolSampler(MaskSampler):
 
     @cached_property
     def _patterns(self) -> npt.NDArray[np.int64]:
-        """Digits that each replicate flips, (replicates, dimensions)."""
+        """The digits that each replicate flips, (replicates, dimensions)."""
         dimensions = self.geometry.grid**2 + 2
         words = np.random.Philox(key=self.seed).random_raw(REPLICATES * dimensions)
         return (words >> np.uint64(64 - _SOBOL_BITS)).astype(np.int64).reshape(REPLICATES, dimensions)
@@ -117,7 +117,7 @@ class SobolSampler(MaskSampler):
         return qmc.Sobol(self.geometry.grid**2 + 2, scramble=False, bits=_SOBOL_BITS)
 
     def _point(self, number: int) -> npt.NDArray[np.int64]:
-        """The digits of a point as whole numbers. The sequence remembers where it stands, which only saves steps."""
+        """The digits of a point as integers. The sequence remembers its position; this only saves time."""
         if self._sequence.num_generated > number:
             self._sequence.reset()
         if number > self._sequence.num_generated:

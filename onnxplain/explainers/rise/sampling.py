@@ -1,4 +1,4 @@
-"""One image under random masks: scores are gathered until they are enough, and a map can be had at any time."""
+"""Sampling of one image: collect the scores of masked copies until a stopping rule; a map is available at any time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
 from onnxplain.runtime.arrays import FloatArray
 
-# The relative error is taken over a lattice with so many pixels to a cell's side: within a cell a map is smooth.
+# The relative error is computed on a lattice with this many pixels per side of a cell: within a cell the map is smooth.
 _LATTICE_PER_CELL = 8
 
 
 @dataclass(frozen=True, eq=False)
 class RiseSampling:
-    """One image, its masks, and the targets whose scores weigh them; `key` says the same in plain values."""
+    """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values."""
 
     black_box: BlackBox
     view: View
@@ -40,7 +40,7 @@ class RiseSampling:
     key: TallyKey
 
     def begin(self) -> RiseTally:
-        """A tally without masks."""
+        """An empty tally, without masks."""
         components = 0 if self.estimator.components is None else len(self.estimator.components)
         sums = MaskSums.empty(self.sampler.geometry, len(self.key.targets), components)
         return RiseTally(self.key, sums, np.zeros((0, len(self.key.targets)), np.float32))
@@ -53,11 +53,11 @@ class RiseSampling:
         *,
         fleeting: bool = False,
     ) -> Iterator[RiseMoment]:
-        """A moment after each block of masks from `tally` on; the last one says what ended it.
+        """Continue from `tally` and yield a moment after each block of masks. The last one says why it stopped.
 
-        Whatever the batch size, the rule's tolerance is looked at after each block, its time after each call of the
-        model. Ctrl-C ends it too, with what there is. `progress(masks, most)` is called after each call. `fleeting`: a
-        moment holds only until the next one, which saves a copy of the sums.
+        For any batch size, the tolerance is checked after each block, and the time after each call of the model. Ctrl-C
+        also stops the sampling and keeps the masks so far. `progress(masks, most)` is called after each call.
+        `fleeting`: a moment is only valid until the next one; this saves copies of the sums.
         """
         if tally.masks >= rule.masks:
             yield RiseMoment(self, tally, "masks")
@@ -92,7 +92,7 @@ class RiseSampling:
                     return
 
     def _grow(self, tally: RiseTally, draw: MaskDraw, scores: FloatArray, fleeting: bool) -> RiseTally:
-        """A block in place of the tail: a whole one goes into the sums, else it is the new tail."""
+        """The tally with a block instead of its tail: a full block is added to the sums, else it is the new tail."""
         if len(scores) < BLOCK:
             return RiseTally(self.key, tally.sums, scores)
         sums = tally.sums if fleeting else tally.sums.copy()
@@ -105,7 +105,7 @@ class RiseSampling:
         return "masks" if tally.masks >= rule.masks else None
 
     def whole_sums(self, tally: RiseTally) -> MaskSums:
-        """The sums over all masks of a tally, its tail as well."""
+        """The sums over all masks of a tally, including its tail."""
         if not len(tally.tail):
             return tally.sums
         first, sums = tally.masks - len(tally.tail), tally.sums.copy()
@@ -113,7 +113,7 @@ class RiseSampling:
         return sums
 
     def relative_errors(self, sums: MaskSums) -> list[float | None]:
-        """Of each target, over a lattice of visible pixels."""
+        """The relative error of each target, over a lattice of visible pixels."""
         if not sums.masks.sum():
             return [None] * len(self.key.targets)
         return [
@@ -122,7 +122,7 @@ class RiseSampling:
         ]
 
     def _blank(self) -> MapEstimate:
-        """The map of no mask."""
+        """The map without any mask: zeros."""
         return MapEstimate(np.zeros((1, *self.sampler.geometry.input_size_hw)), np.ones(1), error_known=False)
 
     @cached_property
@@ -145,7 +145,7 @@ class RiseSampling:
         target, masks, unmasked = self.key.targets[position], int(sums.masks.sum()), self.scores.unmasked
         estimate = self.estimator.estimate(sums, position) if masks else self._blank()
         raw, standard_error = estimate.values.astype(np.float32), estimate.standard_error
-        # NaN differs from itself, and its map shows it; where no mask was scored, the range is that of nothing.
+        # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
         heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
         label = self.black_box.label(target)
@@ -177,7 +177,7 @@ class RiseSampling:
 
 @dataclass(frozen=True, eq=False)
 class RiseMoment:
-    """A map on its way: `tally` is all it rests on, `stopped` what ended the sampling, None while it goes on."""
+    """The state of a sampling: `tally` holds its data, `stopped` is the reason why it stopped, None if it goes on."""
 
     sampling: RiseSampling
     tally: RiseTally
@@ -185,20 +185,20 @@ class RiseMoment:
 
     @property
     def evaluations(self) -> int:
-        """Forward passes so far, the unmasked image's among them."""
+        """Forward passes so far, including the one of the unmasked image."""
         return 1 + self.tally.masks
 
     @cached_property
     def relative_error(self) -> float | None:
-        """The largest of the targets', as in `SamplingReport`; None where one is unknown. Computed when asked for."""
+        """The largest `SamplingReport.relative_error` of all targets, None if one is unknown. Computed on request."""
         errors = self.sampling.relative_errors(self.sampling.whole_sums(self.tally))
         known = [error for error in errors if error is not None]
         return max(known) if len(known) == len(errors) else None
 
     def explanations(self) -> list[Explanation]:
-        """The maps so far, one per target. Computed when asked for."""
+        """The maps so far, one per target. Computed on request."""
         return self.sampling.explain(self.tally, self.stopped)
 
     def explanation(self) -> Explanation:
-        """The map so far, of the first target. Computed when asked for."""
+        """The map of the first target so far. Computed on request."""
         return self.explanations()[0]

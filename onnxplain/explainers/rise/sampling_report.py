@@ -1,4 +1,4 @@
-"""What RISE says of its own work: how many masks, from where, why no more, and how exact the map is."""
+"""The report of RISE: how many masks were used, which ones, why the sampling stopped, and the error of the map."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Stopped: TypeAlias = Literal["masks", "tolerance", "budget", "interrupted"]
 
 @dataclass(frozen=True, eq=False)
 class SamplingReport(MethodReport):
-    """`masks`: masked copies that were scored. `stopped`: what ended it; None: it goes on (a moment of a stream).
+    """`masks`: the number of scored masked copies. `stopped`: why the sampling stopped; None: it goes on (a stream).
 
-    `estimator`, `seed`: which masks they were, and how they were weighed; `explain_output`: by what.
-    `standard_error`: float32 (h, w), of each pixel of `Explanation.raw`, from 8 independent replicates: the true
-    expectation lies within ± 2.36 of it in 95 % of pixels (Student's t, 7 degrees of freedom). `relative_error`: the
-    root mean square error of the map's form, the map less its mean, over its standard deviation, see
-    `MapEstimate.relative_error`. Both None below 16 masks, the latter also for a map without a range.
+    `estimator`, `seed`: which masks were used and how they were weighted. `explain_output`: the output that weighted
+    them. `standard_error`: float32 (h, w), for each pixel of `Explanation.raw`, from 8 independent replicates. The true
+    expectation lies within ± 2.36 standard errors in 95 % of pixels (Student's t, 7 degrees of freedom).
+    `relative_error`: the root mean square standard error of the map minus its mean, divided by the map's standard
+    deviation; see `MapEstimate.relative_error`. Both are None below 16 masks; `relative_error` is also None for a map
+    that is the same everywhere.
     """
 
     estimator: str
@@ -33,11 +34,11 @@ class SamplingReport(MethodReport):
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended it."""
+        """Whether Ctrl-C stopped the sampling."""
         return self.stopped == "interrupted"
 
     def as_json(self) -> dict[str, Any]:
-        """All but the error per pixel."""
+        """All fields except the standard error per pixel."""
         return {
             "estimator": self.estimator,
             "seed": self.seed,
@@ -48,6 +49,6 @@ class SamplingReport(MethodReport):
         }
 
     def summary(self) -> str:
-        """Such as "error 3.1 % (800 masks)"."""
+        """For example "error 3.1 % (800 masks)"."""
         error = "unknown" if self.relative_error is None else f"{100 * self.relative_error:.1f} %"
         return f"error {error} ({self.masks} masks{', interrupted' if self.interrupted else ''})"

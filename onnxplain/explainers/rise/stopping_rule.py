@@ -1,4 +1,4 @@
-"""When RISE has seen enough masks."""
+"""The rule that stops the sampling of RISE."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from onnxplain.errors import OnnxplainError
 
-# The error is known, and known well enough, from here on.
+# With fewer masks the estimate of the error is not reliable enough.
 LEAST_MASKS_FOR_TOLERANCE = 128
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """At most `masks` masks; fewer where the relative error is below `tolerance`, or after `budget_seconds`.
+    """Stop after `masks` masks, or when the relative error is below `tolerance`, or after `budget_seconds`.
 
-    None: no such bound. Raises OnnxplainError for values out of range.
+    None: no such limit. Raises OnnxplainError for values out of range.
     """
 
     masks: int
@@ -27,10 +27,10 @@ class StoppingRule:
             raise OnnxplainError(f"masks: found {self.masks}, expected at least 1")
         for name, value in (("tolerance", self.tolerance), ("budget_seconds", self.budget_seconds)):
             if value is not None and not 0 < value < float("inf"):
-                raise OnnxplainError(f"{name}: found {value}, expected a positive number, or None for no bound")
+                raise OnnxplainError(f"{name}: found {value}, expected a positive number, or None for no limit")
 
     def watches(self, masks: int) -> bool:
-        """Whether the error matters after so many masks."""
+        """Whether to check the error after this many masks."""
         return self.tolerance is not None and masks >= LEAST_MASKS_FOR_TOLERANCE
 
     def satisfied_by(self, relative_errors: Sequence[float | None]) -> bool:

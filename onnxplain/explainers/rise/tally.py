@@ -1,4 +1,4 @@
-"""How far a RISE map has come: everything needed to go on from there, in a value or a file."""
+"""The tally of a RISE sampling: everything needed to continue it later, as a value or a file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.runtime.arrays import FloatArray
 
-# Sums grow by so many masks at once, wherever a run is broken off: the same additions in the same order.
+# Masks are added to the sums in blocks of this size, even if a run is interrupted, so the order of additions is fixed.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class TallyKey:
-    """What a tally is of: the masks, what they hide, and whose scores weigh them.
+    """What a tally belongs to: the masks, the masked image, and the targets whose scores weight the masks.
 
-    `image` is a hash of the model's input and of what hides it, see `hash_image`. The model itself is not known.
+    `image` is a hash of the model's input and of its fill, see `hash_image`. The model itself is not part of the key.
     """
 
     seed: int
@@ -49,28 +49,28 @@ class RiseTally:
 
     @property
     def masks(self) -> int:
-        """How many masks it holds."""
+        """The number of masks in the tally."""
         return int(self.sums.masks.sum()) + len(self.tail)
 
     def check(self, key: TallyKey) -> None:
-        """Raise OnnxplainError, naming the first difference, unless this is a tally of `key`."""
+        """Raise OnnxplainError, with the first difference, unless the tally belongs to `key`."""
         for field in fields(TallyKey):
             found, expected = getattr(self.key, field.name), getattr(key, field.name)
             if found != expected:
                 raise OnnxplainError(
-                    f"tally: found {field.name} {found}, expected {expected}: go on with the parameters, the image and "
-                    "the target that it was begun with, or begin anew"
+                    f"tally: found {field.name} {found}, expected {expected}: continue with the same parameters, image "
+                    "and target, or start again without the tally"
                 )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as .npz, whole or not at all. Raises OnnxplainError where that cannot be."""
+        """Write the tally as .npz, completely or not at all. Raises OnnxplainError if that fails."""
         stream = io.BytesIO()
         np.savez(stream, key=np.array(json.dumps(asdict(self.key))), tail=self.tail, **vars(self.sums))
         write_atomically(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RiseTally:
-        """Read what `save` wrote. Raises OnnxplainError for anything else."""
+        """Read a file that `save` wrote. Raises OnnxplainError for anything else."""
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 sums = MaskSums(**{field.name: arrays[field.name] for field in fields(MaskSums)})
@@ -78,13 +78,15 @@ class RiseTally:
                 pairs = {name: tuple(entries[name]) for name in ("input_size_hw", "targets")}
                 return cls(TallyKey(**{**entries, **pairs}), sums, arrays["tail"])
         except OSError as error:
-            raise OnnxplainError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise OnnxplainError(
+                f"{path}: cannot be read ({error.strerror or error}), expected a saved tally: check the path"
+            ) from error
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise OnnxplainError(f"{path}: is not a tally, expected a file that RiseTally.save wrote") from error
+            raise OnnxplainError(f"{path}: found no tally, expected a file that RiseTally.save wrote") from error
 
 
 def hash_image(pixels: FloatArray, hidden: FloatArray) -> str:
-    """SHA-256 of the model's input (C, h, w) and of what masked pixels show."""
+    """SHA-256 of the model's input (C, h, w) and of the fill of masked pixels."""
     digest = hashlib.sha256()
     for array in (pixels, hidden):
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
