@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.runtime.image import describe_start, one_line
 from onnxplain.runtime.precision import Precision, apply_precision
 
@@ -59,12 +60,7 @@ def open_session(
     _check_file(path)
     if threads is not None and threads < 1:
         raise OnnxplainError(f"threads: found {threads}, expected a positive number, or none for all cores")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise OnnxplainError(
-            'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
-        ) from error
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # A default that may be overridden logs a warning, a failure what our error then says again.
     options.log_severity_level = _LOG_FATAL_ONLY

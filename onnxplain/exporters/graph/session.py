@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from onnxplain.errors import OnnxplainError, VerificationError
+from onnxplain.errors import VerificationError
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 # Errors arrive as exceptions; ONNX Runtime would print them to standard error as well.
 SILENT = 4
@@ -20,12 +21,7 @@ class GraphSession:
     """
 
     def __init__(self, proto: onnx.ModelProto, what: str, *, optimised: bool = True) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise OnnxplainError(
-                'onnxruntime is not installed, expected it to verify the graph: pip install "onnxplain[cpu]" or "[gpu]"'
-            ) from error
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
