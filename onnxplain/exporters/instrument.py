@@ -15,6 +15,7 @@ from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
+from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
@@ -166,5 +167,6 @@ def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int
     spec = input_spec(image, layout, request)
     images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
-    check_same(original, ir.to_proto(model), spec.name, images, tolerance)
+    fused = not may_saturate_here(original)
+    check_same(original, ir.to_proto(model), spec.name, images, tolerance, fused=fused)
     return model

@@ -13,8 +13,9 @@ from onnxplain.cli.output.describe import describe_spec, layer_columns, print_de
 from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
-    from onnxplain.exporters import ExportReport, LayerCheck, LayerCost
+    from onnxplain.exporters import ExportReport, LayerCheck, LayerCost, Saturation
 
+SATURATING_PROCESSOR = "this processor's 8-bit kernels saturate (AVX2 without VNNI)"
 REFERENCES = {
     "torch.autograd": "torch.autograd",
     "float64 differences": "finite differences, float64 on onnx.reference",
@@ -34,6 +35,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "checks": asdict(report.checks) | {"layers": [_as_json(check) for check in report.checks.layers]},
                 "steps": report.steps,
                 "notes": report.notes,
+                "saturation": None if report.saturation is None else asdict(report.saturation),
                 "costs": [asdict(cost) for cost in costs],
             }
         )
@@ -47,6 +49,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
         lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
     lines.extend(("changed", step) for step in report.steps)
     lines.extend(("note", note) for note in report.notes)
+    if report.saturation is not None:
+        lines.append(("warning", describe_saturation(report.saturation)))
     print_description(lines)
     click.echo()
     checks = {check.layer: check for check in report.checks.layers}
@@ -67,6 +71,15 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             numbers=("nodes in branch", "time closed", "time open"),
         )
         click.echo("times: median ratio to the original file, one image")
+
+
+def describe_saturation(saturation: Saturation) -> str:
+    """The processor's trait, what it does to the answers, and the way out."""
+    return (
+        f"{SATURATING_PROCESSOR}: {len(saturation.products)} products of this file may be cut off. On random images "
+        f"the original's outputs are off by up to {saturation.original_error:.1%} of their largest value, the written "
+        f"file's by {saturation.written_error:.1%}. Other processors are exact. Quantize again with reduce_range=True"
+    )
 
 
 def _as_json(check: LayerCheck) -> dict[str, object]:

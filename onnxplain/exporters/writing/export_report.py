@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.report import Checks
+from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
 
 
@@ -18,7 +19,8 @@ class ExportReport:
     true or false as a condition, words as text.
 
     `steps` names what was changed of the file as found (opset, batch, input size …); all of it is covered by the
-    check of the outputs. `notes` names what could not be done.
+    check of the outputs. `notes` names what could not be done. `saturation`: how far a quantized file is off on this
+    machine's processor; None on processors that multiply exactly, and for weights that cannot saturate.
     """
 
     path: Path
@@ -28,3 +30,4 @@ class ExportReport:
     checks: Checks
     steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    saturation: Saturation | None = None
