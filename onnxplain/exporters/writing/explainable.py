@@ -111,7 +111,7 @@ def _add_explanation(
         add_gradient(graph, layer, value, anatomy.roles, target, gate, index)
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
-    cam_layer = add_cam_weights(graph, layers, anatomy.head)
+    cam_layer = add_cam_weights(graph, layers, anatomy.head, target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
     return logits, cam_layer

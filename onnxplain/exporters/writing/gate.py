@@ -70,21 +70,27 @@ def add_gradient(
     nothing = else_branch.Slice(features, [0], [0], [0])
 
     shape = ir.Shape([EXPLAINED_DIMENSION, layer.channels, *layer.size_hw])
-    for value in (gradient, nothing):
-        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
-    node = ir.Node(
-        "",
-        "If",
-        [gate],
-        attributes=[
-            ir.AttrGraph("then_branch", _subgraph(then_branch, gradient)),
-            ir.AttrGraph("else_branch", _subgraph(else_branch, nothing)),
-        ],
-        num_outputs=1,
-        name=f"{PREFIX}/{index}",
-    )
-    (output,) = node.outputs
+    output = gated(graph, gate, (then_branch, gradient), (else_branch, nothing), shape, f"{PREFIX}/{index}")
     output.name = gradients_output(layer.name)
+    return output
+
+
+def gated(
+    graph: ir.Graph,
+    gate: ir.Value,
+    then: tuple[Branch, ir.Value],
+    otherwise: tuple[Branch, ir.Value],
+    shape: ir.Shape,
+    name: str,
+) -> ir.Value:
+    """Append an `If` of that name: two branches, each with the float32 value that it gives; returns its output."""
+    for _, value in (then, otherwise):
+        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    attributes = [
+        ir.AttrGraph(key, _subgraph(*branch)) for key, branch in (("then_branch", then), ("else_branch", otherwise))
+    ]
+    node = ir.Node("", "If", [gate], attributes=attributes, num_outputs=1, name=name)
+    (output,) = node.outputs
     output.shape, output.type = shape, ir.TensorType(ir.DataType.FLOAT)
     graph.append(node)
     return output
