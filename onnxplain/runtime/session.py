@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.runtime.image import describe_start, one_line
+from onnxplain.runtime.openvino import OPENVINO, source_for_openvino
 from onnxplain.runtime.precision import Precision, apply_precision
 
 _SUFFIX = "ExecutionProvider"
@@ -68,9 +69,10 @@ def open_session(
         options.intra_op_num_threads = threads
     names = choose_providers(providers, onnxruntime.get_available_providers())
     configured = apply_precision(precision, names, threads, options)
+    source = source_for_openvino(path, options) if OPENVINO in names else str(path)
     try:
         # Without this, ONNX Runtime's Python layer answers a failing provider by printing and using the CPU.
-        session: Session = onnxruntime.InferenceSession(str(path), options, providers=configured, enable_fallback=0)
+        session: Session = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
