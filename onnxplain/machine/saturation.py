@@ -63,7 +63,7 @@ def products_that_saturate(nodes: Sequence[NodeNames], constants: Mapping[str, n
     for node in nodes:
         operands = INTEGER_PRODUCTS.get(node.operator)
         if operands is not None:
-            saturates = _may_saturate(*_integers(node, operands, constants))
+            saturates = _may_saturate(*_operands_of(node, operands, constants))
         else:
             saturates = node.operator in FLOAT_PRODUCTS and _float_product_may_saturate(node, constants, makers)
         if saturates:
@@ -71,13 +71,15 @@ def products_that_saturate(nodes: Sequence[NodeNames], constants: Mapping[str, n
     return tuple(found)
 
 
-Integers = npt.NDArray[Any] | np.dtype[Any] | None
+KnownOperand = npt.NDArray[Any] | np.dtype[Any] | None
 """An operand: its values, the type alone where it is computed, None where nothing is known."""
 
 
-def _integers(node: NodeNames, at: Operands, constants: Mapping[str, npt.NDArray[Any]]) -> tuple[Integers, Integers]:
+def _operands_of(
+    node: NodeNames, at: Operands, constants: Mapping[str, npt.NDArray[Any]]
+) -> tuple[KnownOperand, KnownOperand]:
     """The left and the right operand of an operator on integers."""
-    found: list[Integers] = []
+    found: list[KnownOperand] = []
     for position, zero in ((at.left, at.left_zero), (at.right, at.right_zero)):
         constant = constants.get(_input(node, position))
         zero_point = None if zero is None else constants.get(_input(node, zero))
@@ -85,7 +87,7 @@ def _integers(node: NodeNames, at: Operands, constants: Mapping[str, npt.NDArray
     return found[0], found[1]
 
 
-def _may_saturate(left: Integers, right: Integers) -> bool:
+def _may_saturate(left: KnownOperand, right: KnownOperand) -> bool:
     """uint8 · int8; an int8 operand that is computed may be as large as int8 goes."""
     if _dtype(right) != np.int8 or _dtype(left) == np.int8:
         return False
@@ -121,7 +123,7 @@ def _largest_pair(weights: npt.NDArray[Any]) -> int:
     return int(np.partition(magnitudes, -2)[-2:].sum()) if magnitudes.size > 1 else int(magnitudes.sum())
 
 
-def _dtype(operand: Integers) -> np.dtype[Any] | None:
+def _dtype(operand: KnownOperand) -> np.dtype[Any] | None:
     return operand.dtype if isinstance(operand, np.ndarray) else operand
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.saturation import describe_saturation
 from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
-    from onnxplain.exporters import ExportReport, LayerCheck, LayerCost, Saturation
+    from onnxplain.exporters import ExportReport, LayerCheck, LayerCost
 
-SATURATING_PROCESSOR = "this processor's 8-bit kernels saturate (AVX2 without VNNI)"
 REFERENCES = {
     "torch.autograd": "torch.autograd",
     "float64 differences": "finite differences, float64 on onnx.reference",
@@ -71,15 +71,6 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             numbers=("nodes in branch", "time closed", "time open"),
         )
         click.echo("times: median ratio to the original file, one image")
-
-
-def describe_saturation(saturation: Saturation) -> str:
-    """The processor's trait, what it does to the answers, and the way out."""
-    return (
-        f"{SATURATING_PROCESSOR}: {len(saturation.products)} products of this file may be cut off. On random images "
-        f"the original's outputs are off by up to {saturation.original_error:.1%} of their largest value, the written "
-        f"file's by {saturation.written_error:.1%}. Other processors are exact. Quantize again with reduce_range=True"
-    )
 
 
 def _as_json(check: LayerCheck) -> dict[str, object]:
