@@ -19,7 +19,8 @@ class ModelSpec:
     """All that a file says about itself; `layers` stand in the order of the graph, the last is the default.
 
     `tail` is the file of what lies behind the last layer, None where none was written. `shuffle_seed`: the model's
-    weights were shuffled with this seed, so that it is good for sanity checks alone; None for any other model.
+    weights were shuffled with this seed, so that it is good for sanity checks alone; None for any other model. `gated`:
+    gradients are computed where `explain` asks for them; otherwise there is no such input, and every run computes them.
     """
 
     task: Task
@@ -31,6 +32,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     tail: TailSpec | None = None
     shuffle_seed: int | None = None
+    gated: bool = True
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
@@ -94,4 +96,5 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         labels=tuple(tree["labels"]),
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
+        gated=bool(tree.get("gated", True)),
     )

@@ -46,6 +46,7 @@ def instrument(
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
+    gate: bool = True,
     batch: Batch = "auto",
     tail: bool = True,
     shuffle_weights: int | None = None,
@@ -60,7 +61,9 @@ def instrument(
     `box`: names of the class logits and of the box head's output, where they cannot be found. `labels`: one per
     class. `preprocessing`: without it ImageNet's is assumed for float inputs, raw pixels for uint8, and the file
     says so. `input_size_hw`: closes an open input size. `required_inputs`: `target` and `explain` get no
-    default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes to 1
+    default, for languages that cannot feed inputs that have one. `gate`: gradients are computed where `explain` asks
+    for them; false leaves that input and the `If` of each layer out, for runtimes without conditions, and every run
+    computes all gradients. `batch`: whether a batch that the file fixes to 1
     becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
     `tail`: whether what lies behind the last layer is written too, as ``<stem>.tail.onnx`` beside `destination`; where
     its features alone do not lead to the logits there is none, and the report says why.
@@ -89,6 +92,7 @@ def instrument(
         preprocessing=preprocessing,
         layout=layout,
         required_inputs=required_inputs,
+        gate=gate,
         tail_of=destination if tail else None,
     )
     subject = _open(source, request, shuffle_weights)

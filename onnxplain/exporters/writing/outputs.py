@@ -14,7 +14,7 @@ from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
-from onnxplain.exporters.writing.gate import flat_logits, gated
+from onnxplain.exporters.writing.gate import behind_gate, flat_logits
 
 
 def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | None, index: int) -> ir.Value:
@@ -64,7 +64,7 @@ def add_cam_weights(
     layers: Sequence[Layer],
     head: PooledHead | NoPooledHead,
     target: ir.Value,
-    gates: Sequence[ir.Value],
+    gates: Sequence[ir.Value | None],
 ) -> str | None:
     """Make the head's weights an output, behind the gate of their layer; returns the layer's name.
 
@@ -95,7 +95,7 @@ def add_cam_weights(
     nothing = else_branch.Slice(weights, [0], [0], [0])
     shape = ir.Shape([f"{CAM_WEIGHTS_OUTPUT}_rows", channels])
     gate = gates[[layer.name for layer in layers].index(names[0])]
-    output = gated(graph, gate, (then_branch, copied), (else_branch, nothing), shape, f"{PREFIX}/weights/gate")
+    output = behind_gate(graph, gate, (then_branch, copied), (else_branch, nothing), shape, f"{PREFIX}/weights/gate")
     output.name = CAM_WEIGHTS_OUTPUT
     graph.outputs.append(output)
     return names[0]

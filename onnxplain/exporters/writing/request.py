@@ -14,8 +14,9 @@ from onnxplain.exporters.anatomy.layers import AUTO
 class Request:
     """What the user states of a file.
 
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the file that the tail of the
-    last layer will stand beside; None for no tail. `shuffle_seed`: with which the weights were shuffled, None if not.
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `gate`: gradients stand behind the input
+    `explain`. `tail_of`: the file that the tail of the last layer will stand beside; None for no tail. `shuffle_seed`:
+    with which the weights were shuffled, None if not.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -27,6 +28,7 @@ class Request:
     preprocessing: Preprocessing | None = None
     layout: Layout | None = None
     required_inputs: bool = False
+    gate: bool = True
     tail_of: Path | None = None
     shuffle_seed: int | None = None
 
