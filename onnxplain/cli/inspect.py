@@ -16,6 +16,7 @@ from onnxplain.cli.options.images import megapixels_option
 from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.saturation import describe_products
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
@@ -70,6 +71,7 @@ def inspect(
     candidates = _candidates(engine, model.stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
+        tree["saturating_products"] = _saturating(engine)
         if candidates:
             tree["candidates"] = [asdict(candidate) for candidate in candidates]
         if image is not None:
@@ -134,11 +136,21 @@ def _print_engine(engine: Engine) -> None:
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
     lines = [*describe_spec(spec), *_tail_line(engine), ("methods", ", ".join(working))]
+    saturating = _saturating(engine)
+    if saturating:
+        lines.append(("warning", describe_products(saturating)))
     lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
     print_description(lines)
     if spec.layers:
         click.echo()
         print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
+
+
+def _saturating(engine: Engine) -> tuple[str, ...]:
+    """The products of the file that can be wrong here; other providers than the CPU's have kernels of their own."""
+    from onnxplain.runtime.saturation import products_saturating_here
+
+    return products_saturating_here(engine.path) if engine.providers[0] == "CPUExecutionProvider" else ()
 
 
 def _tail_line(engine: Engine) -> list[tuple[str, str]]:

@@ -57,6 +57,12 @@ class GraphValues:
 )
 @required_inputs_option
 @click.option(
+    "--no-gate",
+    is_flag=True,
+    help="Leave out the input explain and the If of each layer, for runtimes that have no If (TensorRT before 10.11, "
+    "tract). Every run then computes all gradients.",
+)
+@click.option(
     "--batch",
     type=click.Choice(get_args(Batch)),
     default="auto",
@@ -88,6 +94,7 @@ def instrument(
     model: ModelArguments,
     values: GraphValues,
     file: OutputFile,
+    no_gate: bool,
     batch: Batch,
     shuffle_weights: int | None,
     measure: bool,
@@ -123,6 +130,7 @@ def instrument(
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=file.required_inputs,
+        gate=not no_gate,
         batch=batch,
         tail=not file.no_tail,
         shuffle_weights=shuffle_weights,

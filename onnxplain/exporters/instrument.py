@@ -15,6 +15,7 @@ from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
+from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
@@ -45,6 +46,7 @@ def instrument(
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
+    gate: bool = True,
     batch: Batch = "auto",
     tail: bool = True,
     shuffle_weights: int | None = None,
@@ -61,6 +63,8 @@ def instrument(
     - `preprocessing`: if None, ImageNet's is assumed for float inputs, raw pixels for uint8, and the metadata say so.
     - `input_size_hw`: height and width for an input whose size is not fixed.
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
+    - `gate`: gradients are computed only if `explain` asks for them. False leaves out that input and the `If` of each
+      layer, for runtimes without conditions. Every run then computes all gradients.
     - `batch`: whether a batch size fixed to 1 becomes dynamic. ``auto``: yes, if the outputs stay the same.
       ``dynamic``: yes, or an error. ``fixed``: no.
     - `tail`: also write the part of the model after the last layer, as ``<stem>.tail.onnx`` beside `destination`. If
@@ -89,6 +93,7 @@ def instrument(
         preprocessing=preprocessing,
         layout=layout,
         required_inputs=required_inputs,
+        gate=gate,
         tail_of=destination if tail else None,
     )
     subject = _open(source, request, shuffle_weights)
@@ -172,5 +177,6 @@ def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int
     spec = input_spec(image, layout, request)
     images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
-    check_same(original, ir.to_proto(model), spec.name, images, tolerance)
+    fused = not may_saturate_here(original)
+    check_same(original, ir.to_proto(model), spec.name, images, tolerance, fused=fused)
     return model

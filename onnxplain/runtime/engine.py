@@ -232,4 +232,4 @@ class Engine:
 
     @cached_property
     def _cam_weights(self) -> FloatArray:
-        return read_cam_weights(self)
+        return read_cam_weights(self._session, self.path, self.spec, self._feed, self.fixed_batch or 1)

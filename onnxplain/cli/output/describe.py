@@ -24,6 +24,8 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     ]
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
+    if not spec.gated:
+        lines.append(("gate", "none: every run computes the gradients of all layers"))
     if spec.shuffle_seed is not None:
         lines.append(("weights", f"shuffled, seed {spec.shuffle_seed}: only for sanity checks, not for predictions"))
     return lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.saturation import describe_saturation
 from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "checks": asdict(report.checks) | {"layers": [_as_json(check) for check in report.checks.layers]},
                 "steps": report.steps,
                 "notes": report.notes,
+                "saturation": None if report.saturation is None else asdict(report.saturation),
                 "costs": [asdict(cost) for cost in costs],
             }
         )
@@ -47,6 +49,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
         lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
     lines.extend(("changed", step) for step in report.steps)
     lines.extend(("note", note) for note in report.notes)
+    if report.saturation is not None:
+        lines.append(("warning", describe_saturation(report.saturation)))
     print_description(lines)
     click.echo()
     checks = {check.layer: check for check in report.checks.layers}

@@ -58,10 +58,20 @@ def check_outputs(
 
 
 def check_same(
-    original: onnx.ModelProto, freed: onnx.ModelProto, name: str, images: Sequence[np.ndarray], tolerance: float
+    original: onnx.ModelProto,
+    freed: onnx.ModelProto,
+    name: str,
+    images: Sequence[np.ndarray],
+    tolerance: float,
+    *,
+    fused: bool = True,
 ) -> None:
-    """Raise VerificationError unless a batch returns what its images return one by one; integers may differ by 1."""
-    single, batched = GraphSession(original, "original model"), GraphSession(freed, "model with a dynamic batch")
+    """Raise VerificationError unless a batch returns what its images return one by one; integers may differ by 1.
+
+    `fused`: with ONNX Runtime's optimisations.
+    """
+    single = GraphSession(original, "original model", optimised=fused)
+    batched = GraphSession(freed, "model with a dynamic batch", optimised=fused)
     one_by_one = [single.run({name: image}) for image in images]
     together = batched.run({name: np.concatenate(list(images))})
     for output, found in together.items():

@@ -35,9 +35,6 @@ def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
 
 
 def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
-    """All inputs of the explainable graph, including the two that may have default values."""
-    return {
-        spec.input.name: batch,
-        TARGET_INPUT: np.array([target], np.int64),
-        EXPLAIN_INPUT: np.array([explain]),
-    }
+    """All inputs of the explainable graph, including those that may have default values."""
+    feeds = {spec.input.name: batch, TARGET_INPUT: np.array([target], np.int64)}
+    return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds

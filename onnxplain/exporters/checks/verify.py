@@ -18,6 +18,7 @@ from onnxplain.exporters.checks.gradient_check import check_derivative, check_gr
 from onnxplain.exporters.checks.operator_facts import rounds
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
+from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
 from onnxplain.exporters.checks.witness import Witness
 from onnxplain.exporters.graph.session import GraphSession
@@ -42,8 +43,9 @@ def verify(
     """
     images = [image_batch(original, spec.input, seed) for seed in IMAGE_SEEDS]
     # One session at a time: each holds its own copy of the weights.
-    expected = GraphSession(original, "original model").run({spec.input.name: images[0]})
-    session = GraphSession(explainable, "explainable graph")
+    fused = not may_saturate_here(original)
+    expected = GraphSession(original, "original model", optimised=fused).run({spec.input.name: images[0]})
+    session = GraphSession(explainable, "explainable graph", optimised=fused)
     output_error = check_outputs(expected, session, spec, images[0])
 
     rounding = rounds(base)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from onnxplain.errors import OnnxplainError, VerificationError
+from onnxplain.errors import VerificationError
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 # Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
@@ -20,13 +21,7 @@ class GraphSession:
     """
 
     def __init__(self, proto: onnx.ModelProto, what: str, *, optimised: bool = True) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise OnnxplainError(
-                "found no onnxruntime, expected it to verify the graph: "
-                'pip install "onnxplain[cpu]" or "onnxplain[gpu]"'
-            ) from error
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

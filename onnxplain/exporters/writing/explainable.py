@@ -40,7 +40,7 @@ from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
-from onnxplain.exporters.writing.gate import add_gate_inputs, add_gradient, split_gates
+from onnxplain.exporters.writing.gate import add_control, add_gradient, split_gates
 from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
@@ -92,6 +92,7 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
         labels=tuple(request.labels),
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
+        gated=request.gate,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = CamVerdict(cam_layer, anatomy.head if isinstance(anatomy.head, NoPooledHead) else None)
@@ -103,10 +104,11 @@ def _add_explanation(
     graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request
 ) -> tuple[ir.Value, str | None]:
     """Add the inputs and outputs of the contract; returns the logits, and the layer of the class activation maps."""
-    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
+    controls = (TARGET_INPUT, EXPLAIN_INPUT) if request.gate else (TARGET_INPUT,)
+    for name in (*controls, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
-    target, explain = add_gate_inputs(graph, request.required_inputs)
-    gates = split_gates(graph, explain, len(layers))
+    target, *explain = (add_control(graph, name, request.required_inputs) for name in controls)
+    gates = split_gates(graph, explain[0], len(layers)) if explain else [None] * len(layers)
     batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     logits = add_logits(graph, anatomy.roles)
@@ -114,7 +116,7 @@ def _add_explanation(
         add_gradient(graph, layer, value, anatomy.roles, target, gate, index)
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
-    cam_layer = add_cam_weights(graph, layers, anatomy.head)
+    cam_layer = add_cam_weights(graph, layers, anatomy.head, target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
     return logits, cam_layer

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.report import Checks
+from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
 
 
@@ -18,7 +19,8 @@ class ExportReport:
     as a condition; its text gives the reason.
 
     `steps` lists the changes to the file as found (opset, batch, input size …). The check of the outputs covers all of
-    them. `notes` lists what could not be done.
+    them. `notes` lists what could not be done. `saturation`: the error of a quantized file on this machine's processor;
+    None on processors whose integer products are exact, and for weights that cannot saturate.
     """
 
     path: Path
@@ -28,3 +30,4 @@ class ExportReport:
     checks: Checks
     steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    saturation: Saturation | None = None

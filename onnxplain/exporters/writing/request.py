@@ -14,9 +14,9 @@ from onnxplain.exporters.anatomy.layers import AUTO
 class Request:
     """The settings that the user states for a file.
 
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the model file beside which the
-    tail of the last layer will be written; None for no tail. `shuffle_seed`: the seed with which the weights were
-    shuffled; None if they were not.
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `gate`: the input `explain` switches the
+    gradients on. `tail_of`: the model file beside which the tail of the last layer will be written; None for no tail.
+    `shuffle_seed`: the seed with which the weights were shuffled; None if they were not.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -28,6 +28,7 @@ class Request:
     preprocessing: Preprocessing | None = None
     layout: Layout | None = None
     required_inputs: bool = False
+    gate: bool = True
     tail_of: Path | None = None
     shuffle_seed: int | None = None
 
