@@ -12,9 +12,8 @@ import onnx.numpy_helper
 import pytest
 import torch
 
-from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.file.model_file import prepare
-from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
+from tests.exporters.graphs import relative_error, run_gradient
 from tests.exporters.processors import LARGEST
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 
@@ -105,19 +104,6 @@ def test_quantization_agrees_with_torch_fake_quantize(axis: int | None) -> None:
     (reference,) = torch.autograd.grad(y, image, torch.tensor(cotangent, dtype=torch.float32))
     model = prepare(_quantizing_graph(x, np.asarray(scale), np.asarray(zero), axis, np.asarray(scale)))
     assert relative_error(run_gradient(model, "x", {"y": cotangent}, {"x": x}), reference.numpy()) < 1e-6
-
-
-def test_blocked_quantization_is_refused() -> None:
-    case = OperatorCase(
-        "DequantizeLinear",
-        (np.ones((4, 2)), np.full((2, 2), 0.5), np.zeros((2, 2), np.int8)),
-        {"axis": 0, "block_size": 2},
-        opset=21,
-    )
-    proto = case.model(np.float32, open_batch=False)
-    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
-    with pytest.raises(UnsupportedError, match="blocked quantization"):
-        run_gradient(prepare(proto), "x0", {"y": np.ones((4, 2))}, {})
 
 
 RNG = np.random.default_rng(6)

@@ -16,6 +16,8 @@ from google.protobuf.message import DecodeError
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
+from onnxplain.exporters.file.unrolling import unroll
+from onnxplain.exporters.operators.table import look_up
 
 LOWEST_OPSET = 18
 # From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
@@ -81,6 +83,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
     if size_hw is not None:
         _close_size(model.graph, size_hw)
+    unroll(model)
     infer_shapes(model)
     add_dequantizers(model.graph)
     return model
@@ -97,6 +100,12 @@ def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | 
         steps.append(f"{len(listed)} initializers are no longer inputs")
     if proto.functions:
         steps.append(f"{len(proto.functions)} local functions inlined")
+    flows = [
+        sum(look_up(node.domain, node.op_type).control_flow for node in nodes)
+        for nodes in (proto.graph.node, model.graph)
+    ]
+    if flows[0] > flows[1]:
+        steps.append(f"{flows[0] - flows[1]} of {flows[0]} If, Loop and Scan written out")
     if size_hw is not None:
         steps.append(f"input size closed to {size_hw[0]}x{size_hw[1]}")
     return steps

@@ -47,12 +47,14 @@ class Integers:
 
     `operands`: quantized operands; None: every third input from the third on. The scale of each stands one place
     behind it in the functions of com.microsoft and in QLinear operators, its zero point two places. `result`: the scale
-    of the output, its zero point one place behind. `bias`: integers without a scale of their own.
+    of the output, its zero point one place behind. `bias`: integers without a scale of their own. `kept`: inputs that
+    the float operator takes as they are, in front of the operands.
     """
 
     operands: tuple[int, ...] | None = ()
     result: int | None = None
     bias: int | None = None
+    kept: tuple[int, ...] = ()
 
     def operands_of(self, node: ir.Node) -> Sequence[int]:
         """Positions of the quantized operands of this node."""
