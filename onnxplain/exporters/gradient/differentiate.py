@@ -79,9 +79,10 @@ def _walk_back(
         operator, rule = operator_of(node), rule_of(node)
         if operator.control_flow and any(source in active_values for source in sources_of(node)):
             why = why_kept(node)
+            reason = "" if why is None else f" ({why.value})"
             raise UnsupportedError(
-                f"no gradient for {describe(node)}: control flow on the path{f' ({why.value})' if why else ''}; choose a "
-                "later layer, or explain the file with rise, which needs no gradients"
+                f"no gradient for {describe(node)}: control flow on the path{reason}; choose a later layer, or "
+                "explain the file with rise, which needs no gradients"
             )
         active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
         if not active:

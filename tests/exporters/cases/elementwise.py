@@ -17,14 +17,14 @@ def _broadcasts(operator: str) -> Iterable[OperatorCase]:
     shapes = {
         "same": ((2, 3, 4), (2, 3, 4)),
         "channel": ((2, 3, 2, 2), (3, 1, 1)),
-        "scalar": ((3, 4), ()),
+        "scalar": ((4, 5), ()),
         "left-grows": ((3, 1), (2, 3, 4)),
         "both-grow": ((2, 1, 3), (4, 1)),
     }
     for note, (left, right) in shapes.items():
         # The left operand lies off the right one's grid: no ties for Max and Min, no steps for Mod.
         chooses = operator in ("Max", "Min")
-        a, b = real(*left) + 1 / 32, real(*right, low=-0.5 if chooses else 0.5, high=0.5 if chooses else 2.0)
+        a, b = real(*left) + 1 / 32, real(*right, low=-0.25 if chooses else 0.5, high=0.75 if chooses else 2.0)
         if operator == "Pow":
             a = np.abs(a)
         wrt = (0,) if operator == "Mod" else (0, 1)

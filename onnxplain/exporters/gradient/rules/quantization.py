@@ -96,7 +96,7 @@ def _straight_through(at: Site, g: ir.Value, scale: ir.Value) -> ir.Value:
     """dY / s where the quantized output lies strictly inside its range, else 0."""
     op = at.branch
     dtype = at.node.outputs[0].dtype
-    if dtype not in QUANTIZED_RANGES:
+    if dtype is None or dtype not in QUANTIZED_RANGES:
         raise at.refuse(f"its result has type {dtype}, expected an integer of 2 to 16 bits")
     low, high = QUANTIZED_RANGES[dtype]
     q = op.Cast(op.raw(at.node.outputs[0]), to=ir.DataType.FLOAT)
