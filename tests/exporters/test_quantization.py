@@ -235,3 +235,34 @@ def test_a_quantized_matrix_product_of_two_activations() -> None:
         reference = gradient_of(y, value, cotangent)
         assert 0 < np.count_nonzero(reference) < reference.size
         assert relative_error(found, reference) < 1e-5
+
+
+def test_scales_of_columns() -> None:
+    """QLinearMatMul: a scale and zero point per column of B, through both operands. ONNX Runtime has none per row."""
+    a, b = RNG.normal(size=(5, 4)).astype(np.float32), RNG.normal(size=(4, 5)).astype(np.float32)
+    columns = RNG.uniform(0.012, 0.03, 5).astype(np.float32)
+    # ONNX Runtime wants the same zero point for all columns of uint8.
+    zero = np.full(5, 128, np.uint8)
+    constants = {
+        **{"sa": np.float32(0.016), "a0": np.uint8(120), "sb": columns, "b0": zero},
+        **{"sy": np.float32(0.03), "y0": np.uint8(120)},
+    }
+    nodes = [
+        make("QuantizeLinear", ["a", "sa", "a0"], ["p"]),
+        make("QuantizeLinear", ["b", "sb", "b0"], ["q"], axis=1),
+        make("QLinearMatMul", ["p", "sa", "a0", "q", "sb", "b0", "sy", "y0"], ["r"]),
+        make("DequantizeLinear", ["r", "sy", "y0"], ["y"]),
+    ]
+    left, right = (torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in (a, b))
+    scales = torch.tensor(columns.astype(np.float64))
+    held = Quantized.apply(left, float(constants["sa"]), 120, 0, 255), Quantized.apply(right, scales, 128, 0, 255)
+    y = Quantized.apply(held[0] @ held[1], float(constants["sy"]), 120, 0, 255)
+    cotangent = RNG.normal(size=y.shape)
+    proto = integer_model(nodes, {"a": a, "b": b}, constants)
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = {"a": 5, "b": 4}[value.name]
+    for name, value in (("a", left), ("b", right)):
+        reference = gradient_of(y, value, cotangent)
+        assert 0 < np.count_nonzero(reference) < reference.size
+        found = run_gradient(prepare(proto), name, {"y": cotangent}, {"a": a, "b": b})
+        assert relative_error(found, reference) < 1e-5

@@ -51,8 +51,9 @@ class QuantizedForm:
     `twin` is a standard operator on floats. `repeats`: further operands follow the last, each three inputs behind the
     one before. `result_scale` is the position of the scale among the inputs, `computed_scale` among the outputs of an
     operator that chooses its scale itself. Where both are None the result is not rounded: it is that of the twin.
-    `kept`: inputs that the twin takes as they are, in front of the operands. `channels_last`: maps are [N, h, w, C];
-    other operators say so by an attribute of that name.
+    `around_the_run`: it rounds a float operand itself, or adds a bias that the twin lacks: a change is added to the
+    result of the run. `kept`: inputs that the twin takes as they are, in front of the
+    operands. `channels_last`: maps are [N, h, w, C]; other operators say so by an attribute of that name.
     """
 
     twin: str
@@ -60,13 +61,14 @@ class QuantizedForm:
     result_scale: int | None = None
     computed_scale: int | None = None
     repeats: bool = False
+    around_the_run: bool = False
     kept: tuple[int, ...] = ()
     channels_last: bool = False
 
     @property
     def is_rounded(self) -> bool:
-        """Whether the operator rounds its result to integers."""
-        return self.result_scale is not None or self.computed_scale is not None
+        """Whether the result is not that of the twin: rounded, or around the one of the run."""
+        return self.result_scale is not None or self.computed_scale is not None or self.around_the_run
 
     def operands_of(self, node: ir.Node) -> tuple[Operand, ...]:
         """The operands that the node reads."""
@@ -171,10 +173,11 @@ FACTS: Mapping[str, OperatorFacts] = {
     "QuantizeLinear": _saturating(QuantizedForm("Identity", (Operand(0),), result_scale=1)),
     # com.microsoft
     "DynamicQuantizeMatMul": OperatorFacts(
-        in_integers=True, form=QuantizedForm("MatMul", (Operand(0), Operand(1, 2, 3, _columns)))
+        in_integers=True, form=QuantizedForm("MatMul", (Operand(0), Operand(1, 2, 3, _columns)), around_the_run=True)
     ),
     "MatMulIntegerToFloat": OperatorFacts(
-        in_integers=True, form=QuantizedForm("MatMul", (Operand(0, 2, 4, _rows), Operand(1, 3, 5, _columns)))
+        in_integers=True,
+        form=QuantizedForm("MatMul", (Operand(0, 2, 4, _rows), Operand(1, 3, 5, _columns)), around_the_run=True),
     ),
     "MatMulNBits": OperatorFacts(in_integers=True, packs_weights=True),
     "NhwcMaxPool": OperatorFacts(

@@ -46,7 +46,7 @@ def add_straight_through(witness: WitnessBuilder, node: ir.Node, form: Quantized
     _emit_twin(witness, node, form, witness.capture, f"{prefix}/then")
     witness.emit("Sub", [f"{prefix}/now", f"{prefix}/then"], f"{prefix}/dy")
     if out.dtype in FLOATS:
-        # A QGemm without a scale for its result.
+        # Where the result has no scale: a QGemm, an operator that rounds its operand.
         witness.emit("Add", [witness.capture(out), f"{prefix}/dy"], y)
         return
     witness.emit("Div", [f"{prefix}/dy", _result_scale(witness, node, form)], f"{prefix}/dq")

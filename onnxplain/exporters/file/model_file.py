@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import onnx.version_converter
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
@@ -16,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
+from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
 from onnxplain.exporters.file.unrolling import unroll
 from onnxplain.exporters.operators.table import look_up
 
@@ -68,10 +68,11 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
 
     `size_hw` closes the open spatial dimensions of the image input.
     """
+    refuse_layouts(proto)
     opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
     if opset < lowest:
-        proto = _raise_opset(proto, opset, lowest)
+        proto = raise_opset(proto, opset, lowest)
     model = ir.from_proto(_copy(proto))
     ir.passes.Sequential(
         passes.RemoveInitializersFromInputsPass(),
@@ -177,16 +178,6 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_float16(proto: onnx.ModelProto) -> bool:
     return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-
-
-def _raise_opset(proto: onnx.ModelProto, opset: int, lowest: int) -> onnx.ModelProto:
-    try:
-        return onnx.version_converter.convert_version(proto, lowest)
-    except (RuntimeError, onnx.checker.ValidationError, onnx.version_converter.ConvertError) as error:
-        raise ModelError(
-            f"cannot raise the file from opset {opset} to {lowest} ({_first_line(error)}): "
-            f"export it again with opset {lowest} or newer"
-        ) from error
 
 
 def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:

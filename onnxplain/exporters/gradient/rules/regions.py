@@ -11,7 +11,7 @@ from onnxplain.exporters.gradient.rules.indexing import zeros_like
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.operators.site import Gradients, Site
 
-ROWS, COLUMNS = 0, 1
+VERTICAL, HORIZONTAL = 0, 1
 
 
 def roi_align(at: Site, g: ir.Value) -> Gradients:
@@ -25,7 +25,7 @@ def roi_align(at: Site, g: ir.Value) -> Gradients:
         raise at.refuse("its batch indices depend on the layer")
     op = at.branch
     images = op.Cast(at.raw(2), to=ir.DataType.INT64)
-    rows, columns = (_samples(at, axis) for axis in (ROWS, COLUMNS))
+    rows, columns = (_samples(at, axis) for axis in (VERTICAL, HORIZONTAL))
     if at.attribute("mode", "avg") == "avg":
         # The weights of a bin's samples add up before the product.
         left, right, shares = rows.means(), columns.means(), g
@@ -105,7 +105,7 @@ def _samples(at: Site, axis: int) -> _Samples:
     """Operators.md: a region is divided into bins, a bin into `sampling_ratio` samples, or into one per position."""
     op = at.branch
     size = at.spatial(at.value(0))[axis]
-    bins = at.attribute("output_height" if axis == ROWS else "output_width", 1)
+    bins = at.attribute("output_height" if axis == VERTICAL else "output_width", 1)
     scale, half = at.attribute("spatial_scale", 1.0), at.attribute("coordinate_transformation_mode", "half_pixel")
     # A box is x1, y1, x2, y2.
     start, end = (op.Gather(at.input(1), 1 - axis + 2 * side, axis=1) for side in (0, 1))
