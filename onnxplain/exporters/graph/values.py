@@ -137,31 +137,40 @@ def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray |
             known[value] = _dequantize(node, operands)
         else:
             outputs = [output for output in node.outputs if output.name]
-            known.update(zip(outputs, _evaluate(node, operands), strict=True))
+            known.update(zip(outputs, evaluate_node(node, operands), strict=True))
     return known[value]
 
 
-def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:
-    """A scale or zero point of a quantizing node, reshaped to broadcast along its axis."""
+def per_axis(node: ir.Node, array: np.ndarray, shape: Dims) -> np.ndarray:
+    """A scale or zero point of a quantizing node, shaped to broadcast with its integers, which have `shape`.
+
+    One number, one per slice along the node's axis, or one per block of `block_size` along that axis (opset 21).
+    """
     if array.size == 1:
         return array.reshape(())
-    shape = [1] * rank
-    shape[int_attribute(node, "axis", 1)] = -1
-    return array.reshape(shape)
+    axis, block = int_attribute(node, "axis", 1), int_attribute(node, "block_size", 0)
+    if block:
+        size = shape[axis]
+        repeated = np.repeat(array, block, axis)
+        return repeated.take(range(size), axis) if isinstance(size, int) else repeated
+    along = [1] * len(shape)
+    along[axis] = -1
+    return array.reshape(along)
 
 
 def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
     """(q − z) · s; needed because onnx's reference evaluator supports DequantizeLinear only since opset 19."""
     quantized, scale, zero = (*operands, None)[:3]
     assert quantized is not None and scale is not None
-    factor = per_axis(node, scale, quantized.ndim)
+    factor = per_axis(node, scale, quantized.shape)
     centred = quantized.astype(np.float32)
     if zero is not None:
-        centred = centred - per_axis(node, zero, quantized.ndim).astype(np.float32)
+        centred = centred - per_axis(node, zero, quantized.shape).astype(np.float32)
     return np.asarray(centred * factor, dtype=scale.dtype)
 
 
-def _evaluate(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
+def evaluate_node(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
+    """One node on onnx's reference evaluator; its outputs that have a name."""
     proto = ir.to_proto(node)
     feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
     opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18

@@ -13,7 +13,7 @@ from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
-from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
+from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, maybe_dims
 from onnxplain.exporters.writing.gate import behind_gate, flat_logits
 
 
@@ -24,21 +24,35 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
     if tap.dtype == ir.DataType.FLOAT and layer.arrangement.form == "nchw" and not tap.is_graph_output():
         value = tap
     else:
-        if tap.dtype == ir.DataType.FLOAT:
-            value = tail.Identity(tap) if layer.arrangement.form == "nchw" else tap
-        elif tap.dtype in FLOATS:
-            value = tail.Cast(tap, to=ir.DataType.FLOAT)
+        if tap.dtype not in FLOATS:
+            value = _dequantized_map(tail, layer)
         else:
-            # A separate DequantizeLinear, so that ONNX Runtime can still fuse the others into integer kernels.
-            node = dequantizer_of(tap)
-            (value,) = tail.repeat(node, list(node.inputs))
-        value = layer.arrangement.to_map(tail, value, layer.channels)
+            value = tail.Cast(tap, to=ir.DataType.FLOAT) if tap.dtype != ir.DataType.FLOAT else tap
+            value = layer.arrangement.to_map(tail, value, layer.channels)
+            value = tail.Identity(tap) if value is tap else value
         graph.extend(tail.nodes)
     free_name(graph, features_output(layer.name))
     value.name = features_output(layer.name)
     value.shape = ir.Shape([batch, layer.channels, *layer.size_hw])
     value.type = ir.TensorType(ir.DataType.FLOAT)
     return value
+
+
+def _dequantized_map(tail: Branch, layer: Layer) -> ir.Value:
+    """The integers of a quantized layer as a float map.
+
+    By a DequantizeLinear of its own, so that ONNX Runtime still fuses the others into integer kernels. Behind the
+    Transpose of another layout: ONNX Runtime 1.31 aborts while it optimises a Transpose that reads a DequantizeLinear
+    and is read by a subgraph.
+    """
+    node = dequantizer_of(layer.tap)
+    integers, scale, *zero = node.inputs
+    assert integers is not None and scale is not None
+    moves = layer.arrangement.to_map
+    if maybe_dims(scale) in ((), (1,)):
+        return tail.repeat(node, [moves(tail, integers, layer.channels), scale, *zero])[0]
+    # A scale per slice belongs to an axis of the layout that it came in.
+    return moves(tail, tail.repeat(node, [integers, scale, *zero])[0], layer.channels)
 
 
 def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
