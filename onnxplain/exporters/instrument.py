@@ -17,7 +17,7 @@ from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
-from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
+from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -28,7 +28,8 @@ from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
-BATCH_TO_TRY = 3
+IMAGES_TO_TRY = 3
+ONE_IMAGE_ONLY = "the batch is fixed to 1: the file states an open batch, but does not run with every number of images"
 
 
 def instrument(
@@ -59,7 +60,7 @@ def instrument(
     `box`: names of the class logits and of the box head's output, where they cannot be found. `labels`: one per
     class. `preprocessing`: without it ImageNet's is assumed for float inputs, raw pixels for uint8, and the file
     says so. `input_size_hw`: closes an open input size. `required_inputs`: `target` and `explain` get no
-    default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes to 1
+    default, for languages that cannot feed inputs that have one. `batch`: whether a batch that the file fixes
     becomes dynamic: ``auto`` where the outputs prove to be the same, ``dynamic`` or an error, ``fixed`` as found.
     `tail`: whether what lies behind the last layer is written too, as ``<stem>.tail.onnx`` beside `destination`; where
     its features alone do not lead to the logits there is none, and the report says why.
@@ -146,25 +147,31 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     """The graph in the form that is instrumented, its batch freed where that is wanted and sound."""
     model = prepare(subject.original, input_size_hw)
     steps = tuple(changes(subject.original, model, input_size_hw))
-    if batch == "fixed" or not has_fixed_batch(model.graph):
+    found = fixed_batch(model.graph)
+    if found is not None and is_batch_open(subject.original, model.graph):
+        if batch == "dynamic":
+            raise VerificationError("check 'dynamic batch' failed: the model runs with one image only; use --batch fixed")
+        return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
+    if batch == "fixed" or found is None:
         return _Prepared(model, steps)
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
-        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request)
+        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request, found)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
-        return _Prepared(model, steps, (f"the batch stays fixed to 1: {error}",))
-    return _Prepared(freed, (*steps, "batch 1 → dynamic"))
+        return _Prepared(model, steps, (f"the batch stays fixed to {found}: {error}",))
+    return _Prepared(freed, (*steps, f"batch {found} → dynamic"))
 
 
-def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
-    """The prepared model with a symbolic batch; raises VerificationError where a batch changes the outputs."""
-    model = prepare(original, input_size_hw)
-    free_batch(model)
+def _with_dynamic_batch(
+    original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request, batch: int
+) -> ir.Model:
+    """The prepared model with a symbolic batch; raises VerificationError where the batch changes the outputs."""
+    model = prepare(original, input_size_hw, dynamic_batch=True)
     image, layout = find_image_value(model.graph)
     spec = input_spec(image, layout, request)
-    images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
-    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
-    check_same(original, ir.to_proto(model), spec.name, images, tolerance)
+    images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
+    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]
+    check_same(original, ir.to_proto(model), spec.name, images, batch, tolerance)
     return model

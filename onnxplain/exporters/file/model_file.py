@@ -14,8 +14,10 @@ import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.file.batch import fixed_batch, free_batch
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
+from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
 
 LOWEST_OPSET = 18
 # From opset 18 on Relu and Softmax have function bodies. ONNX Runtime's CPU provider, which has no float16 kernels
@@ -61,10 +63,13 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
-    """Raise the opset, make listed initializers plain, inline functions, infer shapes.
+def prepare(
+    proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False
+) -> ir.Model:
+    """Raise the opset, make listed initializers plain, inline functions, find the sizes.
 
-    `size_hw` closes the open spatial dimensions of the image input.
+    `size_hw` closes the open spatial dimensions of the image input. `dynamic_batch` frees a batch that the file fixes;
+    raises VerificationError where the graph then does not run.
     """
     opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
@@ -82,6 +87,13 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     if size_hw is not None:
         _close_size(model.graph, size_hw)
     infer_shapes(model)
+    batch = fixed_batch(model.graph) if dynamic_batch else None
+    if batch is None:
+        find_sizes(model)
+    else:
+        state_shapes(model)
+        free_batch(model, batch)
+        find_sizes_of_freed(model)
     add_dequantizers(model.graph)
     return model
 

@@ -137,7 +137,7 @@ def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray |
             known[value] = _dequantize(node, operands)
         else:
             outputs = [output for output in node.outputs if output.name]
-            known.update(zip(outputs, _evaluate(node, operands), strict=True))
+            known.update(zip(outputs, evaluate_node(node, operands), strict=True))
     return known[value]
 
 
@@ -161,7 +161,8 @@ def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
     return np.asarray(centred * factor, dtype=scale.dtype)
 
 
-def _evaluate(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
+def evaluate_node(node: ir.Node, operands: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """The node's named outputs on onnx's reference evaluator; None for an input that is left out."""
     proto = ir.to_proto(node)
     feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
     opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18
