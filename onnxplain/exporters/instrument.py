@@ -29,7 +29,9 @@ from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
 IMAGES_TO_TRY = 3
-ONE_IMAGE_ONLY = "the batch is fixed to 1: the file states an open batch, but does not run with every number of images"
+ONE_IMAGE_ONLY = (
+    "the batch is fixed to 1: the file states an open batch, but its sizes could be found for one image only"
+)
 
 
 def instrument(
@@ -150,7 +152,9 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     found = fixed_batch(model.graph)
     if found is not None and is_batch_open(subject.original, model.graph):
         if batch == "dynamic":
-            raise VerificationError("check 'dynamic batch' failed: the model runs with one image only; use --batch fixed")
+            raise VerificationError(
+                "check 'dynamic batch' failed: the sizes could be found for one image only; use --batch fixed"
+            )
         return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
     if batch == "fixed" or found is None:
         return _Prepared(model, steps)

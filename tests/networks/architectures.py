@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -48,9 +50,15 @@ class _YoloClassifier(nn.Module):
 MORE = (
     Network("YOLO's C2f", _YoloClassifier, "two", gated=False),
     Network("ViT of timm", timm_network("vit_tiny_patch16_224", img_size=64, depth=3), "", gated=False),
-    Network("ViT with registers", timm_network("vit_small_patch16_224", img_size=64, depth=2, reg_tokens=4), "", gated=False),
-    Network("DeiT of timm", timm_network("deit_tiny_patch16_224", img_size=(48, 80), depth=3), "", (48, 80), gated=False),
-    Network("BEiT", timm_network("beit_base_patch16_224", img_size=64, depth=2, embed_dim=96, num_heads=3), "", gated=False),
+    Network(
+        "ViT with registers", timm_network("vit_small_patch16_224", img_size=64, depth=2, reg_tokens=4), "", gated=False
+    ),
+    Network(
+        "DeiT of timm", timm_network("deit_tiny_patch16_224", img_size=(48, 80), depth=3), "", (48, 80), gated=False
+    ),
+    Network(
+        "BEiT", timm_network("beit_base_patch16_224", img_size=64, depth=2, embed_dim=96, num_heads=3), "", gated=False
+    ),
     Network("CaiT", timm_network("cait_xxs24_224", img_size=64, depth=2), "", gated=False),
     Network("MLP-Mixer", timm_network("mixer_s32_224", img_size=64, num_blocks=2), "", gated=False),
     Network("PoolFormer", timm_network("poolformer_s12", layers=(1, 1, 1, 1)), "", gated=False),
@@ -60,6 +68,14 @@ MORE = (
     Network("EdgeNeXt", timm_network("edgenext_xx_small", depths=(1, 1, 1, 2)), "", gated=False),
     Network("MobileViT", timm_network("mobilevit_xxs"), "", gated=False),
     Network("LeViT", timm_network("levit_128s", img_size=64), ""),
-    Network("SwinV2", timm_network("swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24), "", gated=False),
+    Network(
+        "SwinV2",
+        timm_network(
+            "swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
+        ),
+        "",
+        gated=False,
+    ),
 )
-ARCHITECTURES = (*SHALLOW, *MORE)
+# TorchScript files of adaptive pooling need a size that its output divides.
+ARCHITECTURES = (*(replace(row, size_hw=(56, 56)) if row.name == "vgg" else row for row in SHALLOW), *MORE)

@@ -230,7 +230,9 @@ WHOLE = (
         (224, 224),
         gated=False,
     ),
-    Network("ViT-S of timm", timm_network("vit_small_patch16_224", reg_tokens=4), "blocks.11.norm1", (224, 224), gated=False),
+    Network(
+        "ViT-S of timm", timm_network("vit_small_patch16_224", reg_tokens=4), "blocks.11.norm1", (224, 224), gated=False
+    ),
     Network("DeiT-Ti", timm_network("deit_tiny_patch16_224"), "blocks.11.norm1", (224, 224), gated=False),
     Network(
         "DeiT-Ti distilled",

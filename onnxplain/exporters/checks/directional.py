@@ -62,7 +62,8 @@ def _errors_at_step(
     found, reference = [], []
     for direction in _directions(features.shape):
         forward, backward = (
-            witness.evaluate(features + sign * step * direction, run.captured)[:, targets].sum(axis=0) for sign in (1, -1)
+            witness.evaluate(features + sign * step * direction, run.captured)[:, targets].sum(axis=0)
+            for sign in (1, -1)
         )
         reference.append((forward.astype(np.float64) - backward) / (2 * step))
         found.append((gradients * direction).reshape(len(targets), -1).sum(1))

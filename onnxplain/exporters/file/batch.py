@@ -92,7 +92,13 @@ def _free_expand(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], 
 def _free_resize(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], batch: int) -> None:
     source = node.inputs[0]
     stated = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
-    if source is None or places.get(source) != Place(0) or stated is None or "axes" in node.attributes or stated[0] != batch:
+    if (
+        source is None
+        or places.get(source) != Place(0)
+        or stated is None
+        or "axes" in node.attributes
+        or stated[0] != batch
+    ):
         return
     branch = Branch(f"{name_of(node.outputs[0])}/batch_kept")
     sizes = branch.Concat(branch.Shape(source, start=0, end=1), stated[1:], axis=0)

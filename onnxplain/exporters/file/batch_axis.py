@@ -36,9 +36,8 @@ def batch_places(graph: ir.Graph, batch: int) -> dict[ir.Value, Place]:
         for output in node.outputs:
             sizes = static_sizes(output)
             place = None if sizes is None else _place_behind(node, carriers[0], places[carriers[0]], sizes, batch)
-            if sizes is not None and place is not None and 0 <= place.axis < len(sizes):
-                if sizes[place.axis] % (place.outside * batch) == 0:
-                    places[output] = place
+            if sizes is not None and place is not None and _fits(place, sizes, batch):
+                places[output] = place
     return places
 
 
@@ -48,6 +47,10 @@ def static_sizes(value: ir.Value) -> Sizes | None:
     if shape is None or not all(isinstance(size, int) for size in shape):
         return None
     return tuple(size for size in shape if isinstance(size, int))
+
+
+def _fits(place: Place, sizes: Sizes, batch: int) -> bool:
+    return 0 <= place.axis < len(sizes) and sizes[place.axis] % (place.outside * batch) == 0
 
 
 def _place_behind(node: ir.Node, source: ir.Value, place: Place, after: Sizes, batch: int) -> Place | None:

@@ -111,7 +111,7 @@ class _Walk:
         equal = self._equal(output)
         sources = list(sources_of(node))
         if reads_shape(node):
-            return equal & np.array(sources[0] not in self._doubtful_shapes)
+            return np.asarray(equal & np.array(sources[0] not in self._doubtful_shapes))
         if all(map(self._is_certain, sources)):
             return equal
         nothing = np.zeros_like(equal)
@@ -120,11 +120,12 @@ class _Walk:
         if node.op_type in ELEMENTWISE:
             masks = [self._whole_mask(source) for source in sources]
             try:
-                return equal & np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*masks)), equal.shape)
+                together = np.logical_and.reduce(np.broadcast_arrays(*masks))
+                return np.asarray(equal & np.broadcast_to(together, equal.shape))
             except ValueError:
                 return nothing
         if node.op_type in MOVERS:
-            return equal & self._moved(node, index, nothing)
+            return np.asarray(equal & self._moved(node, index, nothing))
         return nothing
 
     def _whole_mask(self, value: ir.Value) -> np.ndarray:

@@ -63,9 +63,7 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(
-    proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False
-) -> ir.Model:
+def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False) -> ir.Model:
     """Raise the opset, make listed initializers plain, inline functions, find the sizes.
 
     `size_hw` closes the open spatial dimensions of the image input. `dynamic_batch` frees a batch that the file fixes;

@@ -83,7 +83,7 @@ def random_images(graph: ir.Graph, batch: int) -> dict[str, np.ndarray]:
 
 
 def _session(proto: onnx.ModelProto) -> GraphSession:
-    return GraphSession(proto, "graph whose sizes are measured", optimised=False, memory_limit=MEMORY_LIMIT)
+    return GraphSession(proto, "graph at other batch sizes", optimised=False, memory_limit=MEMORY_LIMIT)
 
 
 def _without_stated_shapes(model: ir.Model) -> onnx.ModelProto:

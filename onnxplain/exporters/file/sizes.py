@@ -238,19 +238,20 @@ def _fold(model: ir.Model, dependence: Dependence, measured: Measured) -> None:
 
 
 def _constants(certain: Sequence[ir.Value], measured: Measured) -> dict[ir.Value, ir.Value]:
-    """A constant for each certain value that something else reads, within the limits."""
-    known = set(certain)
-    left, constants = CONSTANTS_BYTES, {}
+    """A constant for each certain value within the limits that anything else reads."""
+    left, small = CONSTANTS_BYTES, {}
     for value in certain:
         array = measured.contents[value][0]
-        readers = {node for node in value.consumers() if not all(output in known for output in node.outputs)}
-        if value.is_graph_output() or not readers or array.size > LARGEST_CONSTANT or array.nbytes > left:
-            continue
-        left -= array.nbytes
-        name = f"{name_of(value)}/known"
-        constant = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        constant.shape, constant.dtype = ir.Shape(array.shape), value.dtype or ir.DataType.from_numpy(array.dtype)
-        constants[value] = constant
+        if not value.is_graph_output() and array.size <= LARGEST_CONSTANT and array.nbytes <= left:
+            left -= array.nbytes
+            small[value] = array
+    constants = {}
+    for value, array in small.items():
+        if any(output not in small for reader in value.consumers() for output in reader.outputs):
+            name = f"{name_of(value)}/known"
+            constant = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+            constant.shape, constant.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+            constants[value] = constant
     return constants
 
 
@@ -279,4 +280,3 @@ def _remove_dead(graph: ir.Graph, arithmetic: set[ir.Value]) -> None:
             output.consumers() or output.is_graph_output() for output in node.outputs
         ):
             graph.remove(node, safe=True)
-
