@@ -53,7 +53,7 @@ class GraphValues:
     type=click.Choice(get_args(Batch)),
     default="auto",
     show_default=True,
-    help="A batch that the file fixes to 1 becomes dynamic: where the outputs prove to be the same (auto), or fail "
+    help="A batch that the file fixes becomes dynamic: where the outputs prove to be the same (auto), or fail "
     "(dynamic); fixed leaves it.",
 )
 @no_tail_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -47,6 +48,19 @@ class _YoloClassifier(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def _with_moved_norms(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """No two layer normalizations alike, so that each map is known by its values."""
+
+    def build() -> nn.Module:
+        network = make()
+        for part in network.modules():
+            if isinstance(part, nn.LayerNorm):
+                nn.init.uniform_(part.weight, 0.5, 1.5)
+        return network
+
+    return build
+
+
 MORE = (
     Network("YOLO's C2f", _YoloClassifier, "two", gated=False),
     Network("ViT of timm", timm_network("vit_tiny_patch16_224", img_size=64, depth=3), "", gated=False),
@@ -59,7 +73,7 @@ MORE = (
     Network(
         "BEiT", timm_network("beit_base_patch16_224", img_size=64, depth=2, embed_dim=96, num_heads=3), "", gated=False
     ),
-    Network("CaiT", timm_network("cait_xxs24_224", img_size=64, depth=2), "", gated=False),
+    Network("CaiT", _with_moved_norms(timm_network("cait_xxs24_224", img_size=64, depth=2)), "", gated=False),
     Network("MLP-Mixer", timm_network("mixer_s32_224", img_size=64, num_blocks=2), "", gated=False),
     Network("PoolFormer", timm_network("poolformer_s12", layers=(1, 1, 1, 1)), "", gated=False),
     Network("RepVGG", timm_network("repvgg_a0"), ""),

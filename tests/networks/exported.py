@@ -40,8 +40,13 @@ SMOOTH_TOLERANCE = 1e-3
 COSINE = 0.999
 INPUTS = 3
 
-# What torch itself cannot write: aten::unflatten.
-NOT_EXPORTED: frozenset[tuple[str, Exporter]] = frozenset({("vit", "TorchScript 12")})
+# What torch itself cannot write: aten::unflatten at opset 12; BEiT's table of positions.
+NOT_EXPORTED: frozenset[tuple[str, Exporter]] = frozenset({("vit", "TorchScript 12"), ("BEiT", "dynamo")})
+# At opset 12 a layer normalization is nine operators, behind which the automatic layer is still looked for: it takes
+# patch tokens behind the last attention, whose gradient is zero, and the file is refused.
+DEAD_LAYER: frozenset[tuple[str, Exporter]] = frozenset(
+    (name, "TorchScript 12") for name in ("ViT of timm", "ViT with registers", "DeiT of timm")
+)
 
 
 def is_exported(name: str, exporter: Exporter) -> bool:

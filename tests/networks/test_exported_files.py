@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from onnxplain.errors import VerificationError
 from tests.networks.architectures import ARCHITECTURES
-from tests.networks.exported import BATCHES, EXPORTERS, Exporter, FileBatch, compare, is_exported
+from tests.networks.exported import BATCHES, DEAD_LAYER, EXPORTERS, Exporter, FileBatch, compare, is_exported
 from tests.networks.table import Network, build
 
 # Class tokens, windows and chunk, in each form of a TorchScript file.
 EVERYDAY: frozenset[tuple[str, Exporter, FileBatch]] = frozenset(
     {
         ("vit", "TorchScript 17", "1"),
-        ("ViT of timm", "TorchScript 12", "dynamic"),
+        ("ViT of timm", "TorchScript 17", "dynamic"),
         ("DeiT of timm", "TorchScript 17", "4"),
         ("swin", "TorchScript 12", "1"),
         ("swin", "TorchScript 17", "dynamic"),
@@ -36,6 +37,13 @@ def module(request: pytest.FixtureRequest) -> Iterator[tuple[Network, nn.Module]
     yield request.param, build(request.param)
 
 
+def _marks(name: str, exporter: Exporter, batch: FileBatch) -> list[pytest.MarkDecorator]:
+    marks = [] if (name, exporter, batch) in EVERYDAY else [pytest.mark.networks]
+    if (name, exporter) in DEAD_LAYER:
+        marks.append(pytest.mark.xfail(raises=VerificationError, reason="auto takes a layer of zero gradient"))
+    return marks
+
+
 def _cells() -> list[object]:
     return [
         pytest.param(
@@ -43,7 +51,7 @@ def _cells() -> list[object]:
             exporter,
             batch,
             id=f"{network.name}, {exporter}, {batch}",
-            marks=[] if (network.name, exporter, batch) in EVERYDAY else pytest.mark.networks,
+            marks=_marks(network.name, exporter, batch),
         )
         for network in ARCHITECTURES
         for exporter in EXPORTERS
