@@ -24,18 +24,17 @@ MEMORY_LIMIT = 4 * 2**30
 class Measured:
     """What each run gave, in the order of `batches`.
 
-    `shapes` and `contents` by value; `outputs` are the model's own, by name. `fixed`: the graph takes one batch only.
+    `shapes` and `contents` by value; `outputs` are the model's own, by name.
     """
 
     batches: tuple[int, ...]
-    fixed: bool
     shapes: Mapping[ir.Value, tuple[Shape, ...]]
     contents: Mapping[ir.Value, tuple[np.ndarray, ...]]
     outputs: tuple[Mapping[str, np.ndarray], ...]
 
 
 def measure(
-    model: ir.Model, batches: Sequence[int], fixed: bool, shapes: Sequence[ir.Value], contents: Sequence[ir.Value]
+    model: ir.Model, batches: Sequence[int], shapes: Sequence[ir.Value], contents: Sequence[ir.Value]
 ) -> Measured:
     """Run the graph on random images at each batch size, without optimisation.
 
@@ -52,7 +51,6 @@ def measure(
     runs = [session.run(random_images(model.graph, batch)) for batch in batches]
     return Measured(
         tuple(batches),
-        fixed,
         {value: tuple(tuple(map(int, run[name])) for run in runs) for value, name in asked.items()},
         {value: tuple(run[name_of(value)] for run in runs) for value in contents},
         tuple({name: run[name] for name in own} for run in runs),

@@ -25,6 +25,8 @@ from onnxplain.exporters.graph.values import Dims, is_constant, maybe_dims, name
 # Sizes are read at all of these; the folded graph is compared with the graph as found at the last two.
 OPEN_BATCHES = (2, 3, 1, 5)
 COMPARED = 2
+# The outputs of a freed graph are compared with the original's in any case (checks/same_outputs.py).
+FREED_BATCHES = (1, 2, 3)
 # What may be stored in the file.
 LARGEST_CONSTANT = 65_536
 CONSTANTS_BYTES = 2**20
@@ -85,17 +87,20 @@ def find_sizes(model: ir.Model) -> None:
 
 
 def find_sizes_of_freed(model: ir.Model) -> None:
-    """As `find_sizes`, but a graph that does not run at every batch size is an error: VerificationError."""
+    """As `find_sizes`, but a graph that does not run at every batch size is an error: VerificationError.
+
+    What is folded is not compared: the outputs of a freed graph have to be checked as a whole.
+    """
     batch = open_batch(model.graph)
     if batch is not None and _is_open(model.graph, batch):
-        _find(model, batch)
+        _find(model, batch, FREED_BATCHES, compared=0)
 
 
 def state_shapes(model: ir.Model) -> None:
     """Fill in the shapes as `find_sizes` does, but fold nothing; in place."""
     batch = open_batch(model.graph)
     if batch is not None and _is_open(model.graph, batch):
-        _state(model.graph, batch, _measure(model, batch, depend_on_pixels(model.graph)))
+        _state(model.graph, batch, _measure(model, batch, (1,), depend_on_pixels(model.graph)))
 
 
 def open_batch(graph: ir.Graph) -> OpenBatch | None:
@@ -139,12 +144,12 @@ def _is_tensor(value: ir.Value) -> bool:
     return value.type is None or isinstance(value.type, ir.TensorType)
 
 
-def _find(model: ir.Model, batch: OpenBatch) -> None:
+def _find(model: ir.Model, batch: OpenBatch, batches: Sequence[int] = OPEN_BATCHES, compared: int = COMPARED) -> None:
     graph = model.graph
     dependence = depend_on_pixels(graph)
-    measured = _measure(model, batch, dependence)
+    measured = _measure(model, batch, batches, dependence)
     _state(graph, batch, measured)
-    _fold(model, dependence, measured)
+    _fold(model, dependence, measured, compared)
     if any(output.dtype is None or output.shape is None for node in graph for output in node.outputs if output.name):
         infer_shapes(model)
 
@@ -170,7 +175,7 @@ def _outputs(graph: ir.Graph) -> list[ir.Value]:
     return [output for node in graph for output in node.outputs]
 
 
-def _measure(model: ir.Model, batch: OpenBatch, dependence: Dependence) -> Measured:
+def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependence: Dependence) -> Measured:
     graph = model.graph
     values = [value for value in _outputs(graph) if value.name and _is_tensor(value)]
     contents = [
@@ -184,8 +189,7 @@ def _measure(model: ir.Model, batch: OpenBatch, dependence: Dependence) -> Measu
         for value in values
         if value not in known and (value.is_graph_output() or not _is_whole(maybe_dims(value), batch))
     ]
-    batches = (1,) if batch.symbol is None else OPEN_BATCHES
-    return measure(model, batches, batch.symbol is None, shapes, contents)
+    return measure(model, batches if batch.symbol else (1,), shapes, contents)
 
 
 def _state(graph: ir.Graph, batch: OpenBatch, measured: Measured) -> None:
@@ -215,8 +219,8 @@ def _size(
     return None if isinstance(stated, int) else stated
 
 
-def _fold(model: ir.Model, dependence: Dependence, measured: Measured) -> None:
-    """Put constants in the place of what is certain; undone where the outputs are no longer the same."""
+def _fold(model: ir.Model, dependence: Dependence, measured: Measured, compared: int) -> None:
+    """Put constants in the place of what is certain; undone where the outputs of the last `compared` runs change."""
     graph = model.graph
     constants = _constants(certain_contents(graph, dependence, measured), measured)
     if not constants:
@@ -224,9 +228,9 @@ def _fold(model: ir.Model, dependence: Dependence, measured: Measured) -> None:
     for value, constant in constants.items():
         graph.register_initializer(constant)
         ir.convenience.replace_all_uses_with(value, constant)
-    compared = measured.batches[-COMPARED:]
+    repeated = measured.batches[-compared:] if compared else ()
     try:
-        same = _are_same(run_at(model, compared), measured.outputs[-COMPARED:])
+        same = not repeated or _are_same(run_at(model, repeated), measured.outputs[-compared:])
     except VerificationError:
         same = False
     if not same:
