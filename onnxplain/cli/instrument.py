@@ -67,7 +67,7 @@ class GraphValues:
     type=click.Choice(get_args(Batch)),
     default="auto",
     show_default=True,
-    help="What to do if the file fixes the batch size to 1. auto: make it dynamic if the outputs stay the same. "
+    help="What to do if the file fixes the batch size. auto: make it dynamic if the outputs stay the same. "
     "dynamic: make it dynamic, or fail. fixed: keep it.",
 )
 @no_tail_option

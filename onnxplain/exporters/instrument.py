@@ -18,7 +18,7 @@ from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
-from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
+from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -29,7 +29,10 @@ from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
-BATCH_TO_TRY = 3
+IMAGES_TO_TRY = 3
+ONE_IMAGE_ONLY = (
+    "the batch is fixed to 1: the file states an open batch, but its sizes could be found for one image only"
+)
 
 
 def instrument(
@@ -65,8 +68,8 @@ def instrument(
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
     - `gate`: gradients are computed only if `explain` asks for them. False leaves out that input and the `If` of each
       layer, for runtimes without conditions. Every run then computes all gradients.
-    - `batch`: whether a batch size fixed to 1 becomes dynamic. ``auto``: yes, if the outputs stay the same.
-      ``dynamic``: yes, or an error. ``fixed``: no.
+    - `batch`: whether a fixed batch size becomes dynamic. ``auto``: yes, if the outputs stay the same. ``dynamic``:
+      yes, or an error. ``fixed``: no.
     - `tail`: also write the part of the model after the last layer, as ``<stem>.tail.onnx`` beside `destination`. If
       the layer's features are not enough to compute the logits, no tail is written, and the report says why.
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
@@ -157,26 +160,34 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
     model = prepare(subject.original, input_size_hw)
     steps = tuple(changes(subject.original, model, input_size_hw))
-    if batch == "fixed" or not has_fixed_batch(model.graph):
+    found = fixed_batch(model.graph)
+    if found is not None and is_batch_open(subject.original, model.graph):
+        if batch == "dynamic":
+            raise VerificationError(
+                "check 'dynamic batch' failed: the sizes could be found for one image only; use --batch fixed"
+            )
+        return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
+    if batch == "fixed" or found is None:
         return _Prepared(model, steps)
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
-        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request)
+        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request, found)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
-        return _Prepared(model, steps, (f"the batch stays fixed to 1: {error}",))
-    return _Prepared(freed, (*steps, "batch 1 → dynamic"))
+        return _Prepared(model, steps, (f"the batch stays fixed to {found}: {error}",))
+    return _Prepared(freed, (*steps, f"batch {found} → dynamic"))
 
 
-def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
-    """The prepared model with a symbolic batch size. Raises VerificationError if batching changes the outputs."""
-    model = prepare(original, input_size_hw)
-    free_batch(model)
+def _with_dynamic_batch(
+    original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request, batch: int
+) -> ir.Model:
+    """The prepared model with a symbolic batch; raises VerificationError where the batch changes the outputs."""
+    model = prepare(original, input_size_hw, dynamic_batch=True)
     image, layout = find_image_value(model.graph)
     spec = input_spec(image, layout, request)
-    images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
-    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
+    images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
+    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]
     fused = not may_saturate_here(original)
-    check_same(original, ir.to_proto(model), spec.name, images, tolerance, fused=fused)
+    check_same(original, ir.to_proto(model), spec.name, images, batch, tolerance, fused=fused)
     return model

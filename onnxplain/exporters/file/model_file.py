@@ -13,9 +13,11 @@ import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.file.batch import fixed_batch, free_batch
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
+from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
 from onnxplain.exporters.file.unrolling import unroll
 from onnxplain.exporters.operators.table import look_up
 
@@ -65,10 +67,11 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
-    """Raise the opset, remove initializers from the inputs, inline functions, infer shapes.
+def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False) -> ir.Model:
+    """Raise the opset, remove initializers from the inputs, inline functions and control flow, find the sizes.
 
-    `size_hw`: height and width for an image input whose size is not fixed.
+    `size_hw`: height and width for an image input whose size is not fixed. `dynamic_batch`: make a batch dynamic that
+    the file fixes. Raises VerificationError if the graph then does not run.
     """
     refuse_layouts(proto)
     opset = opset_of(proto)
@@ -88,6 +91,15 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
         _close_size(model.graph, size_hw)
     unroll(model)
     infer_shapes(model)
+    batch = fixed_batch(model.graph) if dynamic_batch else None
+    if batch is None:
+        find_sizes(model)
+    else:
+        state_shapes(model)
+        free_batch(model, batch)
+        find_sizes_of_freed(model)
+    # A size that was found may decide a condition or a number of iterations.
+    unroll(model)
     add_dequantizers(model.graph)
     return model
 

@@ -44,27 +44,56 @@ def maybe_dims(value: ir.Value) -> Dims | None:
 
 
 def dims(value: ir.Value) -> Dims:
-    """As `maybe_dims`, but raises ModelError with the value's name if the rank is unknown."""
+    """As `maybe_dims`, but an unknown rank is an error that says where it was lost."""
     found = maybe_dims(value)
     if found is None:
-        raise ModelError(
-            f"the shape of value {value.name!r} is unknown after shape inference: fix the input size with --size HxW"
-        )
+        raise _unknown(f"the shape of value {value.name!r}", value)
     return found
 
 
 def static_dims(value: ir.Value, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The given dimensions as numbers. Raises ModelError with the value's name if one is symbolic."""
+    """The given dimensions as numbers; an error that says what is open where one is not."""
     shape = dims(value)
     sizes = []
     for axis in axes:
         size = shape[axis]
         if not isinstance(size, int):
-            raise ModelError(
-                f"dimension {axis} of value {value.name!r} is symbolic ({size}): fix the input size with --size HxW"
-            )
+            raise _unknown(f"dimension {axis} ({size}) of value {value.name!r}", value)
         sizes.append(size)
     return tuple(sizes)
+
+
+def _unknown(what: str, value: ir.Value) -> ModelError:
+    """The error for a size that is needed and not known: an open input, or the operator that loses it."""
+    nodes = list(upstream(value))
+    read = {source for node in nodes for source in node.inputs if source is not None} | {value}
+    for source in read:
+        shape = maybe_dims(source)
+        if not source.is_graph_input() or shape is None:
+            continue
+        open_axes = [axis for axis, size in enumerate(shape) if axis > 0 and not isinstance(size, int)]
+        if open_axes:
+            return ModelError(
+                f"{what} is not known: input {source.name!r} {_listed(shape)} is open in dimension "
+                f"{' and '.join(map(str, open_axes))}: give the image's size with --size HxW"
+            )
+    for node in reversed(nodes):
+        if not all(map(_is_sized, node.outputs)) and all(_is_sized(v) for v in node.inputs if v is not None):
+            return ModelError(
+                f"{what} is not known: the size of what {describe(node)} gives does not follow from the input's: "
+                "choose a layer behind it, or export the model with fixed sizes"
+            )
+    return ModelError(f"{what} is the open batch, expected a number: export the model with a batch of 1")
+
+
+def _is_sized(value: ir.Value) -> bool:
+    """Whether every dimension but the batch is a number."""
+    shape = maybe_dims(value)
+    return shape is not None and all(isinstance(size, int) for size in shape[1:])
+
+
+def _listed(shape: Dims) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
 
 
 def spatial_map(value: ir.Value) -> tuple[int, int, int] | None:
@@ -169,8 +198,8 @@ def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
     return np.asarray(centred * factor, dtype=scale.dtype)
 
 
-def evaluate_node(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
-    """One node on onnx's reference evaluator; its outputs that have a name."""
+def evaluate_node(node: ir.Node, operands: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """The node's named outputs on onnx's reference evaluator; None for an input that is left out."""
     proto = ir.to_proto(node)
     feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
     opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18
