@@ -36,20 +36,22 @@ from onnxplain.runtime.target import (
     resolve_targets,
     target_name,
 )
+from onnxplain.sidecars import SidecarFacts
 
 
 class Engine:
     """An image classifier or localizer in an ONNX file, ready to run.
 
-    `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``, by default CUDA where ONNX
-    Runtime has it, then the CPU; `threads` limits the threads of one run; `precision` ``"bfloat16"`` makes a provider
-    that offers it compute in it (`apply_precision`). A file that `onnxplain instrument`
-    or `export` wrote says everything about itself. For any other, `preprocessing`, `input_size_hw`, `layout`
-    and `labels` state it, and what is not stated is assumed (``engine.spec.input.assumed``): such a file
-    predicts and can be explained by black-box methods. Every image argument is a path, a PIL image or a uint8
-    RGB array (H, W, 3), or any iterable of them. Raises ModelError for a file that cannot be used, OnnxplainError
-    for an unknown provider or a precision that it does not offer. An engine holds no state between calls and may be
-    shared by threads.
+    `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``, by default CUDA where ONNX Runtime
+    has it, then the CPU; `threads` limits the threads of one run; `precision` ``"bfloat16"`` makes a provider that
+    offers it compute in it (`apply_precision`). A file that `onnxplain instrument` or `export` wrote says
+    everything about itself. For any other, `preprocessing`, `input_size_hw`, `layout` and `labels` state it. What
+    is not stated is read from other tools' metadata and files beside the model (``engine.sidecars``; `sidecars`
+    False: it is not), and what these do not say is assumed (``engine.spec.input.assumed``). Such a file predicts
+    and can be explained by black-box methods. Every image argument is a path, a PIL image or a uint8 RGB array (H,
+    W, 3), or any iterable of them. Raises ModelError for a file that cannot be used, OnnxplainError for an unknown
+    provider or a precision that it does not offer. An engine holds no state between calls and may be shared by
+    threads.
     """
 
     def __init__(
@@ -63,13 +65,16 @@ class Engine:
         input_size_hw: tuple[int, int] | None = None,
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
+        sidecars: bool = True,
     ) -> None:
         self.path = Path(model)
         self._providers, self._threads, self.precision = providers, threads, precision
         self._session = open_session(self.path, providers, threads, precision)
-        stated = Stated(preprocessing, input_size_hw, layout, labels)
+        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)
         self.spec: ModelSpec
-        self.spec, self._input = read_spec(self._session, self.path, stated)
+        # What other tools say about a plain file, as far as it fits the model; and what could not be used.
+        self.sidecars: SidecarFacts
+        self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch goes on from image to image; it changes no result.
@@ -95,7 +100,8 @@ class Engine:
         originals = tuple(as_image(image) for image in list_images(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
-            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize) for image in originals
+            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize, preprocessing.crop_share)
+            for image in originals
         )
         warped = [warp_image(image, frame) for image, frame in zip(originals, frames, strict=True)]
         return Batch(normalise(np.stack(warped), preprocessing), frames, originals)

@@ -33,4 +33,4 @@ def write_verified(
         files = {tail_path(path): tail, **files}
         verdict = TailVerdict(spec.tail.file)
     write_protos(files)
-    return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes)
+    return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes, explainable.read)
