@@ -13,7 +13,14 @@ from onnxplain.cli.options.dataset import strict_option
 from onnxplain.cli.options.evaluation_data import DataArguments, data_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.method import MethodArguments, evaluation_method_options, layers_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.model import (
+    ModelArguments,
+    labels_option,
+    model_argument,
+    precision_option,
+    provider_option,
+    sidecar_option,
+)
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.evaluation_table import print_evaluation
 from onnxplain.cli.output.progress import Bar, progress_bar
@@ -114,6 +121,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
 @evaluation_method_options
 @labels_option
+@sidecar_option
 @provider_option
 @precision_option
 @preprocessing_options

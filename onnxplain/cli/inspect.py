@@ -13,10 +13,11 @@ import click
 from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.saturation import describe_products
+from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     "instrumented are always listed like this.",
 )
 @labels_option
+@sidecar_option
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)
@@ -68,10 +70,13 @@ def inspect(
     else:
         trials = _try(model, image, max_megapixels)
         engine = trials[0].engine
+        print_problems(engine.sidecars)
     candidates = _candidates(engine, model.stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
         tree["saturating_products"] = _saturating(engine)
+        if not engine.spec.layers:
+            tree["sidecars"] = sidecar_tree(engine.sidecars)
         if candidates:
             tree["candidates"] = [asdict(candidate) for candidate in candidates]
         if image is not None:
@@ -113,7 +118,9 @@ def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Ca
         from onnxplain.exporters import survey
 
     try:
-        return survey(engine.path, input_size_hw=stated.size)
+        # The size that was read closes an open one, too.
+        was_read = engine.sidecars.input_size_hw is not None
+        return survey(engine.path, input_size_hw=engine.spec.input.size_hw if was_read else stated.size)
     except OnnxplainError:
         if asked:
             raise
@@ -135,7 +142,8 @@ def _print_engine(engine: Engine) -> None:
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
-    lines = [*describe_spec(spec), *_tail_line(engine), ("methods", ", ".join(working))]
+    lines = [*describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
+    lines.append(("methods", ", ".join(working)))
     saturating = _saturating(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))

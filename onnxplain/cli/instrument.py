@@ -10,7 +10,7 @@ import click
 
 from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import ModelArguments, labels_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
@@ -86,6 +86,7 @@ class GraphValues:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
+@sidecar_option
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("values", GraphValues)
@@ -134,6 +135,7 @@ def instrument(
         batch=batch,
         tail=not file.no_tail,
         shuffle_weights=shuffle_weights,
+        sidecars=not model.no_sidecar,
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)

@@ -94,7 +94,9 @@ class ModelSpec:
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     source = tree["input"]
-    preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing)})
+    # Files of version 1 have no `crop_share`.
+    optional = {"crop_share"} - set(source)
+    preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
     return ModelSpec(
         task=tree["task"],
         input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source)),

@@ -25,9 +25,11 @@ from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.writing.explainable import build_explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.fitting_facts import size_to_close
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
+from onnxplain.sidecars import read_sidecars
 
 IMAGES_TO_TRY = 3
 ONE_IMAGE_ONLY = (
@@ -53,6 +55,7 @@ def instrument(
     batch: Batch = "auto",
     tail: bool = True,
     shuffle_weights: int | None = None,
+    sidecars: bool = True,
 ) -> ExportReport:
     """Write to `destination` the model of `source`, extended so that it can also output feature maps and gradients.
 
@@ -63,7 +66,8 @@ def instrument(
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
     - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
     - `labels`: one per class.
-    - `preprocessing`: if None, ImageNet's is assumed for float inputs, raw pixels for uint8, and the metadata say so.
+    - `preprocessing`: if None and no other tool says it, ImageNet's is assumed for float inputs, raw pixels for uint8,
+      and the metadata say so.
     - `input_size_hw`: height and width for an input whose size is not fixed.
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
     - `gate`: gradients are computed only if `explain` asks for them. False leaves out that input and the `If` of each
@@ -74,6 +78,9 @@ def instrument(
       the layer's features are not enough to compute the logits, no tail is written, and the report says why.
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
       (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
+
+    - `sidecars`: labels, preprocessing and input size that are not given here are read from other tools' metadata in
+      the file, and from their files beside it (docs/sidecars.md). The report says what was read (``report.read``).
 
     If the file is explainable already, its old instrumentation is removed first. Its labels and preprocessing are
     kept unless new ones are given.
@@ -99,9 +106,9 @@ def instrument(
         gate=gate,
         tail_of=destination if tail else None,
     )
-    subject = _open(source, request, shuffle_weights)
+    subject = _open(source, request, shuffle_weights, input_size_hw, sidecars=sidecars)
     GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, input_size_hw, batch)
+    prepared = _prepare(subject, input_size_hw or size_to_close(subject.request.read, subject.original), batch)
     explainable = build_explainable(prepared.model, subject.request)
     try:
         checks = verify(
@@ -135,14 +142,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
 
 
-def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subject:
-    """Read the file, remove an earlier instrumentation, shuffle the weights if the user asked for it."""
+def _open(
+    source: Path, request: Request, shuffle_weights: int | None, size_hw: tuple[int, int] | None, *, sidecars: bool
+) -> _Subject:
+    """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
     original, steps = load_proto(source), []
     earlier = earlier_spec(original)
     if earlier is not None:
         original = strip_instrumentation(original, earlier)
         steps.append("earlier instrumentation removed")
         request = request.or_as_before(earlier)
+    if sidecars:
+        props = {entry.key: entry.value for entry in original.metadata_props}
+        read = read_sidecars(source, props).beside(labels=request.labels, parts=request.preprocessing, size=size_hw)
+        request = replace(request, read=read)
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:

@@ -11,6 +11,7 @@ import click
 
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.saturation import describe_saturation
+from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "steps": report.steps,
                 "notes": report.notes,
                 "saturation": None if report.saturation is None else asdict(report.saturation),
+                "sidecars": sidecar_tree(report.read),
                 "costs": [asdict(cost) for cost in costs],
             }
         )
         return
     click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
-    lines = describe_spec(report.spec)
+    print_problems(report.read)
+    lines = [*describe_spec(report.spec), *describe_sidecars(report.read)]
     lines.append(("cam", str(report.cam)))
     lines.append(("tail", str(report.tail)))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))

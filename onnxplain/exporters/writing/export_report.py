@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.report import Checks
 from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
+from onnxplain.sidecars import SidecarFacts
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ExportReport:
     `steps` lists the changes to the file as found (opset, batch, input size …). The check of the outputs covers all of
     them. `notes` lists what could not be done. `saturation`: the error of a quantized file on this machine's processor;
     None on processors whose integer products are exact, and for weights that cannot saturate.
+    `read`: what other tools say about the model, as far as it fits, and what was found but not used.
     """
 
     path: Path
@@ -31,3 +33,4 @@ class ExportReport:
     steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     saturation: Saturation | None = None
+    read: SidecarFacts = field(default_factory=SidecarFacts)

@@ -35,4 +35,6 @@ def write_verified(
         verdict = TailVerdict(spec.tail.file)
     saturation = measure_saturation(original, explainable.proto, spec)
     write_protos(files)
-    return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes, saturation)
+    return ExportReport(
+        path, spec, explainable.cam, verdict, checks, steps, notes, saturation=saturation, read=explainable.read
+    )
