@@ -18,7 +18,6 @@ from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_optio
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
-from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ def inspect(
     the preprocessing is assumed. --json prints the file's metadata, with the names of the methods added. Save it beside
     the model (sidecar file) for languages that cannot read metadata from the model.
     """
+    from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
 
     trials: list[Trial] = []
@@ -74,6 +74,7 @@ def inspect(
             tree["candidates"] = [asdict(candidate) for candidate in candidates]
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
+            tree["trials_undecided"] = doubt(trials) or None
         print_json(tree)
         return
     _print_engine(engine)
@@ -88,19 +89,20 @@ def inspect(
         click.echo(f"\ntop 5 classes of {image} under each preprocessing that fits, most confident first:\n")
         print_table(
             ("preset", "channels", "layout", "top 5"),
-            [(trial.preset, trial.channels, trial.layout, _top_text(trial)) for trial in trials],
+            [(trial.preset, str(trial.channels), trial.layout, _top_text(trial)) for trial in trials],
         )
+        if reason := doubt(trials):
+            click.echo(f"\nnot decided: {reason}: compare the labels with the image, or ask how the model was trained")
 
 
 def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> list[Trial]:
     from onnxplain.cli.output.try_presets import try_presets
 
     try:
-        image_hwc = read_image(image, max_megapixels)
+        return try_presets(model, image, max_megapixels)
     except ImageError as error:
         click.echo(f"onnxplain: {error}", err=True)
         raise click.exceptions.Exit(1) from error
-    return try_presets(model, image_hwc)
 
 
 def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Candidate, ...]:
@@ -111,7 +113,7 @@ def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Ca
         from onnxplain.exporters import survey
 
     try:
-        return survey(engine.path, input_size_hw=stated.size)
+        return survey(engine.path, shape=stated.shape)
     except OnnxplainError:
         if asked:
             raise

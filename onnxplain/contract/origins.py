@@ -25,6 +25,7 @@ class Origin:
         return self.kind if self.source is None else f"{self.kind} from {self.source}"
 
 
+MODEL_PARTS = ("channels", "scale", "mean", "std", "resize")
 STATED, ASSUMED = Origin("stated"), Origin("assumed")
 
 
@@ -37,6 +38,8 @@ class Origins:
     mean: Origin = STATED
     std: Origin = STATED
     resize: Origin = STATED
+    pixels: Origin = STATED
+    depth: Origin = STATED
 
     @classmethod
     def of_all(cls, origin: Origin) -> Origins:
@@ -49,5 +52,8 @@ class Origins:
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Names of the parts that nobody stated and no file says."""
-        return tuple(part.name for part in fields(self) if getattr(self, part.name).kind == "assumed")
+        """Names of the parts of the model that nobody stated and no file says.
+
+        `pixels` and `depth` are not among them: they say how images are read, and images of 8 bits have one reading.
+        """
+        return tuple(part for part in MODEL_PARTS if getattr(self, part).kind == "assumed")

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing, PreprocessingParts
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
@@ -18,6 +18,7 @@ from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
+from onnxplain.exporters.file.close_input import close_input
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -41,7 +42,7 @@ def instrument(
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
     labels: Sequence[str] = (),
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | PreprocessingParts | None = None,
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
@@ -58,8 +59,11 @@ def instrument(
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
     - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
     - `labels`: one per class.
-    - `preprocessing`: if None, ImageNet's is assumed for float inputs, raw pixels for uint8, and the metadata say so.
-    - `input_size_hw`: height and width for an input whose size is not fixed.
+    - `preprocessing`: whole, or some parts of it. What is not stated is assumed: ImageNet's for float inputs of one or
+      three channels, pixel / 255 for other numbers of channels, raw pixels for integers. The metadata say of each part
+      whether it was stated or assumed.
+    - `input_size_hw`, `layout`: height and width for an input whose size is not fixed, and the order of its axes. Open
+      channels are those of `preprocessing`.
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
     - `batch`: whether a batch size fixed to 1 becomes dynamic. ``auto``: yes, if the outputs stay the same.
       ``dynamic``: yes, or an error. ``fixed``: no.
@@ -68,8 +72,8 @@ def instrument(
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
       (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
 
-    If the file is explainable already, its old instrumentation is removed first. Its labels and preprocessing are
-    kept unless new ones are given.
+    If the file is explainable already, its old instrumentation is removed first. Its labels and the parts of its
+    preprocessing are kept unless new ones are given.
 
     Raises ModelError for a file or a graph that cannot be instrumented, UnsupportedError for an operator without
     a gradient rule, VerificationError for a failed check. No file is written then.
@@ -87,13 +91,14 @@ def instrument(
         box_units=box_units,
         labels=labels,
         preprocessing=preprocessing,
+        input_size_hw=input_size_hw,
         layout=layout,
         required_inputs=required_inputs,
         tail_of=destination if tail else None,
     )
     subject = _open(source, request, shuffle_weights)
     GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, input_size_hw, batch)
+    prepared = _prepare(subject, batch)
     explainable = build_explainable(prepared.model, subject.request)
     try:
         checks = verify(
@@ -135,6 +140,7 @@ def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subje
         original = strip_instrumentation(original, earlier)
         steps.append("earlier instrumentation removed")
         request = request.or_as_before(earlier)
+    steps += close_input(original, request.shape)
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:
@@ -148,15 +154,15 @@ def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subje
     return _Subject(original, request, tuple(steps))
 
 
-def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Batch) -> _Prepared:
+def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
-    model = prepare(subject.original, input_size_hw)
-    steps = tuple(changes(subject.original, model, input_size_hw))
+    model = prepare(subject.original)
+    steps = tuple(changes(subject.original, model))
     if batch == "fixed" or not has_fixed_batch(model.graph):
         return _Prepared(model, steps)
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
-        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request)
+        freed = _with_dynamic_batch(subject.original, subject.request)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
@@ -164,12 +170,11 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     return _Prepared(freed, (*steps, "batch 1 → dynamic"))
 
 
-def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
+def _with_dynamic_batch(original: onnx.ModelProto, request: Request) -> ir.Model:
     """The prepared model with a symbolic batch size. Raises VerificationError if batching changes the outputs."""
-    model = prepare(original, input_size_hw)
+    model = prepare(original)
     free_batch(model)
-    image, layout = find_image_value(model.graph)
-    spec = input_spec(image, layout, request)
+    spec = input_spec(find_image_value(model.graph, request.shape)[1], request)
     images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
     check_same(original, ir.to_proto(model), spec.name, images, tolerance)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.runtime.arrays import AnyArray
-from onnxplain.runtime.session import Session, run_failure
+from onnxplain.runtime.session import Session, run_failure, with_batch_axis
 
 HOST = "cpu"
 # The memory in which these providers compute; the others take and give arrays of the host.
@@ -48,13 +48,22 @@ class DeviceArray:
 class BoundSession:
     """A session bound to memory: bind what changes, run, fetch.
 
-    `output_names` are the outputs computed, `device` (see `memory_of`) is where they stay; their first axis
-    counts the images. One object serves one thread at a time.
+    `output_names` are the outputs computed, `device` (see `memory_of`) is where they stay; their first axis counts the
+    images. `unbatched` names an input without a batch axis: it takes batches of one, and outputs get such an axis.
+    One object serves one thread at a time.
     """
 
-    def __init__(self, session: Session, path: Path, output_names: Sequence[str], device: str = HOST) -> None:
+    def __init__(
+        self,
+        session: Session,
+        path: Path,
+        output_names: Sequence[str],
+        device: str = HOST,
+        unbatched: str | None = None,
+    ) -> None:
         self._session, self._path = session, path
         self._output_names, self._device = tuple(output_names), device
+        self._unbatched = unbatched
         self._binding = session.io_binding()
         self._count = 0
 
@@ -65,6 +74,9 @@ class BoundSession:
         now: so bind an array again when its numbers have changed. A device array is read in place, and must not be
         overwritten before the run.
         """
+        if name == self._unbatched:
+            shape = array.shape[1:]
+            array = array.reshaped(shape) if isinstance(array, DeviceArray) else array.reshape(shape)
         try:
             if isinstance(array, DeviceArray):
                 self._binding.bind_input(name, array.device, 0, array.dtype.type, array.shape, array.pointer)
@@ -89,7 +101,7 @@ class BoundSession:
     def fetch(self) -> list[AnyArray]:
         """The outputs of the last run, in the order of their names, as numpy arrays of their own."""
         outputs: list[AnyArray] = self._binding.copy_outputs_to_cpu()
-        return outputs
+        return outputs if self._unbatched is None else [with_batch_axis(output) for output in outputs]
 
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
         """The first output of the last run, of that type, where it lies; the next run overwrites it."""

@@ -24,6 +24,8 @@ def read_cam_weights(engine: Engine) -> FloatArray:
     bound = engine.bind([output])
     bound.bind(engine.spec.input.name, engine.input_buffer(count))
     bound.run(count)
-    weights: FloatArray = bound.fetch()[0]
+    (output_array,) = bound.fetch()
+    # Where the graph has no batch axis, one was added.
+    weights: FloatArray = output_array.reshape(output_array.shape[-2:])
     weights.setflags(write=False)
     return weights

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import (
-    ASSUMED,
     EXPLAIN_INPUT,
     METADATA_KEY,
-    STATED,
     TARGET_INPUT,
+    Completed,
+    ImageInput,
     InputSpec,
     Layout,
     ModelSpec,
-    Origins,
     OutputRoles,
     Preprocessing,
+    PreprocessingParts,
+    StatedShape,
+    as_parts,
+    complete_input,
+    is_batched,
+    override,
 )
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.image_input import (
-    ImageInput,
-    assumed_preprocessing,
-    check_channels,
-    find_image_input,
-    find_layout,
-    find_size_hw,
-)
+from onnxplain.runtime.image_input import find_image_input
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
     as_rows,
@@ -39,17 +37,27 @@ from onnxplain.runtime.scores import (
     probabilities,
     softmax,
 )
-from onnxplain.runtime.session import Session, run_session
+from onnxplain.runtime.session import Session, run_session, with_batch_axis
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user states about a file; None leaves it to the file."""
+    """What the user states about a file; None leaves it to the file.
 
-    preprocessing: Preprocessing | None = None
+    `read`: what other tools wrote about the preprocessing of a plain file, and in `read_from` where it stands.
+    """
+
+    preprocessing: Preprocessing | PreprocessingParts | None = None
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
     labels: Sequence[str] | None = None
+    read: PreprocessingParts = field(default_factory=PreprocessingParts)
+    read_from: str | None = None
+
+    @property
+    def parts(self) -> PreprocessingParts:
+        """The parts of the preprocessing that are stated."""
+        return as_parts(self.preprocessing)
 
 
 def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
@@ -68,7 +76,9 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
 
 def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
     spec = ModelSpec.from_json(text)
-    image_input = find_image_input(session, path, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
+    written = spec.input
+    shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
+    image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
     roles = spec.outputs
     named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
     named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
@@ -86,21 +96,20 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
         height, width = spec.input.size_hw
         raise ModelError(f"the file was instrumented for {height}x{width}: instrument it again with --size")
     if stated.preprocessing is not None:
-        spec = spec.with_preprocessing(stated.preprocessing)
+        parts = stated.parts.with_preset(image_input.dtype, image_input.channels)
+        spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     if stated.labels is not None:
         spec = replace(spec, labels=tuple(stated.labels))
-    check_channels(image_input, path, spec.input.layout, spec.input.preprocessing)
     return spec, image_input
 
 
 def _spec_of_plain_file(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
-    image_input = find_image_input(session, path)
-    layout = find_layout(image_input, path, stated.layout)
-    size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw)
-    preprocessing = stated.preprocessing or assumed_preprocessing(image_input, layout)
-    check_channels(image_input, path, layout, preprocessing)
-    origins = Origins.of_all(ASSUMED if stated.preprocessing is None else STATED)
-    input_spec = InputSpec(image_input.name, layout, size_hw, preprocessing, origins)
+    channels = stated.parts.channels or stated.read.channels
+    image_input = find_image_input(session, path, StatedShape(stated.input_size_hw, stated.layout, channels))
+    found = complete_input(image_input, stated.parts, stated.read, stated.read_from)
+    input_spec = InputSpec(
+        image_input.name, image_input.layout, image_input.size_hw, found.preprocessing, found.origins
+    )
     outputs = _probe(session, path, image_input, input_spec)
     roles, classes = _find_roles(outputs)
     labels = tuple(stated.labels or ())
@@ -111,12 +120,17 @@ def _probe(
     session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
 ) -> dict[str, npt.NDArray[np.generic]]:
     """All outputs for images of noise; noise, so that a constant output is not taken for a distribution."""
-    shape = (image_input.batch or 1, *input_spec.size_hw, 3)
+    preprocessing = input_spec.preprocessing
+    shape = (image_input.batch or 1, *input_spec.size_hw, 3 if preprocessing.is_colour else preprocessing.channel_count)
     noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    batch_nchw = normalise(noise_nhwc, input_spec.preprocessing)
+    dtype = np.uint8 if preprocessing.pixels == "bytes" else np.float32
+    batch_nchw = normalise(noise_nhwc.astype(dtype), preprocessing)
     names = [tensor.name for tensor in session.get_outputs()]
     feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
-    return dict(zip(names, run_session(session, path, names, feed), strict=True))
+    outputs = run_session(session, path, names, feed)
+    if not is_batched(input_spec.layout):
+        outputs = [with_batch_axis(output) for output in outputs]
+    return dict(zip(names, outputs, strict=True))
 
 
 def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:

@@ -28,9 +28,9 @@ _HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
 def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
     """The faster of the two: on a GPU the graph, on the CPU as timed, once per engine.
 
-    Both make the same copies, up to the rounding of float32. Types without a graph (float64) are made on the host.
+    Both make the same copies, up to the rounding of float32. For types without a graph (float64, int8) it is the host.
     """
-    image = lay_out(view, engine.spec.input.layout, engine.input_dtype)
+    image = lay_out(view, engine.input_layout, engine.input_dtype)
     if image.dtype.name not in CHAINED_DTYPES:
         return make_on_host(engine, image, geometry)
     if memory_of(engine.providers) != HOST:

@@ -17,7 +17,7 @@ class MaskedImage:
     """``masked copy = delta · mask + hidden``, mask (h, w) in [0, 1], in a model's `layout` and `dtype`.
 
     `delta`, pixel − fill, is float32 (C, h, w); `hidden`, the fill, float32 (C, h, w) or (C, 1, 1). Copies for a
-    uint8 model are rounded, half to even.
+    uint8 or int8 model are rounded, half to even.
     """
 
     delta: FloatArray
@@ -27,8 +27,9 @@ class MaskedImage:
 
 
 def lay_out(view: View, layout: Layout, dtype: np.dtype[Any]) -> MaskedImage:
-    """The view for such a model; for uint8 clipped to 0–255, which is what the model sees."""
+    """The view for such a model; for integers clipped to their range, which is what the model sees."""
     pixels, hidden = view.pixels, view.hidden
-    if dtype == np.uint8:
-        pixels, hidden = pixels.clip(0, 255), hidden.clip(0, 255)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        pixels, hidden = (part.clip(limits.min, limits.max) for part in (pixels, hidden))
     return MaskedImage(pixels - hidden, hidden, layout, dtype)

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
 
 
 def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
-    """Random smooth images in the model's layout, size, type and preprocessing."""
+    """Random smooth images in the model's layout, size, type and preprocessing; without a batch axis if it has none."""
     rng = np.random.default_rng(seed)
     height, width = spec.size_hw
     preprocessing = spec.preprocessing
@@ -20,8 +20,10 @@ def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: in
     pixels = np.clip(pixels + rng.normal(0, 20, pixels.shape), 0, 255)
     mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
     batch = (np.round(pixels) * preprocessing.scale - mean) / std
-    if spec.layout == "nhwc":
+    if batched(spec.layout) == "nhwc":
         batch = batch.transpose(0, 2, 3, 1)
+    if not is_batched(spec.layout):
+        batch = batch[0]
     dtype = _input_dtype(original, spec)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)

@@ -63,11 +63,8 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
-    """Raise the opset, remove initializers from the inputs, inline functions, infer shapes.
-
-    `size_hw`: height and width for an image input whose size is not fixed.
-    """
+def prepare(proto: onnx.ModelProto) -> ir.Model:
+    """Raise the opset, remove initializers from the inputs, inline functions, infer shapes."""
     opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
     if opset < lowest:
@@ -81,14 +78,12 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
         passes.ClearMetadataAndDocStringPass(),
     )(model)
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
-    if size_hw is not None:
-        _close_size(model.graph, size_hw)
     infer_shapes(model)
     add_dequantizers(model.graph)
     return model
 
 
-def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | None) -> list[str]:
+def changes(proto: onnx.ModelProto, model: ir.Model) -> list[str]:
     """The changes that `prepare` made to the file, as texts for the report."""
     steps = []
     found, raised = opset_of(proto), model.graph.opset_imports[""]
@@ -99,8 +94,6 @@ def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | 
         steps.append(f"{len(listed)} initializers are no longer inputs")
     if proto.functions:
         steps.append(f"{len(proto.functions)} local functions inlined")
-    if size_hw is not None:
-        steps.append(f"input size fixed to {size_hw[0]}x{size_hw[1]}")
     return steps
 
 
@@ -182,23 +175,6 @@ def _raise_opset(proto: onnx.ModelProto, opset: int, lowest: int) -> onnx.ModelP
             f"cannot raise the file from opset {opset} to {lowest} ({_first_line(error)}): "
             f"export it again with opset {lowest} or newer"
         ) from error
-
-
-def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:
-    for value in graph.inputs:
-        if value.shape is None or len(value.shape) != 4:
-            continue
-        sizes: list[int | ir.SymbolicDim] = list(value.shape)
-        nhwc = value.shape[3] in (1, 3) and value.shape[1] not in (1, 3)
-        for axis, size in zip((1, 2) if nhwc else (2, 3), size_hw, strict=True):
-            found = value.shape[axis]
-            if isinstance(found, int) and found != size:
-                raise ModelError(
-                    f"--size {size_hw[0]}x{size_hw[1]}: input {value.name!r} has the fixed shape "
-                    f"{[str(dim) for dim in value.shape]}: leave --size out"
-                )
-            sizes[axis] = size
-        value.shape = ir.Shape(sizes)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,36 +10,35 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import (
-    ASSUMED,
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
-    GRAY_PRESETS,
     METADATA_KEY,
-    PRESETS,
-    STATED,
     TARGET_INPUT,
     BoxSpec,
+    ImageInput,
     InputSpec,
     LayerSpec,
-    Layout,
     ModelSpec,
-    Origins,
     OutputRoles,
+    Resize,
     TailSpec,
+    complete_input,
     features_output,
     gradients_output,
+    is_batched,
+    override,
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
 from onnxplain.exporters.anatomy.layers import Layer, choose_layers
-from onnxplain.exporters.anatomy.roles import Roles, find_image_value
+from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
-from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
+from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
 from onnxplain.exporters.writing.gate import add_gate_inputs, add_gradient, split_gates
 from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
 from onnxplain.exporters.writing.request import Request
@@ -71,8 +70,8 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     `taps` maps layer names to values of the graph and replaces the search by name.
     """
     graph = model.graph
-    image_spec = input_spec(*find_image_value(graph), request)
-    anatomy = study(graph, request.logits, request.box)
+    anatomy = study(graph, request.logits, request.box, request.shape)
+    image_spec = input_spec(anatomy.image_input, request)
     layers = _chosen(graph, anatomy, request, taps or {})
     witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)
@@ -107,7 +106,9 @@ def _add_explanation(
         free_name(graph, name)
     target, explain = add_gate_inputs(graph, request.required_inputs)
     gates = split_gates(graph, explain, len(layers))
-    batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
+    batch: ir.SymbolicDim | int | None = 1
+    if is_batched(anatomy.image_input.layout):
+        batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     logits = add_logits(graph, anatomy.roles)
     gradients = [
@@ -206,25 +207,11 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
     return None if isinstance(tail_file, NoTail) or tail_of is None else describe_tail(tail_file, tail_of, layer)
 
 
-def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
-    """Name, layout, size and preprocessing of the image input, as stated or assumed. Raises ModelError."""
-    if request.layout is not None and request.layout != layout:
-        raise ModelError(
-            f"--layout {request.layout}: found an input of layout {layout}, expected the same: leave --layout out"
-        )
-    channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
-    (channels,) = static_dims(image, (channel_axis,))
-    height, width = static_dims(image, size_axes)
-    stated = request.preprocessing
-    if stated is None:
-        presets = GRAY_PRESETS if channels == 1 else PRESETS
-        stated = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
-        if request.box is not None:
-            stated = replace(stated, resize="stretch")
-    origins = Origins.of_all(ASSUMED if request.preprocessing is None else STATED)
-    if stated.channel_count != channels:
-        raise ModelError(
-            f"input {image.name!r}: found {channels} channels, expected {stated.channel_count} for this preprocessing: "
-            "use --channels gray for one channel, rgb or bgr for three"
-        )
-    return InputSpec(name_of(image), layout, (height, width), stated, origins)
+def input_spec(image: ImageInput, request: Request) -> InputSpec:
+    """Name, layout, size and preprocessing of the image input; each part as stated, read or assumed."""
+    if request.earlier is not None:
+        found = override(request.parts.with_preset(image.dtype, image.channels), request.earlier)
+    else:
+        resize: Resize = "crop" if request.box is None else "stretch"
+        found = complete_input(image, request.parts, request.read, request.read_from, resize)
+    return InputSpec(image.name, image.layout, image.size_hw, found.preprocessing, found.origins)
