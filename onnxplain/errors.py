@@ -13,6 +13,10 @@ class ImageError(OnnxplainError):
     """An image that cannot be read. The command line reports it in the results and continues with the next image."""
 
 
+class ImageWarning(UserWarning):
+    """An image that is read, but probably not as its owner means it. The command line prints the first one of a run."""
+
+
 class ModelError(OnnxplainError):
     """A model file that cannot be loaded, or that lacks something that the user asked for."""
 

@@ -22,6 +22,7 @@ from onnxplain.cli.options.model import (
     sidecar_option,
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.evaluation_table import print_evaluation
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
@@ -158,12 +159,15 @@ def evaluate(
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         click.echo(f"left out: {problem}", err=True)
     methods = asked.methods or (() if folders.heatmaps else ("grad-cam",))
-    done = 0
+    done, warned = 0, False
 
     with progress_bar() as bar:
 
         def show(count: int, total: int, row: Row) -> None:
-            nonlocal done
+            nonlocal done, warned
+            if not warned:
+                warn_assumed(engine.spec.input, bar.echo)
+                warned = True
             done = count
             bar.expect(total)
             bar.reach(count)

@@ -21,6 +21,7 @@ from onnxplain.cli.options.model import (
 )
 from onnxplain.cli.options.pictures import picture_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text
 from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
@@ -97,7 +98,7 @@ def explain(
     """
     engine = model.open()
     sources = images.paths()
-    failed = interrupted = False
+    failed = interrupted = warned = False
     with progress_bar(quiet=quiet) as bar:
         questions = plan_questions(engine, asked.methods, targets, asked.options)
         check_no_overwrite(output, sources, questions)
@@ -111,6 +112,9 @@ def explain(
                 max_megapixels=images.max_megapixels,
                 on_written=None if quiet else functools.partial(_print_line, bar),
             ):
+                if not warned:
+                    warn_assumed(engine.spec.input, bar.echo)
+                    warned = True
                 if explained.error:
                     failed = True
                     bar.echo(f"onnxplain: {explained.error}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -15,13 +15,11 @@ from onnxplain.cli.options.model import labels_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.export_report import print_report
-from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxFormat, BoxUnits, Preprocessing
+from onnxplain.contract import BoxFormat, BoxUnits, Completed, Origins, Preprocessing, as_parts, override
 from onnxplain.errors import OnnxplainError
 from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:
-    import torch
-
     from onnxplain.exporters import ExportReport
 
 
@@ -82,17 +80,17 @@ def export(
 
     SOURCE is a checkpoint that `onnxplain train` wrote, or package.module:factory. A factory is a function without
     arguments that returns a PyTorch module; the current folder is searched for it too. The module returns logits, or
-    (logits, box). A factory needs --size. Without preprocessing options, the imagenet preset is assumed, with --resize
-    crop (stretch if there is a box head), and the file is marked as assumed. A checkpoint contains its own size and
-    preprocessing.
+    (logits, box). A factory needs --size. What the preprocessing options do not say is assumed: the imagenet preset,
+    with --resize crop (stretch if there is a box head). The file says of each part whether it is stated or assumed. A
+    checkpoint contains its own size and preprocessing.
 
     Nothing is written unless outputs and gradients agree with PyTorch. A second file, OUT.tail.onnx, contains the part
     of the network after the last instrumented layer: features in, logits out. Needs the extra `torch`.
     """
     require_modules("torch", "onnxplain.exporters.torch_export", "onnxplain.training.checkpoint")
     labels = () if labels_file is None else read_labels(labels_file)
-    if stated.layout == "nhwc":
-        raise OnnxplainError("layout: found nhwc, expected nchw: PyTorch modules take [N, C, H, W]")
+    if stated.layout not in (None, "nchw"):
+        raise OnnxplainError(f"layout: found {stated.layout}, expected nchw: PyTorch modules take [N, C, H, W]")
     if Path(asked.source).exists() or ":" not in asked.source:
         if asked.weights is not None:
             raise OnnxplainError(f"--weights: {asked.source} is a checkpoint and has its own weights: leave it out")
@@ -118,7 +116,7 @@ def export(
             input_size_hw=stated.size,
             layers=asked.layers or ("auto",),
             labels=labels,
-            preprocessing=_preprocessing(module, stated) if stated.preprocesses else None,
+            preprocessing=stated.parts,
             box_format=asked.box_format,
             box_units=asked.box_units,
             required_inputs=file.required_inputs,
@@ -154,17 +152,13 @@ def export_checkpoint(
         input_size_hw=checkpoint.size_hw,
         layers=layers or (checkpoint.module.explainable_layer,),
         labels=labels or checkpoint.labels,
-        preprocessing=stated.apply(checkpoint.preprocessing),
+        preprocessing=_over(stated, checkpoint.preprocessing),
         required_inputs=required_inputs,
         tail=tail,
     )
 
 
-def _preprocessing(module: torch.nn.Module, stated: StatedInput) -> Preprocessing:
-    """The given options, applied to the preprocessing that `export` assumes."""
-    from onnxplain.training.factory import has_box_head
-
-    assumed = (GRAY_PRESETS if stated.channels == "gray" else PRESETS)["imagenet"]
-    if has_box_head(module, assumed.channel_count, stated.size or (1, 1)):
-        assumed = replace(assumed, resize="stretch")
-    return stated.apply(assumed)
+def _over(stated: StatedInput, trained: Preprocessing) -> Preprocessing:
+    """The preprocessing of a checkpoint, with the given options in place of its parts."""
+    parts = as_parts(stated.parts).with_preset("float32", stated.channels or trained.channels)
+    return override(parts, Completed(trained, Origins())).preprocessing

@@ -14,13 +14,13 @@ from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
 from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
-from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
+from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.saturation import describe_products
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.contract import StatedShape
 from onnxplain.errors import ImageError, OnnxplainError
-from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def inspect(
     the preprocessing is assumed. --json prints the file's metadata, with the names of the methods added. Save it beside
     the model (sidecar file) for languages that cannot read metadata from the model.
     """
+    from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
 
     trials: list[Trial] = []
@@ -71,7 +72,7 @@ def inspect(
         trials = _try(model, image, max_megapixels)
         engine = trials[0].engine
         print_problems(engine.sidecars)
-    candidates = _candidates(engine, model.stated, asked=list_layers)
+    candidates = _candidates(engine, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
         tree["saturating_products"] = _saturating(engine)
@@ -81,6 +82,7 @@ def inspect(
             tree["candidates"] = [asdict(candidate) for candidate in candidates]
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
+            tree["trials_undecided"] = doubt(trials) or None
         print_json(tree)
         return
     _print_engine(engine)
@@ -95,22 +97,23 @@ def inspect(
         click.echo(f"\ntop 5 classes of {image} under each preprocessing that fits, most confident first:\n")
         print_table(
             ("preset", "channels", "layout", "top 5"),
-            [(trial.preset, trial.channels, trial.layout, _top_text(trial)) for trial in trials],
+            [(trial.preset, str(trial.channels), trial.layout, _top_text(trial)) for trial in trials],
         )
+        if reason := doubt(trials):
+            click.echo(f"\nnot decided: {reason}: compare the labels with the image, or ask how the model was trained")
 
 
 def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> list[Trial]:
     from onnxplain.cli.output.try_presets import try_presets
 
     try:
-        image_hwc = read_image(image, max_megapixels)
+        return try_presets(model, image, max_megapixels)
     except ImageError as error:
         click.echo(f"onnxplain: {error}", err=True)
         raise click.exceptions.Exit(1) from error
-    return try_presets(model, image_hwc)
 
 
-def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Candidate, ...]:
+def _candidates(engine: Engine, *, asked: bool) -> tuple[Candidate, ...]:
     """The feature maps of the file. Without --layers: none if the file is explainable or `export` is not installed."""
     if not asked and (engine.spec.layers or find_spec("onnx") is None or find_spec("onnxscript") is None):
         return ()
@@ -118,9 +121,9 @@ def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Ca
         from onnxplain.exporters import survey
 
     try:
-        # The size that was read closes an open one, too.
-        was_read = engine.sidecars.input_size_hw is not None
-        return survey(engine.path, input_size_hw=engine.spec.input.size_hw if was_read else stated.size)
+        # The engine has closed what the file leaves open.
+        source = engine.spec.input
+        return survey(engine.path, shape=StatedShape(source.size_hw, source.layout, source.preprocessing.channels))
     except OnnxplainError:
         if asked:
             raise

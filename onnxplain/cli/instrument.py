@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +14,7 @@ from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_o
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
-from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,10 @@ def instrument(
     """Write a copy of MODEL that can also output its feature maps and their gradients.
 
     OUT.onnx can replace MODEL anywhere: it has the same inputs and outputs. It also contains preprocessing, labels and
-    the names of the layers. Without preprocessing options, the imagenet preset is assumed for float inputs and raw for
-    uint8, with --resize crop (stretch if there is a box head), and the file is marked as assumed. Nothing is written
-    unless the original outputs are unchanged and the gradients agree with finite differences.
+    the names of the layers. What the preprocessing options do not say is read from other tools' metadata, or else
+    assumed: the imagenet preset for float inputs and raw for integers, with --resize crop (stretch if there is a box
+    head). The file says of each part whether it is stated, read or assumed. Nothing is written unless the original
+    outputs are unchanged and the gradients agree with finite differences.
 
     A second file, OUT.tail.onnx, contains the part of the network after the last instrumented layer: features in,
     logits out.
@@ -127,7 +128,7 @@ def instrument(
         box_format=values.box_format,
         box_units=values.box_units,
         labels=model.read_labels() or (),
-        preprocessing=_preprocessing(model, values.box) if stated.preprocesses else None,
+        preprocessing=stated.parts,
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=file.required_inputs,
@@ -139,14 +140,3 @@ def instrument(
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)
-
-
-def _preprocessing(model: ModelArguments, box: str | None) -> Preprocessing:
-    """The given options, applied to the preprocessing that is assumed for the input of this file."""
-    from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
-    from onnxplain.runtime.session import open_session
-
-    path = Path(model.path)
-    image_input = find_image_input(open_session(path, ["cpu"], None), path)
-    assumed = assumed_preprocessing(image_input, find_layout(image_input, path, model.stated.layout))
-    return model.stated.apply(assumed if box is None else replace(assumed, resize="stretch"))

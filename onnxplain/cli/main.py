@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import ImageWarning, OnnxplainError
 from onnxplain.version import __version__
 
 COMMANDS: dict[str, str] = {
@@ -57,7 +59,8 @@ class CommandLine(click.Group):
     ) -> Any:
         """Run the command line. In standalone mode, end the process with the exit status."""
         try:
-            status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            with _first_warning_on_one_line():
+                status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except (OnnxplainError, click.ClickException, click.Abort) as error:
             if not standalone_mode:
                 raise
@@ -65,6 +68,26 @@ class CommandLine(click.Group):
         if not standalone_mode:
             return status
         sys.exit(status)
+
+
+@contextlib.contextmanager
+def _first_warning_on_one_line() -> Iterator[None]:
+    """Print the first warning about an image on one line of standard error, and leave the others out."""
+    shown = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ImageWarning)
+        show_other = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            nonlocal shown
+            if not issubclass(category, ImageWarning):
+                show_other(message, category, *rest, **more)
+            elif not shown:
+                shown = True
+                click.echo(f"onnxplain: warning: {' '.join(str(message).split())}", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _report(error: Exception) -> int:

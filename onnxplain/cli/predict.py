@@ -18,6 +18,7 @@ from onnxplain.cli.options.model import (
     sidecar_option,
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import read_image
@@ -57,6 +58,7 @@ def predict(model: ModelArguments, images: ImageArguments, top_k: int, as_json: 
     An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
+    warn_assumed(engine.spec.input, click.echo)
     entries = [_predict_one(engine, path, images.max_megapixels, top_k) for path in images.paths()]
     if as_json:
         print_json(entries)
@@ -70,7 +72,7 @@ def _predict_one(engine: Engine, path: Path, max_megapixels: float | None, top_k
     from onnxplain.explainers import localize
 
     try:
-        image = read_image(path, max_megapixels)
+        image = read_image(engine, path, max_megapixels)
     except ImageError as error:
         click.echo(f"onnxplain: {error}", err=True)
         return {"image": str(path), "error": str(error)}

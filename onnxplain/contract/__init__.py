@@ -4,8 +4,32 @@ Exporters and runtime share nothing else. Exporters write these names and this J
 them with ``session.get_modelmeta().custom_metadata_map``. Full description: docs/contract.md.
 """
 
-from onnxplain.contract.choices import BatchChoice, BoxFormat, BoxUnits, Channels, Layout, Resize, Task
+from onnxplain.contract.choices import (
+    BatchChoice,
+    BoxFormat,
+    BoxUnits,
+    Channels,
+    ColourOrder,
+    Layout,
+    PixelKind,
+    Resize,
+    Task,
+    count_channels,
+)
 from onnxplain.contract.choices import BatchChoice as Batch
+from onnxplain.contract.image_input import (
+    AXES,
+    DeclaredInput,
+    Dim,
+    Dtype,
+    ImageInput,
+    InputFault,
+    StatedShape,
+    UnreadInput,
+    batched,
+    is_batched,
+    read_image_input,
+)
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
     CAM_WEIGHTS_OUTPUT,
@@ -24,13 +48,24 @@ from onnxplain.contract.names import (
     features_output,
     gradients_output,
 )
-from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
-from onnxplain.contract.parts import Completed, PreprocessingParts, complete
-from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
+from onnxplain.contract.origins import ASSUMED, MODEL_PARTS, STATED, Origin, Origins
+from onnxplain.contract.parts import Completed, PreprocessingParts, as_parts, complete, complete_input, override
+from onnxplain.contract.preprocessing import (
+    CROP_SHARE,
+    GRAY_PRESETS,
+    INT8_ZERO,
+    LETTERBOX_GREY,
+    MAX_DEPTH,
+    PRESETS,
+    Preprocessing,
+    assumed_preprocessing,
+    preset,
+)
 from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 
 __all__ = [
     "ASSUMED",
+    "AXES",
     "BOX_COORDINATES",
     "CAM_WEIGHTS_OUTPUT",
     "CONTRACT_VERSION",
@@ -38,9 +73,12 @@ __all__ = [
     "EXPLAINED_DIMENSION",
     "EXPLAIN_INPUT",
     "GRAY_PRESETS",
+    "INT8_ZERO",
     "LETTERBOX_GREY",
     "LOGITS_OUTPUT",
+    "MAX_DEPTH",
     "METADATA_KEY",
+    "MODEL_PARTS",
     "PRESETS",
     "READABLE_VERSIONS",
     "STATED",
@@ -56,7 +94,13 @@ __all__ = [
     "BoxSpec",
     "BoxUnits",
     "Channels",
+    "ColourOrder",
     "Completed",
+    "DeclaredInput",
+    "Dim",
+    "Dtype",
+    "ImageInput",
+    "InputFault",
     "InputSpec",
     "LayerSpec",
     "Layout",
@@ -65,12 +109,24 @@ __all__ = [
     "Origin",
     "Origins",
     "OutputRoles",
+    "PixelKind",
     "Preprocessing",
     "PreprocessingParts",
     "Resize",
+    "StatedShape",
     "TailSpec",
     "Task",
+    "UnreadInput",
+    "as_parts",
+    "assumed_preprocessing",
+    "batched",
     "complete",
+    "complete_input",
+    "count_channels",
     "features_output",
     "gradients_output",
+    "is_batched",
+    "override",
+    "preset",
+    "read_image_input",
 ]

@@ -6,13 +6,18 @@ from typing import Any, Literal, get_args
 
 from onnxplain.errors import OnnxplainError
 
-Layout = Literal["nchw", "nhwc"]
-Channels = Literal["rgb", "bgr", "gray"]
+Layout = Literal["nchw", "nhwc", "chw", "hwc"]
+ColourOrder = Literal["rgb", "bgr", "gray"]
+Channels = ColourOrder | int
+PixelKind = Literal["bytes", "native"]
 Resize = Literal["crop", "stretch", "letterbox"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]
 BatchChoice = Literal["auto", "dynamic", "fixed"]
 Task = Literal["classification", "localization"]
+
+# How images of so many channels are stored in a photo.
+COLOUR_COUNTS: dict[int, ColourOrder] = {1: "gray", 3: "rgb"}
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
@@ -20,3 +25,20 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     allowed = get_args(choices)
     if value not in allowed:
         raise OnnxplainError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}")
+
+
+def check_channels(value: Channels) -> Channels:
+    """The colour order, or a number of channels; 1 becomes ``gray`` and 3 ``rgb``. Raises OnnxplainError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        check_choice("channels", value, ColourOrder)
+        return value
+    if value < 1:
+        raise OnnxplainError(f"channels: found {value}, expected rgb, bgr, gray or a positive number")
+    return COLOUR_COUNTS.get(value, value)
+
+
+def count_channels(channels: Channels) -> int:
+    """The number of channels."""
+    if isinstance(channels, int):
+        return channels
+    return 1 if channels == "gray" else 3

@@ -10,6 +10,7 @@ from typing import Any
 from onnxplain.contract.choices import Task, check_choice
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
+from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
@@ -62,9 +63,10 @@ class ModelSpec:
         """The label of the class, or its index as text if the file has no labels."""
         return self.labels[class_id] if self.labels else str(class_id)
 
-    def with_preprocessing(self, preprocessing: Preprocessing) -> ModelSpec:
-        """The same model, its preprocessing replaced by one that the user stated."""
-        return replace(self, input=replace(self.input, preprocessing=preprocessing, origins=Origins()))
+    def with_preprocessing(self, completed: Completed) -> ModelSpec:
+        """The same model with another preprocessing."""
+        changed = replace(self.input, preprocessing=completed.preprocessing, origins=completed.origins)
+        return replace(self, input=changed)
 
     def to_json(self) -> str:
         """The JSON text for ``metadata_props["onnxplain"]``."""
@@ -94,8 +96,8 @@ class ModelSpec:
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     source = tree["input"]
-    # Files of version 1 have no `crop_share`.
-    optional = {"crop_share"} - set(source)
+    # Files of version 1 have none of these.
+    optional = {"crop_share", "pixels", "depth"} - set(source)
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
     return ModelSpec(
         task=tree["task"],

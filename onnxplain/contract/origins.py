@@ -25,6 +25,7 @@ class Origin:
         return self.kind if self.source is None else f"{self.kind} from {self.source}"
 
 
+MODEL_PARTS = ("channels", "scale", "mean", "std", "resize")
 STATED, ASSUMED = Origin("stated"), Origin("assumed")
 
 
@@ -38,6 +39,8 @@ class Origins:
     std: Origin = STATED
     resize: Origin = STATED
     crop_share: Origin = STATED
+    pixels: Origin = STATED
+    depth: Origin = STATED
 
     @classmethod
     def of_all(cls, origin: Origin) -> Origins:
@@ -50,6 +53,9 @@ class Origins:
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Names of the parts that nobody stated and no file says. The share of a crop belongs to `resize`."""
-        parts = (part.name for part in fields(self) if part.name != "crop_share")
-        return tuple(part for part in parts if getattr(self, part).kind == "assumed")
+        """Names of the parts of the model that nobody stated and no file says.
+
+        The share of a crop belongs to `resize`. `pixels` and `depth` are not among them: they say how images are read,
+        and images of 8 bits have one reading.
+        """
+        return tuple(part for part in MODEL_PARTS if getattr(self, part).kind == "assumed")

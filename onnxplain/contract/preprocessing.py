@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from onnxplain.contract.choices import Channels, Resize, check_choice
+from onnxplain.contract.choices import (
+    COLOUR_COUNTS,
+    Channels,
+    PixelKind,
+    Resize,
+    check_channels,
+    check_choice,
+    count_channels,
+)
 from onnxplain.errors import OnnxplainError
 
 LETTERBOX_GREY = 114
 CROP_SHARE = 0.875
+MAX_DEPTH = 16
+INT8_ZERO = 128.0
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How pixels are converted to the model's input values: ``(pixel · scale − mean) / std``.
 
-    `pixel` is 0–255. `mean` and `std` have one entry per channel, in the order of `channels`.
+    `mean` and `std` have one entry per channel, in the order of `channels`: ``rgb``, ``bgr`` and ``gray`` are made from
+    any photo; a number is for images that have this many channels themselves.
     `resize`: ``crop`` (resize the short side to size / `crop_share`, then cut out the centre), ``stretch``, or
     ``letterbox`` (the whole image with grey borders). `crop_share`: which part of the short side a crop keeps, above 0
     and at most 1; it has no meaning for the other ways.
+    `pixels`: what `pixel` is. ``bytes``: 0–255; images of 16 bits are scaled to it. ``native``: the values of the
+    image, of any type, as they are. `depth`: how many bits the values of 16-bit images use, 12 for example; None: all.
+    It is only for ``bytes``.
     """
 
     channels: Channels = "rgb"
@@ -28,10 +42,14 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: Resize = "crop"
     crop_share: float = CROP_SHARE
+    pixels: PixelKind = "bytes"
+    depth: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("channels", self.channels, Channels)
+        object.__setattr__(self, "channels", check_channels(self.channels))
         check_choice("resize", self.resize, Resize)
+        check_choice("pixels", self.pixels, PixelKind)
+        self._check_depth()
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "crop_share", float(self.crop_share))
         if not 0 < self.crop_share <= 1:
@@ -52,7 +70,22 @@ class Preprocessing:
     @property
     def channel_count(self) -> int:
         """Number of image channels."""
-        return 1 if self.channels == "gray" else 3
+        return count_channels(self.channels)
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the channels are made from the colours of a photo, not images with channels of their own."""
+        return isinstance(self.channels, str)
+
+    def _check_depth(self) -> None:
+        if self.depth is None:
+            return
+        if isinstance(self.depth, bool) or not isinstance(self.depth, int) or not 1 <= self.depth <= MAX_DEPTH:
+            raise OnnxplainError(f"depth: found {self.depth!r}, expected a number of bits from 1 to {MAX_DEPTH}")
+        if self.pixels == "native":
+            raise OnnxplainError(
+                f"depth: found {self.depth} bits for native pixels, which are not scaled: leave one of the two out"
+            )
 
 
 PRESETS: Mapping[str, Preprocessing] = {
@@ -68,3 +101,40 @@ GRAY_PRESETS: Mapping[str, Preprocessing] = {
     "unit": Preprocessing("gray", 1 / 255, (0.0,), (1.0,)),
     "raw": Preprocessing("gray", 1.0, (0.0,), (1.0,)),
 }
+
+
+def preset(name: str, dtype: str, channels: Channels) -> Preprocessing:
+    """The preset for an input of that type (``float32``, ``uint8`` …) and these channels.
+
+    An input of int8 takes pixel − 128: ``raw`` is the only preset whose numbers are those of its integers. Presets of
+    equal numbers for all channels exist for any number of channels. Raises OnnxplainError for any other.
+    """
+    count = count_channels(channels)
+    presets = {1: GRAY_PRESETS, 3: PRESETS}.get(count, _uniform_presets())
+    if name not in presets:
+        raise OnnxplainError(
+            f"preset: found {name!r}, expected a preset for images of {count} channel{'s' if count > 1 else ''} "
+            f"({', '.join(presets)}): give one of these, or --mean, --std and --scale"
+        )
+    chosen = presets[name]
+    if name == "raw" and dtype == "int8":
+        chosen = replace(chosen, mean=(INT8_ZERO,))
+    if chosen.channel_count == count:
+        return chosen
+    return replace(chosen, channels=count, mean=chosen.mean[:1], std=chosen.std[:1])
+
+
+def assumed_preprocessing(dtype: str, channels: Channels) -> Preprocessing:
+    """What is assumed where nobody states it, in the order of channels that is given.
+
+    ``imagenet`` for float inputs of one or three channels, ``unit`` for other numbers of channels, ``raw`` for
+    integers.
+    """
+    integer = dtype in ("uint8", "int8")
+    name = "raw" if integer else "imagenet" if count_channels(channels) in COLOUR_COUNTS else "unit"
+    return replace(preset(name, dtype, channels), channels=channels)
+
+
+def _uniform_presets() -> Mapping[str, Preprocessing]:
+    """The presets whose numbers are equal for all channels."""
+    return {name: each for name, each in PRESETS.items() if len(set(each.mean)) == len(set(each.std)) == 1}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.data.record import Record
 from onnxplain.errors import ImageError
+from onnxplain.runtime.image import load_image
 
 
 def load_images(
@@ -33,10 +35,10 @@ def load_images(
             yield record, image_hwc
 
 
-def load_pixels(record: Record) -> npt.NDArray[np.uint8]:
-    """The pixels of a record, uint8 (H, W, 3) RGB. Raises ProblemError if they cannot be read."""
+def load_pixels(record: Record, read: Callable[[Path], npt.NDArray[Any]] = load_image) -> npt.NDArray[Any]:
+    """The pixels of a record, as `Record.load` gives them. Raises ProblemError if they cannot be read."""
     try:
-        return record.load()
+        return record.load(read)
     except ImageError as error:
         path = record.image if isinstance(record.image, Path) else Path(record.name)
         raise ProblemError(Problem(path, None, f"{error}".removeprefix(f"{path}: "))) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,6 @@ class Record:
             )
         object.__setattr__(self, "boxes_xyxy", boxes)
 
-    def load(self) -> npt.NDArray[np.uint8]:
-        """The pixels, uint8 (H, W, 3) RGB; raises ImageError for a file that cannot be read."""
-        return self.image if isinstance(self.image, np.ndarray) else load_image(self.image)
+    def load(self, read: Callable[[Path], npt.NDArray[Any]] = load_image) -> npt.NDArray[Any]:
+        """The pixels, uint8 (H, W, 3) RGB, or a file's as `read` gives them; raises ImageError if it cannot be read."""
+        return self.image if isinstance(self.image, np.ndarray) else read(self.image)

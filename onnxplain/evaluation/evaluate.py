@@ -127,7 +127,7 @@ def _measure_all(
     for index in indices:
         try:
             record = dataset.records[index]
-            row = measurement(record, load_pixels(record))
+            row = measurement(record, load_pixels(record, measurement.engine.read))
         except ProblemError as error:
             if strict:
                 raise

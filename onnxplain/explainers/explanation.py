@@ -91,8 +91,8 @@ class Explanation:
         of another size, an unknown colormap (the message lists all) or an alpha outside [0, 1].
         """
         from onnxplain.explainers.render import blend
-        from onnxplain.runtime.image import as_image
+        from onnxplain.runtime.images.pixels import picture_of
 
-        image_hwc = as_image(image)
+        image_hwc = picture_of(image, self.frame.image_size_hw)
         window = visible_window(self.frame) if self.status == "ok" else (slice(0), slice(0))
         return blend(image_hwc, self.heatmap, colormap, alpha, window)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from onnxplain.explainers import Explainer, Explanation
     from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime.arrays import AnyArray
 
 _SHEET = ".sheet"
 
@@ -29,8 +30,9 @@ _SHEET = ".sheet"
 class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
 
-    `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user stopped a method
-    early. Its result so far is in `written`; no method was run after it.
+    `image_hwc`: its picture, uint8 RGB (`as_picture`). `prediction`: the model's own prediction, only if the model has
+    a box head. `interrupted`: the user stopped a method early. Its result so far is in `written`; no method was run
+    after it.
     """
 
     source: Path
@@ -58,6 +60,8 @@ def explain_images(
     raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
     result is written and the run ends.
     """
+    from onnxplain.runtime.images.pixels import as_picture
+
     # Questions that differ only in the target share an explainer.
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
@@ -66,18 +70,19 @@ def explain_images(
     for source, name in zip(sources, names, strict=True):
         progress.say(source.name)
         try:
-            image_hwc = read_image(source, max_megapixels)
+            pixels_hwc = read_image(engine, source, max_megapixels)
         except ImageError as error:
             folder.add_error(source, str(error))
             for _ in questions:
                 progress.step()
             yield ExplainedImage(source, None, error=str(error))
             continue
-        prediction = engine.predict(image_hwc)[0] if engine.spec.box is not None else None
+        image_hwc = as_picture(pixels_hwc)
+        prediction = engine.predict(pixels_hwc)[0] if engine.spec.box is not None else None
         head_box = None if prediction is None else prediction.box_xyxy
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
-        asked = _AskedImage(image_hwc, questions, explainers)
+        asked = _AskedImage(pixels_hwc, questions, explainers)
         for question in questions:
             if asked.interrupted and not asked.knows(question):
                 continue
@@ -98,11 +103,11 @@ class _AskedImage:
 
     def __init__(
         self,
-        image_hwc: npt.NDArray[np.uint8],
+        pixels_hwc: AnyArray,
         questions: Sequence[Question],
         explainers: Mapping[Hashable, Explainer],
     ) -> None:
-        self._image_hwc, self._questions, self._explainers = image_hwc, questions, explainers
+        self._pixels_hwc, self._questions, self._explainers = pixels_hwc, questions, explainers
         self._found: dict[Question, tuple[Explanation, float]] = {}
         self.interrupted = False
 
@@ -117,7 +122,7 @@ class _AskedImage:
             together = [other for other in self._questions if other.explainer_key == key]
             started = time.perf_counter()
             targets = [other.target for other in together]
-            explanations = self._explainers[key].for_targets(self._image_hwc, targets)
+            explanations = self._explainers[key].for_targets(self._pixels_hwc, targets)
             seconds = (time.perf_counter() - started) / len(together)
             for other, explanation in zip(together, explanations, strict=True):
                 self._found[other] = explanation, seconds

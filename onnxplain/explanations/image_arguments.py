@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from onnxplain.errors import ImageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from onnxplain.runtime.arrays import AnyArray
+    from onnxplain.runtime.engine import Engine
 
 
 def expand_images(arguments: Sequence[str]) -> list[Path]:
@@ -34,12 +34,12 @@ def expand_images(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def read_image(path: Path, max_megapixels: float | None) -> npt.NDArray[np.uint8]:
-    """The pixels, uint8 (H, W, 3) RGB. Raises ImageError, also for a folder or pattern without images."""
-    from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, IMAGE_SUFFIXES, load_image
+def read_image(engine: Engine, path: Path, max_megapixels: float | None) -> AnyArray:
+    """The pixels as the engine reads them. Raises ImageError, also for a folder or pattern without images."""
+    from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, IMAGE_SUFFIXES
 
     if path.is_dir():
         raise ImageError(f"{path}: found no image in this folder, expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     if glob.has_magic(str(path)) and not path.exists():
         raise ImageError(f"{path}: found no file that matches, expected at least one image: check the pattern")
-    return load_image(path, DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels)
+    return engine.read(path, DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels)

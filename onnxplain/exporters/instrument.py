@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.contract import Batch, BoxFormat, BoxUnits, Layout, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits, ImageInput, Layout, Preprocessing, PreprocessingParts
 from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
@@ -19,17 +19,17 @@ from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
+from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.writing.explainable import build_explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
-from onnxplain.exporters.writing.fitting_facts import size_to_close
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
-from onnxplain.sidecars import read_sidecars
+from onnxplain.sidecars import read_sidecars, read_with_facts
 
 IMAGES_TO_TRY = 3
 ONE_IMAGE_ONLY = (
@@ -47,7 +47,7 @@ def instrument(
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
     labels: Sequence[str] = (),
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | PreprocessingParts | None = None,
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
@@ -66,9 +66,11 @@ def instrument(
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
     - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
     - `labels`: one per class.
-    - `preprocessing`: if None and no other tool says it, ImageNet's is assumed for float inputs, raw pixels for uint8,
-      and the metadata say so.
-    - `input_size_hw`: height and width for an input whose size is not fixed.
+    - `preprocessing`: whole, or some parts of it. A part that is not stated is what another tool says, else it is
+      assumed: ImageNet's for float inputs of one or three channels, pixel / 255 for other numbers of channels, raw
+      pixels for integers. The metadata say of each part whether it was stated, read or assumed.
+    - `input_size_hw`, `layout`: height and width for an input whose size is not fixed, and the order of its axes. Open
+      channels are those of `preprocessing`.
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
     - `gate`: gradients are computed only if `explain` asks for them. False leaves out that input and the `If` of each
       layer, for runtimes without conditions. Every run then computes all gradients.
@@ -79,11 +81,12 @@ def instrument(
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
       (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
 
-    - `sidecars`: labels, preprocessing and input size that are not given here are read from other tools' metadata in
-      the file, and from their files beside it (docs/sidecars.md). The report says what was read (``report.read``).
+    - `sidecars`: labels, parts of the preprocessing, the input's size and its number of channels that are not given
+      here are read from other tools' metadata in the file, and from their files beside it (docs/sidecars.md). The
+      report says what was read (``report.read``).
 
-    If the file is explainable already, its old instrumentation is removed first. Its labels and preprocessing are
-    kept unless new ones are given.
+    If the file is explainable already, its old instrumentation is removed first. Its labels and the parts of its
+    preprocessing are kept unless new ones are given.
 
     Raises ModelError for a file or a graph that cannot be instrumented, UnsupportedError for an operator without
     a gradient rule, VerificationError for a failed check. No file is written then.
@@ -101,14 +104,15 @@ def instrument(
         box_units=box_units,
         labels=labels,
         preprocessing=preprocessing,
+        input_size_hw=input_size_hw,
         layout=layout,
         required_inputs=required_inputs,
         gate=gate,
         tail_of=destination if tail else None,
     )
-    subject = _open(source, request, shuffle_weights, input_size_hw, sidecars=sidecars)
+    subject = _open(source, request, shuffle_weights, sidecars=sidecars)
     GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, input_size_hw or size_to_close(subject.request.read, subject.original), batch)
+    prepared = _prepare(subject, batch)
     explainable = build_explainable(prepared.model, subject.request)
     try:
         checks = verify(
@@ -142,9 +146,7 @@ class _Prepared:
     notes: tuple[str, ...] = ()
 
 
-def _open(
-    source: Path, request: Request, shuffle_weights: int | None, size_hw: tuple[int, int] | None, *, sidecars: bool
-) -> _Subject:
+def _open(source: Path, request: Request, shuffle_weights: int | None, *, sidecars: bool) -> _Subject:
     """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
     original, steps = load_proto(source), []
     earlier = earlier_spec(original)
@@ -154,8 +156,15 @@ def _open(
         request = request.or_as_before(earlier)
     if sidecars:
         props = {entry.key: entry.value for entry in original.metadata_props}
-        read = read_sidecars(source, props).beside(labels=request.labels, parts=request.preprocessing, size=size_hw)
+        known = request.parts if request.earlier is None else PreprocessingParts.of(request.earlier.preprocessing)
+        read = read_sidecars(source, props).beside(labels=request.labels, parts=known, size=request.input_size_hw)
         request = replace(request, read=read)
+    declared = declare_input(original)
+    if declared is not None:
+        image, read = read_with_facts(declared, request.shape, request.read)
+        steps += close_input(original, image)
+        if isinstance(image, ImageInput):
+            request = replace(request, read=read, layout=image.layout)
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:
@@ -169,10 +178,10 @@ def _open(
     return _Subject(original, request, tuple(steps))
 
 
-def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Batch) -> _Prepared:
+def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
-    model = prepare(subject.original, input_size_hw)
-    steps = tuple(changes(subject.original, model, input_size_hw))
+    model = prepare(subject.original)
+    steps = tuple(changes(subject.original, model))
     found = fixed_batch(model.graph)
     if found is not None and is_batch_open(subject.original, model.graph):
         if batch == "dynamic":
@@ -184,7 +193,7 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
         return _Prepared(model, steps)
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
-        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request, found)
+        freed = _with_dynamic_batch(subject.original, subject.request, found)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
@@ -192,13 +201,10 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     return _Prepared(freed, (*steps, f"batch {found} → dynamic"))
 
 
-def _with_dynamic_batch(
-    original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request, batch: int
-) -> ir.Model:
+def _with_dynamic_batch(original: onnx.ModelProto, request: Request, batch: int) -> ir.Model:
     """The prepared model with a symbolic batch; raises VerificationError where the batch changes the outputs."""
-    model = prepare(original, input_size_hw, dynamic_batch=True)
-    image, layout = find_image_value(model.graph)
-    spec = input_spec(image, layout, request)
+    model = prepare(original, dynamic_batch=True)
+    spec = input_spec(find_image_value(model.graph, request.shape)[1], request)
     images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]
     fused = not may_saturate_here(original)

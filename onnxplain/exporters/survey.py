@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxplain.contract import StatedShape, read_image_input
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
+from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.gradient.differentiate import is_differentiable
@@ -36,18 +38,24 @@ def survey(
     *,
     logits: str | None = None,
     box: str | None = None,
-    input_size_hw: tuple[int, int] | None = None,
+    shape: StatedShape | None = None,
 ) -> tuple[Candidate, ...]:
     """The feature maps of an ONNX file that lead to its outputs, in the graph's order.
 
-    The parameters and the ModelError are the same as for `instrument`.
+    `shape` closes the image input where it is open. The other parameters and the ModelError are those of `instrument`.
     """
     proto = load_proto(Path(source))
     earlier = earlier_spec(proto)
     if earlier is not None:
         proto = strip_instrumentation(proto, earlier)
         box = box or earlier.outputs.box
-    anatomy = study(prepare(proto, input_size_hw).graph, logits, box)
+        spec = earlier.input
+        shape = StatedShape(spec.size_hw, spec.layout, spec.preprocessing.channels)
+    shape = shape or StatedShape()
+    declared = declare_input(proto)
+    if declared is not None:
+        close_input(proto, read_image_input(declared, shape))
+    anatomy = study(prepare(proto).graph, logits, box, shape)
     layers = anatomy.layers
     if not layers:
         return ()

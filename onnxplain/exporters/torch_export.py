@@ -11,7 +11,16 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, BoxFormat, BoxUnits, Preprocessing
+from onnxplain.contract import (
+    EXPLAIN_INPUT,
+    TARGET_INPUT,
+    BoxFormat,
+    BoxUnits,
+    Preprocessing,
+    PreprocessingParts,
+    as_parts,
+    count_channels,
+)
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.checks.directional import allowed_error
@@ -52,7 +61,7 @@ def export(
     input_size_hw: tuple[int, int],
     layers: Sequence[str] = (AUTO,),
     labels: Sequence[str] = (),
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | PreprocessingParts | None = None,
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
     required_inputs: bool = False,
@@ -60,11 +69,11 @@ def export(
 ) -> ExportReport:
     """Write a PyTorch classifier or localizer as an explainable ONNX file with a dynamic batch.
 
-    `module` takes float32 [N, 3, H, W] (one channel if `preprocessing` is gray) and returns logits [N, C], or
-    (logits, box [N, 4]). `layers` are module paths such as ``layer4`` whose output is a map [N, K, h, w], shares
-    of the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. If `preprocessing` is None, ImageNet's
-    is assumed, and the metadata say so; the image of a localizer is then stretched, not cropped. `required_inputs`,
-    `tail`: as in `instrument`.
+    `module` takes float32 [N, C, H, W], with the channels of `preprocessing` or 3, and returns logits [N, classes], or
+    (logits, box [N, 4]). `layers` are module paths such as ``layer4`` whose output is a map [N, K, h, w], shares of
+    the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. What `preprocessing` leaves out is assumed
+    as in `instrument`; the image of a localizer is then stretched, not cropped. `required_inputs`, `tail`: as in
+    `instrument`.
 
     Before the file is written, it is verified as in `instrument`. It is also compared with the module itself: outputs
     and `torch.autograd` gradients for a batch of several images with different targets. The training mode of the
@@ -97,7 +106,7 @@ def export(
             required_inputs=required_inputs,
             tail_of=path if tail else None,
         )
-        channels = 3 if preprocessing is None else preprocessing.channel_count
+        channels = count_channels(as_parts(preprocessing).channels or "rgb")
         return _export(module, path, (channels, *input_size_hw), paths, request)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.runtime.arrays import AnyArray
-from onnxplain.runtime.session import Session, run_failure
+from onnxplain.runtime.session import Session, run_failure, with_batch_axis
 
 HOST = "cpu"
 # The memory in which these providers compute. All other providers use host memory.
@@ -49,12 +49,21 @@ class BoundSession:
     """A session bound to memory: bind the inputs that changed, run, fetch the outputs.
 
     `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
-    `memory_of`). Only one thread at a time may use an object.
+    `memory_of`). `unbatched`: the name of an input without a batch axis. It takes batches of one, and outputs get such
+    an axis. Only one thread at a time may use an object.
     """
 
-    def __init__(self, session: Session, path: Path, output_names: Sequence[str], device: str = HOST) -> None:
+    def __init__(
+        self,
+        session: Session,
+        path: Path,
+        output_names: Sequence[str],
+        device: str = HOST,
+        unbatched: str | None = None,
+    ) -> None:
         self._session, self._path = session, path
         self._output_names, self._device = tuple(output_names), device
+        self._unbatched = unbatched
         self._binding = session.io_binding()
         self._count = 0
 
@@ -65,6 +74,9 @@ class BoundSession:
         so bind it again after its values change. A device array is read in place and must not be overwritten before
         the run.
         """
+        if name == self._unbatched:
+            shape = array.shape[1:]
+            array = array.reshaped(shape) if isinstance(array, DeviceArray) else array.reshape(shape)
         try:
             if isinstance(array, DeviceArray):
                 self._binding.bind_input(name, array.device, 0, array.dtype.type, array.shape, array.pointer)
@@ -89,7 +101,7 @@ class BoundSession:
     def fetch(self) -> list[AnyArray]:
         """The outputs of the last run as new numpy arrays, in the order of `output_names`."""
         outputs: list[AnyArray] = self._binding.copy_outputs_to_cpu()
-        return outputs
+        return outputs if self._unbatched is None else [with_batch_axis(output) for output in outputs]
 
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
         """The first output of the last run, of type `dtype`, without a copy. The next run overwrites it."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing
+from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing, PreprocessingParts, batched, is_batched
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
@@ -20,12 +20,13 @@ from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
-from onnxplain.runtime.image import ImageLike, as_image, list_images
+from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
+from onnxplain.runtime.images.pixels import read_pixels
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
 from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
-from onnxplain.runtime.session import open_session, run_session
+from onnxplain.runtime.session import open_session, run_session, with_batch_axis
 from onnxplain.runtime.spec import Stated, read_spec
 from onnxplain.runtime.tail import Tail, open_tail
 from onnxplain.runtime.target import (
@@ -50,10 +51,13 @@ class Engine:
     `preprocessing`, `input_size_hw`, `layout` and `labels`. Everything that is not given is read from the metadata of
     other tools and from their files beside the model (``engine.sidecars``), unless `sidecars` is False. The rest is
     assumed (``engine.spec.input.origins``). Such a file can predict, and black-box methods can explain it.
+    `preprocessing` is whole, or some `PreprocessingParts`. The parts that are given replace those of an explainable
+    file.
 
-    Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. Raises
-    ModelError for a file that cannot be used, OnnxplainError for an unknown provider or an unsupported precision. An
-    engine holds no state between calls. Threads may share it.
+    Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. `read_pixels`
+    says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
+    OnnxplainError for an unknown provider or an unsupported precision. An engine holds no state between calls. Threads
+    may share it.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Engine:
         threads: int | None = None,
         *,
         precision: Precision = "float32",
-        preprocessing: Preprocessing | None = None,
+        preprocessing: Preprocessing | PreprocessingParts | None = None,
         input_size_hw: tuple[int, int] | None = None,
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
@@ -94,12 +98,21 @@ class Engine:
 
     @property
     def input_dtype(self) -> np.dtype[Any]:
-        """The type of the graph's image input: float32, float16, float64 or uint8."""
+        """The type of the graph's image input: float32, float16, float64, uint8 or int8."""
         return np.dtype(self._input.dtype)
+
+    @property
+    def input_layout(self) -> Layout:
+        """The order of axes of a batch of images: ``nchw`` or ``nhwc``, also where the graph has no batch axis."""
+        return batched(self.spec.input.layout)
+
+    def read(self, image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> AnyArray:
+        """The pixels (H, W, C) that the model's preprocessing starts from: see `read_pixels`."""
+        return read_pixels(image, self.spec.input.preprocessing, max_megapixels)
 
     def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
         """Read images, warp them to the model's input and normalise them; the frames map back to the originals."""
-        originals = tuple(as_image(image) for image in list_images(images))
+        originals = tuple(self.read(image) for image in list_images(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
             make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize, preprocessing.crop_share)
@@ -133,7 +146,8 @@ class Engine:
 
         Before each run, bind the image input, `spec.input.name`: see `BoundSession`.
         """
-        bound = BoundSession(self._session, self.path, output_names)
+        unbatched = None if is_batched(self.spec.input.layout) else self._input.name
+        bound = BoundSession(self._session, self.path, output_names, unbatched=unbatched)
         for name, value in self._feed.closed_controls().items():
             bound.bind(name, value)
         return bound
@@ -161,7 +175,8 @@ class Engine:
 
         def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
             inputs = self._feed.arrays(part_nchw, part_targets, layer)
-            return run_session(self._session, self.path, output_names, inputs)
+            outputs = run_session(self._session, self.path, output_names, inputs)
+            return outputs if is_batched(self.spec.input.layout) else [with_batch_axis(output) for output in outputs]
 
         return self._batches.run(compute, batch_nchw, targets)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, ModelSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ImageInput, LayerSpec, ModelSpec, batched
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.image_input import ImageInput
 from onnxplain.runtime.preprocess import to_model
 from onnxplain.runtime.session import Session
 from onnxplain.runtime.target import PREDICTED_CLASS, check_targets
@@ -57,9 +56,9 @@ class Feed:
         return {name: controls[name] for name in self._required}
 
     def buffer(self, count: int) -> AnyArray:
-        """Zeros for `count` images in the layout and type of the graph."""
+        """Zeros for `count` images in the layout and type of the graph, always with a batch axis."""
         channels, size_hw = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
-        shape = (*size_hw, channels) if self._spec.input.layout == "nhwc" else (channels, *size_hw)
+        shape = (*size_hw, channels) if batched(self._spec.input.layout) == "nhwc" else (channels, *size_hw)
         return np.zeros((count, *shape), self._image.dtype)
 
     def _controls(self, targets: npt.NDArray[np.int64], layer: LayerSpec | None) -> dict[str, AnyArray]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import ByteArray
 
-ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 
 _ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
 
@@ -49,11 +50,18 @@ def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX
     `max_megapixels`.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
+    with opened(path) as image:
+        return _to_rgb(image, str(path), max_megapixels)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The file as Pillow opens it, with its limits off and its warnings silent; raises ImageError as `load_image`."""
     with _pillow_settings():
         try:
             with Image.open(path) as image:
-                return _to_rgb(image, str(path), max_megapixels)
+                yield image
         except UnidentifiedImageError:
             raise ImageError(
                 f"{path}: found no image ({describe_start(path)}), expected JPEG, PNG or another format "
@@ -104,7 +112,8 @@ def list_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     return listed
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise ImageError for a path that names no file, a folder or an empty file."""
     if not path.exists():
         raise ImageError(f"{path}: found no such file, expected an image: check the path")
     if path.is_dir():
@@ -151,13 +160,18 @@ def _pillow_settings() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
+def check_size(image: Image.Image, name: str, max_megapixels: float) -> None:
+    """Raise ImageError for an image of more pixels."""
     width, height = image.size
     if width * height > max_megapixels * 1e6:
         raise ImageError(
             f"{name}: found {width} × {height} pixels ({width * height / 1e6:.0f} megapixels), expected at "
             f"most {max_megapixels:g} megapixels: shrink the image, or raise the limit"
         )
+
+
+def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
+    check_size(image, name, max_megapixels)
     if image.mode == "F":
         raise ImageError(f"{name}: found floating-point pixels of unknown range, expected 8 or 16 bits: convert it")
     try:

@@ -8,23 +8,28 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing
+from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing, batched, is_batched
 from onnxplain.errors import OnnxplainError
-from onnxplain.runtime.arrays import ByteArray, FloatArray
+from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.geometry import Frame, bilinear_matrix
 
 # A scaled image larger than this many times the input's area is never made as a whole: an image of 1 × 10,000 pixels
 # would become 256 × 2,560,000 pixels.
 _MAX_ENLARGED_AREAS = 16
+# OpenCV's average over areas takes no more at once.
+_MOST_CHANNELS = 4
 
 
-def warp_image(image_hwc: ByteArray, frame: Frame, border: int = LETTERBOX_GREY) -> ByteArray:
-    """The part of an image that a frame shows to the model, uint8 (h, w, 3) at the size of the model's input.
+def warp_image(image_hwc: AnyArray, frame: Frame, border: int | None = None) -> AnyArray:
+    """The part of an image that a frame shows to the model, (h, w, C) at the size of the model's input.
 
-    Shrinking averages areas, enlarging interpolates linearly, each axis separately. Pixels whose centre lies outside
-    the image get the value `border` (0–255, all channels). Raises OnnxplainError if the frame was made for an image of
-    another size.
+    The image is uint8 or float32 (H, W, C), and the result is of the same type. Shrinking averages areas, enlarging
+    interpolates linearly, each axis separately. Pixels whose centre lies outside the image get the value `border` in
+    all channels, by default 114 for uint8 and 0 for float32. Raises OnnxplainError if the frame was made for an image
+    of another size.
     """
+    if border is None:
+        border = LETTERBOX_GREY if image_hwc.dtype == np.uint8 else 0
     if image_hwc.shape[:2] != frame.image_size_hw:
         raise OnnxplainError(
             f"frame: found an image of {image_hwc.shape[:2]}, expected {frame.image_size_hw}: make another frame"
@@ -44,21 +49,25 @@ def warp_image(image_hwc: ByteArray, frame: Frame, border: int = LETTERBOX_GREY)
     return _sample(shrunk, frame, border)
 
 
-def normalise(images_nhwc: ByteArray, preprocessing: Preprocessing) -> FloatArray:
-    """RGB images uint8 (N, H, W, 3) → float32 (N, C, H, W): ``(pixel · scale − mean) / std``.
+def normalise(images_nhwc: AnyArray, preprocessing: Preprocessing) -> FloatArray:
+    """Images (N, H, W, C) → float32 (N, C, H, W): ``(pixel · scale − mean) / std``.
 
-    The preprocessing sets the order of the channels; ``gray`` is the luma of ITU-R BT.601, C = 1.
+    Images are as `read_pixels` returns them: uint8, or float32 for native pixels; RGB for colours, else the model's
+    channels. The preprocessing sets the order of the channels; ``gray`` is the luma of ITU-R BT.601, C = 1.
     """
-    if images_nhwc.ndim != 4 or images_nhwc.shape[3] != 3 or images_nhwc.dtype != np.uint8:
+    dtype = np.uint8 if preprocessing.pixels == "bytes" else np.float32
+    counts = {3, preprocessing.channel_count} if preprocessing.is_colour else {preprocessing.channel_count}
+    if images_nhwc.ndim != 4 or images_nhwc.shape[3] not in counts or images_nhwc.dtype != dtype:
+        expected = "3) in RGB order" if preprocessing.is_colour else f"{preprocessing.channel_count})"
         raise OnnxplainError(
-            f"images: found {images_nhwc.dtype} {images_nhwc.shape}, expected uint8 (N, H, W, 3) in RGB order"
+            f"images: found {images_nhwc.dtype} {images_nhwc.shape}, expected {np.dtype(dtype)} (N, H, W, {expected}"
         )
     if preprocessing.channels == "bgr":
         images_nhwc = images_nhwc[..., ::-1]
-    elif preprocessing.channels == "gray":
+    elif preprocessing.channels == "gray" and images_nhwc.shape[3] == 3:
         count, height, width, _ = images_nhwc.shape
         luma = cv2.cvtColor(images_nhwc.reshape(count * height, width, 3), cv2.COLOR_RGB2GRAY)
-        images_nhwc = luma.reshape(count, height, width, 1).astype(np.uint8, copy=False)
+        images_nhwc = luma.reshape(count, height, width, 1).astype(dtype, copy=False)
     std = np.asarray(preprocessing.std)
     factor = (preprocessing.scale / std).astype(np.float32)[:, None, None]
     shift = (np.asarray(preprocessing.mean) / std).astype(np.float32)[:, None, None]
@@ -69,14 +78,20 @@ def normalise(images_nhwc: ByteArray, preprocessing: Preprocessing) -> FloatArra
 
 
 def to_model(batch_nchw: FloatArray, layout: Layout, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """A batch (N, C, H, W) in the session's layout and type. For uint8, values are rounded and clipped."""
-    batch: npt.NDArray[np.generic] = batch_nchw.transpose(0, 2, 3, 1) if layout == "nhwc" else batch_nchw
-    if np.dtype(dtype) == np.uint8:
-        batch = np.clip(np.rint(batch.astype(np.float32, copy=False)), 0, 255)
+    """A batch (N, C, H, W) in the session's layout and type. For integers, values are rounded and clipped.
+
+    A layout without a batch axis takes one image, N = 1.
+    """
+    batch: AnyArray = batch_nchw.transpose(0, 2, 3, 1) if batched(layout) == "nhwc" else batch_nchw
+    if not is_batched(layout):
+        (batch,) = batch
+    if np.dtype(dtype).kind in "iu":
+        limits = np.iinfo(np.dtype(dtype))
+        batch = np.clip(np.rint(batch.astype(np.float32, copy=False)), limits.min, limits.max)
     return np.ascontiguousarray(batch, dtype)
 
 
-def _halve(image_hwc: ByteArray, goal_xy: tuple[int, int]) -> ByteArray:
+def _halve(image_hwc: AnyArray, goal_xy: tuple[int, int]) -> AnyArray:
     """Halve an image, by means of 2 × 2 pixels, while the goal is at least four times smaller.
 
     This also averages areas, but ten times as fast. A factor of at least 2 is left to the exact average, like the
@@ -89,15 +104,24 @@ def _halve(image_hwc: ByteArray, goal_xy: tuple[int, int]) -> ByteArray:
     return image_hwc
 
 
-def _resize(image_hwc: ByteArray, size_xy: tuple[int, int], interpolation: int) -> ByteArray:
+def _resize(image_hwc: AnyArray, size_xy: tuple[int, int], interpolation: int) -> AnyArray:
     if image_hwc.shape[1::-1] == size_xy:
         return image_hwc
-    return cv2.resize(image_hwc, size_xy, interpolation=interpolation).astype(np.uint8, copy=False)
+    channels = image_hwc.shape[2]
+    parts = [image_hwc]
+    if channels > _MOST_CHANNELS:
+        starts = range(0, channels, _MOST_CHANNELS)
+        parts = [np.ascontiguousarray(image_hwc[..., start : start + _MOST_CHANNELS]) for start in starts]
+    resized = [cv2.resize(part, size_xy, interpolation=interpolation) for part in parts]
+    # OpenCV drops the axis of a single channel.
+    whole = np.concatenate([np.atleast_3d(part) for part in resized], axis=2) if len(parts) > 1 else resized[0]
+    pixels: AnyArray = whole.reshape(size_xy[1], size_xy[0], channels).astype(image_hwc.dtype, copy=False)
+    return pixels
 
 
-def _place(scaled_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
+def _place(scaled_hwc: AnyArray, frame: Frame, border: int) -> AnyArray:
     """Place the scaled image on the input at whole pixels: cut off what lies outside, fill the rest with `border`."""
-    canvas = np.full((*frame.input_size_hw, scaled_hwc.shape[2]), border, np.uint8)
+    canvas = np.full((*frame.input_size_hw, scaled_hwc.shape[2]), border, scaled_hwc.dtype)
     source, destination = [], []
     for axis in (1, 0):
         offset = round(frame.offset_xy[axis])
@@ -108,7 +132,7 @@ def _place(scaled_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
     return canvas
 
 
-def _sample(shrunk_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
+def _sample(shrunk_hwc: AnyArray, frame: Frame, border: int) -> AnyArray:
     """Sample the input bilinearly at the frame's exact coordinates, from the visible part of the image only."""
     matrices, parts, inside = [], [], []
     for axis in (1, 0):
@@ -124,5 +148,9 @@ def _sample(shrunk_hwc: ByteArray, frame: Frame, border: int) -> ByteArray:
     part = shrunk_hwc[parts[0], parts[1]].astype(np.float32)
     sampled = np.einsum("yi,ijc,xj->yxc", matrices[0], part, matrices[1], optimize=True)
     sampled[~np.logical_and.outer(*inside)] = border
-    pixels: ByteArray = np.rint(sampled).astype(np.uint8)
-    return pixels
+    return as_type_of(shrunk_hwc, sampled)
+
+
+def as_type_of(pixels: AnyArray, values: npt.NDArray[np.floating]) -> AnyArray:
+    """Computed values in the type of the pixels that they come from: rounded for uint8."""
+    return (np.rint(values) if pixels.dtype == np.uint8 else values).astype(pixels.dtype)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec
 from onnxplain.errors import OnnxplainError
-from onnxplain.runtime.arrays import ByteArray, FloatArray
+from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
 
@@ -103,13 +103,13 @@ class Activations:
 class Batch:
     """Images ready for the model.
 
-    `pixels`: float32 (N, C, H, W), normalised. `frames`: one per image. `images`: the originals, uint8 (H, W, 3) RGB,
-    each of its own size.
+    `pixels`: float32 (N, C, H, W), normalised. `frames`: one per image. `images`: the originals as `read_pixels`
+    returns them, (H, W, C), each of its own size: uint8 RGB for photos.
     """
 
     pixels: FloatArray
     frames: tuple[Frame, ...]
-    images: tuple[ByteArray, ...]
+    images: tuple[AnyArray, ...]
 
     def __post_init__(self) -> None:
         _check_shape("batch pixels", self.pixels, (len(self.frames), None, None, None))

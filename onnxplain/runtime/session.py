@@ -120,6 +120,16 @@ def run_session(
         raise run_failure(path, error) from error
 
 
+def with_batch_axis(output: Any) -> Any:
+    """An output of a graph that takes one image without a batch axis, as that of a batch of one.
+
+    An output that has an axis of length 1 in front already, as those that the contract adds do, stays as it is.
+    """
+    if not isinstance(output, np.ndarray) or (output.ndim > 1 and len(output) == 1):
+        return output
+    return output[None]
+
+
 def run_failure(path: Path, error: Exception) -> ModelError:
     """The ModelError, of one line, for an error that ONNX Runtime raised while it ran a model."""
     return ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}")

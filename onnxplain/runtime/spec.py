@@ -13,23 +13,22 @@ from onnxplain.contract import (
     EXPLAIN_INPUT,
     METADATA_KEY,
     TARGET_INPUT,
+    Completed,
+    ImageInput,
     InputSpec,
     Layout,
     ModelSpec,
     OutputRoles,
     Preprocessing,
     PreprocessingParts,
-    complete,
+    StatedShape,
+    as_parts,
+    complete_input,
+    is_batched,
+    override,
 )
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.image_input import (
-    ImageInput,
-    assumed_preprocessing,
-    check_channels,
-    find_image_input,
-    find_layout,
-    find_size_hw,
-)
+from onnxplain.runtime.image_input import find_declared, find_image_input, readable
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
     as_rows,
@@ -38,8 +37,8 @@ from onnxplain.runtime.scores import (
     probabilities,
     softmax,
 )
-from onnxplain.runtime.session import Session, run_session
-from onnxplain.sidecars import SidecarFacts, fit_classes, fit_input, read_sidecars, size_for
+from onnxplain.runtime.session import Session, run_session, with_batch_axis
+from onnxplain.sidecars import SidecarFacts, fit_classes, read_sidecars, read_with_facts
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,21 @@ class Stated:
     `sidecars`: whether to read other tools' metadata and files for a plain file.
     """
 
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | PreprocessingParts | None = None
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
     labels: Sequence[str] | None = None
     sidecars: bool = True
+
+    @property
+    def parts(self) -> PreprocessingParts:
+        """The parts of the preprocessing that are stated."""
+        return as_parts(self.preprocessing)
+
+    @property
+    def shape(self) -> StatedShape:
+        """What the user states about the shape of the input."""
+        return StatedShape(self.input_size_hw, self.layout, self.parts.channels)
 
 
 def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
@@ -65,7 +74,7 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
     try:
         if METADATA_KEY not in props:
             read = read_sidecars(path, props) if stated.sidecars else SidecarFacts()
-            read = read.beside(labels=stated.labels, parts=stated.preprocessing, size=stated.input_size_hw)
+            read = read.beside(labels=stated.labels, parts=stated.parts, size=stated.input_size_hw)
             return _spec_of_plain_file(session, path, stated, read)
         return *_spec_of_explainable_file(session, path, stated, props[METADATA_KEY]), SidecarFacts()
     except ModelError as error:
@@ -77,7 +86,9 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
 
 def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
     spec = ModelSpec.from_json(text)
-    image_input = find_image_input(session, path, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
+    written = spec.input
+    shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
+    image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
     roles = spec.outputs
     named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
     named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
@@ -100,29 +111,23 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             "original again with --size"
         )
     if stated.preprocessing is not None:
-        spec = spec.with_preprocessing(stated.preprocessing)
+        parts = stated.parts.with_preset(image_input.dtype, image_input.channels)
+        spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     if stated.labels is not None:
         spec = replace(spec, labels=tuple(stated.labels))
-    check_channels(image_input, path, spec.input.layout, spec.input.preprocessing)
     return spec, image_input
 
 
 def _spec_of_plain_file(
     session: Session, path: Path, stated: Stated, read: SidecarFacts
 ) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
-    image_input = find_image_input(session, path)
-    layout = find_layout(image_input, path, stated.layout or _read_layout(image_input, read))
-    declared_hw = image_input.size_hw(layout)
-    read = fit_input(read, image_input.channels(layout), declared_hw, takes_bytes=image_input.dtype == np.uint8)
-    size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw or size_for(read, declared_hw))
-    completed = complete(
-        PreprocessingParts() if stated.preprocessing is None else PreprocessingParts.of(stated.preprocessing),
-        PreprocessingParts() if read.parts is None else read.parts.value,
-        None if read.parts is None else read.parts.source,
-        assumed_preprocessing(image_input, layout),
+    found, read = read_with_facts(find_declared(session, path), stated.shape, read)
+    image_input = readable(path, found)
+    said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
+    completed = complete_input(image_input, stated.parts, said, source)
+    input_spec = InputSpec(
+        image_input.name, image_input.layout, image_input.size_hw, completed.preprocessing, completed.origins
     )
-    check_channels(image_input, path, layout, completed.preprocessing)
-    input_spec = InputSpec(image_input.name, layout, size_hw, completed.preprocessing, completed.origins)
     outputs = _probe(session, path, image_input, input_spec)
     roles, classes = _find_roles(outputs)
     read = fit_classes(read, classes)
@@ -132,22 +137,21 @@ def _spec_of_plain_file(
     return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input, read
 
 
-def _read_layout(image_input: ImageInput, read: SidecarFacts) -> Layout | None:
-    """The layout that a tool always writes, where the graph leaves the channels open."""
-    is_open = None in (image_input.channels("nchw"), image_input.channels("nhwc"))
-    return read.layout.value if read.layout is not None and is_open else None
-
-
 def _probe(
     session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
 ) -> dict[str, npt.NDArray[np.generic]]:
     """All outputs for images of random noise."""
-    shape = (image_input.batch or 1, *input_spec.size_hw, 3)
+    preprocessing = input_spec.preprocessing
+    shape = (image_input.batch or 1, *input_spec.size_hw, 3 if preprocessing.is_colour else preprocessing.channel_count)
     noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    batch_nchw = normalise(noise_nhwc, input_spec.preprocessing)
+    dtype = np.uint8 if preprocessing.pixels == "bytes" else np.float32
+    batch_nchw = normalise(noise_nhwc.astype(dtype), preprocessing)
     names = [tensor.name for tensor in session.get_outputs()]
     feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
-    return dict(zip(names, run_session(session, path, names, feed), strict=True))
+    outputs = run_session(session, path, names, feed)
+    if not is_batched(input_spec.layout):
+        outputs = [with_batch_axis(output) for output in outputs]
+    return dict(zip(names, outputs, strict=True))
 
 
 def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:

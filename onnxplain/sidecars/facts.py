@@ -48,12 +48,13 @@ class SidecarFacts:
                 problems.append(SidecarProblem(other.source, f"other {words}", f"the {words} of {mine.source}"))
         return SidecarFacts(**values, problems=tuple(problems))
 
-    def beside(self, *, labels: object, parts: object, size: object) -> SidecarFacts:
-        """These facts without those that the user states: what is not empty or None."""
+    def beside(self, *, labels: object, parts: PreprocessingParts, size: object) -> SidecarFacts:
+        """These facts without those that the user states: labels and size that are not empty or None, known parts."""
+        left = PreprocessingParts() if self.parts is None else self.parts.value.beside(parts)
         return replace(
             self,
             labels=None if labels else self.labels,
-            parts=None if parts else self.parts,
+            parts=Sourced(left, self.parts.source) if self.parts is not None and left.known else None,
             input_size_hw=None if size else self.input_size_hw,
         )
 

@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from onnxplain.contract import PreprocessingParts
+from onnxplain.contract import (
+    AXES,
+    INT8_ZERO,
+    DeclaredInput,
+    Dim,
+    Dtype,
+    ImageInput,
+    InputFault,
+    Layout,
+    PreprocessingParts,
+    StatedShape,
+    UnreadInput,
+    count_channels,
+    read_image_input,
+)
 from onnxplain.sidecars.facts import SidecarFacts, Sourced
 from onnxplain.sidecars.problem import SidecarProblem
 
-
-def size_for(facts: SidecarFacts, declared_hw: tuple[int | None, int | None]) -> tuple[int, int] | None:
-    """The input's size that was read, if the graph leaves a side open (None) and fixes no side otherwise."""
-    if facts.input_size_hw is None or None not in declared_hw:
-        return None
-    size_hw = facts.input_size_hw.value
-    return size_hw if _agree(declared_hw, size_hw) else None
+# What an input of integers takes for a black pixel, and its pixels in words.
+INTEGER_RANGES: Mapping[str, tuple[float, str]] = {
+    "uint8": (0.0, "pixels 0–255 in uint8"),
+    "int8": (INT8_ZERO, "pixels 0–255 less 128 in int8"),
+}
 
 
-def fit_input(
-    facts: SidecarFacts, channels: int | None, declared_hw: tuple[int | None, int | None], *, takes_bytes: bool
-) -> SidecarFacts:
-    """The facts that fit an input of this many channels and this size, None where the graph leaves it open.
+def read_with_facts(
+    declared: DeclaredInput, stated: StatedShape, facts: SidecarFacts
+) -> tuple[ImageInput | UnreadInput, SidecarFacts]:
+    """The image input, with the facts where graph and user leave it open; and the facts that fit it.
 
-    `takes_bytes`: the input is uint8, so that its values are pixels and nothing normalises them before.
+    A fact that contradicts the graph closes nothing. If the input cannot be read, the facts are returned unchanged.
     """
+    said = None if facts.parts is None else facts.parts.value.channels
+    channels = said or (None if facts.channels is None else facts.channels.value)
+    shape = stated
+    # Channels may decide the layout, or a layout which axis the channels are.
+    shape = _closed(declared, shape, "channels", channels)
+    shape = _closed(declared, shape, "layout", None if facts.layout is None else facts.layout.value)
+    shape = _closed(declared, shape, "channels", channels)
+    shape = _closed(declared, shape, "size_hw", None if facts.input_size_hw is None else facts.input_size_hw.value)
+    image = read_image_input(declared, shape)
+    return (image, facts) if isinstance(image, UnreadInput) else (image, _fit_input(facts, declared, image))
+
+
+def _fit_input(facts: SidecarFacts, declared: DeclaredInput, image: ImageInput) -> SidecarFacts:
+    """The facts that fit an image input; the others become problems."""
     problems = list(facts.problems)
     size, counted, parts = facts.input_size_hw, facts.channels, facts.parts
-    if size is not None and not _agree(declared_hw, size.value):
-        fixed = "x".join("?" if side is None else str(side) for side in declared_hw)
-        problems.append(_contradiction(size.source, f"a size of {size.value[0]}x{size.value[1]}", f"{fixed}"))
+    channels = count_channels(image.channels)
+    if size is not None and size.value != image.size_hw:
+        sides = [side if isinstance(side, int) else "?" for side in _sides(declared, image.layout)[1:]]
+        found, fixed = f"a size of {size.value[0]}x{size.value[1]}", "x".join(map(str, sides))
+        problems.append(_contradiction(size.source, found, fixed))
         size = None
-    if counted is not None and channels not in (None, counted.value):
+    if counted is not None and channels != counted.value:
         problems.append(_contradiction(counted.source, f"{counted.value} channels", f"{channels}"))
         counted = None
     if parts is not None:
-        fault = _fault(parts, channels, takes_bytes=takes_bytes)
+        fault = _fault(parts, channels, image.dtype)
         if fault is not None:
             problems.append(fault)
             parts = None
@@ -50,23 +80,49 @@ def fit_classes(facts: SidecarFacts, classes: int) -> SidecarFacts:
     return replace(facts, labels=None, problems=(*facts.problems, problem))
 
 
-def _fault(parts: Sourced[PreprocessingParts], channels: int | None, *, takes_bytes: bool) -> SidecarProblem | None:
+def _closed(declared: DeclaredInput, shape: StatedShape, name: str, value: Any) -> StatedShape:
+    """The shape with one more fact, if the input is open without it, and readable with it but for its size."""
+    if value is None or getattr(shape, name) is not None or not _is_open(declared, shape, name):
+        return shape
+    closed = replace(shape, **{name: value})
+    found = read_image_input(declared, closed)
+    return closed if isinstance(found, ImageInput) or found.fault is InputFault.SIZE_OPEN else shape
+
+
+def _is_open(declared: DeclaredInput, shape: StatedShape, name: str) -> bool:
+    found = read_image_input(declared, shape)
+    if isinstance(found, UnreadInput) and found.fault is not InputFault.SIZE_OPEN:
+        return found.fault in (InputFault.LAYOUT_AMBIGUOUS, InputFault.LAYOUT_OPEN)
+    layout = found.layouts[0] if isinstance(found, UnreadInput) else found.layout
+    channels, *size = _sides(declared, layout)
+    open_parts = {"channels": not isinstance(channels, int), "size_hw": not all(isinstance(side, int) for side in size)}
+    return open_parts.get(name, False)
+
+
+def _sides(declared: DeclaredInput, layout: Layout) -> tuple[Dim, ...]:
+    """Channels, height and width, as the graph declares them."""
+    return tuple((declared.dims or ())[axis] for axis in AXES[layout])
+
+
+def _fault(parts: Sourced[PreprocessingParts], channels: int, dtype: Dtype) -> SidecarProblem | None:
     """Why the preprocessing does not fit the input."""
     said = parts.value
-    count = None if said.channels is None else 1 if said.channels == "gray" else 3
-    if count is not None and channels not in (None, count):
-        return _contradiction(parts.source, f"{said.channels} images", f"{channels} channels")
+    if said.channels is not None and count_channels(said.channels) != channels:
+        images = f"{said.channels} images" if isinstance(said.channels, str) else f"{said.channels} channels"
+        return _contradiction(parts.source, images, f"{channels} channels")
     numbers = max(len(said.mean or ()), len(said.std or ()))
-    if numbers > 1 and channels not in (None, numbers):
+    if numbers > 1 and numbers != channels:
         return _contradiction(parts.source, f"mean and std of {numbers} channels", f"{channels} channels")
-    neutral = said.scale in (None, 1.0) and not any(said.mean or ()) and all(value == 1 for value in said.std or ())
-    if takes_bytes and not neutral:
-        return _contradiction(parts.source, "normalised pixels", "pixels 0–255 in uint8")
-    return None
-
-
-def _agree(declared_hw: tuple[int | None, int | None], size_hw: tuple[int, int]) -> bool:
-    return all(side in (None, wanted) for side, wanted in zip(declared_hw, size_hw, strict=True))
+    if dtype not in INTEGER_RANGES or not {"scale", "mean", "std"} & set(said.known):
+        return None
+    # Nothing that computes with integers takes values that were normalised before.
+    zero, text = INTEGER_RANGES[dtype]
+    plain = (
+        said.scale in (None, 1.0)
+        and all(value == zero for value in said.mean or (0.0,))
+        and all(value == 1 for value in said.std or ())
+    )
+    return None if plain else _contradiction(parts.source, "normalised pixels", text)
 
 
 def _contradiction(source: str, found: str, expected: str) -> SidecarProblem:

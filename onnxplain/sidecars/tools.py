@@ -37,8 +37,8 @@ TOOLS: Mapping[str, Tool] = {
 def read_sidecars(model_path: str | os.PathLike[str], metadata_props: Mapping[str, str]) -> SidecarFacts:
     """What the tools of `TOOLS` say about a model in its metadata and beside its file.
 
-    Raises nothing: what cannot be used is among the `problems`. Whether the facts fit the model, say `fit_input` and
-    `fit_classes`.
+    Raises nothing: what cannot be used is among the `problems`. Whether the facts fit the model, say
+    `read_with_facts` and `fit_classes`.
     """
     around = Surroundings(Path(model_path), metadata_props)
     facts = SidecarFacts()

@@ -42,7 +42,9 @@ def test_text(model, words, run, models):
 
 def test_stated_preprocessing_is_not_called_assumed(run, models):
     text = run("inspect", models / "plain.onnx", "--preset", "caffe").stdout
-    assert "bgr, pixel − (104, 117, 123), crop (stated)" in text
+    assert "bgr, pixel − (104, 117, 123), crop" in text
+    assert "stated: channels, scale, mean, std" in text
+    assert "assumed: resize:" in text
 
 
 def test_try_lists_every_preset_and_order(run, models, images):

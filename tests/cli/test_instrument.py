@@ -9,48 +9,31 @@ from typing import get_args
 import pytest
 
 from onnxplain import Engine
-from onnxplain.cli.options.preprocessing import StatedInput
 from onnxplain.cli.output.export_report import REFERENCES
-from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxSpec, Preprocessing
-from onnxplain.errors import OnnxplainError
+from onnxplain.contract import PRESETS, BoxSpec, Preprocessing, PreprocessingParts
 from onnxplain.exporters.checks.report import Reference
 from tests.cli.conftest import write_convolutional
 
 IMAGENET = PRESETS["imagenet"]
 
-STATED = [
-    (StatedInput(preset="caffe"), IMAGENET, PRESETS["caffe"]),
-    # A preset says nothing about resizing.
-    (StatedInput(preset="raw"), replace(IMAGENET, resize="stretch"), replace(PRESETS["raw"], resize="stretch")),
-    (StatedInput(preset="raw", resize="letterbox"), IMAGENET, replace(PRESETS["raw"], resize="letterbox")),
-    (StatedInput(mean=(0.5,), std=(0.25,)), IMAGENET, replace(IMAGENET, mean=(0.5,) * 3, std=(0.25,) * 3)),
-    (StatedInput(preset="caffe", channels="rgb"), IMAGENET, replace(PRESETS["caffe"], channels="rgb")),
-    (StatedInput(preset="raw", scale=2.0), GRAY_PRESETS["imagenet"], replace(GRAY_PRESETS["raw"], scale=2.0)),
-    (StatedInput(channels="gray"), IMAGENET, GRAY_PRESETS["imagenet"]),
-    (StatedInput(size=(9, 9)), IMAGENET, IMAGENET),
-]
-
-
-@pytest.mark.parametrize(("stated", "base", "expected"), STATED)
-def test_stated_parts_replace_those_of_the_base(stated: StatedInput, base: Preprocessing, expected: Preprocessing):
-    assert stated.apply(base) == expected
-
-
-def test_a_preset_without_a_form_for_one_channel_is_refused():
-    with pytest.raises(OnnxplainError, match="preset: found 'caffe'"):
-        StatedInput(preset="caffe").apply(GRAY_PRESETS["raw"])
-
-
+# Options, the preprocessing in the file, and which parts of it are assumed.
 FLAGS = [
-    ([], IMAGENET, True),
-    (["--preset", "inception"], PRESETS["inception"], False),
-    (["--resize", "letterbox"], replace(IMAGENET, resize="letterbox"), False),
+    ([], IMAGENET, {"channels", "scale", "mean", "std", "resize"}),
+    (["--preset", "inception"], PRESETS["inception"], {"resize"}),
+    # A preset says nothing about resizing.
+    (["--preset", "raw", "--resize", "stretch"], replace(PRESETS["raw"], resize="stretch"), set()),
+    (["--resize", "letterbox"], replace(IMAGENET, resize="letterbox"), {"channels", "scale", "mean", "std"}),
     (
         ["--mean", "1,2,3", "--std", "4", "--scale", "1/255", "--channels", "bgr"],
         Preprocessing("bgr", 1 / 255, (1, 2, 3), (4, 4, 4)),
-        False,
+        {"resize"},
     ),
-    (["--preset", "caffe", "--mean", "0.5"], Preprocessing("bgr", 1.0, (0.5,) * 3), False),
+    (["--preset", "caffe", "--mean", "0.5"], Preprocessing("bgr", 1.0, (0.5,) * 3), {"resize"}),
+    (["--preset", "caffe", "--channels", "rgb"], replace(PRESETS["caffe"], channels="rgb"), {"resize"}),
+    # One number says what it says and no more.
+    (["--scale", "1/255"], PRESETS["unit"], {"channels", "mean", "std", "resize"}),
+    (["--mean", "0.5", "--std", "0.25"], Preprocessing("rgb", 1.0, (0.5,), (0.25,)), {"channels", "scale", "resize"}),
+    (["--depth", "12"], replace(IMAGENET, depth=12), {"channels", "scale", "mean", "std", "resize"}),
 ]
 
 
@@ -61,8 +44,24 @@ def test_flags_are_kept_in_the_file(flags, expected, assumed, run, models, tmp_p
     assert (result.exit_code, result.stderr) == (0, "")
     spec = Engine(out).spec
     assert spec.input.preprocessing == expected
-    assert spec.input.assumed is assumed
-    assert ("assumed" in result.stdout) is assumed
+    assert set(spec.input.origins.assumed) == assumed
+    assert ("assumed: " in result.stdout) is bool(assumed)
+
+
+def test_stated_parts_replace_those_of_an_explainable_file(run, models, tmp_path):
+    """The parts that the user states have a new origin; the others keep theirs, in the engine and when written."""
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    run("instrument", models / "conv.onnx", "-o", first, "--preset", "caffe")
+    run("instrument", first, "-o", second, "--resize", "stretch", "--mean", "1")
+    expected = replace(PRESETS["caffe"], mean=(1.0,) * 3, resize="stretch")
+    written = Engine(second).spec.input
+    opened = Engine(first, preprocessing=PreprocessingParts(mean=(1.0,), resize="stretch")).spec.input
+    assert written == opened
+    assert written.preprocessing == expected
+    assert not written.origins.assumed
+    unchanged = Engine(first, preprocessing=PreprocessingParts(scale=2.0)).spec.input
+    assert unchanged.preprocessing == replace(PRESETS["caffe"], scale=2.0)
+    assert unchanged.origins.assumed == ("resize",)
 
 
 def test_layers_labels_and_box(run, tmp_path):
@@ -88,7 +87,7 @@ def test_layers_labels_and_box(run, tmp_path):
 def test_a_part_of_the_preprocessing_keeps_what_is_assumed_of_a_localizer(run, tmp_path):
     source, out = write_convolutional(tmp_path / "box.onnx", box=True), tmp_path / "out.onnx"
     run("instrument", source, "-o", out, "--logits", "logits", "--box", "where", "--scale", "1")
-    assert Engine(out).spec.input.preprocessing == replace(IMAGENET, scale=1.0, resize="stretch")
+    assert Engine(out).spec.input.preprocessing == Preprocessing(resize="stretch")
 
 
 def test_required_inputs(run, models, tmp_path):

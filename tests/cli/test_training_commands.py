@@ -219,7 +219,7 @@ def test_export_a_factory_with_a_box_head(factory, run):
     result = run("export", "onnxplain_test_networks:Localizer", "-o", "out.onnx", *flags)
     assert (result.exit_code, result.stderr) == (0, "")
     spec = Engine(factory / "out.onnx").spec
-    assert spec.input.preprocessing == replace(GRAY_PRESETS["imagenet"], scale=1.0, resize="stretch")
+    assert spec.input.preprocessing == replace(GRAY_PRESETS["raw"], resize="stretch")
     assert spec.box == BoxSpec("xyxy", "pixels")
 
 

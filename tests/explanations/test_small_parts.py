@@ -8,10 +8,12 @@ import pkgutil
 import pytest
 
 from onnxplain import explanations
+from onnxplain.demo import MODEL
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import expand_images, read_image
 from onnxplain.explanations.json_number import json_number
 from onnxplain.explanations.unique import unique_names
+from onnxplain.runtime import Engine
 from tests.test_import import HEAVY, RUNTIME, modules_after
 
 
@@ -45,7 +47,7 @@ def test_an_argument_that_names_nothing_says_so_when_it_is_read(tmp_path):
     ):
         (path,) = expand_images([str(argument)])
         with pytest.raises(ImageError, match=said):
-            read_image(path, None)
+            read_image(Engine(MODEL), path, None)
 
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(explanations.__path__)])

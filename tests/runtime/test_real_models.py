@@ -79,7 +79,7 @@ def test_detectors_are_refused(assets, name):
 
 
 def test_an_open_size_is_asked_for(assets):
-    with pytest.raises(ModelError, match="without a fixed size"):
+    with pytest.raises(ModelError, match="expected a fixed size"):
         Engine(assets / "models" / "paddle_ppocr_cls.onnx")
 
 

@@ -130,9 +130,13 @@ def test_features_of_another_shape_are_refused(folder: Path, shape: tuple[int, .
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('"file": "model.tail.onnx"', '"file": "../model.tail.onnx"', "expected the name of a file beside this"),
-        ('"file": "model.tail.onnx"', '"file": ""', "expected the name of a file beside this"),
-        ('"layer": "late"', '"layer": "early"', "the tail belongs to 'early', which is not the last layer"),
+        (
+            '"file": "model.tail.onnx"',
+            '"file": "../model.tail.onnx"',
+            "expected the name of a file in the model",
+        ),
+        ('"file": "model.tail.onnx"', '"file": ""', "expected the name of a file in the model"),
+        ('"layer": "late"', '"layer": "early"', "the tail belongs to layer 'early', expected the last layer"),
         ('"tail": {', '"tail": {"more": 1, ', "malformed"),
     ],
 )

@@ -156,7 +156,7 @@ def test_what_contradicts_the_model_is_not_used(
     path = beside(write_model(tmp_path / "m.onnx", **model), **files)
     size = {"input_size_hw": (12, 16)} if "shape" in model else {}
     if size:
-        with pytest.raises(OnnxplainError, match="without a fixed size"):
+        with pytest.raises(OnnxplainError, match="expected a fixed size"):
             Engine(path)
     else:
         for facts in (Engine(path).sidecars, instrument(path, tmp_path / "e.onnx").read):
@@ -208,7 +208,7 @@ def test_what_was_read_is_said_part_by_part(tmp_path: Path, command: str) -> Non
     result = commands(path)[command]()
     assert result.exit_code == 0
     assert "5 labels, from config.json" in result.stdout
-    assert "channels, scale, mean, std, resize, crop_share, from preprocessor_config.json" in result.stdout
+    assert "read from preprocessor_config.json: channels, scale, mean, std, resize, crop_share" in result.stdout
     assert "crop of 1" in result.stdout
     (warning,) = result.stderr.splitlines()
     says = "preprocessor_config.json: found a size of 224x224, expected 12x16, as the model has it: not used"

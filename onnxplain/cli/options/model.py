@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,18 +73,13 @@ class ModelArguments:
         """As `open`, without a word."""
         from onnxplain.runtime import Engine
 
-        open_file = functools.partial(
-            Engine,
+        return Engine(
             self.path,
             self.providers or None,
             precision=self.precision,
+            preprocessing=self.stated.parts,
             input_size_hw=self.stated.size,
             layout=self.stated.layout,
             labels=self.read_labels(),
             sidecars=not self.no_sidecar,
         )
-        engine = open_file()
-        if not self.stated.preprocesses:
-            return engine
-        # An option replaces a part of the file's preprocessing, so the file is read first.
-        return open_file(preprocessing=self.stated.apply(engine.spec.input.preprocessing))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
 from onnxplain.cli.options.gather import gather, stack
-from onnxplain.contract import CROP_SHARE, GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing, Resize
-from onnxplain.errors import OnnxplainError
+from onnxplain.contract import (
+    MAX_DEPTH,
+    PRESETS,
+    Channels,
+    ColourOrder,
+    Layout,
+    PixelKind,
+    PreprocessingParts,
+    Resize,
+    StatedShape,
+)
 
 
 @dataclass(frozen=True)
@@ -25,36 +34,41 @@ class StatedInput:
     channels: Channels | None = None
     layout: Layout | None = None
     resize: Resize | None = None
+    pixels: PixelKind | None = None
+    depth: int | None = None
 
     @property
-    def preprocesses(self) -> bool:
-        """Whether any option concerns the preprocessing; size and layout do not."""
-        return any(getattr(self, name) is not None for name in ("preset", *_PARTS))
+    def parts(self) -> PreprocessingParts | None:
+        """The parts of the preprocessing that are given; None if there are none. Size and layout are not among them."""
+        parts = PreprocessingParts(
+            channels=self.channels,
+            scale=self.scale,
+            mean=self.mean,
+            std=self.std,
+            resize=self.resize,
+            pixels=self.pixels,
+            depth=self.depth,
+            preset=self.preset,
+        )
+        return None if parts == PreprocessingParts() else parts
 
-    def apply(self, base: Preprocessing) -> Preprocessing:
-        """`base` with all given parts replaced: first by the preset's numbers, then by each single option.
-
-        A preset does not change the resizing. Raises OnnxplainError if the parts do not fit together.
-        """
-        gray = (self.channels or base.channels) == "gray"
-        presets = GRAY_PRESETS if gray else PRESETS
-        numbers = base
-        if self.preset is not None:
-            if self.preset not in presets:
-                raise OnnxplainError(
-                    f"preset: found {self.preset!r}, expected a preset for images of one channel "
-                    f"({', '.join(presets)}): give one of these, or --mean, --std and --scale"
-                )
-            numbers = replace(presets[self.preset], resize=base.resize, crop_share=base.crop_share)
-        elif gray != (base.channels == "gray"):
-            numbers = replace(presets["imagenet"], resize=base.resize, crop_share=base.crop_share)
-        stated = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
-        if self.resize is not None:
-            numbers = replace(numbers, crop_share=CROP_SHARE)  # The share that was read belongs to another --resize.
-        return replace(numbers, **stated)
+    @property
+    def shape(self) -> StatedShape:
+        """What the options say about the input's shape."""
+        return StatedShape(self.size, self.layout, self.channels)
 
 
-_PARTS = ("channels", "scale", "mean", "std", "resize")
+class _ChannelsType(click.ParamType):  # type: ignore[type-arg]
+    """rgb, bgr, gray, or a number."""
+
+    name = "channels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Channels:
+        if value in get_args(ColourOrder):
+            return value  # type: ignore[no-any-return]
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"found {value!r}, expected {', '.join(get_args(ColourOrder))} or a positive number", param, ctx)
+        return int(value)
 
 
 def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -72,8 +86,6 @@ def _read_channel_numbers(_ctx: click.Context, _param: click.Parameter, value: s
     if value is None:
         return None
     numbers = tuple(_read_number(part) for part in value.split(","))
-    if len(numbers) not in (1, 3):
-        raise click.BadParameter(f"found {len(numbers)} numbers, expected one, or one per channel: 0.485,0.456,0.406")
     return numbers
 
 
@@ -125,19 +137,33 @@ preprocessing_options = stack(
     ),
     click.option(
         "--channels",
-        type=click.Choice(get_args(Channels)),
-        help="Channel order of the input. --mean and --std use the same order.",
+        type=_ChannelsType(),
+        metavar="rgb|bgr|gray|NUMBER",
+        help="Channel order of the input, or how many channels it has, if they are not colours. --mean and --std use "
+        "the same order. Images with channels of their own are NumPy arrays (.npy) or TIFF files.",
     ),
     click.option(
         "--layout",
         type=click.Choice(get_args(Layout)),
-        help="Order of the input's axes. Needed only if its shape is ambiguous.",
+        help="Order of the input's axes; chw and hwc have no batch axis. Needed only if its shape is ambiguous.",
     ),
     click.option(
         "--resize",
         type=click.Choice(get_args(Resize)),
         help="crop: resize the short side to size / 0.875, then cut out the centre. stretch: the whole image, without "
         "keeping its aspect ratio. letterbox: the whole image, with grey borders.",
+    ),
+    click.option(
+        "--pixels",
+        type=click.Choice(get_args(PixelKind)),
+        help="What --scale, --mean and --std apply to. bytes: pixels 0–255; images of 16 bits are scaled to them. "
+        "native: the values of the image as they are, such as 16-bit integers or floats. Default: bytes.",
+    ),
+    click.option(
+        "--depth",
+        type=click.IntRange(min=1, max=MAX_DEPTH),
+        metavar="BITS",
+        help="How many bits the values of 16-bit images use, such as 12 for X-ray images. Default: all 16.",
     ),
     gather("stated", StatedInput),
 )

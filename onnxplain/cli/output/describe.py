@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import click
 
-from onnxplain.contract import CROP_SHARE, ModelSpec, OutputRoles, Preprocessing
+from onnxplain.contract import CROP_SHARE, MODEL_PARTS, ModelSpec, Origin, Origins, OutputRoles, Preprocessing
 
 _LABELS_SHOWN = 5
 
@@ -14,16 +15,12 @@ _LABELS_SHOWN = 5
 def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     """Titles and texts, in reading order."""
     height, width = spec.input.size_hw
-    read = any(origin.kind == "read" for origin in vars(spec.input.origins).values())
-    stated = "read from other tools' files" if read else "stated"
-    if spec.input.assumed:
-        missing = ", ".join(spec.input.origins.assumed) + " " if read else ""
-        stated = f"{missing}assumed: if it is wrong, give --preset or single options"
     lines = [
         ("task", f"{spec.task}, {spec.classes} classes"),
         ("labels", _describe_labels(spec.labels)),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
-        ("preprocessing", f"{describe_preprocessing(spec.input.preprocessing)} ({stated})"),
+        ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
+        *_describe_origins(spec.input.origins),
         ("outputs", _describe_outputs(spec.outputs)),
     ]
     if spec.box is not None:
@@ -37,18 +34,49 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
     """Channel order, formula with its numbers, and way of resizing."""
-    formula = "pixel" if preprocessing.scale == 1 else f"pixel · {_scale_text(preprocessing.scale)}"
+    pixel = "pixel" if preprocessing.pixels == "bytes" else "native pixel"
+    formula = pixel if preprocessing.scale == 1 else f"{pixel} · {_scale_text(preprocessing.scale)}"
     if any(preprocessing.mean):
         formula = f"{formula} − {_numbers_text(preprocessing.mean)}"
     if any(value != 1 for value in preprocessing.std):
         formula = f"({formula}) / {_numbers_text(preprocessing.std)}"
-    return f"{preprocessing.channels}, {formula}, {_resize_text(preprocessing)}"
+    depth = "" if preprocessing.depth is None else f", {preprocessing.depth} of 16 bits"
+    return f"{_channels_text(preprocessing)}, {formula}, {_resize_text(preprocessing)}{depth}"
 
 
 def _resize_text(preprocessing: Preprocessing) -> str:
     if preprocessing.resize == "crop" and preprocessing.crop_share != CROP_SHARE:
         return f"crop of {preprocessing.crop_share:g}"
     return preprocessing.resize
+
+
+def describe_part(preprocessing: Preprocessing, part: str) -> str:
+    """The name of a part and its value."""
+    texts = {
+        "channels": _channels_text(preprocessing),
+        "scale": _scale_text(preprocessing.scale),
+        "mean": _numbers_text(preprocessing.mean),
+        "std": _numbers_text(preprocessing.std),
+    }
+    return f"{part} {texts.get(part, getattr(preprocessing, part))}"
+
+
+def _describe_origins(origins: Origins) -> list[tuple[str, str]]:
+    """One line per origin, with the parts that come from it."""
+    parts: dict[str, list[str]] = {}
+    for field in fields(origins):
+        # How images are read is worth a line only if somebody stated it. So is the share of a crop.
+        origin: Origin = getattr(origins, field.name)
+        if field.name in MODEL_PARTS or origin.kind != "assumed":
+            parts.setdefault(str(origin), []).append(field.name)
+    hint = ": if it is wrong, give --preset or single options"
+    return [
+        ("", f"{origin}: {', '.join(names)}{hint if origin == 'assumed' else ''}") for origin, names in parts.items()
+    ]
+
+
+def _channels_text(preprocessing: Preprocessing) -> str:
+    return str(preprocessing.channels) if preprocessing.is_colour else f"{preprocessing.channels} channels"
 
 
 def print_description(lines: Sequence[tuple[str, str]]) -> None:

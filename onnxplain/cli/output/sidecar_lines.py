@@ -10,15 +10,13 @@ from onnxplain.sidecars import SidecarFacts, SidecarProblem
 
 
 def describe_sidecars(facts: SidecarFacts) -> list[tuple[str, str]]:
-    """One line per fact: what was read, and where."""
+    """One line per fact: what was read, and where. The parts of the preprocessing stand with their origins."""
     lines = []
     if facts.labels is not None:
         lines.append(f"{len(facts.labels.value)} labels, from {facts.labels.source}")
     if facts.input_size_hw is not None:
         height, width = facts.input_size_hw.value
         lines.append(f"input size {height}x{width}, from {facts.input_size_hw.source}")
-    if facts.parts is not None:
-        lines.append(f"{', '.join(facts.parts.value.known)}, from {facts.parts.source}")
     if facts.task is not None:
         lines.append(f"task {facts.task.value}, from {facts.task.source}")
     return [("read", line) for line in lines]

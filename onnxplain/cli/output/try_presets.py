@@ -9,17 +9,23 @@ import numpy as np
 
 from onnxplain.cli.options.model import ModelArguments
 from onnxplain.cli.options.preprocessing import StatedInput
-from onnxplain.contract import GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing
-from onnxplain.errors import ModelError
+from onnxplain.contract import PRESETS, Channels, Completed, Layout, Preprocessing, as_parts, override
+from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.explanations.image_arguments import read_image
 from onnxplain.runtime import make_frame
 from onnxplain.runtime.preprocess import normalise, warp_image
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from onnxplain.runtime import Engine
+    from onnxplain.runtime.arrays import AnyArray
 
 TOP = 5
+# Trials above this score are equally convincing; of two classes, one is above it easily.
+CONFIDENT = 0.9
+FEW_CLASSES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +39,29 @@ class Trial:
     top: tuple[tuple[int, str, float], ...]
 
 
-def try_presets(model: ModelArguments, image_hwc: npt.NDArray[np.uint8]) -> list[Trial]:
+def try_presets(model: ModelArguments, image: Path, max_megapixels: float | None = None) -> list[Trial]:
     """Trials of each preset, channel order and layout that fits, sorted by their best score, highest first.
 
-    Given options are kept. Presets with the same numbers appear once. Raises ModelError if no layout fits the file.
+    Given options are kept. Presets with the same numbers appear once. Raises ModelError if no layout fits the file,
+    ImageError if the image cannot be read.
     """
     trials = [
         _try(engine, image_hwc, name, preprocessing)
         for engine in _open_layouts(model)
+        for image_hwc in [read_image(engine, image, max_megapixels)]
         for name, preprocessing in _candidates(engine, model.stated)
     ]
     return sorted(trials, key=lambda trial: -trial.top[0][2])
+
+
+def doubt(trials: Sequence[Trial]) -> str:
+    """Why the trials do not decide which preprocessing is right; empty if one is clearly more confident."""
+    if trials[0].engine.spec.classes <= FEW_CLASSES:
+        return "two classes only: with so few, a wrong preprocessing is confident too"
+    confident = [trial for trial in trials if trial.top[0][2] > CONFIDENT]
+    if len(confident) > 1:
+        return f"{len(confident)} of {len(trials)} trials are above {CONFIDENT}"
+    return ""
 
 
 def _open_layouts(model: ModelArguments) -> list[Engine]:
@@ -58,20 +76,26 @@ def _open_layouts(model: ModelArguments) -> list[Engine]:
 
 
 def _candidates(engine: Engine, stated: StatedInput) -> list[tuple[str, Preprocessing]]:
-    base = engine.spec.input.preprocessing
-    gray = base.channels == "gray"
-    orders: tuple[Channels, ...] = ("gray",) if gray else ("rgb", "bgr")
+    source, dtype = engine.spec.input, str(engine.input_dtype)
+    base = Completed(source.preprocessing, source.origins)
+    colour = base.preprocessing.channel_count == len("rgb")
+    orders: tuple[Channels, ...] = ("rgb", "bgr") if colour else (base.preprocessing.channels,)
     found: dict[Preprocessing, str] = {}
-    for name in GRAY_PRESETS if gray else PRESETS:
-        if engine.input_dtype == np.uint8 and name != "raw":
+    for name in PRESETS:
+        if engine.input_dtype.kind in "iu" and name != "raw":
             continue
         for order in orders:
-            part = replace(stated, preset=stated.preset or name, channels=stated.channels or order)
-            found.setdefault(part.apply(base), part.preset or name)
+            tried = replace(stated, preset=stated.preset or name, channels=stated.channels or order)
+            try:
+                parts = as_parts(tried.parts).with_preset(dtype, tried.channels or order)
+            except OnnxplainError:
+                # This preset does not exist for so many channels; one that the user stated would not have opened.
+                continue
+            found.setdefault(override(parts, base).preprocessing, tried.preset or name)
     return [(name, preprocessing) for preprocessing, name in found.items()]
 
 
-def _try(engine: Engine, image_hwc: npt.NDArray[np.uint8], name: str, preprocessing: Preprocessing) -> Trial:
+def _try(engine: Engine, image_hwc: AnyArray, name: str, preprocessing: Preprocessing) -> Trial:
     spec = engine.spec
     height, width = image_hwc.shape[:2]
     frame = make_frame((height, width), spec.input.size_hw, preprocessing.resize, preprocessing.crop_share)

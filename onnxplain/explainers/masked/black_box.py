@@ -13,11 +13,11 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.masked.explained_output import ExplainedOutput, ExplainOutput, check_explain_output
 from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels
-from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, make_frame
 from onnxplain.runtime.image import as_image
-from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.preprocess import as_type_of, normalise, warp_image
 from onnxplain.runtime.results import Prediction
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
@@ -80,12 +80,12 @@ class _EngineBox(BlackBox):
         batch = self.engine.prepare(image)
         return View(batch.pixels[0], self._hidden(batch.images[0], batch.frames[0]), batch.frames[0])
 
-    def _hidden(self, image_hwc: npt.NDArray[np.uint8], frame: Frame) -> FloatArray:
+    def _hidden(self, image_hwc: AnyArray, frame: Frame) -> FloatArray:
         preprocessing = self.engine.spec.input.preprocessing
         if self._fill == "mean" and any(preprocessing.mean):
             return np.zeros((preprocessing.channel_count, 1, 1), np.float32)
         colours_hwc = fill_pixels(self._fill, image_hwc, warp_image(image_hwc, frame))
-        hidden: FloatArray = normalise(np.rint(colours_hwc[None]).astype(np.uint8), preprocessing)[0]
+        hidden: FloatArray = normalise(as_type_of(image_hwc, colours_hwc)[None], preprocessing)[0]
         return hidden
 
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:

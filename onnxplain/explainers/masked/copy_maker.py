@@ -28,9 +28,9 @@ _HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
 def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
     """The faster way: the graph on a GPU; on the CPU both are timed once per engine.
 
-    Both make the same copies, up to float32 rounding. Types without a graph (float64) are made on the host.
+    Both make the same copies, up to float32 rounding. Types without a graph (float64, int8) are made on the host.
     """
-    image = lay_out(view, engine.spec.input.layout, engine.input_dtype)
+    image = lay_out(view, engine.input_layout, engine.input_dtype)
     if image.dtype.name not in CHAINED_DTYPES:
         return make_on_host(engine, image, geometry)
     if memory_of(engine.providers) != HOST:

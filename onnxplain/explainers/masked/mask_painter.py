@@ -52,6 +52,8 @@ class MaskPainter:
             if image.dtype == np.uint8:
                 # |x + beta|, rounded half to even, as uint8; copies of a uint8 image are never negative.
                 cv2.convertScaleAbs(channel, dst=out, beta=hidden.item() if one_pass else 0.0)
+            elif image.dtype.kind == "i":
+                np.copyto(out, np.rint(channel, out=channel), casting="unsafe")
             elif channel is not out:
                 np.copyto(out, channel, casting="same_kind")
 

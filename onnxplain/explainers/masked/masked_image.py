@@ -17,7 +17,7 @@ class MaskedImage:
     """``masked copy = delta · mask + hidden``, mask (h, w) in [0, 1], in a model's `layout` and `dtype`.
 
     `delta`, pixel − fill, is float32 (C, h, w). `hidden`, the fill, is float32 (C, h, w) or (C, 1, 1). Copies for a
-    uint8 model are rounded, half to even.
+    uint8 or int8 model are rounded, half to even.
     """
 
     delta: FloatArray
@@ -27,8 +27,9 @@ class MaskedImage:
 
 
 def lay_out(view: View, layout: Layout, dtype: np.dtype[Any]) -> MaskedImage:
-    """The masked image for a model with this layout and type. For uint8, values are clipped to 0–255."""
+    """The masked image for a model with this layout and type. For integers, values are clipped to their range."""
     pixels, hidden = view.pixels, view.hidden
-    if dtype == np.uint8:
-        pixels, hidden = pixels.clip(0, 255), hidden.clip(0, 255)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        pixels, hidden = (part.clip(limits.min, limits.max) for part in (pixels, hidden))
     return MaskedImage(pixels - hidden, hidden, layout, dtype)

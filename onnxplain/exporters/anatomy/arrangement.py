@@ -75,7 +75,8 @@ def arrange(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, 
     """Find the arrangement of every value that has one."""
     found: dict[ir.Value, Arrangement] = {}
     taken_apart: dict[ir.Value, Axes] = {}
-    _note(found, image, layout, None)
+    if layout == "nchw" or layout == "nhwc":
+        _note(found, image, layout, None)
     for node in graph:
         for output in node.outputs[:1] if node.op_type != "Split" else node.outputs:
             known = _of_output(node, output, found)

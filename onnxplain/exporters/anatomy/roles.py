@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.contract import BOX_COORDINATES, Layout
+from onnxplain.contract import BOX_COORDINATES, DeclaredInput, ImageInput, StatedShape, UnreadInput, read_image_input
 from onnxplain.errors import ModelError
 from onnxplain.exporters.graph.values import (
     FLOATS,
@@ -20,6 +20,8 @@ from onnxplain.exporters.graph.values import (
 )
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import hands_on, operator_of
+
+UNBATCHED_RANK = 3
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,19 @@ class Roles:
         return (self.logits,) if self.box is None else (self.logits, self.box)
 
 
-def find_image_value(graph: ir.Graph) -> tuple[ir.Value, Layout]:
-    """The model's image input and its layout. Raises ModelError if there is not exactly one image input."""
-    candidates = [value for value in graph.inputs if len(maybe_dims(value) or ()) == 4]
-    listed = ", ".join(f"{value.name} {_shape_text(value)}" for value in graph.inputs)
-    if len(candidates) != 1 or len(graph.inputs) != 1:
+def find_image_value(graph: ir.Graph, stated: StatedShape | None = None) -> tuple[ir.Value, ImageInput]:
+    """The model's image input, and what is known about it. Raises ModelError if there is not exactly one."""
+    if len(graph.inputs) != 1:
+        listed = ", ".join(f"{value.name} {_shape_text(value)}" for value in graph.inputs)
         raise ModelError(
-            f"found inputs {listed or 'none'}, expected exactly one image input with four dimensions: "
-            "export the model with that input only"
+            f"found inputs {listed or 'none'}, expected exactly one image input: export the model with that input only"
         )
-    (value,) = candidates
-    shape = maybe_dims(value) or ()
-    if shape[1] in (1, 3):
-        return value, "nchw"
-    if shape[3] in (1, 3):
-        return value, "nhwc"
-    raise ModelError(
-        f"input {listed}: found no dimension of 1 or 3 channels, expected [N, C, H, W] or [N, H, W, C]: "
-        "export the model with an image input"
-    )
+    (value,) = graph.inputs
+    dtype = "unknown" if value.dtype is None else value.dtype.numpy().name
+    image_input = read_image_input(DeclaredInput.of(name_of(value), dtype, maybe_dims(value)), stated)
+    if isinstance(image_input, UnreadInput):
+        raise ModelError(str(image_input))
+    return value, image_input
 
 
 def find_roles(graph: ir.Graph, logits: str | None = None, box: str | None = None) -> Roles:
@@ -102,12 +98,12 @@ def find_roles(graph: ir.Graph, logits: str | None = None, box: str | None = Non
 
 
 def class_count(value: ir.Value) -> int | None:
-    """C if the value is [N, C] or [N, C, 1, 1] (the ones in any place after N), else None."""
-    shape = maybe_dims(value)
-    if shape is None or len(shape) < 2:
-        return None
-    behind = shape[1:]
-    if not all(isinstance(size, int) for size in behind):
+    """C if the value is [N, C] or [N, C, 1, 1] (the ones in any place after N), else None.
+
+    In a graph that takes one image without a batch axis, it may also be [C].
+    """
+    behind = _per_image(value)
+    if not behind or not all(isinstance(size, int) for size in behind):
         return None
     sizes = [size for size in behind if isinstance(size, int) and size != 1]
     return sizes[0] if len(sizes) == 1 else None
@@ -122,9 +118,17 @@ def _is_integer_label(output: ir.Value) -> bool:
 
 
 def _is_box(output: ir.Value) -> bool:
-    shape = maybe_dims(output) or ()
-    behind = [size for size in shape[1:] if size != 1]
+    behind = [size for size in _per_image(output) or () if size != 1]
     return behind == [BOX_COORDINATES]
+
+
+def _per_image(value: ir.Value) -> Dims | None:
+    """The dimensions behind the batch axis; all of them where the graph takes one image without such an axis."""
+    shape, graph = maybe_dims(value), value.graph
+    if shape is None or graph is None:
+        return None
+    unbatched = any(len(maybe_dims(image) or ()) == UNBATCHED_RANK for image in graph.inputs)
+    return shape if unbatched else shape[1:]
 
 
 def _only_candidate(graph: ir.Graph, tips: Sequence[ir.Value], box_output: ir.Value | None) -> ir.Value:

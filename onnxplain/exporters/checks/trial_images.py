@@ -6,21 +6,24 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec
+from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
 
 
-def stated_batch(model: onnx.ModelProto, image_input: str) -> int | None:
+def stated_batch(model: onnx.ModelProto, spec: InputSpec) -> int | None:
     """The number of images that the input takes; None where it takes any number."""
-    (value,) = [value for value in model.graph.input if value.name == image_input]
+    if not is_batched(spec.layout):
+        return 1
+    (value,) = [value for value in model.graph.input if value.name == spec.name]
     return int(value.type.tensor_type.shape.dim[0].dim_value) or None
 
 
 def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int | None = None) -> np.ndarray:
     """Random smooth images as the model takes them: its layout, size, type and preprocessing.
 
-    `count`: how many; None for as many as the file takes, 1 where it takes any number.
+    `count`: how many; None for as many as the file takes, 1 where it takes any number. Without a batch axis, there is
+    one image.
     """
-    count = count or stated_batch(original, spec.name) or 1
+    count = count or stated_batch(original, spec) or 1
     rng = np.random.default_rng(seed)
     height, width = spec.size_hw
     preprocessing = spec.preprocessing
@@ -30,8 +33,10 @@ def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: in
     pixels = np.clip(pixels + rng.normal(0, 20, pixels.shape), 0, 255)
     mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
     batch = (np.round(pixels) * preprocessing.scale - mean) / std
-    if spec.layout == "nhwc":
+    if batched(spec.layout) == "nhwc":
         batch = batch.transpose(0, 2, 3, 1)
+    if not is_batched(spec.layout):
+        batch = batch[0]
     dtype = _input_dtype(original, spec)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)

@@ -48,7 +48,7 @@ def verify(
     session = GraphSession(explainable, "explainable graph", optimised=fused)
     output_error = check_outputs(expected, session, spec, images[0])
 
-    if stated_batch(explainable, spec.input.name) is None:
+    if stated_batch(explainable, spec.input) is None:
         # One is enough for the gradients, whatever the original takes.
         images = [image[:1] for image in images]
     rounding = rounds(base)

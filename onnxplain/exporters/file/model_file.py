@@ -67,11 +67,10 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False) -> ir.Model:
+def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False) -> ir.Model:
     """Raise the opset, remove initializers from the inputs, inline functions and control flow, find the sizes.
 
-    `size_hw`: height and width for an image input whose size is not fixed. `dynamic_batch`: make a batch dynamic that
-    the file fixes. Raises VerificationError if the graph then does not run.
+    `dynamic_batch`: make a batch dynamic that the file fixes. Raises VerificationError if the graph then does not run.
     """
     refuse_layouts(proto)
     opset = opset_of(proto)
@@ -87,8 +86,6 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, d
         passes.ClearMetadataAndDocStringPass(),
     )(model)
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
-    if size_hw is not None:
-        _close_size(model.graph, size_hw)
     unroll(model)
     infer_shapes(model)
     batch = fixed_batch(model.graph) if dynamic_batch else None
@@ -104,7 +101,7 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, d
     return model
 
 
-def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | None) -> list[str]:
+def changes(proto: onnx.ModelProto, model: ir.Model) -> list[str]:
     """The changes that `prepare` made to the file, as texts for the report."""
     steps = []
     found, raised = opset_of(proto), model.graph.opset_imports[""]
@@ -121,8 +118,6 @@ def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | 
     ]
     if flows[0] > flows[1]:
         steps.append(f"{flows[0] - flows[1]} of {flows[0]} If, Loop and Scan written out")
-    if size_hw is not None:
-        steps.append(f"input size fixed to {size_hw[0]}x{size_hw[1]}")
     return steps
 
 
@@ -194,23 +189,6 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_float16(proto: onnx.ModelProto) -> bool:
     return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-
-
-def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:
-    for value in graph.inputs:
-        if value.shape is None or len(value.shape) != 4:
-            continue
-        sizes: list[int | ir.SymbolicDim] = list(value.shape)
-        nhwc = value.shape[3] in (1, 3) and value.shape[1] not in (1, 3)
-        for axis, size in zip((1, 2) if nhwc else (2, 3), size_hw, strict=True):
-            found = value.shape[axis]
-            if isinstance(found, int) and found != size:
-                raise ModelError(
-                    f"--size {size_hw[0]}x{size_hw[1]}: input {value.name!r} has the fixed shape "
-                    f"{[str(dim) for dim in value.shape]}: leave --size out"
-                )
-            sizes[axis] = size
-        value.shape = ir.Shape(sizes)
 
 
 def _first_line(error: Exception) -> str:

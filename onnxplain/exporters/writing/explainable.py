@@ -12,40 +12,40 @@ import onnx_ir as ir
 from onnxplain.contract import (
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
-    GRAY_PRESETS,
     METADATA_KEY,
-    PRESETS,
     TARGET_INPUT,
     BoxSpec,
+    ImageInput,
     InputSpec,
     LayerSpec,
-    Layout,
     ModelSpec,
     OutputRoles,
     PreprocessingParts,
+    Resize,
     TailSpec,
-    complete,
+    complete_input,
     features_output,
     gradients_output,
+    is_batched,
+    override,
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
 from onnxplain.exporters.anatomy.layers import Layer, choose_layers
-from onnxplain.exporters.anatomy.roles import Roles, find_image_value
+from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
-from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
-from onnxplain.exporters.writing.fitting_facts import fit_graph
+from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
 from onnxplain.exporters.writing.gate import add_control, add_gradient, split_gates
 from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
-from onnxplain.sidecars import SidecarFacts
+from onnxplain.sidecars import SidecarFacts, fit_classes
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,9 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     `taps` maps layer names to values of the graph and replaces the search by name.
     """
     graph = model.graph
-    image, layout = find_image_value(graph)
-    image_spec = input_spec(image, layout, request)
-    anatomy = study(graph, request.logits, request.box)
-    read = fit_graph(request.read, image, layout, anatomy.roles.classes)
+    anatomy = study(graph, request.logits, request.box, request.shape)
+    image_spec = input_spec(anatomy.image_input, request)
+    read = fit_classes(request.read, anatomy.roles.classes)
     layers = _chosen(graph, anatomy, request, taps or {})
     witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)
@@ -114,7 +113,9 @@ def _add_explanation(
         free_name(graph, name)
     target, *explain = (add_control(graph, name, request.required_inputs) for name in controls)
     gates = split_gates(graph, explain[0], len(layers)) if explain else [None] * len(layers)
-    batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
+    batch: ir.SymbolicDim | int | None = 1
+    if is_batched(anatomy.image_input.layout):
+        batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     logits = add_logits(graph, anatomy.roles)
     gradients = [
@@ -213,30 +214,13 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
     return None if isinstance(tail_file, NoTail) or tail_of is None else describe_tail(tail_file, tail_of, layer)
 
 
-def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
-    """Name, layout, size and preprocessing of the image input, as stated, read or assumed. Raises ModelError."""
-    if request.layout is not None and request.layout != layout:
-        raise ModelError(
-            f"--layout {request.layout}: found an input of layout {layout}, expected the same: leave --layout out"
-        )
-    channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
-    (channels,) = static_dims(image, (channel_axis,))
-    height, width = static_dims(image, size_axes)
-    presets = GRAY_PRESETS if channels == 1 else PRESETS
-    assumed = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
-    if request.box is not None:
-        assumed = replace(assumed, resize="stretch")
-    read = fit_graph(request.read, image, layout).parts
-    completed = complete(
-        PreprocessingParts() if request.preprocessing is None else PreprocessingParts.of(request.preprocessing),
-        PreprocessingParts() if read is None else read.value,
-        None if read is None else read.source,
-        assumed,
-    )
-    preprocessing = completed.preprocessing
-    if preprocessing.channel_count != channels:
-        raise ModelError(
-            f"input {image.name!r}: found {channels} channels, expected {preprocessing.channel_count} for this "
-            "preprocessing: use --channels gray for one channel, rgb or bgr for three"
-        )
-    return InputSpec(name_of(image), layout, (height, width), preprocessing, completed.origins)
+def input_spec(image: ImageInput, request: Request) -> InputSpec:
+    """Name, layout, size and preprocessing of the image input; each part as stated, read or assumed."""
+    if request.earlier is not None:
+        found = override(request.parts.with_preset(image.dtype, image.channels), request.earlier)
+    else:
+        resize: Resize = "crop" if request.box is None else "stretch"
+        said = request.read.parts
+        read, source = (PreprocessingParts(), None) if said is None else (said.value, said.source)
+        found = complete_input(image, request.parts, read, source, resize)
+    return InputSpec(image.name, image.layout, image.size_hw, found.preprocessing, found.origins)

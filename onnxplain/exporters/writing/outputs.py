@@ -64,7 +64,7 @@ def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
     if value is roles.logits:
         value = tail.Identity(value)
     graph.extend(tail.nodes)
-    batch = roles.logits.shape[0] if roles.logits.shape is not None else None
+    batch = roles.logits.shape[0] if roles.logits.shape is not None and len(roles.logits.shape) > 1 else 1
     value.shape, value.type = ir.Shape([batch, roles.classes]), ir.TensorType(ir.DataType.FLOAT)
     taken = {output.name for output in graph.outputs}
     value.name = LOGITS_OUTPUT if LOGITS_OUTPUT not in taken else f"{PREFIX}/{LOGITS_OUTPUT}"

@@ -26,7 +26,7 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.anatomy.roles import UNBATCHED_RANK, Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
 from onnxplain.exporters.graph.values import (
@@ -93,7 +93,7 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
     targets = [(values[name_of(roles.logits)], roles.classes)]
     if roles.box is not None:
         targets.append((values[name_of(roles.box)], BOX_COORDINATES))
-    batch = None if image.shape is None else image.shape[0]
+    batch = None if image.shape is None else 1 if len(image.shape) == UNBATCHED_RANK else image.shape[0]
     graph.inputs.clear()
     graph.outputs.clear()
 

@@ -1,0 +1,42 @@
+"""Closing what is open in the image input: channels, height and width become numbers."""
+
+from __future__ import annotations
+
+import onnx
+import onnx.helper
+
+from onnxplain.contract import DeclaredInput, ImageInput, UnreadInput
+from onnxplain.errors import ModelError
+
+
+def declare_input(proto: onnx.ModelProto) -> DeclaredInput | None:
+    """The file's only input, as its graph declares it; None where there are several, or where it is no tensor."""
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in stored]
+    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
+        return None
+    tensor = inputs[0].type.tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return DeclaredInput.of(inputs[0].name, dtype, dims if tensor.HasField("shape") else None)
+
+
+def close_input(proto: onnx.ModelProto, image: ImageInput | UnreadInput) -> tuple[str, ...]:
+    """Write the sizes of the image input into the graph, in place, but for the batch; returns what was changed.
+
+    Raises ModelError if the input could not be read.
+    """
+    if isinstance(image, UnreadInput):
+        raise ModelError(str(image))
+    (value,) = [value for value in proto.graph.input if value.name == image.name]
+    opened = [
+        (dim, size)
+        for dim, size in zip(value.type.tensor_type.shape.dim, image.shape, strict=True)
+        if size and dim.dim_value != size
+    ]
+    for dim, size in opened:
+        dim.dim_value = size
+    if not opened:
+        return ()
+    shape = ", ".join("?" if size is None else str(size) for size in image.shape)
+    return (f"input fixed to [{shape}]",)
