@@ -11,6 +11,7 @@ from onnxplain.errors import OnnxplainError, VerificationError
 
 # Errors arrive as exceptions; ONNX Runtime would print them to standard error as well.
 SILENT = 4
+FLOAT_ACCURACY = "1"
 
 
 class GraphSession:
@@ -29,6 +30,9 @@ class GraphSession:
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Products with 4-bit weights would round their activations to 8 bits where they are fused, and not where a
+        # branch reads the weights too.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", FLOAT_ACCURACY)
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._what = what
