@@ -97,7 +97,7 @@ REFUSED: Mapping[str, Row] = {
         _with_model(size_hw=("height", "width")),
         {},
         ModelError,
-        "symbolic.*--size HxW",
+        r"open in dimension 2 and 3: .* --size HxW",
     ),
     "another size than the file's": (
         _with_model(),
