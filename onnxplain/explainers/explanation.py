@@ -15,6 +15,7 @@ from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
 
 if TYPE_CHECKING:
+    from onnxplain.contract import MapFrame
     from onnxplain.explainers.method_report import MethodReport
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
@@ -26,8 +27,9 @@ class Explanation:
 
     `heatmap`: float32 (H, W) in [0, 1], size of the original image; its maximum is exactly 1 where `status`
     is "ok", and it is all 0 where it is not. 0 outside the part of the image that the model saw.
-    `raw`: float32 (h, w), what the method computed before normalisation, signed where the method is, spread
-    over the whole input of the model: the layer's grid for the CAM family, the input's size for RISE.
+    `raw`: float32 (h, w), what the method computed before normalisation, signed where the method is: the layer's grid
+    for the CAM family, the input's size for RISE. `map_frame`: where `raw` lies in the model's input; None: it is
+    spread over the whole of it.
     `status`: "ok"; "no_positive_evidence": nothing visible speaks for the target; "constant": the map is the
     same everywhere; "non_finite": the model gave NaN or infinity.
     `method`, `layer`: the method's name and the layer it looked at (None for black-box methods).
@@ -56,6 +58,7 @@ class Explanation:
     prediction: Prediction | None = field(default=None, repr=False)
     default_threshold: float = CAM_THRESHOLD
     report: MethodReport | None = None
+    map_frame: MapFrame | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.heatmap.dtype != np.float32 or self.heatmap.shape != self.frame.image_size_hw:

@@ -15,6 +15,8 @@ from onnxplain.explainers.augmented.random_copies import Transforms
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from onnxplain.contract import MapFrame
+
 # Points further apart leave the pixels between them to themselves, and h grows spikes: 4 × 4 suit the published cells
 # of 16 pixels.
 _LEAST_POINTS, _LARGEST_SPACING = 4, 4
@@ -37,12 +39,17 @@ class Downsampling:
 
 
 def build_downsampling(
-    transforms: Transforms, input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int = 4
+    transforms: Transforms,
+    input_size_hw: tuple[int, int],
+    grid_hw: tuple[int, int],
+    points: int = 4,
+    frame: MapFrame | None = None,
 ) -> Downsampling:
     """The operator for copies drawn by `RandomCopies.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
 
     The area of a cell is averaged over `points` × `points` evenly spaced points, the heatmap interpolated bilinearly
-    at each (1 point: the published code's). Points outside the image are left out, and so are cells with less than
+    at each (1 point: the published code's). `frame`: where the cells lie in a copy; None: spread over the whole of it.
+    Points outside the image, or outside what the layer sees of the copy, are left out, and so are cells with less than
     half of their points inside. Raises OnnxplainError for no points, and for a copy that sees no cell at all.
     """
     from scipy.sparse import csr_matrix, vstack
@@ -50,15 +57,26 @@ def build_downsampling(
     if points < 1:
         raise OnnxplainError(f"points: found {points}, expected at least 1 sample point per side of a cell")
     (height, width), (rows, columns) = input_size_hw, grid_hw
-    y = (np.arange(rows * points) + 0.5) * (height / (rows * points))
-    x = (np.arange(columns * points) + 0.5) * (width / (columns * points))
+    y, x = (np.arange(cells * points) + 0.5 for cells in grid_hw)
+    if frame is None:
+        y, x = y * (height / (rows * points)), x * (width / (columns * points))
+        shown_yx = np.ones_like(y, np.bool_), np.ones_like(x, np.bool_)
+    else:
+        y, x = (
+            at * (span.scale / points) + span.offset for at, span in ((y, frame.rows), (x, frame.columns))
+        )
+        shown_yx = tuple(
+            (at >= max(span.seen[0], 0)) & (at <= min(span.seen[1], side))
+            for at, span, side in ((y, frame.rows, height), (x, frame.columns, width))
+        )
+    shown = (shown_yx[0][:, None] & shown_yx[1]).ravel()
     points_xy1 = np.stack([*(axis.ravel() for axis in np.meshgrid(x, y)), np.ones(len(x) * len(y))])
     cell = (np.arange(len(y))[:, None] // points * columns + np.arange(len(x)) // points).ravel()
     cells = rows * columns
     matrices, seen = [], np.empty((len(transforms), cells), np.bool_)
     for copy, transform in enumerate(transforms):
         at_xy = transform @ points_xy1
-        inside = ((at_xy >= 0) & (at_xy <= [[width], [height]])).all(axis=0)
+        inside = shown & ((at_xy >= 0) & (at_xy <= [[width], [height]])).all(axis=0)
         count = np.bincount(cell[inside], minlength=cells)
         seen[copy] = count >= _SEEN_SHARE * points**2
         if not seen[copy].any():
@@ -75,9 +93,12 @@ def build_downsampling(
     return Downsampling(vstack(matrices, format="csr"), seen.reshape(len(transforms), rows, columns))
 
 
-def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> int:
+def choose_points(
+    input_size_hw: tuple[int, int], grid_hw: tuple[int, int], frame: MapFrame | None = None
+) -> int:
     """Sample points per side of a cell: 4, or as many as keep neighbours within 4 pixels of the input."""
     sides = (side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True))
+    sides = iter(frame.scale_hw) if frame is not None else sides
     return max(_LEAST_POINTS, *(math.ceil(side / _LARGEST_SPACING) for side in sides))
 
 
