@@ -79,7 +79,7 @@ class Places:
                 shape += [after[axis] for axis in new]
             else:
                 shape += [1] * len(new)
-        return replace(self, at=np.broadcast_to(self.at, full).reshape(shape))
+        return replace(self, at=_thin(np.broadcast_to(self.at, full).reshape(shape)))
 
     def take(self, axis: int, indices: npt.NDArray[np.int64]) -> Places:
         """Some of the entries along an axis; where these leave out a whole cell or more, `seen` becomes smaller."""
@@ -145,9 +145,14 @@ class Places:
         return replace(self, at=np.where(lacking, np.nan, (least + most) / 2), reach=self.reach + spread)
 
     def reduce(self, axes: Sequence[int], keepdims: bool) -> Places:
-        """Entries summed away along some axes: nowhere if they differed in their place there."""
-        at = self.at if not any(map(self.varies_along, axes)) else np.full((1,) * self.at.ndim, np.nan)
-        return replace(self, at=at if keepdims else at.squeeze(tuple(axes)))
+        """Entries summed along some axes lie in the middle of what is summed; nowhere if that is the same for all."""
+        at, spread, axes = self.at, 0.0, tuple(axes)
+        if any(map(self.varies_along, axes)):
+            least, most = np.fmin.reduce(at, axes, keepdims=True), np.fmax.reduce(at, axes, keepdims=True)
+            spread = float(np.nanmax(most - least, initial=0.0))
+            at = (least + most) / 2 if least.size > 1 else np.full_like(least, np.nan)
+        at = at if keepdims else at.squeeze(axes)
+        return replace(self, at=at, reach=self.reach + spread / 2, grain=max(self.grain, spread))
 
     def nowhere(self, rank: int) -> Places:
         """A tensor of this rank whose entries have no place."""
@@ -220,6 +225,16 @@ def join(operands: Sequence[Places], sizes: Sequence[int], axis: int) -> Places:
         max(each.grain for each in operands),
         seen,
     )
+
+
+def _thin(at: Array) -> Array:
+    """One entry only along axes on which all are the same."""
+    for axis, size in enumerate(at.shape):
+        if size > 1:
+            first = at.take([0], axis)
+            if np.array_equal(np.broadcast_to(first, at.shape), at, equal_nan=True):
+                at = first
+    return at
 
 
 def _line(row: Array) -> Line | None:
