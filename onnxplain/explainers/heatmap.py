@@ -21,13 +21,12 @@ _DECIMALS = 3
 Status = Literal["ok", "no_positive_evidence", "constant", "non_finite"]
 
 
-def relu_over_max(
-    raw_hw: FloatArray, frame: Frame, map_frame: MapFrame | None = None
-) -> tuple[FloatArray, Status]:
+def relu_over_max(raw_hw: FloatArray, frame: Frame, map_frame: MapFrame | None = None) -> tuple[FloatArray, Status]:
     """The CAM family: ReLU(raw), laid over the image, divided by its maximum there (Selvaraju 2017, eq. 2).
 
-    `raw_hw`: float32 (h, w), signed. `map_frame`: where it lies in the model's input; None: over the whole. Returns float32 (H, W) in [0, 1] at the
-    size of the original image, 0 outside the part that the model saw, and a status. Unless the status is "ok"
+    `raw_hw`: float32 (h, w), signed. `map_frame`: where it lies in the model's input; None: over the whole of it.
+    Returns float32 (H, W) in [0, 1] at the size of the original image, 0 outside the part that the model, or the map,
+    saw, and a status. Unless the status is "ok"
     the heatmap is all 0: "non_finite" where raw holds NaN or infinity, "no_positive_evidence" where nothing
     visible is positive, "constant" where every cell has the same positive value (a 1 × 1 grid always does),
     because such a map says nothing about *where*.

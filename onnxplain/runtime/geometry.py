@@ -73,9 +73,10 @@ class Frame:
         if map_hw.ndim != 2 or map_hw.size == 0:
             raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
         (height, width), (input_height, input_width) = self.image_size_hw, self.input_size_hw
+        spans = spans_of(map_frame)
         to_y, to_x = zip(self.scale_xy[::-1], self.offset_xy[::-1], strict=True)
-        rows = cell_matrix(height, to_y, map_hw.shape[0], input_height, map_frame and map_frame.rows)
-        columns = cell_matrix(width, to_x, map_hw.shape[1], input_width, map_frame and map_frame.columns)
+        rows = cell_matrix(height, to_y, map_hw.shape[0], input_height, spans[0])
+        columns = cell_matrix(width, to_x, map_hw.shape[1], input_width, spans[1])
         # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
         for matrix, axis in ((columns, 0), (rows, 1)):
             start, stop = self._visible_span(axis)
@@ -135,6 +136,11 @@ def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) ->
     matrix[rows, left] = 1 - share
     matrix[rows, right] += share
     return matrix
+
+
+def spans_of(map_frame: MapFrame | None) -> tuple[CellSpan | None, CellSpan | None]:
+    """Where the cells lie along height and width; None each where they are spread over the whole input."""
+    return (None, None) if map_frame is None else (map_frame.rows, map_frame.columns)
 
 
 def cell_matrix(

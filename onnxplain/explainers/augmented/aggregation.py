@@ -57,8 +57,7 @@ def aggregate(
 def _enlarge(map_hw: FloatArray, input_size_hw: tuple[int, int], frame: MapFrame | None) -> FloatArray:
     height, width = input_size_hw
     if frame is None:
-        return cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     rows = cell_matrix(height, (1.0, 0.0), map_hw.shape[0], height, frame.rows)
     columns = cell_matrix(width, (1.0, 0.0), map_hw.shape[1], width, frame.columns)
-    enlarged: FloatArray = rows @ map_hw @ columns.T
-    return enlarged
+    return np.asarray(rows @ map_hw @ columns.T, np.float32)

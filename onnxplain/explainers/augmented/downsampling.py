@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.random_copies import Transforms
+from onnxplain.runtime.geometry import spans_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from onnxplain.contract import MapFrame
+    from onnxplain.contract import CellSpan, MapFrame
 
 # Points further apart leave the pixels between them to themselves, and h grows spikes: 4 × 4 suit the published cells
 # of 16 pixels.
@@ -57,19 +58,11 @@ def build_downsampling(
     if points < 1:
         raise OnnxplainError(f"points: found {points}, expected at least 1 sample point per side of a cell")
     (height, width), (rows, columns) = input_size_hw, grid_hw
-    y, x = (np.arange(cells * points) + 0.5 for cells in grid_hw)
-    if frame is None:
-        y, x = y * (height / (rows * points)), x * (width / (columns * points))
-        shown_yx = np.ones_like(y, np.bool_), np.ones_like(x, np.bool_)
-    else:
-        y, x = (
-            at * (span.scale / points) + span.offset for at, span in ((y, frame.rows), (x, frame.columns))
-        )
-        shown_yx = tuple(
-            (at >= max(span.seen[0], 0)) & (at <= min(span.seen[1], side))
-            for at, span, side in ((y, frame.rows, height), (x, frame.columns, width))
-        )
-    shown = (shown_yx[0][:, None] & shown_yx[1]).ravel()
+    (y, shown_y), (x, shown_x) = (
+        _sample_points(cells, points, side, span)
+        for cells, side, span in zip(grid_hw, input_size_hw, spans_of(frame), strict=True)
+    )
+    shown = (shown_y[:, None] & shown_x).ravel()
     points_xy1 = np.stack([*(axis.ravel() for axis in np.meshgrid(x, y)), np.ones(len(x) * len(y))])
     cell = (np.arange(len(y))[:, None] // points * columns + np.arange(len(x)) // points).ravel()
     cells = rows * columns
@@ -93,12 +86,21 @@ def build_downsampling(
     return Downsampling(vstack(matrices, format="csr"), seen.reshape(len(transforms), rows, columns))
 
 
-def choose_points(
-    input_size_hw: tuple[int, int], grid_hw: tuple[int, int], frame: MapFrame | None = None
-) -> int:
+def _sample_points(
+    cells: int, points: int, side: int, span: CellSpan | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Where the points of all cells lie along one axis of a copy, and which of them the layer sees."""
+    number = np.arange(0.5, cells * points, dtype=np.float64)
+    if span is None:
+        return number * (side / (cells * points)), np.ones(len(number), np.bool_)
+    at = number * (span.scale / points) + span.offset
+    return at, (at >= max(span.seen[0], 0)) & (at <= min(span.seen[1], side))
+
+
+def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int], frame: MapFrame | None = None) -> int:
     """Sample points per side of a cell: 4, or as many as keep neighbours within 4 pixels of the input."""
-    sides = (side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True))
-    sides = iter(frame.scale_hw) if frame is not None else sides
+    even = [side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True)]
+    sides = even if frame is None else frame.scale_hw
     return max(_LEAST_POINTS, *(math.ceil(side / _LARGEST_SPACING) for side in sides))
 
 

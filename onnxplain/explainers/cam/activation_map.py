@@ -124,7 +124,9 @@ class ActivationMapExplainer(Explainer):
 
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
         """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""
-        frames = [self._frame_of(activations.layer, maps) for activations, maps in zip(seen, maps_per_layer, strict=True)]
+        frames = [
+            self._frame_of(activations.layer, maps) for activations, maps in zip(seen, maps_per_layer, strict=True)
+        ]
         if len(seen) == 1:
             raws, map_frame = maps_per_layer[0], frames[0]
         else:

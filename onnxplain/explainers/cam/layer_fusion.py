@@ -10,7 +10,7 @@ import numpy as np
 from onnxplain.contract import MapFrame
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.geometry import bilinear_matrix, cell_matrix
+from onnxplain.runtime.geometry import bilinear_matrix, cell_matrix, spans_of
 from onnxplain.runtime.target import resolve_layer
 
 if TYPE_CHECKING:
@@ -50,8 +50,14 @@ def fuse_maps(
     of shallow layers through tanh(2 ·); here every layer counts alike.
     """
     if input_size_hw is not None and any(frames):
-        finest = [(frame or MapFrame.over(input_size_hw, maps.shape[1:])).scale_hw for frame, maps in zip(frames, maps_per_layer, strict=True)]
-        size_hw = [max(1, round(side / min(scales))) for side, scales in zip(input_size_hw, zip(*finest, strict=True), strict=True)]
+        finest = [
+            (frame or MapFrame.over(input_size_hw, maps.shape[1:])).scale_hw
+            for frame, maps in zip(frames, maps_per_layer, strict=True)
+        ]
+        size_hw = [
+            max(1, round(side / min(scales)))
+            for side, scales in zip(input_size_hw, zip(*finest, strict=True), strict=True)
+        ]
         height, width = size_hw
         fused: FloatArray = np.maximum.reduce(
             [
@@ -77,10 +83,9 @@ def _place(
     maps_nhw: FloatArray, frame: MapFrame | None, input_size_hw: tuple[int, int], size_hw: tuple[int, int]
 ) -> FloatArray:
     """The maps where they lie, on a grid that is spread over the whole input."""
-    spans = (None, None) if frame is None else (frame.rows, frame.columns)
     down, across = (
         cell_matrix(cells, (side / cells, 0.0), own, side, span)
-        for cells, side, own, span in zip(size_hw, input_size_hw, maps_nhw.shape[1:], spans, strict=True)
+        for cells, side, own, span in zip(size_hw, input_size_hw, maps_nhw.shape[1:], spans_of(frame), strict=True)
     )
     placed: FloatArray = (down @ maps_nhw @ across.T).astype(np.float32)
     return placed

@@ -15,7 +15,7 @@ from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import IMAGES_AT_ONCE
-from onnxplain.runtime.geometry import cell_matrix
+from onnxplain.runtime.geometry import cell_matrix, spans_of
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
@@ -94,12 +94,11 @@ def make_masks(features: FloatArray, size_hw: tuple[int, ...], frame: MapFrame |
 
     `frame`: where they lie in the input; None: spread over the whole of it. 0 outside what they see.
     """
-    spans = (None, None) if frame is None else (frame.rows, frame.columns)
     rows, columns = (
         cell_matrix(side, (1.0, 0.0), cells, side, span)
-        for side, cells, span in zip(size_hw, features.shape[1:], spans, strict=True)
+        for side, cells, span in zip(size_hw, features.shape[1:], spans_of(frame), strict=True)
     )
-    seen = rows.any(axis=1)[:, None] & columns.any(axis=1)
+    seen = np.outer(rows.any(axis=1), columns.any(axis=1))
     masks = np.empty((len(features), *size_hw), np.float32)
     for mask, feature_map in zip(masks, features, strict=True):
         mask[:] = small_product(rows, small_product(feature_map, columns.T))

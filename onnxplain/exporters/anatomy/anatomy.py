@@ -39,8 +39,10 @@ def study(graph: ir.Graph, logits: str | None = None, box: str | None = None) ->
     places = follow_positions(graph, image, layout)
     arrangements = arrange(graph, image, layout)
     arrangements |= arrange_by_positions(places, arrangements)
-    size_axes = (2, 3) if layout == "nchw" else (1, 2)
-    frames = read_frames(places, arrangements, static_dims(image, size_axes)) if places else {}
+    frames = {}
+    if places:
+        height, width = static_dims(image, (2, 3) if layout == "nchw" else (1, 2))
+        frames = read_frames(places, arrangements, (height, width))
     live = live_values(graph, roles.targets, places)
     layers, unplaced = find_layers(graph, roles.targets, arrangements, frames, live)
     return Anatomy(image, layout, roles, find_pooled_head(roles.logits), tuple(layers), tuple(unplaced))

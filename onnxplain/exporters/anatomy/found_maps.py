@@ -31,9 +31,7 @@ def arrange_by_positions(
 
 
 def _arrangement_of(place: Positions) -> Arrangement | None:
-    rows, columns = (
-        [axis for axis in range(len(place.shape)) if places.varies_along(axis)] for places in place.both
-    )
+    rows, columns = ([axis for axis in range(len(place.shape)) if places.varies_along(axis)] for places in place.both)
     if len(place.shape) == MAP_RANK:
         if (rows, columns) == ([2], [3]):
             return Arrangement("nchw", (place.shape[2], place.shape[3]))

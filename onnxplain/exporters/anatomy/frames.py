@@ -5,7 +5,7 @@ An operator that the table of operators does not know to keep, slide over or mov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -14,15 +14,17 @@ from onnxplain.contract import Layout, MapFrame
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.moves import (
-    FUNCTIONS,
+    Known,
     Place,
     ended,
     known_inputs,
+    lay_side_by_side,
     move_nothing,
     reduce_axes,
     slide_window,
 )
 from onnxplain.exporters.anatomy.positions import EndReason, FrameEnd, Positions, of_image, read_frame
+from onnxplain.exporters.anatomy.products import contract_letters, multiply
 from onnxplain.exporters.anatomy.resize import resize
 from onnxplain.exporters.anatomy.shifts import SHIFTS, is_scatter, split
 from onnxplain.exporters.graph.path import sources_of
@@ -32,6 +34,12 @@ from onnxplain.exporters.operators.operator import Places as Kinds
 from onnxplain.exporters.operators.table import OPERATORS, operator_of
 
 MOVES = {**SHIFTS, "Resize": resize, "Upsample": resize}
+OF_SEVERAL: dict[str, Callable[[ir.Node, Known], Place]] = {
+    "Concat": lay_side_by_side,
+    "Einsum": contract_letters,
+    "Gemm": multiply,
+    "MatMul": multiply,
+}
 
 
 def follow_positions(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, Place]:
@@ -96,8 +104,8 @@ def _follow(node: ir.Node, known: dict[ir.Value, Place], opset: int) -> None:
 
 def _place_of(node: ir.Node, known: dict[ir.Value, Place]) -> Place:
     row = operator_of(node)
-    if row.computes in FUNCTIONS:
-        return FUNCTIONS[row.computes](node, known)
+    if row.computes in OF_SEVERAL:
+        return OF_SEVERAL[row.computes](node, known)
     if row.computes in MOVES:
         source = known.get(node.inputs[0]) if node.inputs[0] is not None else None
         others = [number for number, _ in known_inputs(node, known) if number > 0]
@@ -149,4 +157,3 @@ def _named(found: Place, node: ir.Node) -> Place:
 
 def _captures(node: ir.Node, known: Mapping[ir.Value, Place]) -> bool:
     return any(value in known for value in sources_of(node))
-

@@ -37,9 +37,7 @@ class _Reached:
         return self.placed or self.others
 
 
-def live_values(
-    graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Place]
-) -> set[ir.Value]:
+def live_values(graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Place]) -> set[ir.Value]:
     """Values whose positions lead to every part of every target."""
     parts = [part for target in targets for part in _parts(target, places)]
     return set.intersection(*(_live_for(graph, part, places) for part in parts))

@@ -6,7 +6,7 @@ through the nodes that it is made of, or ends the frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,9 +68,12 @@ def move_nothing(node: ir.Node, known: Known) -> Place:
     together = [
         each
         for each in placed
-        if len(each.shape) <= rank and all(size in (1, own) for size, own in zip(each.shape[::-1], shape[::-1], strict=False))
+        if len(each.shape) <= rank
+        and all(size in (1, own) for size, own in zip(each.shape[::-1], shape[::-1], strict=False))
     ]
-    rows, columns = (meet([_align(places, rank) for places in axis]) for axis in zip(*(p.both for p in together), strict=True))
+    rows, columns = (
+        meet([_align(places, rank) for places in axis]) for axis in zip(*(p.both for p in together), strict=True)
+    )
     if rows is None or columns is None:
         return ended(node, EndReason.DISAGREE)
     result = Positions(shape, rows, columns, _first_end(together))
@@ -96,7 +99,7 @@ def _is_one_place(value: ir.Value | None, result: Positions) -> bool:
 
 def slide_window(node: ir.Node, known: Known) -> Place:
     """Convolutions and pools: each result lies at the middle of its window."""
-    source = known[node.inputs[0]] if node.inputs[0] in known else None
+    source = None if node.inputs[0] is None else known.get(node.inputs[0])
     if not isinstance(source, Positions):
         return source or ended(node, EndReason.UNKNOWN)
     site = Site(node, Branch("frames"), frozenset(), ())
@@ -144,7 +147,7 @@ def _kernel_of(site: Site) -> tuple[int, ...] | None:
 
 def reduce_axes(node: ir.Node, known: Known) -> Place:
     """Sums and means along axes: of places that differ there nothing is left."""
-    source = known[node.inputs[0]] if node.inputs[0] in known else None
+    source = None if node.inputs[0] is None else known.get(node.inputs[0])
     if not isinstance(source, Positions):
         return source or ended(node, EndReason.UNKNOWN)
     rank = len(source.shape)
@@ -158,107 +161,13 @@ def reduce_axes(node: ir.Node, known: Known) -> Place:
         return ended(node, EndReason.COMPUTED)
     kept = [1 if axis in axes else size for axis, size in enumerate(source.shape)]
     shape = kept if keepdims else [size for axis, size in enumerate(kept) if axis not in axes]
-    return _or_mixed(node, source, source.map_places(shape, lambda places: places.reduce(axes, keepdims)))
+    return or_mixed(node, source, source.map_places(shape, lambda places: places.reduce(axes, keepdims)))
 
 
-def _or_mixed(node: ir.Node, source: Positions, result: Positions) -> Positions:
+def or_mixed(node: ir.Node, source: Positions, result: Positions) -> Positions:
     """The result, which says at which node its positions were mixed."""
     lost = result.rows.is_nowhere or result.columns.is_nowhere
     return replace(result, end=source.end or ended(node, EndReason.MIXED)) if lost else result
-
-
-def multiply(node: ir.Node, known: Known) -> Place:
-    """Products: rows of the first factor keep their places, columns of the second where the first has none.
-
-    So attention mixes tokens and keeps the place of each query.
-    """
-    twin = operator_of(node)
-    numbers = [number for number, _ in known_inputs(node, known)]
-    first, second = 0, twin.weight if twin.weight is not None else 1
-    for number in numbers:
-        found = known[node.inputs[number]]  # type: ignore[index]
-        if isinstance(found, FrameEnd) and number in (first, second):
-            other = known.get(node.inputs[second if number == first else first])  # type: ignore[arg-type]
-            if not (number == second and isinstance(other, Positions) and not other.is_nowhere):
-                return found
-    shapes = [shape_of(node.inputs[number], known) for number in (first, second)]
-    if shapes[0] is None or shapes[1] is None:
-        return ended(node, EndReason.COMPUTED)
-    factors = [known.get(node.inputs[number]) for number in (first, second)]  # type: ignore[arg-type]
-    letters = _letters(node, shapes[0], shapes[1])
-    return _contract(node, [f if isinstance(f, Positions) else None for f in factors], [shapes[0], shapes[1]], letters)
-
-
-def _letters(node: ir.Node, first: Sequence[int], second: Sequence[int]) -> tuple[str, str, str]:
-    """The product as Einstein's sum: Gemm and MatMul, batches in front."""
-    left, right = "ik", "kj"
-    if int_attribute(node, "transA", 0):
-        left = "ki"
-    if int_attribute(node, "transB", 0):
-        right = "jk"
-    if len(first) == 1:
-        left = "k"
-    if len(second) == 1:
-        right = "k"
-    batch = "abcdefgh"[: max(len(first), len(second), 2) - 2]
-    front_left, front_right = (batch[len(batch) - max(len(s) - 2, 0) :] for s in (first, second))
-    out = batch + left.replace("k", "") + right.replace("k", "")
-    return front_left + left, front_right + right, out
-
-
-def contract_letters(node: ir.Node, known: Known) -> Place:
-    """Einsum without an ellipsis."""
-    terms, _, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    inputs = known_inputs(node, known)
-    for _, found in inputs:
-        if isinstance(found, FrameEnd):
-            return found
-    letters = terms.split(",")
-    shapes = [shape_of(value, known) for value in node.inputs]
-    if "..." in terms or any(shape is None for shape in shapes):
-        return ended(node, EndReason.UNKNOWN)
-    out = out or "".join(sorted(letter for letter in set(terms) - {","} if terms.count(letter) == 1))
-    factors = [known.get(value) if value is not None else None for value in node.inputs]
-    placed = [factor if isinstance(factor, Positions) else None for factor in factors]
-    return _contract(node, placed, [shape for shape in shapes if shape is not None], (*letters, out))
-
-
-def _contract(
-    node: ir.Node,
-    factors: Sequence[Positions | None],
-    shapes: Sequence[Sequence[int]],
-    letters: Sequence[str],
-) -> Place:
-    """An Einstein sum: the first factor that still has a place along a letter of the result gives it."""
-    *terms, out = letters
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for letter, size in zip(term, shape, strict=True):
-            sizes[letter] = max(size, sizes.get(letter, 1))
-    kept: list[Positions] = []
-    for term, factor in zip(terms, factors, strict=True):
-        if factor is None:
-            continue
-        summed = [axis for axis, letter in enumerate(term) if letter not in out]
-        rest = [letter for letter in term if letter in out]
-        present = [letter for letter in out if letter in rest]
-        order = [rest.index(letter) for letter in present]
-
-        def spread(
-            places: Places,
-            summed: list[int] = summed,
-            order: list[int] = order,
-            present: list[str] = present,
-        ) -> Places:
-            left = places.reduce(summed, keepdims=False).transpose(order) if summed or order else places
-            at = iter(left.at.shape)
-            return replace(left, at=left.at.reshape([next(at) if letter in present else 1 for letter in out]))
-
-        kept.append(factor.map_places([sizes[letter] for letter in out], spread))
-    assert kept
-    alive = [each for each in kept if not each.is_nowhere]
-    source = next(factor for factor in factors if factor is not None)
-    return alive[0] if alive else _or_mixed(node, source, kept[0])
 
 
 def lay_side_by_side(node: ir.Node, known: Known) -> Place:
@@ -274,11 +183,11 @@ def lay_side_by_side(node: ir.Node, known: Known) -> Place:
     operands, sizes = [], []
     for number in every:
         value = node.inputs[number]
-        found, shape = known.get(value) if value is not None else None, shape_of(value, known)
+        here, shape = known.get(value) if value is not None else None, shape_of(value, known)
         if shape is None or len(shape) != rank:
             return ended(node, EndReason.COMPUTED)
         sizes.append(shape[axis])
-        operands.append(found if isinstance(found, Positions) else first.map_places(shape, lambda p: p.nowhere(rank)))
+        operands.append(here if isinstance(here, Positions) else first.map_places(shape, lambda p: p.nowhere(rank)))
     rows, columns = (join(axes, sizes, axis) for axes in zip(*(each.both for each in operands), strict=True))
     shape = (*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])
     return in_order(node, Positions(shape, rows, columns, _first_end(operands)), axis)
@@ -303,11 +212,3 @@ def constant_ints(node: ir.Node, index: int) -> list[int] | None:
         return None
     content = constant_of(node.inputs[index])
     return None if content is None else [int(number) for number in np.asarray(content).reshape(-1)]
-
-
-FUNCTIONS: dict[str, Callable[[ir.Node, Known], Place]] = {
-    "Concat": lay_side_by_side,
-    "Einsum": contract_letters,
-    "Gemm": multiply,
-    "MatMul": multiply,
-}

@@ -63,7 +63,7 @@ class Places:
 
     def varies_along(self, axis: int) -> bool:
         """Whether entries along this axis of the tensor differ in their place."""
-        return self.at.shape[axis] > 1
+        return bool(self.at.shape[axis] > 1)
 
     def transpose(self, perm: Sequence[int]) -> Places:
         """The tensor's axes in another order."""
@@ -103,8 +103,9 @@ class Places:
         return replace(kept, at=np.pad(kept.at, widths, constant_values=np.nan))
 
     def regrid(self, axis: int, grid: Grid) -> Places:
-        """New entries along an axis, whose places must be even. Windows leave `seen` as it is, even where they stop short
-        of the end; a crop makes it smaller.
+        """New entries along an axis, whose places must be even.
+
+        Windows leave `seen` as it is, even where they stop short of the end; a crop makes it smaller.
         """
         if not self.varies_along(axis):
             return self

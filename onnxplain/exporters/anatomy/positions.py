@@ -38,7 +38,7 @@ class FrameEnd:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """A tensor of `shape` (a batch of any size counts as 1), and the places of its entries along both axes of the image.
+    """A tensor of `shape` (an open batch counts as 1), and the places of its entries along both axes of the image.
 
     `end`: why no frame can be read, where an operator moved or mixed the positions; another may put them in order
     again.
@@ -73,20 +73,21 @@ def of_image(form: str, size_hw: tuple[int, int], batch: int, channels: int) -> 
     height, width = size_hw
     shape = (batch, channels, height, width) if form == "nchw" else (batch, height, width, channels)
     axis = 2 if form == "nchw" else 1
-    places = []
-    for number, side in enumerate(size_hw):
+
+    def centres(number: int, side: int) -> Places:
         line = [1, 1, 1, 1]
         line[axis + number] = side
-        places.append(Places((np.arange(side) + 0.5).reshape(line), 0.5, 1.0, (0.0, float(side))))
-    return Positions(shape, *places)
+        return Places(np.arange(0.5, side, dtype=np.float64).reshape(line), 0.5, 1.0, (0.0, float(side)))
+
+    return Positions(shape, centres(0, height), centres(1, width))
 
 
 def read_frame(found: Positions, arrangement: Arrangement, input_size_hw: tuple[int, int]) -> MapFrame | None:
     """The frame of the maps that the tensor holds, None where its positions are not those of a map.
 
-    A frame that is the even spread up to rounding is exactly `MapFrame.over`. So is the frame of a map whose windows are
-    as large as what it sees, where the spread moves no cell by more than half a cell: trained networks make up for
-    windows that the borders cut (docs/adr/0004).
+    A frame that is the even spread up to rounding is exactly `MapFrame.over`. A map whose windows are as large as what
+    it sees is spread evenly over that, where this moves no cell by more than half a cell: the borders cut all of its
+    windows, so their middles say little (docs/adr/0004).
     """
     rows, columns = (_as_map(places, arrangement) for places in found.both)
     if rows is None or columns is None:

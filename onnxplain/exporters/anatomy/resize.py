@@ -102,7 +102,7 @@ def resize(node: ir.Node, source: Positions, known: Known) -> Place:
 
 def _rounded_start(axis: _Axis, start: float, step: float, rounding: str) -> float:
     """Where the line through the entries that are read begins: on average, they are the rounded ones."""
-    exact = start + step * np.arange(axis.size_out)
+    exact = start + step * np.arange(axis.size_out, dtype=np.float64)
     read = np.clip(NEAREST[rounding](exact), 0, axis.size_in - 1)
     inside = (exact > -0.5) & (exact < axis.size_in - 0.5)
     return start + float((read - exact)[inside].mean()) if inside.any() else start
@@ -128,10 +128,7 @@ def _resized_axes(node: ir.Node, source: Positions, out: tuple[int, ...] | None)
     found = {}
     for place, number in enumerate(axes):
         size_in, size_out = source.shape[number], out[number]
-        if scales is not None and scales.size:
-            scale = float(scales[place])
-        else:
-            scale = size_out / size_in
+        scale = float(scales[place]) if scales is not None and scales.size else size_out / size_in
         whole = tuple(crop[:, place]) == (0.0, 1.0)
         if size_in != size_out or not whole or scale != 1:
             found[number] = _Axis(size_in, size_out, scale, (float(crop[0, place]), float(crop[1, place])))

@@ -67,8 +67,10 @@ def take_slice(node: ir.Node, source: Positions, known: Known) -> Place:
     if starts is None or ends is None or axes is None or (steps is None and len(node.inputs) > 4):
         return ended(node, EndReason.COMPUTED)
     for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=False):
-        indices = np.arange(source.shape[axis % rank])[start:end:step] if step > 0 else _backwards(
-            source.shape[axis % rank], start, end, step
+        indices = (
+            np.arange(source.shape[axis % rank])[start:end:step]
+            if step > 0
+            else _backwards(source.shape[axis % rank], start, end, step)
         )
         source = _take(node, source, axis % rank, indices)
     return source

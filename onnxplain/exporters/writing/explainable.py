@@ -172,7 +172,7 @@ def _tapped(anatomy: Anatomy, taps: dict[str, ir.Value]) -> list[Layer]:
 def _check_names(graph: ir.Graph, anatomy: Anatomy, wanted: Sequence[str]) -> None:
     """Say why a value that bears a wanted name is no layer."""
     roles, found = anatomy.roles, anatomy.layers
-    known = {entry.name for entry in (*found, *anatomy.unplaced)}
+    known = {layer.name for layer in found} | {entry.name for entry in anatomy.unplaced}
     leading = {output for node in upstream(roles.logits) for output in node.outputs}
     for value in (output for node in graph for output in node.outputs):
         name = name_of(value)

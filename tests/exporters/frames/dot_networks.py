@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 import onnx_ir as ir
 import onnxruntime as ort
 from onnx import helper, numpy_helper
@@ -61,20 +62,29 @@ class Net:
 
     def model(self) -> onnx.ModelProto:
         """The network, its last value pooled to logits."""
+        self.add("ReduceMean", self.ints(2, 3), keepdims=0)
+        weights = self.rng.normal(size=(self.channels, 5)).astype(np.float32)
+        self.nodes.append(helper.make_node("MatMul", [self.value, self.constant(weights)], ["logits"]))
+        return self.finished()
+
+    def finished_at(self, name: str) -> onnx.ModelProto:
+        """The model as it is, its output a value of this name, shapes inferred."""
+        model = self.finished()
+        model.graph.output[0].name = name
+        return onnx.shape_inference.infer_shapes(model)
+
+    def finished(self) -> onnx.ModelProto:
+        """The nodes as a model, whose output is named logits."""
         height, width = self.size_hw
         shape = ["N", 3, height, width] if self.layout == "nchw" else ["N", height, width, 3]
-        last = self.value
-        self.add("Flatten")
-        self.nodes.append(helper.make_node("ReduceMean", [last, self.ints(2, 3)], ["means"], keepdims=0))
-        weights = self.rng.normal(size=(self.channels, 5)).astype(np.float32)
-        self.nodes.append(helper.make_node("MatMul", ["means", self.constant(weights)], ["logits"]))
         graph = helper.make_graph(
-            [each for each in self.nodes if each.op_type != "Flatten" or each.output[0] != self.value],
+            self.nodes,
             "dots",
             [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 5])],
+            [onnx.ValueInfoProto(name="logits")],
             self.constants,
         )
+        graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
@@ -96,13 +106,18 @@ def run(model: onnx.ModelProto, layer: Layer, images: np.ndarray) -> np.ndarray:
     return layer.arrangement.array_to_map(maps).sum(axis=1)
 
 
-def furthest_miss(model: onnx.ModelProto, layer: Layer, size_hw: tuple[int, int], dots: int, seed: int, margin: int = 0) -> float:
+def furthest_miss(
+    model: onnx.ModelProto, layer: Layer, size_hw: tuple[int, int], dots: int, seed: int, margin: int = 0
+) -> float:
     """How far from a dot its map is brightest, in cells along the worse axis, at worst over random dots.
 
-    A dot is drawn where the frame says that it is seen, `margin` pixels from the borders. Among cells of equal brightness their middle counts.
+    A dot is drawn where the frame says that it is seen, `margin` pixels from the borders. Among cells of equal
+    brightness their middle counts.
     """
     rng, frame = np.random.default_rng(seed), layer.frame
-    places = [_somewhere(rng, frame, axis, side, layer.size_hw[axis], dots, margin) for axis, side in enumerate(size_hw)]
+    places = [
+        _somewhere(rng, frame, axis, side, layer.size_hw[axis], dots, margin) for axis, side in enumerate(size_hw)
+    ]
     images = np.zeros((dots, *size_hw, 3), np.float32)
     for image, y, x in zip(images, *places, strict=True):
         image[y, x] = 1

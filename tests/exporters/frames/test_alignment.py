@@ -36,7 +36,16 @@ def _resize(mode: str, scale: tuple[float, float], kind: str = "linear", nearest
 def _resize_to(size_hw: tuple[int, int], mode: str = "half_pixel", **attributes: object) -> Build:
     def build(net: Net) -> None:
         net.conv(pads=[1] * 4)
-        net.add("Resize", "", "", net.ints(*size_hw), axes=[2, 3], mode="linear", coordinate_transformation_mode=mode, **attributes)
+        net.add(
+            "Resize",
+            "",
+            "",
+            net.ints(*size_hw),
+            axes=[2, 3],
+            mode="linear",
+            coordinate_transformation_mode=mode,
+            **attributes,
+        )
 
     return build
 
@@ -136,7 +145,9 @@ def _pyramid(net: Net) -> None:
     fine = net.conv(pads=[1] * 4, strides=[2, 2])
     net.conv(pads=[1] * 4, strides=[2, 2])
     scales = net.constant(np.array([1, 1, 2, 2], np.float32))
-    coarse = net.add("Resize", "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    coarse = net.add(
+        "Resize", "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
     net.add("Add", coarse, source=fine)
 
 
