@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -106,15 +107,22 @@ def test_the_maximum_is_within_a_cell_of_the_dot(name: str, cropping: Engine) ->
             assert not outside.any()
 
 
-def test_an_even_frame_changes_no_bit() -> None:
-    """Files that say nothing and files that say "evenly" give the same heatmaps to the last bit."""
+def test_an_even_frame_takes_the_path_of_files_that_state_none(cropping: Engine) -> None:
+    """So heatmaps of maps that are spread evenly, up to rounding, are the same to the last bit."""
+    spec, layer = cropping.spec, cropping.spec.layers[-1]
+    even = MapFrame.over((SIDE, SIDE), layer.size_hw)
+    rounded = replace(even, offset_hw=(1e-5, -1e-5))
+    for frame in (None, even, rounded):
+        assert spec.frame_of(replace(layer, frame=frame)) is None
+    assert spec.frame_of(layer) == layer.frame
+
+
+def test_an_even_frame_places_a_map_where_none_does() -> None:
     rng = np.random.default_rng(1)
     raw, frame = rng.normal(size=(7, 5)).astype(np.float32), make_frame((231, 190), (224, 224), "crop")
-    even = MapFrame.over((224, 224), (7, 5))
-    assert even.is_close_to(even, (7, 5))
     for normalise in (relu_over_max, minus_min_over_range):
         known, _ = normalise(raw, frame)
-        stated, _ = normalise(raw, frame, even)
+        stated, _ = normalise(raw, frame, MapFrame.over((224, 224), (7, 5)))
         np.testing.assert_allclose(stated, known, atol=1e-6)
 
 
