@@ -100,7 +100,9 @@ class TestImagesThatDependOnEachOther:
     def test_kept(self, batch: int, tmp_path: Path) -> None:
         report = instrument(save(mixing(batch), tmp_path / "plain.onnx"), tmp_path / "out.onnx", tail=False)
         (note,) = report.notes
-        assert note.startswith(f"the batch stays fixed to {batch}: output 'logits' differs between a batch and single images by")
+        assert note.startswith(
+            f"the batch stays fixed to {batch}: output 'logits' differs between a batch and single images by"
+        )
         session = open_session(tmp_path / "out.onnx")
         assert session.get_inputs()[0].shape[0] == batch
         image = np.random.default_rng(1).normal(size=(batch, 3, *SIZE_HW)).astype(np.float32)
