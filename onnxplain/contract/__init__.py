@@ -61,7 +61,16 @@ from onnxplain.contract.preprocessing import (
     assumed_preprocessing,
     preset,
 )
-from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
+from onnxplain.contract.specs import (
+    BOX_COORDINATES,
+    BoxSpec,
+    CellSpan,
+    InputSpec,
+    LayerSpec,
+    MapFrame,
+    OutputRoles,
+    TailSpec,
+)
 
 __all__ = [
     "ASSUMED",
@@ -93,6 +102,7 @@ __all__ = [
     "BoxFormat",
     "BoxSpec",
     "BoxUnits",
+    "CellSpan",
     "Channels",
     "ColourOrder",
     "Completed",

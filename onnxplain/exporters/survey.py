@@ -8,7 +8,7 @@ from pathlib import Path
 from onnxplain.contract import StatedShape, read_image_input
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
+from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
 from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -59,7 +59,7 @@ def survey(
     layers = anatomy.layers
     if not layers:
         return ()
-    (automatic,) = choose_layers(layers, (AUTO,), anatomy.head)
+    automatic = automatic_layer(layers, anatomy.head)
     total = max(layer.macs_before for layer in layers) or 1
     return tuple(
         Candidate(

@@ -8,8 +8,11 @@ import onnx_ir as ir
 
 from onnxplain.contract import ImageInput, StatedShape
 from onnxplain.exporters.anatomy.arrangement import arrange
+from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
+from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
 from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, find_pooled_head
-from onnxplain.exporters.anatomy.layers import Layer, find_layers
+from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
+from onnxplain.exporters.anatomy.live import live_values
 from onnxplain.exporters.anatomy.roles import Roles, find_image_value, find_roles
 
 
@@ -17,7 +20,8 @@ from onnxplain.exporters.anatomy.roles import Roles, find_image_value, find_role
 class Anatomy:
     """The parts of a graph. `layers` lists all feature maps that can be instrumented, in the graph's order.
 
-    `image` is the value of the image input, `image_input` what is known about it.
+    `image` is the value of the image input, `image_input` what is known about it. `unplaced`: maps that would be layers
+    if it were known where they lie in the image.
     """
 
     image: ir.Value
@@ -25,6 +29,7 @@ class Anatomy:
     roles: Roles
     head: PooledHead | NoPooledHead
     layers: tuple[Layer, ...]
+    unplaced: tuple[Unplaced, ...] = ()
 
 
 def study(
@@ -37,5 +42,11 @@ def study(
     """
     image, image_input = find_image_value(graph, shape)
     roles = find_roles(graph, logits, box)
-    layers = find_layers(graph, roles.targets, arrange(graph, image, image_input.layout))
-    return Anatomy(image, image_input, roles, find_pooled_head(roles.logits), tuple(layers))
+    layout = image_input.layout
+    places = follow_positions(graph, image, layout)
+    arrangements = arrange(graph, image, layout)
+    arrangements |= arrange_by_positions(places, arrangements)
+    frames = read_frames(places, arrangements, image_input.size_hw) if places else {}
+    live = live_values(graph, roles.targets, places)
+    layers, unplaced = find_layers(graph, roles.targets, arrangements, frames, live)
+    return Anatomy(image, image_input, roles, find_pooled_head(roles.logits), tuple(layers), tuple(unplaced))
