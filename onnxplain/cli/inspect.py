@@ -113,7 +113,7 @@ def _candidates(engine: Engine, stated: StatedInput, *, asked: bool) -> tuple[Ca
         from onnxplain.exporters import survey
 
     try:
-        return survey(engine.path, shape=stated.shape)
+        return survey(engine.path, input_size_hw=stated.size, layout=stated.layout, channels=stated.channels)
     except OnnxplainError:
         if asked:
             raise

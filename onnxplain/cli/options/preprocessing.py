@@ -18,7 +18,6 @@ from onnxplain.contract import (
     Pixels,
     PreprocessingParts,
     Resize,
-    StatedShape,
 )
 
 
@@ -44,11 +43,6 @@ class StatedInput:
             self.channels, self.scale, self.mean, self.std, self.resize, self.pixels, self.depth, self.preset
         )
         return None if parts == PreprocessingParts() else parts
-
-    @property
-    def shape(self) -> StatedShape:
-        """What the options say about the input's shape."""
-        return StatedShape(self.size, self.layout, self.channels)
 
 
 class _ChannelsType(click.ParamType):  # type: ignore[type-arg]
