@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from onnxplain.contract.choices import Channels, Pixels, Resize, check_channels, count_channels
+from onnxplain.contract.choices import Channels, PixelValues, Resize, check_channels, count_channels
 from onnxplain.contract.image_input import ImageInput
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.preprocessing import Preprocessing, assumed_preprocessing, preset
@@ -30,7 +30,7 @@ class PreprocessingParts:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     resize: Resize | None = None
-    pixels: Pixels | None = None
+    pixels: PixelValues | None = None
     depth: int | None = None
     preset: str | None = None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from onnxplain.contract.choices import (
     COLOUR_COUNTS,
     Channels,
-    Pixels,
+    PixelValues,
     Resize,
     check_channels,
     check_choice,
@@ -41,13 +41,13 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: Resize = "crop"
-    pixels: Pixels = "bytes"
+    pixels: PixelValues = "bytes"
     depth: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", check_channels(self.channels))
         check_choice("resize", self.resize, Resize)
-        check_choice("pixels", self.pixels, Pixels)
+        check_choice("pixels", self.pixels, PixelValues)
         self._check_depth()
         object.__setattr__(self, "scale", float(self.scale))
         for name in ("mean", "std"):

@@ -15,7 +15,7 @@ from onnxplain.contract import (
     Channels,
     ColourOrder,
     Layout,
-    Pixels,
+    PixelValues,
     PreprocessingParts,
     Resize,
 )
@@ -33,7 +33,7 @@ class StatedInput:
     channels: Channels | None = None
     layout: Layout | None = None
     resize: Resize | None = None
-    pixels: Pixels | None = None
+    pixels: PixelValues | None = None
     depth: int | None = None
 
     @property
@@ -142,7 +142,7 @@ preprocessing_options = stack(
     ),
     click.option(
         "--pixels",
-        type=click.Choice(get_args(Pixels)),
+        type=click.Choice(get_args(PixelValues)),
         help="What --scale, --mean and --std apply to. bytes: pixels 0–255; images of 16 bits are scaled to them. "
         "native: the values of the image as they are, such as 16-bit integers or floats. Default: bytes.",
     ),
