@@ -19,7 +19,6 @@ from onnxplain.cli.output.describe import describe_spec, layer_columns, print_de
 from onnxplain.cli.output.saturation import describe_products
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
-from onnxplain.contract import StatedShape
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.json_number import json_number
 
@@ -123,7 +122,12 @@ def _candidates(engine: Engine, *, asked: bool) -> tuple[Candidate, ...]:
     try:
         # The engine has closed what the file leaves open.
         source = engine.spec.input
-        return survey(engine.path, shape=StatedShape(source.size_hw, source.layout, source.preprocessing.channels))
+        return survey(
+            engine.path,
+            input_size_hw=source.size_hw,
+            layout=source.layout,
+            channels=source.preprocessing.channels,
+        )
     except OnnxplainError:
         if asked:
             raise

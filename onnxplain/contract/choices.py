@@ -9,7 +9,7 @@ from onnxplain.errors import OnnxplainError
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]
 ColourOrder = Literal["rgb", "bgr", "gray"]
 Channels = ColourOrder | int
-PixelKind = Literal["bytes", "native"]
+PixelValues = Literal["bytes", "native"]
 Resize = Literal["crop", "stretch", "letterbox"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]

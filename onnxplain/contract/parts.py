@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from onnxplain.contract.choices import Channels, PixelKind, Resize, check_channels, count_channels
+from onnxplain.contract.choices import Channels, PixelValues, Resize, check_channels, count_channels
 from onnxplain.contract.image_input import ImageInput
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.preprocessing import CROP_SHARE, Preprocessing, assumed_preprocessing, preset
@@ -36,7 +36,7 @@ class PreprocessingParts:
     std: tuple[float, ...] | None = None
     resize: Resize | None = None
     crop_share: float | None = None
-    pixels: PixelKind | None = None
+    pixels: PixelValues | None = None
     depth: int | None = None
     preset: str | None = None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from onnxplain.contract.choices import (
     COLOUR_COUNTS,
     Channels,
-    PixelKind,
+    PixelValues,
     Resize,
     check_channels,
     check_choice,
@@ -20,6 +20,7 @@ LETTERBOX_GREY = 114
 CROP_SHARE = 0.875
 MAX_DEPTH = 16
 INT8_ZERO = 128.0
+INTEGERS = ("uint8", "int8")
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: Resize = "crop"
     crop_share: float = CROP_SHARE
-    pixels: PixelKind = "bytes"
+    pixels: PixelValues = "bytes"
     depth: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", check_channels(self.channels))
         check_choice("resize", self.resize, Resize)
-        check_choice("pixels", self.pixels, PixelKind)
+        check_choice("pixels", self.pixels, PixelValues)
         self._check_depth()
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "crop_share", float(self.crop_share))
@@ -106,9 +107,15 @@ GRAY_PRESETS: Mapping[str, Preprocessing] = {
 def preset(name: str, dtype: str, channels: Channels) -> Preprocessing:
     """The preset for an input of that type (``float32``, ``uint8`` …) and these channels.
 
-    An input of int8 takes pixel − 128: ``raw`` is the only preset whose numbers are those of its integers. Presets of
-    equal numbers for all channels exist for any number of channels. Raises OnnxplainError for any other.
+    Inputs of integers have the preset ``raw`` only: those of the others would be rounded to a few integers. int8 takes
+    pixel − 128. Presets of equal numbers for all channels exist for any number of channels. Raises OnnxplainError for
+    any other.
     """
+    if name != "raw" and dtype in INTEGERS:
+        raise OnnxplainError(
+            f"preset: found {name!r} for an input of {dtype}, expected raw: give it, or --scale, --mean and --std in "
+            "units of its integers"
+        )
     count = count_channels(channels)
     presets = {1: GRAY_PRESETS, 3: PRESETS}.get(count, _uniform_presets())
     if name not in presets:
@@ -130,8 +137,7 @@ def assumed_preprocessing(dtype: str, channels: Channels) -> Preprocessing:
     ``imagenet`` for float inputs of one or three channels, ``unit`` for other numbers of channels, ``raw`` for
     integers.
     """
-    integer = dtype in ("uint8", "int8")
-    name = "raw" if integer else "imagenet" if count_channels(channels) in COLOUR_COUNTS else "unit"
+    name = "raw" if dtype in INTEGERS else "imagenet" if count_channels(channels) in COLOUR_COUNTS else "unit"
     return replace(preset(name, dtype, channels), channels=channels)
 
 

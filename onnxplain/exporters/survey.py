@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxplain.contract import StatedShape, read_image_input
+from onnxplain.contract import Channels, Layout, StatedShape, read_image_input
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
@@ -38,20 +38,21 @@ def survey(
     *,
     logits: str | None = None,
     box: str | None = None,
-    shape: StatedShape | None = None,
+    input_size_hw: tuple[int, int] | None = None,
+    layout: Layout | None = None,
+    channels: Channels | None = None,
 ) -> tuple[Candidate, ...]:
     """The feature maps of an ONNX file that lead to its outputs, in the graph's order.
 
-    `shape` closes the image input where it is open. The other parameters and the ModelError are those of `instrument`.
+    The parameters and the ModelError are the same as for `instrument`; `channels` closes open channels.
     """
-    proto = load_proto(Path(source))
+    proto, shape = load_proto(Path(source)), StatedShape(input_size_hw, layout, channels)
     earlier = earlier_spec(proto)
     if earlier is not None:
         proto = strip_instrumentation(proto, earlier)
         box = box or earlier.outputs.box
         spec = earlier.input
         shape = StatedShape(spec.size_hw, spec.layout, spec.preprocessing.channels)
-    shape = shape or StatedShape()
     declared = declare_input(proto)
     if declared is not None:
         close_input(proto, read_image_input(declared, shape))

@@ -176,7 +176,7 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
         raise ImageError(f"{name}: found floating-point pixels of unknown range, expected 8 or 16 bits: convert it")
     try:
         image.load()
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         rgb = _deep_grey(image, name) if image.mode.startswith("I") else _over_white(image)
     except ImageError:
         raise
@@ -190,7 +190,8 @@ def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
     return np.asarray(rgb, np.uint8)
 
 
-def _orientation(image: Image.Image) -> int | None:
+def orientation_of(image: Image.Image) -> int | None:
+    """EXIF orientation, 1 to 8; None where there is none that can be read."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:  # damaged EXIF: the pixels are fine, only their orientation is unknown

@@ -22,6 +22,7 @@ from onnxplain.runtime.preprocess import normalise, warp_image
 
 RNG = np.random.default_rng(5)
 DEEP = RNG.integers(0, 4096, (9, 7), np.uint16)  # 12 of 16 bits
+SHALLOW = (DEEP >> 4).astype(np.uint8)
 GREY, RGB = GRAY_PRESETS["raw"], PRESETS["raw"]
 NATIVE_GREY = Preprocessing("gray", pixels="native", mean=(0,), std=(1,))
 
@@ -101,6 +102,38 @@ def test_depth_of_colours(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(tmp_path / "deep.png", Preprocessing(pixels="native")), deep)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_images_are_upright(orientation: int, tmp_path: Path) -> None:
+    """The reference is the same image in 8 bits, as photos are read."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(SHALLOW.astype(np.uint16)).save(tmp_path / "deep.png", exif=exif)
+    Image.fromarray(SHALLOW).save(tmp_path / "shallow.png", exif=exif)
+    found = read_pixels(tmp_path / "deep.png", NATIVE_GREY)
+    assert np.array_equal(found[..., 0], load_image(tmp_path / "shallow.png")[..., 0])
+
+
+def test_the_limit_of_pixels_comes_first(tmp_path: Path) -> None:
+    Image.fromarray(DEEP).save(tmp_path / "deep.png")
+    write_tiff(tmp_path / "many.tif", RNG.integers(0, 9, (9, 7, 4), np.uint8))
+    stated = Preprocessing("gray", mean=(0,), std=(1,), depth=12)
+    for name, preprocessing in (
+        ("deep.png", GREY),
+        ("deep.png", NATIVE_GREY),
+        ("deep.png", stated),
+        ("many.tif", many(4)),
+    ):
+        with pytest.raises(ImageError, match="megapixels"):
+            read_pixels(tmp_path / name, preprocessing, max_megapixels=1e-5)
+
+
+def test_floats_have_no_depth(tmp_path: Path) -> None:
+    Image.fromarray(RNG.random((4, 5), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ImageError, match="--pixels"):
+        read_pixels(tmp_path / "float.tif", Preprocessing("gray", mean=(0,), std=(1,), depth=12))
+    assert read_pixels(tmp_path / "float.tif", NATIVE_GREY).dtype == np.float32
+
+
 def test_a_shallow_use_of_16_bits_is_said(tmp_path: Path) -> None:
     Image.fromarray(DEEP).save(tmp_path / "deep.png")
     with pytest.warns(ImageWarning, match="values up to 40.*give --depth 12"):
@@ -113,7 +146,6 @@ def test_a_shallow_use_of_16_bits_is_said(tmp_path: Path) -> None:
         read_pixels(tmp_path / "deep.png", Preprocessing("gray", mean=(0,), std=(1,), depth=12))
 
 
-SHALLOW = (DEEP >> 4).astype(np.uint8)
 # What is read, for which preprocessing, and the pixels.
 ARRAYS: dict[str, tuple[npt.NDArray[Any], Preprocessing, npt.NDArray[Any]]] = {
     "grey (H, W)": (SHALLOW, GREY, grey(SHALLOW)),
@@ -143,7 +175,8 @@ def test_arrays(array: Any, preprocessing: Preprocessing, expected: Any, tmp_pat
     ("array", "preprocessing", "says"),
     [
         (SHALLOW, RGB, "greyscale array"),
-        (DEEP, GREY, "greyscale array|uint16"),
+        (DEEP, GREY, "uint16 array, expected uint8.*--depth BITS"),
+        (DEEP / 4096, GREY, "float64 array, expected uint8.*--pixels"),
         (RNG.random((9, 7, 4)), many(4), "float64 array, expected uint8.*--pixels"),
         (RNG.integers(0, 9, (9, 7, 4), np.uint16), many(4), "uint16 array.*--depth BITS"),
         (np.zeros((4, 9, 4), np.uint8), many(4), r"may be \(C, H, W\) or \(H, W, C\)"),

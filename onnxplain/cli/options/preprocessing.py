@@ -15,10 +15,9 @@ from onnxplain.contract import (
     Channels,
     ColourOrder,
     Layout,
-    PixelKind,
+    PixelValues,
     PreprocessingParts,
     Resize,
-    StatedShape,
 )
 
 
@@ -34,7 +33,7 @@ class StatedInput:
     channels: Channels | None = None
     layout: Layout | None = None
     resize: Resize | None = None
-    pixels: PixelKind | None = None
+    pixels: PixelValues | None = None
     depth: int | None = None
 
     @property
@@ -51,11 +50,6 @@ class StatedInput:
             preset=self.preset,
         )
         return None if parts == PreprocessingParts() else parts
-
-    @property
-    def shape(self) -> StatedShape:
-        """What the options say about the input's shape."""
-        return StatedShape(self.size, self.layout, self.channels)
 
 
 class _ChannelsType(click.ParamType):  # type: ignore[type-arg]
@@ -155,7 +149,7 @@ preprocessing_options = stack(
     ),
     click.option(
         "--pixels",
-        type=click.Choice(get_args(PixelKind)),
+        type=click.Choice(get_args(PixelValues)),
         help="What --scale, --mean and --std apply to. bytes: pixels 0–255; images of 16 bits are scaled to them. "
         "native: the values of the image as they are, such as 16-bit integers or floats. Default: bytes.",
     ),

@@ -10,13 +10,12 @@ from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from onnxplain.contract.preprocessing import MAX_DEPTH
 from onnxplain.errors import ImageError, ImageWarning
 from onnxplain.runtime.arrays import AnyArray, ByteArray
-from onnxplain.runtime.image import as_image, check_file, check_size, opened
+from onnxplain.runtime.image import as_image, check_file, check_size, opened, orientation_of
 from onnxplain.runtime.images.tiff import read_tiff
 
 # A 16-bit image whose largest value is below this share of the range probably uses fewer bits.
@@ -36,20 +35,21 @@ def load_values(image: ImageFile, max_megapixels: float) -> AnyArray:
     """
     if isinstance(image, Image.Image):
         if image.mode == "F" or image.mode.startswith("I"):
-            return _grey(np.asarray(image), "PIL image")
+            check_size(image, "PIL image", max_megapixels)
+            return _grey(image)
         return as_image(image, max_megapixels)
     path = Path(image)
     check_file(path)
     with opened(path) as header:
         check_size(header, str(path), max_megapixels)
-        mode = header.mode
+        mode, orientation = header.mode, orientation_of(header)
     if mode == "F" or mode.startswith("I"):
         with opened(path) as file:
-            return _grey(np.asarray(file), str(path))
+            return _grey(file)
     if path.suffix.lower() in _DEEP_SUFFIXES and mode in ("RGB", "RGBA"):
         values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if values is not None and values.dtype == np.uint16 and values.ndim == 3 and values.shape[2] >= 3:
-            return np.ascontiguousarray(values[..., 2::-1], np.uint16)
+            return _upright(values[..., 2::-1], orientation)
     return as_image(path, max_megapixels)
 
 
@@ -77,6 +77,11 @@ def scale_to_bytes(values: AnyArray, depth: int | None) -> ByteArray:
     """
     if values.dtype == np.uint8:
         return values
+    if values.dtype.kind == "f":
+        raise ImageError(
+            "image: found floats or values of more than 16 bits, expected 8 or 16 bits: state that the model takes its "
+            'values as they are (pixels="native", --pixels), or convert it'
+        )
     largest, full = int(values.max()), 2 ** (depth or MAX_DEPTH) - 1
     if int(values.min()) < 0 or largest > full:
         raise ImageError(
@@ -130,13 +135,18 @@ def _bits(image: Image.Image) -> Sequence[int]:
     return bits if isinstance(bits, tuple) else (bits,)
 
 
-def _grey(values: npt.NDArray[Any], name: str) -> AnyArray:
-    """Grey values (H, W) of 16 bits or floats as (H, W, 1)."""
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)[..., None]
-    if values.size and (int(values.min()) < 0 or int(values.max()) > 0xFFFF):
-        return values.astype(np.float32)[..., None]
-    return values.astype(np.uint16)[..., None]
+def _grey(image: Image.Image) -> AnyArray:
+    """A grey image of deep values, upright, (H, W, 1): uint16 where they are of 16 bits, else float32."""
+    values = np.asarray(image)
+    fits = values.dtype.kind in "iu" and not (values.size and (values.min() < 0 or values.max() >= 2**MAX_DEPTH))
+    return _upright(values.astype(np.uint16 if fits else np.float32)[..., None], orientation_of(image))
+
+
+def _upright(values_hwc: AnyArray, orientation: int | None) -> AnyArray:
+    """The values turned and mirrored as the EXIF orientation says."""
+    turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
+    turned = np.rot90(values_hwc, turns.get(orientation or 1, 0))
+    return np.ascontiguousarray(turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned)
 
 
 def _bands(image: Image.Image, count: int, name: str) -> AnyArray:

@@ -39,8 +39,10 @@ def read_pixels(
         return _of_array(load_channels(image, preprocessing.channel_count, max_megapixels), preprocessing, file=True)
     if preprocessing.pixels == "bytes":
         if preprocessing.depth is None:
+            pixels = as_image(image, max_megapixels)
+            # Only now: the limit of pixels was checked, and the image is whole.
             check_deep_use(image)
-            return as_image(image, max_megapixels)
+            return pixels
         values = load_values(image, max_megapixels)
         return values if values.dtype == np.uint8 else _three(scale_to_bytes(values, preprocessing.depth))
     return _in_colour(load_values(image, max_megapixels).astype(np.float32), preprocessing)
@@ -85,9 +87,9 @@ def _load_array(path: Path) -> npt.NDArray[Any]:
 
 def _of_array(array: npt.NDArray[Any], preprocessing: Preprocessing, *, file: bool = False) -> AnyArray:
     """An array in the shape and type that `read_pixels` promises; `file`: 16 bits are what a file has."""
-    if preprocessing.pixels == "bytes" and preprocessing.depth is None and preprocessing.is_colour:
-        grey = preprocessing.channels == "gray" and array.dtype == np.uint8 and _is_grey(array)
-        return _three(array.reshape(*array.shape[:2], 1)) if grey else as_image(array)
+    unscaled = preprocessing.pixels == "bytes" and preprocessing.depth is None
+    if unscaled and preprocessing.is_colour and not (preprocessing.channels == "gray" and _is_grey(array)):
+        return as_image(array)
     pixels = np.ascontiguousarray(_channels_last(array, preprocessing))
     if pixels.size == 0 or pixels.dtype.kind not in "uif":
         raise ImageError(f"image: found an array {pixels.dtype} {array.shape}, expected numbers and at least one pixel")
@@ -95,7 +97,7 @@ def _of_array(array: npt.NDArray[Any], preprocessing: Preprocessing, *, file: bo
         pixels = pixels.astype(np.float32)
         return _in_colour(pixels, preprocessing) if preprocessing.is_colour else pixels
     if pixels.dtype != np.uint8:
-        if pixels.dtype != np.uint16 or not (file or preprocessing.depth is not None):
+        if pixels.dtype != np.uint16 or (unscaled and not file):
             raise ImageError(
                 f"image: found a {pixels.dtype} array, expected uint8: state how many bits it uses (depth=…, --depth "
                 'BITS) if it is uint16, or that the model takes its values as they are (pixels="native", --pixels)'
