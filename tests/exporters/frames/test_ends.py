@@ -69,7 +69,7 @@ ENDS: dict[str, tuple[Callable[[Net], str], EndReason, str]] = {
     "roll": (_roll, EndReason.MOVED, "Concat"),
     "flip": (_flip, EndReason.MOVED, "Slice"),
     "permutation": (_permuted, EndReason.MOVED, "Gather"),
-    "TopK": (_sorted, EndReason.UNKNOWN, "TopK"),
+    "TopK": (_sorted, EndReason.PICKED, "TopK"),
     "Gather by what was found": (_picked, EndReason.PICKED, "Gather"),
     "mirror": (_added_to_its_mirror, EndReason.DISAGREE, "Add"),
     "Tile": (_tiled, EndReason.MOVED, "Tile"),
