@@ -87,7 +87,7 @@ def test_no_layer_behind(name: str, behind: str) -> None:
     anatomy = parts_of(net.model())
     assert before in [layer.name for layer in anatomy.layers]
     assert last not in [layer.name for layer in anatomy.layers]
-    if (name, behind) == ("Gather by what was found", "Relu"):
+    if behind == "Relu" and name in ("Gather by what was found", "TopK"):
         return  # How the result holds maps is not known either.
     (end,) = [entry.end for entry in anatomy.unplaced if entry.name == last]
     assert (end.reason, end.node.split()[0]) == (reason, operator)
