@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from onnxplain.cli.options.extras import require_modules
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.labels import read_labels
 from onnxplain.cli.options.model import labels_option
@@ -18,6 +17,7 @@ from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_optio
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.contract import GRAY_PRESETS, PRESETS, BoxFormat, BoxUnits, Preprocessing
 from onnxplain.errors import OnnxplainError
+from onnxplain.extras import require_modules
 
 if TYPE_CHECKING:
     import torch
