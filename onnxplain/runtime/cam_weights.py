@@ -20,7 +20,7 @@ def read_cam_weights(engine: Engine) -> FloatArray:
             if engine.spec.layers
             else "expected an instrumented file: run `onnxplain instrument` first"
         )
-        raise UnsupportedError(f"{engine.path}: found no class activation map weights, {reason}")
+        raise UnsupportedError(f"{engine.source}: found no class activation map weights, {reason}")
     bound = engine.bind([output])
     bound.bind(engine.spec.input.name, engine.input_buffer(count))
     bound.run(count)
