@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.model import ModelArguments, labels_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
-from onnxplain.contract import Batch, BoxFormat, BoxUnits, Preprocessing
+from onnxplain.contract import Batch, BoxFormat, BoxUnits
+from onnxplain.extras import needs_extra
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def instrument(
         box_format=values.box_format,
         box_units=values.box_units,
         labels=model.read_labels() or (),
-        preprocessing=_preprocessing(model, values.box) if stated.preprocesses else None,
+        preprocessing=model.whole_preprocessing(values.box) if stated.preprocesses else None,
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=file.required_inputs,
@@ -129,14 +129,3 @@ def instrument(
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)
-
-
-def _preprocessing(model: ModelArguments, box: str | None) -> Preprocessing:
-    """The given options, applied to the preprocessing that is assumed for the input of this file."""
-    from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
-    from onnxplain.runtime.session import open_session
-
-    path = Path(model.path)
-    image_input = find_image_input(open_session(path, ["cpu"], None), path)
-    assumed = assumed_preprocessing(image_input, find_layout(image_input, path, model.stated.layout))
-    return model.stated.apply(assumed if box is None else replace(assumed, resize="stretch"))

@@ -82,6 +82,15 @@ def open_session(
     return session
 
 
+def available_providers() -> tuple[str, ...]:
+    """The execution providers that the installed ONNX Runtime offers; none if it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ()
+    return tuple(onnxruntime.get_available_providers())
+
+
 def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> list[str]:
     """ONNX Runtime's names of the providers asked for, in order. Raises OnnxplainError for an unknown one."""
     if asked is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 
 from onnxplain.cli.options.labels import read_labels
 from onnxplain.cli.options.preprocessing import StatedInput
+from onnxplain.contract import Preprocessing
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
@@ -73,3 +74,13 @@ class ModelArguments:
             return engine
         # An option replaces a part of the file's preprocessing, so the file is read first.
         return open_file(preprocessing=self.stated.apply(engine.spec.input.preprocessing))
+
+    def whole_preprocessing(self, box: str | None) -> Preprocessing:
+        """The given options, applied to the preprocessing that is assumed for the input of this file."""
+        from onnxplain.runtime.image_input import assumed_preprocessing, find_image_input, find_layout
+        from onnxplain.runtime.session import open_session
+
+        path = Path(self.path)
+        image_input = find_image_input(open_session(path, ["cpu"], None), path)
+        assumed = assumed_preprocessing(image_input, find_layout(image_input, path, self.stated.layout))
+        return self.stated.apply(assumed if box is None else replace(assumed, resize="stretch"))
