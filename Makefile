@@ -8,13 +8,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks check format docs clean
+.PHONY: help demo install test test-networks test-openvino check format docs clean
 .PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (half an hour)"
+	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -35,6 +36,11 @@ test: install
 
 test-networks: install
 	@$(BIN)/python -m pytest -m networks tests/networks
+
+# The OpenVINO build cannot stand beside onnxruntime: it gets the benchmarks' environment.
+test-openvino: install
+	@$(BIN)/python -m benchmarks peers --install onnxplain-openvino
+	@$(BIN)/python -m pytest -m openvino tests/openvino
 
 check: install
 	@$(BIN)/ruff check .

@@ -140,6 +140,18 @@ PARTS = {
         {"resize": "stated", "scale": "read", "mean": "read", "std": "read"},
         Preprocessing("rgb", 1 / 255, (0.5,), (0.5,), "stretch"),
     ),
+    "the share of a crop comes with its way of resizing": (
+        {},
+        {"resize": "crop", "crop_share": 0.95},
+        {"resize": "read", "crop_share": "read"},
+        replace(IMAGENET, crop_share=0.95),
+    ),
+    "a stated crop has the usual share": (
+        {"resize": "crop"},
+        {"resize": "crop", "crop_share": 0.95},
+        {"resize": "stated"},
+        IMAGENET,
+    ),
     "numbers that are stated are not mixed with numbers that were read": (
         {"scale": 1 / 127.5, "mean": (1.0,)},
         {"scale": 1 / 255, "std": (0.2,)},
@@ -155,7 +167,7 @@ def test_every_part_is_stated_read_or_assumed(
 ) -> None:
     found = complete(PreprocessingParts(**stated), PreprocessingParts(**read), "config.json", IMAGENET)
     assert found.preprocessing == expected
-    for part in ("channels", "scale", "mean", "std", "resize"):
+    for part in ("channels", "scale", "mean", "std", "resize", "crop_share"):
         origin = getattr(found.origins, part)
         assert origin.kind == kinds.get(part, "assumed"), part
         assert origin.source == ("config.json" if origin.kind == "read" else None)

@@ -14,7 +14,7 @@ from onnxplain.demo import IMAGES, MODEL
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers import METHODS, build
 from onnxplain.exporters.gradient import rules
-from onnxplain.exporters.gradient.rules import indexing
+from onnxplain.exporters.gradient.rules import rearranging
 from onnxplain.exporters.operators import table
 from onnxplain.exporters.operators.operator import Operator
 from onnxplain.runtime import Engine
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # The modules that the blocks of the worked example are lines of.
 MODULES = {
-    "onnxplain/exporters/gradient/rules/indexing.py": indexing,
+    "onnxplain/exporters/gradient/rules/rearranging.py": rearranging,
     "onnxplain/exporters/gradient/rules/__init__.py": rules,
     "onnxplain/exporters/operators/table.py": table,
     "tests/exporters/cases/indexing.py": indexing_cases,
@@ -64,10 +64,21 @@ def paths() -> list[str]:
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> tuple[OperatorCase, ...]:
+def other_cases(monkeypatch: pytest.MonkeyPatch) -> tuple[OperatorCase, ...]:
+    """The tables as if the operator of the example had never been added; the cases of all others."""
+    monkeypatch.delitem(rules.RULES, OPERATOR)
+    monkeypatch.delitem(table.OPERATORS, ("", OPERATOR))
+    others = tuple(case for case in cases.RULE_CASES if case.operator != OPERATOR)
+    monkeypatch.setattr(test_rules, "RULE_CASES", others)
+    monkeypatch.setattr(test_rules, "ROWS", tuple(row for row in table.ROWS if row.name != OPERATOR))
+    return others
+
+
+@pytest.fixture
+def example(other_cases: tuple[OperatorCase, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[OperatorCase, ...]:
     """The worked example in its places; its cases."""
     (name,) = [node.name for node in ast.parse(blocks()[RULE]).body if isinstance(node, ast.FunctionDef)]
-    monkeypatch.setattr(indexing, name, run(RULE, name), raising=False)
+    monkeypatch.setattr(rearranging, name, run(RULE, name))
     for operator, rule in run(RULES_ROW, "RULES").items():
         monkeypatch.setitem(rules.RULES, operator, rule)
     for row in rows():
@@ -75,12 +86,13 @@ def example(monkeypatch: pytest.MonkeyPatch) -> tuple[OperatorCase, ...]:
     return written_cases()
 
 
-def test_the_operator_of_the_example_is_not_in_the_tables() -> None:
-    assert OPERATOR not in rules.RULES, "choose another operator for the worked example"
+def test_the_blocks_are_those_of_one_operator() -> None:
+    assert [row.name for row in rows()] == [OPERATOR] == list(run(RULES_ROW, "RULES"))
     assert [case.operator for case in written_cases()] == [OPERATOR] * 2
     assert blocks().keys() == MODULES.keys()
 
 
+@pytest.mark.usefixtures("other_cases")
 @pytest.mark.parametrize("index", range(2))
 def test_without_the_rule_the_operator_is_refused(index: int) -> None:
     case = written_cases()[index]
@@ -101,15 +113,15 @@ def test_the_rule_of_the_example_agrees_with_central_differences(
 
 
 def test_the_tables_ask_for_every_step_of_the_example(
-    example: tuple[OperatorCase, ...], monkeypatch: pytest.MonkeyPatch
+    other_cases: tuple[OperatorCase, ...], example: tuple[OperatorCase, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all steps the walk over the tables passes; without the cases, or without the row, it fails."""
     with pytest.raises(AssertionError):
         test_rules.test_the_tables_cover_every_rule()
     with pytest.raises(AssertionError):
         test_rules.test_the_tables_do_not_contradict_each_other()
-    monkeypatch.setattr(test_rules, "RULE_CASES", (*cases.RULE_CASES, *example))
-    monkeypatch.setattr(test_rules, "ROWS", (*table.ROWS, *rows()))
+    monkeypatch.setattr(test_rules, "RULE_CASES", (*other_cases, *example))
+    monkeypatch.setattr(test_rules, "ROWS", (*test_rules.ROWS, *rows()))
     test_rules.test_the_tables_cover_every_rule()
     test_rules.test_the_tables_do_not_contradict_each_other()
 

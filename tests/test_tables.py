@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,29 +58,37 @@ def sections(text: str) -> set[str]:
     return set(re.findall(r"^## (.+)$", text, re.MULTILINE))
 
 
-def assert_each_once(found: Iterable[str], expected: Iterable[str]) -> None:
-    assert sorted(found) == sorted(expected)
+def assert_each_once(found: Iterable[str], expected: Iterable[str], place: str) -> None:
+    """Each name stands once in `place`, and no other does; the message says what to add or remove there."""
+    wanted, there = Counter(list(expected)), Counter(list(found))
+    missing, extra = sorted(wanted - there), sorted(there - wanted)
+    assert not missing and not extra, f"{place}: add {missing}, remove {extra}"
 
 
 @pytest.mark.parametrize(
-    ("table", "tests"),
-    [(METHODS.own, REFERENCES), (FORMATS.own, FORMAT_READERS)],
+    ("table", "tests", "place"),
+    [
+        (METHODS.own, REFERENCES, "FORMULAS in tests/explainers/test_family.py, or tests/explainers/references.py"),
+        (FORMATS.own, FORMAT_READERS, "WITH_LABELS in tests/data/test_readers.py, or FORMAT_READERS in this file"),
+    ],
     ids=["methods", "formats"],
 )
-def test_every_row_is_proved(table: Mapping[str, Any], tests: Mapping[str, Callable[..., Any]]) -> None:
-    assert_each_once(tests, table)
+def test_every_row_is_proved(table: Mapping[str, Any], tests: Mapping[str, Callable[..., Any]], place: str) -> None:
+    assert_each_once(tests, table, place)
     assert all(test.__name__.startswith("test_") for test in tests.values())
 
 
 def test_every_method_is_explained() -> None:
     methods, readme = page("docs/methods.md"), page("README.md")
-    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own)
-    assert_each_once(rows(readme, "method | needs"), METHODS.own)
-    assert METHODS.own.keys() <= sections(methods)
+    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own, "the first table of docs/methods.md")
+    assert_each_once(rows(readme, "method | needs"), METHODS.own, "the table of methods in README.md")
+    assert not METHODS.own.keys() - sections(methods), "docs/methods.md: add a section for each"
 
 
 def test_every_format_is_explained() -> None:
-    assert_each_once(rows(page("docs/datasets.md"), "`format`"), [*FORMATS.own, '"digits"'])
+    assert_each_once(
+        rows(page("docs/datasets.md"), "`format`"), [*FORMATS.own, '"digits"'], "the table of docs/datasets.md"
+    )
 
 
 def test_every_metric_is_proved_and_explained() -> None:
@@ -92,16 +101,18 @@ def test_every_metric_is_proved_and_explained() -> None:
 def test_every_preset_is_proved_and_explained() -> None:
     proved = [preprocessing for preprocessing, _ in BY_HAND]
     assert all(preset in proved for preset in (*PRESETS.values(), *GRAY_PRESETS.values()))
-    assert_each_once(rows(page("docs/contract.md"), "preset"), PRESETS)
+    assert_each_once(rows(page("docs/contract.md"), "preset"), PRESETS, "the table of presets in docs/contract.md")
     assert GRAY_PRESETS.keys() <= PRESETS.keys()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_proved_and_explained(name: str) -> None:
     tests = ROOT / "tests" / "cli" / COMMAND_TESTS.get(name, f"test_{name}.py")
-    assert re.search(rf'run\(\s*"{name}"', tests.read_text(encoding="utf-8"))
-    pages = [page("README.md"), *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
-    assert any(re.search(rf"\bonnxplain {name}\b", text) for text in pages)
+    assert tests.is_file(), f"write tests/cli/test_{name}.py, or add a row to COMMAND_TESTS in this file"
+    assert re.search(rf'run\(\s*"{name}"', tests.read_text(encoding="utf-8")), f"{tests.name}: run the command"
+    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name != "commands.md"]
+    texts = [page("README.md"), *(path.read_text(encoding="utf-8") for path in pages)]
+    assert any(re.search(rf"\bonnxplain {name}\b", text) for text in texts), "explain it in README.md or in docs/"
 
 
 def test_every_exception_is_one() -> None:

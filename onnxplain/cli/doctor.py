@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +37,8 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
 
     cache = ModelCache.of_user()
     removed = cache.empty() if empty_cache else ()
-    versions, providers, processor = find_versions(), available_providers(), read_processor()
+    versions, processor = find_versions(), read_processor()
+    providers = () if missing_modules("cpu") else available_providers()
     missing = {extra: missing_modules(extra) for extra in EXTRAS}
     missing = {extra: modules for extra, modules in missing.items() if modules}
     if as_json:
@@ -46,7 +46,7 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
             {
                 "versions": versions,
                 "providers": providers,
-                "processor": asdict(processor),
+                "processor": processor.as_json(),
                 "missing_extras": {
                     extra: {"modules": modules, "install": install_command(extra)} for extra, modules in missing.items()
                 },

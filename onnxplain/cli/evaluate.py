@@ -13,7 +13,14 @@ from onnxplain.cli.options.dataset import strict_option
 from onnxplain.cli.options.evaluation_data import DataArguments, data_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.method import MethodArguments, evaluation_method_options, layers_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.model import (
+    ModelArguments,
+    labels_option,
+    model_argument,
+    precision_option,
+    provider_option,
+    sidecar_option,
+)
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.evaluation_table import print_evaluation
@@ -117,6 +124,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @evaluation_method_options
 @plain_file_options
 @labels_option
+@sidecar_option
 @provider_option
 @precision_option
 @preprocessing_options

@@ -11,7 +11,14 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
 from onnxplain.cli.options.method import MethodArguments, layers_option, method_options
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.model import (
+    ModelArguments,
+    labels_option,
+    model_argument,
+    precision_option,
+    provider_option,
+    sidecar_option,
+)
 from onnxplain.cli.options.pictures import picture_options
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
@@ -56,6 +63,7 @@ from onnxplain.explanations.questions import Question, plan_questions
 @method_options
 @plain_file_options
 @labels_option
+@sidecar_option
 @provider_option
 @precision_option
 @megapixels_option

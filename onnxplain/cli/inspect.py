@@ -11,14 +11,17 @@ import click
 
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
+from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
+from onnxplain.explanations.opening_notes import saturating_products
+from onnxplain.explanations.warning_texts import describe_products
 from onnxplain.extras import missing_modules, needs_extra
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
 @labels_option
+@sidecar_option
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)
@@ -61,7 +65,7 @@ def inspect(
     model.
     """
     from onnxplain.explainers import supported
-    from onnxplain.runtime.model_facts import external_files, read_facts
+    from onnxplain.runtime.protobuf.model_facts import external_files, read_facts
 
     trials: list[Trial] = []
     if image is None:
@@ -69,11 +73,14 @@ def inspect(
     else:
         trials = _try(model, image, max_megapixels)
         engine = trials[0].engine
+        print_problems(engine.sidecars)
     facts, weights = read_facts(engine.path), external_files(engine.path)
     prospect = _prospect(engine, model.stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
+        tree["saturating_products"] = saturating_products(engine)
         if not engine.spec.layers:
+            tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
             tree["methods_with_tail_file"] = prospect.with_tail
         if prospect.candidates:
@@ -117,7 +124,10 @@ def _prospect(engine: Engine, stated: StatedInput, *, asked: bool) -> Prospect:
         from onnxplain.exporters import survey
 
     try:
-        return Prospect.of(survey(engine.path, input_size_hw=stated.size))
+        # The size that was read closes an open one, too.
+        was_read = engine.sidecars.input_size_hw is not None
+        size_hw = engine.spec.input.size_hw if was_read else stated.size
+        return Prospect.of(survey(engine.path, input_size_hw=size_hw))
     except OnnxplainError as error:
         if asked:
             raise
@@ -139,8 +149,11 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
-    lines = [("format", file_format), *describe_spec(spec), *_tail_line(engine)]
+    lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
     lines.append(("methods", ", ".join(working)))
+    saturating = saturating_products(engine)
+    if saturating:
+        lines.append(("warning", describe_products(saturating)))
     if not spec.layers:
         print_description([*lines, *prospect.lines()])
         return

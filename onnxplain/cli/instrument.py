@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import ModelArguments, labels_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
@@ -57,11 +57,17 @@ class GraphValues:
 )
 @required_inputs_option
 @click.option(
+    "--no-gate",
+    is_flag=True,
+    help="Leave out the input explain and the If of each layer, for runtimes that have no If (TensorRT before 10.11, "
+    "tract). Every run then computes all gradients.",
+)
+@click.option(
     "--batch",
     type=click.Choice(get_args(Batch)),
     default="auto",
     show_default=True,
-    help="What to do if the file fixes the batch size to 1. auto: make it dynamic if the outputs stay the same. "
+    help="What to do if the file fixes the batch size. auto: make it dynamic if the outputs stay the same. "
     "dynamic: make it dynamic, or fail. fixed: keep it.",
 )
 @no_tail_option
@@ -80,6 +86,7 @@ class GraphValues:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
+@sidecar_option
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("values", GraphValues)
@@ -88,6 +95,7 @@ def instrument(
     model: ModelArguments,
     values: GraphValues,
     file: OutputFile,
+    no_gate: bool,
     batch: Batch,
     shuffle_weights: int | None,
     measure: bool,
@@ -123,9 +131,11 @@ def instrument(
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=file.required_inputs,
+        gate=not no_gate,
         batch=batch,
         tail=not file.no_tail,
         shuffle_weights=shuffle_weights,
+        sidecars=not model.no_sidecar,
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()
     print_report(report, costs, as_json=as_json)

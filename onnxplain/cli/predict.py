@@ -9,7 +9,14 @@ import click
 
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, precision_option, provider_option
+from onnxplain.cli.options.model import (
+    ModelArguments,
+    labels_option,
+    model_argument,
+    precision_option,
+    provider_option,
+    sidecar_option,
+)
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
 @labels_option
+@sidecar_option
 @provider_option
 @precision_option
 @megapixels_option

@@ -21,7 +21,8 @@ class ModelSpec:
 
     `layers` are in the order of the graph; the last is the default. `tail` describes the tail file, which computes the
     part of the model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with
-    this seed, and the model is for sanity checks only; None for any other model.
+    this seed, and the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the
+    input `explain` asks for them; a file that is not gated has no such input, and every run computes them.
     """
 
     task: Task
@@ -33,6 +34,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     tail: TailSpec | None = None
     shuffle_seed: int | None = None
+    gated: bool = True
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
@@ -92,7 +94,9 @@ class ModelSpec:
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     source = tree["input"]
-    preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing)})
+    # Files of version 1 have no `crop_share`.
+    optional = {"crop_share"} - set(source)
+    preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
     return ModelSpec(
         task=tree["task"],
         input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source)),
@@ -103,6 +107,7 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         labels=tuple(tree["labels"]),
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
+        gated=bool(tree.get("gated", True)),
     )
 
 

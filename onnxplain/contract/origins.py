@@ -37,6 +37,7 @@ class Origins:
     mean: Origin = STATED
     std: Origin = STATED
     resize: Origin = STATED
+    crop_share: Origin = STATED
 
     @classmethod
     def of_all(cls, origin: Origin) -> Origins:
@@ -49,5 +50,6 @@ class Origins:
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Names of the parts that nobody stated and no file says."""
-        return tuple(part.name for part in fields(self) if getattr(self, part.name).kind == "assumed")
+        """Names of the parts that nobody stated and no file says. The share of a crop belongs to `resize`."""
+        parts = (part.name for part in fields(self) if part.name != "crop_share")
+        return tuple(part for part in parts if getattr(self, part).kind == "assumed")

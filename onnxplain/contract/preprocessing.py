@@ -17,8 +17,9 @@ class Preprocessing:
     """How pixels are converted to the model's input values: ``(pixel · scale − mean) / std``.
 
     `pixel` is 0–255. `mean` and `std` have one entry per channel, in the order of `channels`.
-    `resize`: ``crop`` (resize the short side to size / 0.875, then cut out the centre), ``stretch``, or ``letterbox``
-    (the whole image with grey borders).
+    `resize`: ``crop`` (resize the short side to size / `crop_share`, then cut out the centre), ``stretch``, or
+    ``letterbox`` (the whole image with grey borders). `crop_share`: which part of the short side a crop keeps, above 0
+    and at most 1; it has no meaning for the other ways.
     """
 
     channels: Channels = "rgb"
@@ -26,11 +27,15 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: Resize = "crop"
+    crop_share: float = CROP_SHARE
 
     def __post_init__(self) -> None:
         check_choice("channels", self.channels, Channels)
         check_choice("resize", self.resize, Resize)
         object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "crop_share", float(self.crop_share))
+        if not 0 < self.crop_share <= 1:
+            raise OnnxplainError(f"preprocessing: found crop_share {self.crop_share}, expected a number in (0, 1]")
         for name in ("mean", "std"):
             values = tuple(float(value) for value in getattr(self, name))
             if len(values) == 1 and self.channel_count > 1:

@@ -16,5 +16,6 @@ def model_inputs(
     images: Sequence[npt.NDArray[np.uint8]], size_hw: tuple[int, int], preprocessing: Preprocessing
 ) -> npt.NDArray[np.float32]:
     """Images, uint8 (H, W, 3) RGB of any size → float32 (N, C, h, w), resized and normalised."""
-    warped = [warp_image(image, make_frame(image.shape[:2], size_hw, preprocessing.resize)) for image in images]
+    resize, share = preprocessing.resize, preprocessing.crop_share
+    warped = [warp_image(image, make_frame(image.shape[:2], size_hw, resize, share)) for image in images]
     return normalise(np.stack(warped), preprocessing)

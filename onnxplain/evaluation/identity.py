@@ -15,7 +15,7 @@ from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset
 from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.model_facts import hash_files, model_files
+from onnxplain.runtime.protobuf.model_facts import hash_files, model_files
 
 
 def identify_model(engine: Engine) -> dict[str, Any]:

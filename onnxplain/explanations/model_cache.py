@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,30 @@ class ModelCache:
         _touch(entry / _ENTRY_FILE)
         return entry / MODEL_FILE
 
+    def problems(self, key: str) -> list[dict[str, str]]:
+        """What was said when the copy was made, as plain data."""
+        try:
+            said = json.loads((self.folder / key / _ENTRY_FILE).read_text(encoding="utf-8"))["problems"]
+            return [{str(name): str(text) for name, text in each.items()} for each in said]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+
     def new_folder(self) -> Path:
         """An empty folder to write a copy into, under the name MODEL_FILE. Raises OSError if there can be none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=self.folder, prefix=".onnxplain-", suffix=".part"))
 
-    def keep(self, key: str, written: Path, source: str) -> Path | None:
+    def keep(self, key: str, written: Path, source: str, problems: Sequence[Mapping[str, str]] = ()) -> Path | None:
         """Make the files in a folder from `new_folder` the copy `key`, then remove copies over the limit.
 
-        Returns its model file. None: it is larger than the limit, so the folder stays as it is. If another process was
-        faster, its copy is used and the folder is removed. Raises OSError if the copy cannot be written.
+        `source`: the original's name. `problems`: what `problems` returns. Returns the copy's model file. None: it is
+        larger than the limit, so the folder stays as it is. If another process was faster, its copy is used and the
+        folder is removed. Raises OSError if the copy cannot be written.
         """
         files = [written / name for name in _MODEL_FILES if (written / name).exists()]
         if sum(file.stat().st_size for file in files) > self.limit:
             return None
-        record = {"source": source, "sha256": {file.name: _hash(file) for file in files}}
+        record = {"source": source, "problems": list(problems), "sha256": {file.name: _hash(file) for file in files}}
         (written / _ENTRY_FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
         entry = self.folder / key
         try:

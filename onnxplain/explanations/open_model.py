@@ -19,6 +19,7 @@ from onnxplain.extras import needs_extra
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
+    from onnxplain.sidecars import SidecarProblem
 
 DEFAULT_METHOD, FALLBACK_METHOD = "grad-cam", "rise"
 # What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated.
@@ -38,12 +39,13 @@ class InstrumentedCopy:
     """The explainable copy of a plain file.
 
     `seconds`: the time to instrument it; None if it came from the cache. `kept`: whether it is in the cache now.
-    `problem`: why the cache cannot be written.
+    `not_used`: what other tools say about the model in vain. `problem`: why the cache cannot be written.
     """
 
     path: Path
     seconds: float | None
     kept: bool
+    not_used: tuple[SidecarProblem, ...] = ()
     problem: CacheProblem | None = None
 
 
@@ -136,7 +138,7 @@ def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
 
 def is_plain(path: Path) -> bool:
     """Whether it is an ONNX model without metadata of onnxplain. A file that is none is reported by the engine."""
-    from onnxplain.runtime.model_facts import read_facts
+    from onnxplain.runtime.protobuf.model_facts import read_facts
 
     try:
         return not read_facts(path).explainable
@@ -159,13 +161,17 @@ def _instrumented(
     path: Path, options: OpenOptions, methods: Sequence[str], announce: Callable[[Path], None] | None
 ) -> InstrumentedCopy:
     """The explainable copy, from the cache if it is there."""
-    from onnxplain.runtime.model_facts import hash_files, model_files
+    from onnxplain.sidecars import SidecarProblem
 
     cache = ModelCache.of_user() if options.use_cache else None
-    key = "" if cache is None else cache_key(hash_files(model_files(path)), options.for_key)
+    key = "" if cache is None else _key(path, options)
     found = None if cache is None else cache.find(key)
-    if found is not None:
-        return InstrumentedCopy(found, None, kept=True)
+    if cache is not None and found is not None:
+        not_used = tuple(
+            SidecarProblem(each.get("source", ""), each.get("found", ""), each.get("expected", ""))
+            for each in cache.problems(key)
+        )
+        return InstrumentedCopy(found, None, True, not_used)
     instrument = _import_instrument(path, options, methods)
     if announce is not None:
         announce(path)
@@ -175,15 +181,24 @@ def _instrumented(
         try:
             with _removed_on_failure(cache.new_folder()) as folder:
                 with _write_failures():
-                    instrument(path, folder / MODEL_FILE, **options.instrumenting)
+                    not_used = instrument(path, folder / MODEL_FILE, **options.instrumenting).read.problems
                 seconds = time.perf_counter() - started
-                kept = cache.keep(key, folder, path.name)
-            return InstrumentedCopy(kept or folder / MODEL_FILE, seconds, kept=kept is not None)
+                kept = cache.keep(key, folder, path.name, [vars(problem) for problem in not_used])
+            return InstrumentedCopy(kept or folder / MODEL_FILE, seconds, kept is not None, not_used)
         except OSError as error:
             problem = CacheProblem(cache.folder, error.strerror or str(error))
     with _removed_on_failure(Path(tempfile.mkdtemp(prefix="onnxplain-"))) as folder:
-        instrument(path, folder / MODEL_FILE, **options.instrumenting)
-    return InstrumentedCopy(folder / MODEL_FILE, time.perf_counter() - started, kept=False, problem=problem)
+        not_used = instrument(path, folder / MODEL_FILE, **options.instrumenting).read.problems
+    return InstrumentedCopy(folder / MODEL_FILE, time.perf_counter() - started, False, not_used, problem)
+
+
+def _key(path: Path, options: OpenOptions) -> str:
+    """The name of the copy in the cache. What other tools say beside the file is a part of its content."""
+    from onnxplain.runtime.protobuf.model_facts import hash_files, model_files
+    from onnxplain.sidecars import read_sidecars
+
+    beside = repr(read_sidecars(path, {})) if options.sidecars else ""
+    return cache_key(hash_files(model_files(path)), {**options.for_key, "beside": beside})
 
 
 def _import_instrument(path: Path, options: OpenOptions, methods: Sequence[str]) -> Callable[..., Any]:

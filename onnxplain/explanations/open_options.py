@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class OpenOptions:
     """Everything has a default: the file's own value, or what is found in its graph.
 
-    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`: as for `Engine`.
-    `layers`: the layers to explain. In an explainable file these are names of its layers. In a plain file they are what
-    `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box`, `batch`: as for `instrument`, for
-    plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache folder.
+    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels` and `sidecars` are as for
+    `Engine`. `layers`: the layers to explain. In an explainable file these are names of its layers. In a plain file
+    they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box` and `batch` are as for
+    `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache folder.
     """
 
     providers: tuple[str, ...] | None = None
@@ -31,6 +31,7 @@ class OpenOptions:
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
     labels: tuple[str, ...] | None = None
+    sidecars: bool = True
     layers: tuple[str, ...] = ()
     logits: str | None = None
     box: str | None = None
@@ -57,6 +58,7 @@ class OpenOptions:
             "preprocessing": self.preprocessing,
             "input_size_hw": self.input_size_hw,
             "layout": self.layout,
+            "sidecars": self.sidecars,
         }
 
     @property
@@ -78,4 +80,5 @@ class OpenOptions:
             input_size_hw=self.input_size_hw,
             layout=self.layout,
             labels=self.labels,
+            sidecars=self.sidecars,
         )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from onnxplain.contract import GRAY_PRESETS, PRESETS, Origins, Preprocessing
 from onnxplain.explanations.open_model import InstrumentedCopy, OpenedModel
+from onnxplain.explanations.warning_texts import describe_products, problem_text
+
+if TYPE_CHECKING:
+    from onnxplain.runtime import Engine
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Note:
 def notes(opened: OpenedModel) -> Iterator[Note]:
     """The lines about a model, in the order in which things happened; none for an explainable file."""
     source = opened.engine.source
+    for unused in opened.engine.sidecars.problems if opened.copy is None else opened.copy.not_used:
+        yield _note(problem_text(unused), True)
     if opened.copy is not None:
         problem = opened.copy.problem
         if problem is not None:
@@ -29,6 +36,8 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
         preprocessing = f"{_name(spec.input.preprocessing)} ({_describe(spec.input.origins)})"
         title = "layers" if len(spec.layers) > 1 else "layer"
         yield _note(f"{source}: {_how(opened.copy)}, {title} {layers}, preprocessing {preprocessing}")
+        if saturating := saturating_products(opened.engine):
+            yield _note(f"{source}: {describe_products(saturating)}", True)
     if opened.obstacle is not None:
         (method,) = opened.methods
         reason = str(opened.obstacle).removeprefix(f"{source}: ")
@@ -38,6 +47,13 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
 def _note(text: str, warning: bool = False) -> Note:
     """Names in the file may hold line breaks."""
     return Note(" ".join(text.split()), warning)
+
+
+def saturating_products(engine: Engine) -> tuple[str, ...]:
+    """The products that can be wrong on this processor; other providers than the CPU's have kernels of their own."""
+    from onnxplain.runtime.saturation import products_saturating_here
+
+    return products_saturating_here(engine.path) if engine.providers[0] == "CPUExecutionProvider" else ()
 
 
 def _how(copy: InstrumentedCopy) -> str:
@@ -50,7 +66,7 @@ def _name(preprocessing: Preprocessing) -> str:
     """The preset with these numbers, else the numbers; and the way of resizing."""
     presets = GRAY_PRESETS if preprocessing.channels == "gray" else PRESETS
     for name, preset in presets.items():
-        if replace(preset, resize=preprocessing.resize) == preprocessing:
+        if replace(preset, resize=preprocessing.resize, crop_share=preprocessing.crop_share) == preprocessing:
             return f"{name}, {preprocessing.resize}"
     numbers = f"scale {preprocessing.scale:g}, mean {_texts(preprocessing.mean)}, std {_texts(preprocessing.std)}"
     return f"{preprocessing.channels}, {numbers}, {preprocessing.resize}"

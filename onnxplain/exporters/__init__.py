@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.exporters.checks.report import Checks, LayerCheck
+from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.cost import LayerCost, measure_cost
 from onnxplain.exporters.instrument import instrument
 from onnxplain.exporters.survey import Candidate, survey
@@ -24,6 +25,7 @@ __all__ = [
     "ExportReport",
     "LayerCheck",
     "LayerCost",
+    "Saturation",
     "TailVerdict",
     "export",
     "instrument",

@@ -46,8 +46,9 @@ def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec)
     costs = []
     for index, layer in enumerate(spec.layers):
         gates = np.arange(len(spec.layers)) == index
-        closed = {**image, TARGET_INPUT: np.array([0]), EXPLAIN_INPUT: np.zeros_like(gates)}
-        opened = {**closed, EXPLAIN_INPUT: gates}
+        closed = opened = {**image, TARGET_INPUT: np.array([0])}
+        if spec.gated:
+            closed, opened = ({**closed, EXPLAIN_INPUT: asked} for asked in (np.zeros_like(gates), gates))
         ratios = _ratios(plain, session, image, own, [(closed, own), (opened, [*own, layer.features, layer.gradients])])
         costs.append(LayerCost(layer.name, _branch_size(proto, index), *ratios))
     return tuple(costs)
@@ -75,7 +76,7 @@ def _seconds(session: GraphSession, feeds: Mapping[str, np.ndarray], outputs: Se
 
 def _branch_size(proto: onnx.ModelProto, index: int) -> int:
     for node in proto.graph.node:
-        if node.name == f"{PREFIX}/{index}":
+        if node.name == f"{PREFIX}/{index}" and node.op_type == "If":
             (branch,) = [attribute.g for attribute in node.attribute if attribute.name == "then_branch"]
             return len(branch.node)
-    return 0
+    return sum(node.name.startswith(f"{PREFIX}/{index}/then/") for node in proto.graph.node)

@@ -15,20 +15,26 @@ from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
+from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
-from onnxplain.exporters.file.batch import free_batch, has_fixed_batch
+from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.writing.explainable import build_explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.fitting_facts import size_to_close
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
+from onnxplain.sidecars import read_sidecars
 
-BATCH_TO_TRY = 3
+IMAGES_TO_TRY = 3
+ONE_IMAGE_ONLY = (
+    "the batch is fixed to 1: the file states an open batch, but its sizes could be found for one image only"
+)
 
 
 def instrument(
@@ -45,9 +51,11 @@ def instrument(
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     required_inputs: bool = False,
+    gate: bool = True,
     batch: Batch = "auto",
     tail: bool = True,
     shuffle_weights: int | None = None,
+    sidecars: bool = True,
 ) -> ExportReport:
     """Write to `destination` the model of `source`, extended so that it can also output feature maps and gradients.
 
@@ -58,15 +66,21 @@ def instrument(
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
     - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
     - `labels`: one per class.
-    - `preprocessing`: if None, ImageNet's is assumed for float inputs, raw pixels for uint8, and the metadata say so.
+    - `preprocessing`: if None and no other tool says it, ImageNet's is assumed for float inputs, raw pixels for uint8,
+      and the metadata say so.
     - `input_size_hw`: height and width for an input whose size is not fixed.
     - `required_inputs`: `target` and `explain` get no default values, for languages that cannot feed such inputs.
-    - `batch`: whether a batch size fixed to 1 becomes dynamic. ``auto``: yes, if the outputs stay the same.
-      ``dynamic``: yes, or an error. ``fixed``: no.
+    - `gate`: gradients are computed only if `explain` asks for them. False leaves out that input and the `If` of each
+      layer, for runtimes without conditions. Every run then computes all gradients.
+    - `batch`: whether a fixed batch size becomes dynamic. ``auto``: yes, if the outputs stay the same. ``dynamic``:
+      yes, or an error. ``fixed``: no.
     - `tail`: also write the part of the model after the last layer, as ``<stem>.tail.onnx`` beside `destination`. If
       the layer's features are not enough to compute the logits, no tail is written, and the report says why.
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
       (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
+
+    - `sidecars`: labels, preprocessing and input size that are not given here are read from other tools' metadata in
+      the file, and from their files beside it (docs/sidecars.md). The report says what was read (``report.read``).
 
     If the file is explainable already, its old instrumentation is removed first. Its labels and preprocessing are
     kept unless new ones are given.
@@ -89,11 +103,12 @@ def instrument(
         preprocessing=preprocessing,
         layout=layout,
         required_inputs=required_inputs,
+        gate=gate,
         tail_of=destination if tail else None,
     )
-    subject = _open(source, request, shuffle_weights)
+    subject = _open(source, request, shuffle_weights, input_size_hw, sidecars=sidecars)
     GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, input_size_hw, batch)
+    prepared = _prepare(subject, input_size_hw or size_to_close(subject.request.read, subject.original), batch)
     explainable = build_explainable(prepared.model, subject.request)
     try:
         checks = verify(
@@ -127,14 +142,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
 
 
-def _open(source: Path, request: Request, shuffle_weights: int | None) -> _Subject:
-    """Read the file, remove an earlier instrumentation, shuffle the weights if the user asked for it."""
+def _open(
+    source: Path, request: Request, shuffle_weights: int | None, size_hw: tuple[int, int] | None, *, sidecars: bool
+) -> _Subject:
+    """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
     original, steps = load_proto(source), []
     earlier = earlier_spec(original)
     if earlier is not None:
         original = strip_instrumentation(original, earlier)
         steps.append("earlier instrumentation removed")
         request = request.or_as_before(earlier)
+    if sidecars:
+        props = {entry.key: entry.value for entry in original.metadata_props}
+        read = read_sidecars(source, props).beside(labels=request.labels, parts=request.preprocessing, size=size_hw)
+        request = replace(request, read=read)
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:
@@ -152,25 +173,34 @@ def _prepare(subject: _Subject, input_size_hw: tuple[int, int] | None, batch: Ba
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
     model = prepare(subject.original, input_size_hw)
     steps = tuple(changes(subject.original, model, input_size_hw))
-    if batch == "fixed" or not has_fixed_batch(model.graph):
+    found = fixed_batch(model.graph)
+    if found is not None and is_batch_open(subject.original, model.graph):
+        if batch == "dynamic":
+            raise VerificationError(
+                "check 'dynamic batch' failed: the sizes could be found for one image only; use --batch fixed"
+            )
+        return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
+    if batch == "fixed" or found is None:
         return _Prepared(model, steps)
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
-        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request)
+        freed = _with_dynamic_batch(subject.original, input_size_hw, subject.request, found)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error
-        return _Prepared(model, steps, (f"the batch stays fixed to 1: {error}",))
-    return _Prepared(freed, (*steps, "batch 1 → dynamic"))
+        return _Prepared(model, steps, (f"the batch stays fixed to {found}: {error}",))
+    return _Prepared(freed, (*steps, f"batch {found} → dynamic"))
 
 
-def _with_dynamic_batch(original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request) -> ir.Model:
-    """The prepared model with a symbolic batch size. Raises VerificationError if batching changes the outputs."""
-    model = prepare(original, input_size_hw)
-    free_batch(model)
+def _with_dynamic_batch(
+    original: onnx.ModelProto, input_size_hw: tuple[int, int] | None, request: Request, batch: int
+) -> ir.Model:
+    """The prepared model with a symbolic batch; raises VerificationError where the batch changes the outputs."""
+    model = prepare(original, input_size_hw, dynamic_batch=True)
     image, layout = find_image_value(model.graph)
     spec = input_spec(image, layout, request)
-    images = [image_batch(original, spec, seed) for seed in range(BATCH_TO_TRY)]
-    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images[0].dtype == np.float16 else np.dtype(np.float32)]
-    check_same(original, ir.to_proto(model), spec.name, images, tolerance)
+    images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
+    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]
+    fused = not may_saturate_here(original)
+    check_same(original, ir.to_proto(model), spec.name, images, batch, tolerance, fused=fused)
     return model

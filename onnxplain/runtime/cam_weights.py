@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import numpy as np
+
+from onnxplain.contract import ModelSpec
 from onnxplain.errors import UnsupportedError
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.session import Session, run_session
+from onnxplain.runtime.target import PREDICTED_CLASS, resolve_layer
 
-if TYPE_CHECKING:
-    from onnxplain.runtime.engine import Engine
 
+def read_cam_weights(session: Session, path: Path, spec: ModelSpec, feed: Feed, count: int) -> FloatArray:
+    """The weights, float32 (C, K), read-only, from a run on `count` images of zeros with the gate of their layer open.
 
-def read_cam_weights(engine: Engine) -> FloatArray:
-    """The weights, float32 (C, K), read-only. Raises UnsupportedError, with advice, if the file has none."""
-    output, count = engine.spec.outputs.cam_weights, engine.fixed_batch or 1
+    Files of version 1 give them with any gates. Raises UnsupportedError, with advice, if the file has none.
+    """
+    output, name = spec.outputs.cam_weights, spec.outputs.cam_layer
     if output is None:
         reason = (
             "expected a head of global average pooling + linear: use grad-cam"
-            if engine.spec.layers
+            if spec.layers
             else "expected an instrumented file: run `onnxplain instrument` first"
         )
-        raise UnsupportedError(f"{engine.source}: found no class activation map weights, {reason}")
-    bound = engine.bind([output])
-    bound.bind(engine.spec.input.name, engine.input_buffer(count))
-    bound.run(count)
-    weights: FloatArray = bound.fetch()[0]
+        raise UnsupportedError(f"{path}: found no class activation map weights, {reason}")
+    zeros = np.zeros((count, spec.input.preprocessing.channel_count, *spec.input.size_hw), np.float32)
+    targets = np.full(count, PREDICTED_CLASS, np.int64)
+    inputs = feed.arrays(zeros, targets, None if name is None else resolve_layer(spec, name))
+    weights: FloatArray = run_session(session, path, [output], inputs)[0]
     weights.setflags(write=False)
     return weights

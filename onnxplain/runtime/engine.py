@@ -36,6 +36,7 @@ from onnxplain.runtime.target import (
     resolve_targets,
     target_name,
 )
+from onnxplain.sidecars import SidecarFacts
 
 
 class Engine:
@@ -46,8 +47,9 @@ class Engine:
     supports bfloat16 computes in it (`apply_precision`).
 
     A file that `onnxplain instrument` or `export` wrote describes itself in its metadata. For any other file, give
-    `preprocessing`, `input_size_hw`, `layout` and `labels`. If no preprocessing is given, it is assumed
-    (``engine.spec.input.assumed``). Such a file can predict, and black-box methods can explain it.
+    `preprocessing`, `input_size_hw`, `layout` and `labels`. Everything that is not given is read from the metadata of
+    other tools and from their files beside the model (``engine.sidecars``), unless `sidecars` is False. The rest is
+    assumed (``engine.spec.input.origins``). Such a file can predict, and black-box methods can explain it.
 
     Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. Raises
     ModelError for a file that cannot be used, OnnxplainError for an unknown provider or an unsupported precision. An
@@ -65,15 +67,18 @@ class Engine:
         input_size_hw: tuple[int, int] | None = None,
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
+        sidecars: bool = True,
     ) -> None:
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
         self.source = self.path
         self._providers, self._threads, self.precision = providers, threads, precision
         self._session = open_session(self.path, providers, threads, precision)
-        stated = Stated(preprocessing, input_size_hw, layout, labels)
+        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)
         self.spec: ModelSpec
-        self.spec, self._input = read_spec(self._session, self.path, stated)
+        # What other tools say about a plain file, as far as it fits the model; and what could not be used.
+        self.sidecars: SidecarFacts
+        self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
@@ -99,7 +104,8 @@ class Engine:
         originals = tuple(as_image(image) for image in list_images(images))
         size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
         frames = tuple(
-            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize) for image in originals
+            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize, preprocessing.crop_share)
+            for image in originals
         )
         warped = [warp_image(image, frame) for image, frame in zip(originals, frames, strict=True)]
         return Batch(normalise(np.stack(warped), preprocessing), frames, originals)
@@ -234,4 +240,4 @@ class Engine:
 
     @cached_property
     def _cam_weights(self) -> FloatArray:
-        return read_cam_weights(self)
+        return read_cam_weights(self._session, self.path, self.spec, self._feed, self.fixed_batch or 1)

@@ -143,20 +143,24 @@ def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: flo
     return shares
 
 
-def make_frame(image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize) -> Frame:
+def make_frame(
+    image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize, crop_share: float = CROP_SHARE
+) -> Frame:
     """The frame of an image for one of the contract's resize modes.
 
-    ``crop``: the smallest scale at which both sides are at least input / 0.875 (for a square input the short side has
-    this length), then the centre is cut out. ``stretch``: each axis is scaled separately. ``letterbox``: the largest
-    scale at which the whole image fits, centred. The scaled image has a whole number of pixels and lies on the input's
-    pixel grid, so one resize makes the input, without a second interpolation. For ``crop``, sizes are rounded down and
-    offsets of half a pixel are rounded to even, as in torchvision's ``Resize`` and ``CenterCrop``, so the pixels are
-    the same. The frame holds the exact scale after this rounding, per axis.
+    ``crop``: the smallest scale at which both sides are at least input / `crop_share`, rounded down to whole pixels
+    (for a square input the short side has this length), then the centre is cut out. ``stretch``: each axis is scaled
+    separately. ``letterbox``: the largest scale at which the whole image fits, centred. The scaled image has a whole
+    number of pixels and lies on the input's pixel grid, so one resize makes the input, without a second interpolation.
+    For ``crop``, sizes are rounded down and offsets of half a pixel are rounded to even, as in torchvision's ``Resize``
+    and ``CenterCrop``, so the pixels are the same. The frame holds the exact scale after this rounding, per axis.
     """
     sides_xy, inputs_xy = image_size_hw[::-1], input_size_hw[::-1]
     ratios_xy = [input_side / side for input_side, side in zip(inputs_xy, sides_xy, strict=True)]
     if resize == "crop":
-        scales_xy = [max(ratios_xy) / CROP_SHARE] * 2
+        # Whole pixels, as Resize(floor(size / share)) in timm and transformers; rounded first, for 224 / (224 / 235).
+        goals_xy = [math.floor(round(input_side / crop_share, _DECIMALS)) for input_side in inputs_xy]
+        scales_xy = [max(goal / side for goal, side in zip(goals_xy, sides_xy, strict=True))] * 2
     elif resize == "letterbox":
         scales_xy = [min(ratios_xy)] * 2
     else:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.openvino import OPENVINO
 
 Precision = Literal["float32", "bfloat16"]
 Provider = str | tuple[str, dict[str, str]]
 
-_OPENVINO = "OpenVINOExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _ARM64 = ("aarch64", "arm64")
 # onnxruntime_session_options_config_keys.h
@@ -35,7 +35,7 @@ def apply_precision(
     if precision == "bfloat16":
         if platform.machine().lower() in _ARM64 and _CPU in providers:
             session_options.add_session_config_entry(_ARM64_BFLOAT16, "1")
-        elif _OPENVINO not in providers:
+        elif OPENVINO not in providers:
             raise OnnxplainError(
                 f"precision: found bfloat16 for {', '.join(providers)} on {platform.machine()}, expected the openvino "
                 "provider (pip install onnxruntime-openvino in place of onnxruntime), or cpu on an ARM64 processor: "
@@ -45,4 +45,4 @@ def apply_precision(
     if threads is not None:
         openvino["INFERENCE_NUM_THREADS"] = threads
     options = {"load_config": json.dumps({"CPU": openvino})}
-    return [(name, options) if name == _OPENVINO else name for name in providers]
+    return [(name, options) if name == OPENVINO else name for name in providers]

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.runtime.image import describe_start, one_line
+from onnxplain.runtime.openvino import OPENVINO, source_for_openvino
 from onnxplain.runtime.precision import Precision, apply_precision
 
 _SUFFIX = "ExecutionProvider"
@@ -59,12 +61,7 @@ def open_session(
     _check_file(path)
     if threads is not None and threads < 1:
         raise OnnxplainError(f"threads: found {threads}, expected a positive number, or None for all cores")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise OnnxplainError(
-            'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
-        ) from error
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # ONNX Runtime would log a warning for each optional input, and each failure that our errors report anyway.
     options.log_severity_level = _LOG_FATAL_ONLY
@@ -72,9 +69,10 @@ def open_session(
         options.intra_op_num_threads = threads
     names = choose_providers(providers, onnxruntime.get_available_providers())
     configured = apply_precision(precision, names, threads, options)
+    source = source_for_openvino(path, options) if OPENVINO in names else str(path)
     try:
         # Without enable_fallback=0, ONNX Runtime prints a message and uses the CPU if a provider fails.
-        session: Session = onnxruntime.InferenceSession(str(path), options, providers=configured, enable_fallback=0)
+        session: Session = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
@@ -83,12 +81,8 @@ def open_session(
 
 
 def available_providers() -> tuple[str, ...]:
-    """The execution providers that the installed ONNX Runtime offers; none if it is not installed."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return ()
-    return tuple(onnxruntime.get_available_providers())
+    """The execution providers that ONNX Runtime offers. Raises OnnxplainError if it is not installed."""
+    return tuple(import_onnxruntime().get_available_providers())
 
 
 def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> list[str]:

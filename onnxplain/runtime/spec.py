@@ -10,17 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import (
-    ASSUMED,
     EXPLAIN_INPUT,
     METADATA_KEY,
-    STATED,
     TARGET_INPUT,
     InputSpec,
     Layout,
     ModelSpec,
-    Origins,
     OutputRoles,
     Preprocessing,
+    PreprocessingParts,
+    complete,
 )
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.image_input import (
@@ -40,25 +39,35 @@ from onnxplain.runtime.scores import (
     softmax,
 )
 from onnxplain.runtime.session import Session, run_session
+from onnxplain.sidecars import SidecarFacts, fit_classes, fit_input, read_sidecars, size_for
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user states about a file. None: use the file's own value."""
+    """What the user states about a file. None: use the file's own value.
+
+    `sidecars`: whether to read other tools' metadata and files for a plain file.
+    """
 
     preprocessing: Preprocessing | None = None
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
     labels: Sequence[str] | None = None
+    sidecars: bool = True
 
 
-def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
-    """The file's spec and its image input. Raises ModelError unless it is an image classifier or localizer."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
+    """The file's spec, its image input, and what other tools say about it: what was used and what could not be used.
+
+    Raises ModelError unless it is an image classifier or localizer.
+    """
+    props = session.get_modelmeta().custom_metadata_map
     try:
-        if text is None:
-            return _spec_of_plain_file(session, path, stated)
-        return _spec_of_explainable_file(session, path, stated, text)
+        if METADATA_KEY not in props:
+            read = read_sidecars(path, props) if stated.sidecars else SidecarFacts()
+            read = read.beside(labels=stated.labels, parts=stated.preprocessing, size=stated.input_size_hw)
+            return _spec_of_plain_file(session, path, stated, read)
+        return *_spec_of_explainable_file(session, path, stated, props[METADATA_KEY]), SidecarFacts()
     except ModelError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
         raise ModelError(f"{prefix}{error}") from error
@@ -98,18 +107,35 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
     return spec, image_input
 
 
-def _spec_of_plain_file(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput]:
+def _spec_of_plain_file(
+    session: Session, path: Path, stated: Stated, read: SidecarFacts
+) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
     image_input = find_image_input(session, path)
-    layout = find_layout(image_input, path, stated.layout)
-    size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw)
-    preprocessing = stated.preprocessing or assumed_preprocessing(image_input, layout)
-    check_channels(image_input, path, layout, preprocessing)
-    origins = Origins.of_all(ASSUMED if stated.preprocessing is None else STATED)
-    input_spec = InputSpec(image_input.name, layout, size_hw, preprocessing, origins)
+    layout = find_layout(image_input, path, stated.layout or _read_layout(image_input, read))
+    declared_hw = image_input.size_hw(layout)
+    read = fit_input(read, image_input.channels(layout), declared_hw, takes_bytes=image_input.dtype == np.uint8)
+    size_hw = find_size_hw(image_input, path, layout, stated.input_size_hw or size_for(read, declared_hw))
+    completed = complete(
+        PreprocessingParts() if stated.preprocessing is None else PreprocessingParts.of(stated.preprocessing),
+        PreprocessingParts() if read.parts is None else read.parts.value,
+        None if read.parts is None else read.parts.source,
+        assumed_preprocessing(image_input, layout),
+    )
+    check_channels(image_input, path, layout, completed.preprocessing)
+    input_spec = InputSpec(image_input.name, layout, size_hw, completed.preprocessing, completed.origins)
     outputs = _probe(session, path, image_input, input_spec)
     roles, classes = _find_roles(outputs)
-    labels = tuple(stated.labels or ())
-    return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input
+    read = fit_classes(read, classes)
+    labels = () if read.labels is None else read.labels.value
+    if stated.labels is not None:
+        labels = tuple(stated.labels)
+    return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input, read
+
+
+def _read_layout(image_input: ImageInput, read: SidecarFacts) -> Layout | None:
+    """The layout that a tool always writes, where the graph leaves the channels open."""
+    is_open = None in (image_input.channels("nchw"), image_input.channels("nhwc"))
+    return read.layout.value if read.layout is not None and is_open else None
 
 
 def _probe(

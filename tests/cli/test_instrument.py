@@ -152,3 +152,12 @@ def test_the_reference_of_a_gradient_is_said_in_words(run, models, tmp_path):
 
 def test_every_reference_has_its_words():
     assert set(REFERENCES) == set(get_args(Reference))
+
+
+def test_no_gate_is_told(run, models, tmp_path):
+    out = tmp_path / "out.onnx"
+    text = run("instrument", models / "conv.onnx", "-o", out, "--no-gate").stdout
+    assert text.count("gate   ") == 1 and "none: every run computes the gradients of all layers" in text
+    assert "none: every run computes" in run("inspect", out).stdout
+    assert "none: every run computes" not in run("inspect", models / "instrumented.onnx").stdout
+    assert json.loads(run("inspect", out, "--json").stdout)["gated"] is False

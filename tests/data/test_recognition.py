@@ -12,7 +12,7 @@ from onnxplain.data.formats.coco import looks_like_coco
 from onnxplain.data.formats.csv_boxes import looks_like_boxes
 from onnxplain.data.open import recognise_format
 from onnxplain.errors import OnnxplainError
-from tests.data.written import COCO, CSV, VOC_A, write
+from tests.data.written import COCO, CSV, FORMATS, VOC_A, write
 
 IMAGES = [{"id": number, "file_name": f"photos/{number:09}.jpg", "height": 9, "width": 9} for number in range(3000)]
 LARGE = {"images": IMAGES, "annotations": [], "categories": []}
@@ -75,6 +75,14 @@ def test_boxes_are_told_by_the_first_row(text: str, holds_boxes: bool, tmp_path:
     path = tmp_path / "file.csv"
     path.write_text(text, encoding="utf-8")
     assert looks_like_boxes(path) == holds_boxes
+
+
+@pytest.mark.parametrize(("suffix", "other"), [(".json", '{"cat": 0}'), (".csv", "who,when\nme,today\n")])
+def test_the_file_that_looks_right_is_the_one_that_is_read(suffix: str, other: str, tmp_path: Path) -> None:
+    name = {".json": "coco", ".csv": "csv"}[suffix]
+    write(tmp_path, {**FORMATS[name], f"notes{suffix}": other})
+    assert recognise_format(tmp_path) == name
+    assert open_dataset(tmp_path, strict=True).records
 
 
 def test_other_json_and_csv_beside_annotations_do_not_matter(tmp_path: Path) -> None:

@@ -180,6 +180,24 @@ def test_other_content_is_another_copy(cache, calls, tmp_path):
     assert calls.count == 3
 
 
+def test_what_other_tools_say_beside_the_file_is_content(plain, cache, calls):
+    """Labels of a file beside the model are in the copy; a file that changes makes another; a bad one is named."""
+    open_model(plain)
+    beside = plain.with_name("labels.txt")
+    beside.write_text("\n".join("vwxyz"))
+    assert open_model(plain).engine.spec.labels == tuple("vwxyz")
+    assert open_model(plain, options=OpenOptions(sidecars=False)).engine.spec.labels == ()
+    assert calls.count == 3
+    beside.write_text("\n".join("vw"))
+    for _ in range(2):
+        opened = open_model(plain)
+        assert opened.engine.spec.labels == ()
+        warning, _ = notes(opened)
+        assert warning.warning
+        assert warning.text.startswith("labels.txt: found 2 labels")
+    assert calls.count == 4
+
+
 def test_another_version_is_another_copy(plain, cache, calls, monkeypatch):
     open_model(plain)
     monkeypatch.setattr("onnxplain.explanations.model_cache.__version__", "99")
@@ -417,7 +435,7 @@ def test_parts_of_the_preprocessing_are_named_by_origin(plain, cache):
     origins = spec.input.origins.with_parts(["scale", "mean"], STATED)
     opened.engine.spec = replace(spec, input=replace(spec.input, origins=origins))
     (note,) = notes(opened)
-    assert note.text.endswith("(channels, std, resize assumed; scale, mean stated)")
+    assert note.text.endswith("(channels, std, resize, crop_share assumed; scale, mean stated)")
 
 
 def test_the_logger_says_it_in_python(plain, photo, cache, caplog):

@@ -25,7 +25,7 @@ from tests.exporters.processors import require_same_everywhere
 # The reference evaluator's and ONNX Runtime's windows and grids differ in corners (ceil_mode, groups, antialiasing,
 # negative pads); what a user runs is ONNX Runtime. It has these in float32 only. They are linear, or piecewise so: with
 # whole numbers and a wide step, float32 is exact or nearly.
-ON_ONNXRUNTIME = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool", "Pad", "Resize", "Slice"})
+ON_ONNXRUNTIME = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool", "MaxUnpool", "Pad", "Resize", "Slice"})
 COTANGENT, GRADIENT = "cotangent", "gradient"
 
 

@@ -196,7 +196,7 @@ class TestTarget:
 
 class TestOutputs:
     def test_cam_weights_are_the_linear_layers(self, classifier: ort.InferenceSession) -> None:
-        np.testing.assert_array_equal(run(classifier, "cam_weights", feeds(1)), WEIGHTS)
+        np.testing.assert_array_equal(run(classifier, "cam_weights", feeds(1, [0], [True])), WEIGHTS)
 
     def test_no_cam_weights_without_the_pooled_layer(self, source: Path, tmp_path: Path) -> None:
         report = instrument(source, tmp_path / "out.onnx", layers=["early"])

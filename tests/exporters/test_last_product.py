@@ -101,7 +101,7 @@ def gradients(path: Path, layer: str, targets: list[int], dtype: type = np.float
 
 def emitted(path: Path) -> set[str]:
     """The operators of the open branch."""
-    (branch,) = [node for node in onnx.load(path).graph.node if node.op_type == "If"]
+    (branch,) = [node for node in onnx.load(path).graph.node if node.output[0].startswith("gradients/")]
     return {node.op_type for node in branch.attribute[0].g.node}
 
 

@@ -9,7 +9,14 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from onnxplain.contract import CAM_WEIGHTS_OUTPUT, METADATA_KEY, ModelSpec, features_output, gradients_output
+from onnxplain.contract import (
+    CAM_WEIGHTS_OUTPUT,
+    EXPLAIN_INPUT,
+    METADATA_KEY,
+    ModelSpec,
+    features_output,
+    gradients_output,
+)
 from onnxplain.exporters import export, instrument
 from tests.exporters.graphs import open_session
 from tests.exporters.torch_models import (
@@ -105,7 +112,9 @@ def test_cam_weights_are_grad_cams_up_to_the_number_of_positions(
 ) -> None:
     batch, targets = images(2, (32, 32)), np.array([4, 1])
     features, gradients = run(classifier_session, batch, targets, "stage3")
-    weights = np.asarray(classifier_session.run([CAM_WEIGHTS_OUTPUT], {"image": batch})[0])
+    weights = np.asarray(
+        classifier_session.run([CAM_WEIGHTS_OUTPUT], {"image": batch, EXPLAIN_INPUT: np.array([True])})[0]
+    )
     np.testing.assert_array_equal(weights, classifier.classifier.weight.detach().numpy())
     positions = features.shape[2] * features.shape[3]
     cam = np.einsum("nk,nkhw->nhw", weights[targets], features)

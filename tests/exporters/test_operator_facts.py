@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.defs
@@ -18,7 +19,7 @@ from onnxplain.exporters.checks.witness import Witness, add_path
 from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.rules import RULES, quantization
-from onnxplain.exporters.gradient.rules.quantization import quantized_range
+from onnxplain.exporters.gradient.rules.quantization import QUANTIZED_RANGES
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.operators.operator import Operator
 from onnxplain.exporters.operators.table import ROWS as OPERATORS
@@ -26,6 +27,7 @@ from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import relative_error, session
 from tests.exporters.straight_through import gradient_of, integer_model
 from tests.exporters.test_quantized_functions import IMAGE, ONE, ROWS, Row
+from tests.exporters.test_rules import OF_INTEGERS
 
 make = onnx.helper.make_node
 FORMS = {operator: facts.form for operator, facts in FACTS.items() if facts.form is not None}
@@ -45,7 +47,7 @@ def names_in_specification(operator: str) -> tuple[list[str], list[str]]:
 
 def test_the_rows_with_a_form_are_the_operators_with_a_straight_through_rule() -> None:
     assert len(RULES_OF_QUANTIZATION) == 7
-    assert set(FORMS) == RULES_OF_QUANTIZATION | {row.name for row in WRITTEN_OUT}
+    assert set(FORMS) == RULES_OF_QUANTIZATION | {row.name for row in WRITTEN_OUT} | OF_INTEGERS
 
 
 @pytest.mark.parametrize("operator", FACTS)
@@ -94,17 +96,15 @@ def test_the_positions_are_those_of_the_operators_table(row: Operator, inputs: i
         assert all((each.scale, each.zero) == (each.integers + 1, each.integers + 2) for each in operands)
 
 
-def test_the_ranges_are_those_of_the_rules() -> None:
+def test_the_ranges_are_those_of_the_rules_and_of_the_types() -> None:
     schema = onnx.defs.get_schema("QuantizeLinear")
     (results,) = [entry for entry in schema.type_constraints if entry.type_param_str == schema.outputs[0].type_str]
-    names = [text.removeprefix("tensor(").removesuffix(")") for text in results.allowed_type_strs]
-    found = {}
-    for dtype in (ir.DataType[name.upper()] for name in names):
-        try:
-            found[dtype] = quantized_range(dtype)
-        except ValueError:
-            continue
-    assert found == RANGES
+    names = [text.removeprefix("tensor(").removesuffix(")").upper() for text in results.allowed_type_strs]
+    integers = [ir.DataType[name] for name in names if "INT" in name]
+    assert {
+        dtype: (ml_dtypes.iinfo(dtype.numpy()).min, ml_dtypes.iinfo(dtype.numpy()).max) for dtype in integers
+    } == RANGES
+    assert RANGES == QUANTIZED_RANGES
 
 
 @pytest.mark.parametrize("operator", FACTS)
@@ -113,7 +113,8 @@ def test_what_saturates_is_a_gate_and_in_integers(operator: str) -> None:
     if facts.form is None:
         assert facts.gates != facts.in_integers
     else:
-        assert facts.gates == (facts.form.result_scale is not None)
+        twin = FACTS.get(facts.form.twin)
+        assert facts.gates == (facts.form.result_scale is not None or (twin is not None and twin.gates))
         assert facts.in_integers == (operator != "DequantizeLinear")
 
 
@@ -147,7 +148,8 @@ def captured_values(
     whole.CopyFrom(ir.to_proto(prepare(proto)))
     inner = [name for name in names if name not in feeds]
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    return dict(feeds) | dict(zip(inner, session(whole).run(inner, feeds), strict=True))
+    run = session(whole).run(inner, feeds) if inner else []
+    return dict(feeds) | dict(zip(inner, run, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -176,7 +178,6 @@ def test_a_witness_has_the_derivative_of_the_straight_through_formula(row: Row, 
 @pytest.mark.parametrize(
     ("operator", "attributes", "says"),
     [
-        ("QLinearGlobalAveragePool", {"channels_last": 1}, "channels_last"),
         ("QLinearSoftmax", {"opset": 11}, "before opset 13"),
     ],
 )
@@ -188,9 +189,11 @@ def test_a_form_that_the_float_operator_lacks_is_refused(operator: str, attribut
 def test_a_result_of_another_type_is_refused() -> None:
     nodes = [make("QuantizeLinear", ["a", "s", "z"], ["q"]), make("DequantizeLinear", ["q", "s", "z"], ["y"])]
     proto = integer_model(nodes, {"a": np.ones((2, 3), np.float32)}, {"s": np.float32(0.5)})
-    proto.graph.initializer.append(onnx.helper.make_tensor("z", onnx.TensorProto.INT4, [], [0]))
+    proto.graph.initializer.append(onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, [], [0.0]))
     proto.opset_import[0].version = 21
-    with pytest.raises(UnsupportedError, match=r"QuantizeLinear .* its result has type INT4, expected UINT8 or INT8"):
+    with pytest.raises(
+        UnsupportedError, match=r"QuantizeLinear .* its result has type FLOAT8E4M3FN, expected UINT2 or INT2"
+    ):
         witness_of(proto, "a")
 
 

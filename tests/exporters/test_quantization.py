@@ -12,9 +12,8 @@ import onnx.numpy_helper
 import pytest
 import torch
 
-from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.file.model_file import prepare
-from tests.exporters.graphs import OperatorCase, relative_error, run_gradient
+from tests.exporters.graphs import relative_error, run_gradient
 from tests.exporters.processors import LARGEST
 from tests.exporters.straight_through import Quantized, gradient_of, integer_model
 
@@ -105,19 +104,6 @@ def test_quantization_agrees_with_torch_fake_quantize(axis: int | None) -> None:
     (reference,) = torch.autograd.grad(y, image, torch.tensor(cotangent, dtype=torch.float32))
     model = prepare(_quantizing_graph(x, np.asarray(scale), np.asarray(zero), axis, np.asarray(scale)))
     assert relative_error(run_gradient(model, "x", {"y": cotangent}, {"x": x}), reference.numpy()) < 1e-6
-
-
-def test_blocked_quantization_is_refused() -> None:
-    case = OperatorCase(
-        "DequantizeLinear",
-        (np.ones((4, 2)), np.full((2, 2), 0.5), np.zeros((2, 2), np.int8)),
-        {"axis": 0, "block_size": 2},
-        opset=21,
-    )
-    proto = case.model(np.float32, open_batch=False)
-    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
-    with pytest.raises(UnsupportedError, match="blocked quantization"):
-        run_gradient(prepare(proto), "x0", {"y": np.ones((4, 2))}, {})
 
 
 RNG = np.random.default_rng(6)
@@ -248,4 +234,35 @@ def test_a_quantized_matrix_product_of_two_activations() -> None:
         found = run_gradient(model, name, {"y": cotangent}, {"a": a, "b": b})
         reference = gradient_of(y, value, cotangent)
         assert 0 < np.count_nonzero(reference) < reference.size
+        assert relative_error(found, reference) < 1e-5
+
+
+def test_scales_of_columns() -> None:
+    """QLinearMatMul: a scale and zero point per column of B, through both operands. ONNX Runtime has none per row."""
+    a, b = RNG.normal(size=(5, 4)).astype(np.float32), RNG.normal(size=(4, 5)).astype(np.float32)
+    columns = RNG.uniform(0.012, 0.03, 5).astype(np.float32)
+    # ONNX Runtime wants the same zero point for all columns of uint8.
+    zero = np.full(5, 128, np.uint8)
+    constants = {
+        **{"sa": np.float32(0.016), "a0": np.uint8(120), "sb": columns, "b0": zero},
+        **{"sy": np.float32(0.03), "y0": np.uint8(120)},
+    }
+    nodes = [
+        make("QuantizeLinear", ["a", "sa", "a0"], ["p"]),
+        make("QuantizeLinear", ["b", "sb", "b0"], ["q"], axis=1),
+        make("QLinearMatMul", ["p", "sa", "a0", "q", "sb", "b0", "sy", "y0"], ["r"]),
+        make("DequantizeLinear", ["r", "sy", "y0"], ["y"]),
+    ]
+    left, right = (torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in (a, b))
+    scales = torch.tensor(columns.astype(np.float64))
+    held = Quantized.apply(left, float(constants["sa"]), 120, 0, 255), Quantized.apply(right, scales, 128, 0, 255)
+    y = Quantized.apply(held[0] @ held[1], float(constants["sy"]), 120, 0, 255)
+    cotangent = RNG.normal(size=y.shape)
+    proto = integer_model(nodes, {"a": a, "b": b}, constants)
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = {"a": 5, "b": 4}[value.name]
+    for name, value in (("a", left), ("b", right)):
+        reference = gradient_of(y, value, cotangent)
+        assert 0 < np.count_nonzero(reference) < reference.size
+        found = run_gradient(prepare(proto), name, {"y": cotangent}, {"a": a, "b": b})
         assert relative_error(found, reference) < 1e-5

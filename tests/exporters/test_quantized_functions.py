@@ -27,6 +27,9 @@ RNG = np.random.default_rng(9)
 IMAGE = (2, 3, 6, 5)
 WEIGHT = RNG.integers(-LARGEST, LARGEST, (5, 4), endpoint=True).astype(np.int8)
 BIAS = RNG.integers(-300, 300, 5).astype(np.int32)
+KERNEL = RNG.integers(-LARGEST, LARGEST, (4, 3, 3, 2), endpoint=True).astype(np.int8)
+CONV_BIAS = RNG.integers(-300, 300, 4).astype(np.int32)
+CHOSEN = RNG.random((1, 3, 1, 5)) < 0.5
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Row:
             **{"sy": np.float32(self.scale), "zy": dtype(zeros[2])},
             **{"w": WEIGHT, "sw": np.float32(WEIGHT_SCALE), "zw": np.int8(7), "bias": BIAS},
             **{"sws": WEIGHT_SCALES, "zws": np.zeros(5, np.int8)},
+            **{"kernel": KERNEL, "sws4": WEIGHT_SCALES[:4], "zws4": np.zeros(4, np.int8), "conv_bias": CONV_BIAS},
+            "chosen": CHOSEN,
         }
         used = {name: array for name, array in constants.items() if name in {*self.inputs, "s", "za", "zb", "sy", "zy"}}
         nodes = [
@@ -87,6 +92,17 @@ def _linear(weight: np.ndarray, scale: float | np.ndarray, zero: int, bias: bool
     return lambda x: functional.linear(x, factor, added)
 
 
+def _channels_last(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: function(x.movedim(-1, 1)).movedim(1, -1)
+
+
+def _conv(x: torch.Tensor) -> torch.Tensor:
+    scales = WEIGHT_SCALES[:4].astype(np.float64).reshape(-1, 1, 1, 1)
+    bias = torch.tensor(CONV_BIAS * SCALE * scales.reshape(-1))
+    return functional.conv2d(functional.pad(x, (0, 1, 1, 1)), torch.tensor(KERNEL * scales), bias)
+
+
+CONV = ["qa", "s", "za", "kernel", "sws4", "zws4", "sy", "zy", "conv_bias"]
 BOTH = ["qa", "s", "za", "qb", "s", "zb", "sy", "zy"]
 ONE = ["qa", "s", "za", "sy", "zy"]
 ROWS = (
@@ -105,7 +121,42 @@ ROWS = (
         2.0**-7,
         {"kernel_shape": [2, 2], "strides": [2, 1]},
     ),
+    Row(
+        "QLinearAveragePool",
+        (IMAGE,),
+        ONE,
+        _channels_last(lambda x: functional.avg_pool2d(x, 2, (2, 1), count_include_pad=False)),
+        2.0**-7,
+        {"kernel_shape": [2, 2], "strides": [2, 1], "channels_last": 1},
+        "channels last",
+    ),
     Row("QLinearGlobalAveragePool", (IMAGE,), ONE, lambda x: x.mean((2, 3), keepdim=True), 2.0**-8),
+    Row(
+        "QLinearGlobalAveragePool",
+        (IMAGE,),
+        ONE,
+        lambda x: x.mean((1, 2), keepdim=True),
+        2.0**-8,
+        {"channels_last": 1},
+        "channels last",
+    ),
+    Row("QLinearConv", (IMAGE,), CONV, _conv, 2.0**-6, {"pads": [1, 0, 1, 1]}),
+    Row(
+        "QLinearConv",
+        ((2, 6, 5, 3),),
+        CONV,
+        _channels_last(_conv),
+        2.0**-6,
+        {"pads": [1, 0, 1, 1], "channels_last": 1},
+        "channels last",
+    ),
+    Row(
+        "QLinearWhere",
+        (IMAGE, IMAGE),
+        ["chosen", *BOTH],
+        lambda a, b: torch.where(torch.tensor(CHOSEN), a, b),
+        2.0**-6,
+    ),
     Row(
         "QLinearConcat",
         (IMAGE, (2, 4, 6, 5)),
@@ -169,7 +220,6 @@ def test_the_rows_cover_the_table() -> None:
 @pytest.mark.parametrize(
     ("operator", "attributes", "says"),
     [
-        ("QLinearGlobalAveragePool", {"channels_last": 1}, "channels_last"),
         ("QLinearSoftmax", {"opset": 11}, "before opset 13"),
     ],
 )

@@ -149,7 +149,8 @@ def test_class_activation_maps_of_integers(options: dict[str, Any], float_networ
     _static(INTEGER, **options)(float_network, tmp_path / "quantized.onnx")
     spec = instrument(tmp_path / "quantized.onnx", tmp_path / "explainable.onnx").spec
     assert spec.layers[0].name == spec.outputs.cam_layer == "late_quantized/dequantized"
-    (found,) = open_session(tmp_path / "explainable.onnx").run(["cam_weights"], {"image": IMAGES[:1]})
+    feeds = {"image": IMAGES[:1], EXPLAIN_INPUT: np.array([True])}
+    (found,) = open_session(tmp_path / "explainable.onnx").run(["cam_weights"], feeds)
     (weights,) = (tensor for tensor in onnx.load(float_network).graph.initializer if tensor.name == "w4")
     reference = onnx.numpy_helper.to_array(weights)
     assert np.abs(found - reference).max() < np.abs(reference).max() / 127  # half a step of seven bits is 1/128

@@ -111,7 +111,7 @@ def test_the_file_alone_is_enough(instrumented: tuple[RealModel, ExportReport, P
     (closed,) = model.run([spec.layers[0].gradients], {image.name: batch})
     assert np.asarray(closed).shape == (0, *expected.maps)
     if expected.cam:
-        (weights,) = model.run(["cam_weights"], {image.name: batch})
+        (weights,) = model.run(["cam_weights"], open_gates)
         assert np.asarray(weights).shape == (expected.classes, expected.maps[0])
 
 

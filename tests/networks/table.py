@@ -73,7 +73,7 @@ def _torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
     return make
 
 
-def _timm(name: str, **options: object) -> Callable[[], nn.Module]:
+def timm_network(name: str, **options: object) -> Callable[[], nn.Module]:
     """A network of timm by name."""
 
     def make() -> nn.Module:
@@ -182,7 +182,7 @@ SHALLOW = (
     Network("vit", _vit, "encoder.layers.encoder_layer_2.ln_1", gated=False),
     Network(
         "deit",
-        _timm("deit_tiny_distilled_patch16_224", img_size=(48, 80), depth=4),
+        timm_network("deit_tiny_distilled_patch16_224", img_size=(48, 80), depth=4),
         "blocks.3.norm1",
         (48, 80),
         gated=False,
@@ -190,7 +190,7 @@ SHALLOW = (
     Network("swin", _swin, "norm", gated=False),
     Network(
         "swin of timm",
-        _timm(
+        timm_network(
             "swin_tiny_patch4_window7_224", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
         ),
         "norm",
@@ -230,16 +230,18 @@ WHOLE = (
         (224, 224),
         gated=False,
     ),
-    Network("ViT-S of timm", _timm("vit_small_patch16_224", reg_tokens=4), "blocks.11.norm1", (224, 224), gated=False),
-    Network("DeiT-Ti", _timm("deit_tiny_patch16_224"), "blocks.11.norm1", (224, 224), gated=False),
+    Network(
+        "ViT-S of timm", timm_network("vit_small_patch16_224", reg_tokens=4), "blocks.11.norm1", (224, 224), gated=False
+    ),
+    Network("DeiT-Ti", timm_network("deit_tiny_patch16_224"), "blocks.11.norm1", (224, 224), gated=False),
     Network(
         "DeiT-Ti distilled",
-        _timm("deit_tiny_distilled_patch16_224", img_size=(192, 256)),
+        timm_network("deit_tiny_distilled_patch16_224", img_size=(192, 256)),
         "blocks.11.norm1",
         (192, 256),
         gated=False,
     ),
     Network("Swin-T", _torchvision("swin_t"), "norm", (224, 224), gated=False),
     Network("SwinV2-T", _torchvision("swin_v2_t"), "norm", (256, 256), gated=False),
-    Network("Swin-T of timm", _timm("swin_tiny_patch4_window7_224"), "norm", (224, 224), gated=False),
+    Network("Swin-T of timm", timm_network("swin_tiny_patch4_window7_224"), "norm", (224, 224), gated=False),
 )

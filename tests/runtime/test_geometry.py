@@ -53,6 +53,23 @@ def test_crops_take_the_pixels_that_torchvision_takes(image_hw, resized_hw, corn
 
 
 @pytest.mark.parametrize(
+    ("image_hw", "input_side", "share", "resized_hw"),
+    [
+        # floor(224 / 0.9) = 248, and int(248 · 400 / 300) = 330, as timm's crop_pct and transformers' ConvNeXT.
+        ((300, 400), 224, 0.9, (248, 330)),
+        ((300, 400), 224, 1.0, (224, 298)),
+        ((300, 400), 100, 0.875, (114, 152)),
+        # A share that is crop size / short side gives the short side back.
+        ((300, 400), 224, 224 / 235, (235, 313)),
+    ],
+)
+def test_shares_of_a_crop(image_hw, input_side, share, resized_hw):
+    frame = make_frame(image_hw, (input_side, input_side), "crop", share)
+    scaled = [side * scale for side, scale in zip(image_hw, frame.scale_xy[::-1], strict=True)]
+    assert scaled == pytest.approx(resized_hw)
+
+
+@pytest.mark.parametrize(
     ("image_hw", "resize", "visible"),
     [
         ((512, 1024), "crop", (288, 32, 736, 480)),

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.contract import METADATA_KEY
 from onnxplain.errors import ModelError
-from onnxplain.runtime.model_facts import external_files, hash_files, model_files, read_facts
+from onnxplain.runtime.protobuf.model_facts import external_files, hash_files, model_files, read_facts
 from tests.models import ExplainableModel, write_classifier
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxplain.cli.options.labels import read_labels
 from onnxplain.cli.options.preprocessing import StatedInput
+from onnxplain.cli.output.sidecar_lines import print_problems
 from onnxplain.contract import Preprocessing
+from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
@@ -23,7 +24,14 @@ labels_option = click.option(
     "labels_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Class labels: a text file with one label per line, or JSON (a list, or an object {index: label}).",
+    help="Class labels: a text file with one label per line, or JSON (a list, a list of {index, name}, or an object "
+    "{index: label}).",
+)
+sidecar_option = click.option(
+    "--no-sidecar",
+    is_flag=True,
+    help="Do not read labels, preprocessing and input size from other tools' metadata in MODEL, or from their files "
+    "beside it (config.json, preprocessor_config.json, inference.yml, labels.txt …).",
 )
 provider_option = click.option(
     "--provider",
@@ -51,13 +59,20 @@ class ModelArguments:
     providers: tuple[str, ...] = ()
     precision: Precision = "float32"
     stated: StatedInput = field(default_factory=StatedInput)
+    no_sidecar: bool = False
 
     def read_labels(self) -> tuple[str, ...] | None:
         """The labels of --labels; None means those of the model file."""
         return None if self.labels_file is None else read_labels(self.labels_file)
 
     def open(self) -> Engine:
-        """The engine for the file; the given options replace its metadata."""
+        """The engine for the file; the given options replace its metadata. Prints what sidecars say in vain."""
+        engine = self.open_quietly()
+        print_problems(engine.sidecars)
+        return engine
+
+    def open_quietly(self) -> Engine:
+        """As `open`, without a word."""
         from onnxplain.runtime import Engine
 
         open_file = functools.partial(
@@ -68,6 +83,7 @@ class ModelArguments:
             input_size_hw=self.stated.size,
             layout=self.stated.layout,
             labels=self.read_labels(),
+            sidecars=not self.no_sidecar,
         )
         engine = open_file()
         if not self.stated.preprocesses:

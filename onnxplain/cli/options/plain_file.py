@@ -45,6 +45,7 @@ class ModelToExplain:
             input_size_hw=model.stated.size,
             layout=model.stated.layout,
             labels=model.read_labels(),
+            sidecars=not model.no_sidecar,
             layers=asked.layers,
             logits=self.logits,
             box=self.box,
@@ -56,7 +57,7 @@ class ModelToExplain:
         )
         for note in notes(opened):
             if note.warning or not quiet:
-                bar.echo(f"onnxplain: {note.text}", err=True)
+                bar.echo(f"onnxplain: {'warning: ' if note.warning else ''}{note.text}", err=True)
         return opened
 
 

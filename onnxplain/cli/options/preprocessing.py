@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from onnxplain.cli.options.gather import gather, stack
-from onnxplain.contract import GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing, Resize
+from onnxplain.contract import CROP_SHARE, GRAY_PRESETS, PRESETS, Channels, Layout, Preprocessing, Resize
 from onnxplain.errors import OnnxplainError
 
 
@@ -45,10 +45,12 @@ class StatedInput:
                     f"preset: found {self.preset!r}, expected a preset for images of one channel "
                     f"({', '.join(presets)}): give one of these, or --mean, --std and --scale"
                 )
-            numbers = replace(presets[self.preset], resize=base.resize)
+            numbers = replace(presets[self.preset], resize=base.resize, crop_share=base.crop_share)
         elif gray != (base.channels == "gray"):
-            numbers = replace(presets["imagenet"], resize=base.resize)
+            numbers = replace(presets["imagenet"], resize=base.resize, crop_share=base.crop_share)
         stated = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
+        if self.resize is not None:
+            numbers = replace(numbers, crop_share=CROP_SHARE)  # The share that was read belongs to another --resize.
         return replace(numbers, **stated)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from onnxplain.contract import ModelSpec, OutputRoles, Preprocessing
+from onnxplain.contract import CROP_SHARE, ModelSpec, OutputRoles, Preprocessing
 
 _LABELS_SHOWN = 5
 
@@ -14,7 +14,11 @@ _LABELS_SHOWN = 5
 def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     """Titles and texts, in reading order."""
     height, width = spec.input.size_hw
-    stated = "assumed: if it is wrong, give --preset or single options" if spec.input.assumed else "stated"
+    read = any(origin.kind == "read" for origin in vars(spec.input.origins).values())
+    stated = "read from other tools' files" if read else "stated"
+    if spec.input.assumed:
+        missing = ", ".join(spec.input.origins.assumed) + " " if read else ""
+        stated = f"{missing}assumed: if it is wrong, give --preset or single options"
     lines = [
         ("task", f"{spec.task}, {spec.classes} classes"),
         ("labels", _describe_labels(spec.labels)),
@@ -24,6 +28,8 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     ]
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
+    if not spec.gated:
+        lines.append(("gate", "none: every run computes the gradients of all layers"))
     if spec.shuffle_seed is not None:
         lines.append(("weights", f"shuffled, seed {spec.shuffle_seed}: only for sanity checks, not for predictions"))
     return lines
@@ -36,7 +42,13 @@ def describe_preprocessing(preprocessing: Preprocessing) -> str:
         formula = f"{formula} − {_numbers_text(preprocessing.mean)}"
     if any(value != 1 for value in preprocessing.std):
         formula = f"({formula}) / {_numbers_text(preprocessing.std)}"
-    return f"{preprocessing.channels}, {formula}, {preprocessing.resize}"
+    return f"{preprocessing.channels}, {formula}, {_resize_text(preprocessing)}"
+
+
+def _resize_text(preprocessing: Preprocessing) -> str:
+    if preprocessing.resize == "crop" and preprocessing.crop_share != CROP_SHARE:
+        return f"crop of {preprocessing.crop_share:g}"
+    return preprocessing.resize
 
 
 def print_description(lines: Sequence[tuple[str, str]]) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.explanations.warning_texts import describe_saturation
 
 if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport, LayerCheck, LayerCost
@@ -34,12 +36,15 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
                 "checks": asdict(report.checks) | {"layers": [_as_json(check) for check in report.checks.layers]},
                 "steps": report.steps,
                 "notes": report.notes,
+                "saturation": None if report.saturation is None else asdict(report.saturation),
+                "sidecars": sidecar_tree(report.read),
                 "costs": [asdict(cost) for cost in costs],
             }
         )
         return
     click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
-    lines = describe_spec(report.spec)
+    print_problems(report.read)
+    lines = [*describe_spec(report.spec), *describe_sidecars(report.read)]
     lines.append(("cam", str(report.cam)))
     lines.append(("tail", str(report.tail)))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
@@ -47,6 +52,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
         lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
     lines.extend(("changed", step) for step in report.steps)
     lines.extend(("note", note) for note in report.notes)
+    if report.saturation is not None:
+        lines.append(("warning", describe_saturation(report.saturation)))
     print_description(lines)
     click.echo()
     checks = {check.layer: check for check in report.checks.layers}

@@ -11,7 +11,7 @@ from onnxplain.extras import install_command, missing_modules
 
 if TYPE_CHECKING:
     from onnxplain.exporters import Candidate
-    from onnxplain.runtime.model_facts import ModelFacts
+    from onnxplain.runtime.protobuf.model_facts import ModelFacts
 
 
 @dataclass(frozen=True)

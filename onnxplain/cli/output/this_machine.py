@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from onnxplain.errors import OnnxplainError
 from onnxplain.version import __version__
 
-CPU_FILE = Path("/proc/cpuinfo")
+if TYPE_CHECKING:
+    from onnxplain.machine.processor import ProcessorTraits
+
 # Package → names under which it can be installed.
 _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
@@ -24,51 +27,57 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "onnxscript": ("onnxscript",),
     "torch": ("torch",),
 }
-# Instruction sets that decide how fast, and how exactly, ONNX Runtime multiplies.
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "asimd", "asimddp", "i8mm", "bf16")
 
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor: architecture, model name (empty if unknown), cores for this process, instruction sets.
+    """The processor's name, empty if unknown, and its traits; without ONNX Runtime the traits are unknown."""
 
-    `flags`: those of `_FLAGS` that Linux lists; None where it lists none.
-    """
-
-    machine: str
     name: str
-    cores: int
-    flags: tuple[str, ...] | None
+    traits: ProcessorTraits | None
 
     def describe(self) -> str:
         """All of it on one line."""
-        flags = "instruction sets unknown" if self.flags is None else " ".join(self.flags)
-        return ", ".join(part for part in (self.name, self.machine, f"{self.cores} cores", flags) if part)
+        if self.traits is None:
+            return self.name or "unknown"
+        traits = self.traits
+        sets = {"AVX2": traits.avx2, "AVX-512": traits.avx512, "VNNI": traits.vnni}
+        parts = [self.name, traits.machine, f"{traits.cores} cores"]
+        parts += [title if has else f"no {title}" for title, has in sets.items() if has is not None]
+        parts.append("8-bit kernels saturate" if traits.saturates else "8-bit kernels are exact")
+        return ", ".join(part for part in parts if part)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"name": self.name, **({} if self.traits is None else asdict(self.traits))}
+
+
+def read_processor() -> Processor:
+    """This machine's processor."""
+    from onnxplain.machine.processor import processor_traits
+
+    try:
+        return Processor(read_processor_name(), processor_traits())
+    except OnnxplainError:
+        return Processor(read_processor_name(), None)
+
+
+def read_processor_name(path: Path | None = None) -> str:
+    """The model's name, as Linux lists it in `path` or as Python knows it; empty if it is unknown."""
+    from onnxplain.machine.processor import CPU_FLAGS_FILE
+
+    try:
+        lines = (path or CPU_FLAGS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == "model name")
+    return next(named, "") or platform.processor()
 
 
 def find_versions() -> dict[str, str | None]:
     """The versions of onnxplain, Python and the packages that it uses; None: not installed. Nothing is imported."""
     found = {name: _version(names) for name, names in _PACKAGES.items()}
     return {"onnxplain": __version__, "python": platform.python_version(), **found}
-
-
-def read_processor(path: Path = CPU_FILE) -> Processor:
-    """This machine's processor, from Linux's list of processors if there is one."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    # The first processor's lines come first; ARM says Features in place of flags.
-    entries: dict[str, str] = {}
-    for line in lines:
-        title, _, text = line.partition(":")
-        entries.setdefault(title.strip().lower(), text.strip())
-    listed = entries.get("flags", entries.get("features"))
-    flags = None if listed is None else tuple(flag for flag in _FLAGS if flag in listed.split())
-    name = entries.get("model name") or platform.processor()
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return Processor(platform.machine(), "" if name == platform.machine() else name, cores, flags)
 
 
 def _version(names: tuple[str, ...]) -> str | None:

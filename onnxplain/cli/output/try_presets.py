@@ -50,11 +50,11 @@ def _open_layouts(model: ModelArguments) -> list[Engine]:
     engines = []
     for layout in get_args(Layout) if model.stated.layout is None else ():
         try:
-            engines.append(replace(model, stated=replace(model.stated, layout=layout)).open())
+            engines.append(replace(model, stated=replace(model.stated, layout=layout)).open_quietly())
         except ModelError:
             # This layout does not fit. If no layout fits, model.open() below raises the error that says why.
             continue
-    return engines or [model.open()]
+    return engines or [model.open_quietly()]
 
 
 def _candidates(engine: Engine, stated: StatedInput) -> list[tuple[str, Preprocessing]]:
@@ -74,7 +74,7 @@ def _candidates(engine: Engine, stated: StatedInput) -> list[tuple[str, Preproce
 def _try(engine: Engine, image_hwc: npt.NDArray[np.uint8], name: str, preprocessing: Preprocessing) -> Trial:
     spec = engine.spec
     height, width = image_hwc.shape[:2]
-    frame = make_frame((height, width), spec.input.size_hw, preprocessing.resize)
+    frame = make_frame((height, width), spec.input.size_hw, preprocessing.resize, preprocessing.crop_share)
     batch = normalise(warp_image(image_hwc, frame)[None], preprocessing)
     scores = engine.scores(batch)[0]
     best = np.argsort(-scores, kind="stable")[:TOP]

@@ -35,9 +35,14 @@ class Format:
     read: Callable[[Path], Reading]
 
 
-def single_file(source: Path, suffix: str) -> Path:
-    """The file itself, or the only file with that suffix in a folder. Raises OnnxplainError unless there is one."""
-    files = [source] if source.is_file() else _files(source, suffix)
+def single_file(source: Path, suffix: str, looks_right: Callable[[Path], bool]) -> Path:
+    """The file itself, or the only file with that suffix in a folder that looks right.
+
+    A file that does not look right is taken if it is the only one, so that its reader says what is wrong. Raises
+    OnnxplainError unless there is one.
+    """
+    named = [source] if source.is_file() else _files(source, suffix)
+    files = named if len(named) == 1 else [path for path in named if looks_right(path)] or named
     if len(files) != 1:
         raise OnnxplainError(f"{source}: found {len(files)} {suffix} files, expected one: name the file")
     return files[0]
@@ -54,7 +59,7 @@ def _file_format(
     return Format(
         description,
         lambda source: any(looks_right(path) for path in _files(source, suffix)[:_MOST_LOOKED_AT]),
-        lambda source: read(single_file(source, suffix)),
+        lambda source: read(single_file(source, suffix, looks_right)),
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_class, weighted_sum
+from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
+from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.explainers.needs import LINEAR_HEAD, Need
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations

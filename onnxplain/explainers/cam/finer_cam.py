@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.cam.activation_map import require_class, require_gradients
+from onnxplain.explainers.cam.activation_map import require_gradients
 from onnxplain.explainers.cam.grad_cam import GradCAM
+from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, repeat_row
+from onnxplain.explainers.cam.layer_explainer import LayerExplainer, repeat_row
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
@@ -42,7 +42,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class ProbingExplainer(ActivationMapExplainer):
+class ProbingExplainer(LayerExplainer):
     """Base of the methods that need no gradients: they change the input or the features and compare the outputs.
 
     Images are explained one after the other. All targets of an image share its evaluations. `progress(done, total)`:
@@ -50,8 +50,6 @@ class ProbingExplainer(ActivationMapExplainer):
     """
 
     progress: Progress | None = None
-
-    uses_gradients: ClassVar[bool] = False
 
     @abstractmethod
     def _probe(self, image: ImageLike, activations: Activations) -> Probe:
@@ -61,10 +59,6 @@ class ProbingExplainer(ActivationMapExplainer):
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
         """The raw maps, float32 (N, h, w), signed, before ReLU: one for each target of the image."""
 
-    def _weigh(self, activations: Activations) -> FloatArray:
-        """Never called: activations alone do not show the effect of a change."""
-        raise NotImplementedError(f"{self.name}: maps come from a probe, see _weigh_answers")
-
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target. All share the evaluations."""
         if not targets:
@@ -72,7 +66,7 @@ class ProbingExplainer(ActivationMapExplainer):
         indices = [self._resolve_target(target) for target in targets]
         rows, maps, evaluations = [], [], 0
         for layer in self._layers():
-            activations = self._observe([image], [PREDICTED_CLASS], layer)
+            activations = self.engine.activations([image], [PREDICTED_CLASS], layer.name, gradients=False)
             rows.append(repeat_row(activations, indices))
             # Features with NaN or infinity give such a map; its status reports it, so no warning is needed.
             with np.errstate(invalid="ignore", over="ignore"):

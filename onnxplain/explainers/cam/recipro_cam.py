@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.cam.activation_map import require_class
+from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.explainers.cam.probing import Probe
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
 from onnxplain.explainers.explanation import Explanation

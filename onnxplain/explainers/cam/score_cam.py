@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.activation_map import require_class, weighted_sum
+from onnxplain.explainers.cam.activation_map import weighted_sum
+from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product

@@ -136,7 +136,8 @@ def _of_output(node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangemen
         return None
     operator = operator_of(node)
     if operator.channels_second:
-        return Arrangement("nchw", (1, 1)) if len(shape) == MAP_RANK else None
+        form: Form = "nhwc" if int_attribute(node, "channels_last", 0) else "nchw"
+        return Arrangement(form, (1, 1)) if len(shape) == MAP_RANK else None
     known = [(source, found[source]) for source in node.inputs if source is not None and source in found]
     if not known:
         return None

@@ -195,5 +195,6 @@ def multiply_adds(node: ir.Node) -> int:
         source = None if node.inputs[0] is None else maybe_dims(node.inputs[0])
         sizes = [size for size in (source or ())[1:] if isinstance(size, int)]
         return math.prod(sizes) * math.prod(weight_sizes[1:])
-    inner = weight_sizes[-1 if int_attribute(node, "transB", 0) else -2]
+    # MatMulNBits packs its weights and states how many rows they have.
+    inner = int_attribute(node, "K", weight_sizes[-1 if int_attribute(node, "transB", 0) else -2])
     return math.prod(out_sizes) * inner

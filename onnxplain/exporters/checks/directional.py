@@ -59,11 +59,13 @@ def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[int, OpenR
 def _errors_at_step(
     witness: Witness, run: OpenRun, features: np.ndarray, gradients: np.ndarray, targets: Sequence[int], step: float
 ) -> np.ndarray:
-    """The error of each target, float64 (T,)."""
+    """The error of each target, float64 (T,); the images of a batch count together."""
     found, reference = [], []
     for direction in _directions(features.shape):
-        forward = witness.evaluate(features + step * direction, run.captured)[0, targets]
-        backward = witness.evaluate(features - step * direction, run.captured)[0, targets]
+        forward, backward = (
+            witness.evaluate(features + sign * step * direction, run.captured)[:, targets].sum(axis=0)
+            for sign in (1, -1)
+        )
         reference.append((forward.astype(np.float64) - backward) / (2 * step))
         found.append((gradients * direction).reshape(len(targets), -1).sum(1))
     distance = np.linalg.norm(np.subtract(found, reference), axis=0)

@@ -21,10 +21,10 @@ def check_gradient(layer: LayerSpec, runs: Mapping[int, OpenRun], targets: Seque
     """Check that the gradient has the right shape, is finite and changes with the class. Raises VerificationError."""
     gradients = {target: run.values[layer.gradients] for target, run in runs.items()}
     for target, gradient in gradients.items():
-        if gradient.shape != (1, layer.channels, *layer.size_hw):
+        expected = (len(runs[target].values[layer.features]), layer.channels, *layer.size_hw)
+        if gradient.shape != expected:
             raise VerificationError(
-                f"check 'gradient shape' failed at layer {layer.name!r}: found {gradient.shape}, expected "
-                f"{(1, layer.channels, *layer.size_hw)}"
+                f"check 'gradient shape' failed at layer {layer.name!r}: found {gradient.shape}, expected {expected}"
             )
         if not np.isfinite(gradient).all():
             raise VerificationError(

@@ -48,10 +48,12 @@ class Operand:
 class QuantizedForm:
     """What a quantized operator computes: result = round(twin(dequantized operands) / scale) + zero point.
 
-    `twin` is a standard operator on floats. `repeats`: more operands follow the last one, each three inputs after the
-    one before. `result_scale` is the position of the scale among the inputs. `computed_scale` is its position among
-    the outputs, for an operator that chooses the scale itself. If both are None, the result is not rounded: it is the
-    result of the twin.
+    `twin` is a standard operator on floats. `repeats`: further operands follow the last, each three inputs behind the
+    one before. `result_scale` is the position of the scale among the inputs, `computed_scale` among the outputs of an
+    operator that chooses its scale itself. Where both are None the result is not rounded: it is that of the twin.
+    `around_the_run`: it rounds a float operand itself, or adds a bias that the twin lacks: a change is added to the
+    result of the run. `kept`: inputs that the twin takes as they are, in front of the
+    operands. `channels_last`: maps are [N, h, w, C]; other operators say so by an attribute of that name.
     """
 
     twin: str
@@ -59,11 +61,14 @@ class QuantizedForm:
     result_scale: int | None = None
     computed_scale: int | None = None
     repeats: bool = False
+    around_the_run: bool = False
+    kept: tuple[int, ...] = ()
+    channels_last: bool = False
 
     @property
     def is_rounded(self) -> bool:
-        """Whether the operator rounds its result to integers."""
-        return self.result_scale is not None or self.computed_scale is not None
+        """Whether the result is not that of the twin: rounded, or around the one of the run."""
+        return self.result_scale is not None or self.computed_scale is not None or self.around_the_run
 
     def operands_of(self, node: ir.Node) -> tuple[Operand, ...]:
         """The quantized operands of the node."""
@@ -78,19 +83,24 @@ class QuantizedForm:
 class OperatorFacts:
     """One operator.
 
-    `gates`: it stops the gradient of some values: of values below zero, of values that are not the largest, or of
-    integers at an end of their range. A small step can change which values these are. `in_integers`: it rounds to
-    integers or computes with them. `form`: what a quantized operator computes; None for a float operator, and for a
-    quantized operator without a gradient.
+    `gates`: it stops the gradient of some values, which may be others after a small step: those below zero, those that
+    are not the largest, integers at an end of their range. `in_integers`: it rounds to integers or computes with them.
+    `form`: what a quantized operator computes; None for a float operator, and for a quantized one without a gradient.
+    `packs_weights`: it multiplies by weights of a few bits, several in a byte.
     """
 
     gates: bool = False
     in_integers: bool = False
     form: QuantizedForm | None = None
+    packs_weights: bool = False
 
 
 # Smallest and largest integer (QuantizeLinear, "saturation is done according to").
 RANGES: Mapping[ir.DataType, tuple[int, int]] = {
+    ir.DataType.UINT2: (0, 3),
+    ir.DataType.INT2: (-2, 1),
+    ir.DataType.UINT4: (0, 15),
+    ir.DataType.INT4: (-8, 7),
     ir.DataType.UINT8: (0, 255),
     ir.DataType.INT8: (-128, 127),
     ir.DataType.UINT16: (0, 65535),
@@ -116,9 +126,29 @@ _GATE = OperatorFacts(gates=True)
 _WITHOUT_A_GRADIENT = OperatorFacts(in_integers=True)
 
 FACTS: Mapping[str, OperatorFacts] = {
+    "Abs": _GATE,
     "Clip": _GATE,
+    "Elu": _GATE,
+    "GlobalMaxPool": _GATE,
+    "HardSigmoid": _GATE,
+    "HardSwish": _GATE,
+    "LeakyRelu": _GATE,
+    "Max": _GATE,
     "MaxPool": _GATE,
+    "Min": _GATE,
+    "PRelu": _GATE,
+    "ReduceL1": _GATE,
+    "ReduceMax": _GATE,
+    "ReduceMin": _GATE,
     "Relu": _GATE,
+    "RoiAlign": _GATE,
+    "Selu": _GATE,
+    "Shrink": _GATE,
+    "ThresholdedRelu": _GATE,
+    "TopK": _GATE,
+    # com.microsoft, where the activation may be one of those
+    "FusedConv": _GATE,
+    "FusedGemm": _GATE,
     # onnx
     "ConvInteger": OperatorFacts(
         in_integers=True,
@@ -142,6 +172,17 @@ FACTS: Mapping[str, OperatorFacts] = {
     ),
     "QuantizeLinear": _saturating(QuantizedForm("Identity", (Operand(0),), result_scale=1)),
     # com.microsoft
+    "DynamicQuantizeMatMul": OperatorFacts(
+        in_integers=True, form=QuantizedForm("MatMul", (Operand(0), Operand(1, 2, 3, _columns)), around_the_run=True)
+    ),
+    "MatMulIntegerToFloat": OperatorFacts(
+        in_integers=True,
+        form=QuantizedForm("MatMul", (Operand(0, 2, 4, _rows), Operand(1, 3, 5, _columns)), around_the_run=True),
+    ),
+    "MatMulNBits": OperatorFacts(in_integers=True, packs_weights=True),
+    "NhwcMaxPool": OperatorFacts(
+        gates=True, in_integers=True, form=QuantizedForm("MaxPool", (Operand(0),), channels_last=True)
+    ),
     "QGemm": _saturating(QuantizedForm("Gemm", (Operand(0, 1, 2), Operand(3, 4, 5, _columns)), result_scale=7)),
     "QLinearAdd": _binary("Add"),
     "QLinearAveragePool": _unary("AveragePool"),
@@ -151,15 +192,15 @@ FACTS: Mapping[str, OperatorFacts] = {
     "QLinearMul": _binary("Mul"),
     "QLinearSigmoid": _unary("Sigmoid"),
     "QLinearSoftmax": _unary("Softmax"),
-    # com.microsoft, allowed before a layer only: after a layer they are refused
+    "QLinearWhere": _saturating(
+        QuantizedForm("Where", (Operand(1, 2, 3), Operand(4, 5, 6)), result_scale=7, kept=(0,))
+    ),
+    # com.microsoft, found before a layer only: behind one they are refused
     "DynamicQuantizeLSTM": _WITHOUT_A_GRADIENT,
-    "DynamicQuantizeMatMul": _WITHOUT_A_GRADIENT,
     "MatMulInteger16": _WITHOUT_A_GRADIENT,
-    "MatMulIntegerToFloat": _WITHOUT_A_GRADIENT,
     "MulInteger": _WITHOUT_A_GRADIENT,
     "QLinearConvTranspose": _WITHOUT_A_GRADIENT,
     "QLinearReduceMean": _WITHOUT_A_GRADIENT,
-    "QLinearWhere": _WITHOUT_A_GRADIENT,
     "QuantizeBFP": _WITHOUT_A_GRADIENT,
     "QuantizeWithOrder": _WITHOUT_A_GRADIENT,
     "ReduceSumInteger": _WITHOUT_A_GRADIENT,

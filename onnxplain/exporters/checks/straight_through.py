@@ -14,7 +14,16 @@ import onnx_ir as ir
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.exporters.checks.operator_facts import RANGES, Operand, QuantizedForm
 from onnxplain.exporters.checks.witness_builder import WitnessBuilder
-from onnxplain.exporters.graph.values import FLOATS, constant_of, describe, dims, int_attribute, name_of
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    Dims,
+    constant_of,
+    describe,
+    dims,
+    int_attribute,
+    is_constant,
+    name_of,
+)
 
 FIRST_SOFTMAX_OF_ONE_AXIS = 13
 
@@ -38,7 +47,7 @@ def add_straight_through(witness: WitnessBuilder, node: ir.Node, form: Quantized
     _emit_twin(witness, node, form, witness.capture, f"{prefix}/then")
     witness.emit("Sub", [f"{prefix}/now", f"{prefix}/then"], f"{prefix}/dy")
     if out.dtype in FLOATS:
-        # A QGemm without a scale for its result: it does not round.
+        # Where the result has no scale: a QGemm, an operator that rounds its operand.
         witness.emit("Add", [witness.capture(out), f"{prefix}/dy"], y)
         return
     witness.emit("Div", [f"{prefix}/dy", _result_scale(witness, node, form)], f"{prefix}/dq")
@@ -49,8 +58,6 @@ def add_straight_through(witness: WitnessBuilder, node: ir.Node, form: Quantized
 
 
 def _check_attributes(node: ir.Node) -> None:
-    if int_attribute(node, "channels_last", 0):
-        raise UnsupportedError(f"no gradient for {describe(node)}: channels_last")
     if int_attribute(node, "opset", FIRST_SOFTMAX_OF_ONE_AXIS) < FIRST_SOFTMAX_OF_ONE_AXIS:
         raise UnsupportedError(f"no gradient for {describe(node)}: a Softmax as before opset 13")
 
@@ -65,7 +72,16 @@ def _emit_twin(
     ]
     known = onnx.defs.get_schema(form.twin).attributes
     attributes = {name: entry.value for name, entry in node.attributes.items() if name in known}
-    witness.emit(form.twin, operands, output, **attributes)
+    kept = [node.inputs[position] for position in form.kept]
+    others = ["" if value is None else witness.input(value) if is_constant(value) else bring(value) for value in kept]
+    if not form.channels_last and not int_attribute(node, "channels_last", 0):
+        witness.emit(form.twin, [*others, *operands], output, **attributes)
+        return
+    rank = len(dims(node.outputs[0]))
+    witness.emit("Transpose", [operands[0]], f"{output}/channels_second", perm=[0, rank - 1, *range(1, rank - 1)])
+    inputs = [*others, f"{output}/channels_second", *operands[1:]]
+    witness.emit(form.twin, inputs, f"{output}/result_second", **attributes)
+    witness.emit("Transpose", [f"{output}/result_second"], output, perm=[0, *range(2, rank), 1])
 
 
 def _dequantized(
@@ -76,16 +92,24 @@ def _dequantized(
     assert integers is not None
     known = constant_of(integers)
     result = bring(integers) if known is None else witness.constant(known, name, "operand")
-    axis, rank = operand.axis(node), len(dims(integers))
+    axis, shape = operand.axis(node), dims(integers)
     zero, scale = _input(node, operand.zero), _input(node, operand.scale)
     if zero is not None:
         # The zero point of an operand that was quantized at run time comes from the run.
         known = constant_of(zero)
-        number = witness.capture(zero) if known is None else witness.constant(_along(known, axis, rank), name, "zero")
+        number = (
+            witness.capture(zero) if known is None else witness.constant(_along(node, known, axis, shape), name, "zero")
+        )
         witness.emit("Sub", [result, number], f"{name}/centred")
         result = f"{name}/centred"
     if scale is not None:
-        number = witness.constant(_along(_known_scale(node, scale), axis, rank), name, "scale")
+        # One that is computed at run time is that of the run, too.
+        known = constant_of(scale)
+        number = (
+            witness.capture(scale)
+            if known is None
+            else witness.constant(_along(node, known, axis, shape), name, "scale")
+        )
         witness.emit("Mul", [result, number], f"{name}/float")
         result = f"{name}/float"
     return result
@@ -96,8 +120,8 @@ def _result_scale(witness: WitnessBuilder, node: ir.Node, form: QuantizedForm) -
     if form.computed_scale is not None:
         return witness.capture(node.outputs[form.computed_scale])
     scale = _known_scale(node, _input(node, form.result_scale))
-    # Only QuantizeLinear has a vector of scales here.
-    return witness.constant(_along(scale, int_attribute(node, "axis", 1), len(dims(out))), name_of(out), "scale")
+    # A vector stands here for QuantizeLinear alone.
+    return witness.constant(_along(node, scale, int_attribute(node, "axis", 1), dims(out)), name_of(out), "scale")
 
 
 def _add_unsaturated(witness: WitnessBuilder, node: ir.Node, change: str) -> None:
@@ -131,13 +155,20 @@ def _known_scale(node: ir.Node, value: ir.Value | None) -> np.ndarray:
     return scale
 
 
-def _along(numbers: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    """Scales or zero points, float64, reshaped to broadcast: one for all, one per slice along `axis`, or any array."""
-    numbers = numbers.astype(np.float64)
+def _along(node: ir.Node, numbers: np.ndarray, axis: int, shape: Dims) -> np.ndarray:
+    """Scales or zero points, float64, shaped to broadcast with integers of `shape`.
+
+    One for all, one per slice along `axis`, one per block of it, or any array.
+    """
+    numbers, block = numbers.astype(np.float64), int_attribute(node, "block_size", 0)
     if numbers.size == 1:
         return numbers.reshape(())
+    if block:
+        size = shape[axis]
+        assert isinstance(size, int), "a block has a size, and so has what it divides"
+        return np.asarray(np.repeat(numbers, block, axis).take(range(size), axis))
     if numbers.ndim > 1:
         return numbers
-    shape = [1] * rank
-    shape[axis] = -1
-    return numbers.reshape(shape)
+    along = [1] * len(shape)
+    along[axis] = -1
+    return numbers.reshape(along)

@@ -9,6 +9,7 @@ from onnxplain.contract import ModelSpec, TailSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.operator_facts import rounds
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, relative_difference
+from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
 from onnxplain.exporters.graph.session import GraphSession
 
@@ -25,7 +26,9 @@ def check_tail(
     Uses random images: in one batch if the batch is dynamic, else one after the other. Raises VerificationError if the
     difference is too large.
     """
-    whole, part = GraphSession(explainable, "explainable graph"), GraphSession(tail, "tail")
+    fused = not may_saturate_here(original)
+    whole = GraphSession(explainable, "explainable graph", optimised=fused)
+    part = GraphSession(tail, "tail", optimised=fused)
     layer = spec.layers[-1]
     names = {tail_spec.logits: spec.outputs.logits or "", tail_spec.box or "": spec.outputs.box or ""}
     names.pop("", None)

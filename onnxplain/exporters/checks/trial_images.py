@@ -9,8 +9,18 @@ import onnx.helper
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec
 
 
-def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int = 1) -> np.ndarray:
-    """Random smooth images in the model's layout, size, type and preprocessing."""
+def stated_batch(model: onnx.ModelProto, image_input: str) -> int | None:
+    """The number of images that the input takes; None where it takes any number."""
+    (value,) = [value for value in model.graph.input if value.name == image_input]
+    return int(value.type.tensor_type.shape.dim[0].dim_value) or None
+
+
+def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: int | None = None) -> np.ndarray:
+    """Random smooth images as the model takes them: its layout, size, type and preprocessing.
+
+    `count`: how many; None for as many as the file takes, 1 where it takes any number.
+    """
+    count = count or stated_batch(original, spec.name) or 1
     rng = np.random.default_rng(seed)
     height, width = spec.size_hw
     preprocessing = spec.preprocessing
@@ -35,9 +45,6 @@ def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
 
 
 def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
-    """All inputs of the explainable graph, including the two that may have default values."""
-    return {
-        spec.input.name: batch,
-        TARGET_INPUT: np.array([target], np.int64),
-        EXPLAIN_INPUT: np.array([explain]),
-    }
+    """All inputs of the explainable graph, including those that may have default values."""
+    feeds = {spec.input.name: batch, TARGET_INPUT: np.array([target], np.int64)}
+    return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds

@@ -18,7 +18,8 @@ from onnxplain.exporters.checks.gradient_check import check_derivative, check_gr
 from onnxplain.exporters.checks.operator_facts import rounds
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
-from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
+from onnxplain.exporters.checks.saturation import may_saturate_here
+from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, stated_batch
 from onnxplain.exporters.checks.witness import Witness
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.widen import widen
@@ -42,10 +43,14 @@ def verify(
     """
     images = [image_batch(original, spec.input, seed) for seed in IMAGE_SEEDS]
     # One session at a time: each holds its own copy of the weights.
-    expected = GraphSession(original, "original model").run({spec.input.name: images[0]})
-    session = GraphSession(explainable, "explainable graph")
+    fused = not may_saturate_here(original)
+    expected = GraphSession(original, "original model", optimised=fused).run({spec.input.name: images[0]})
+    session = GraphSession(explainable, "explainable graph", optimised=fused)
     output_error = check_outputs(expected, session, spec, images[0])
 
+    if stated_batch(explainable, spec.input.name) is None:
+        # One is enough for the gradients, whatever the original takes.
+        images = [image[:1] for image in images]
     rounding = rounds(base)
     if rounding:
         session = _unrounded(explainable, "explainable graph")

@@ -20,6 +20,7 @@ from onnx.reference.op_run import OpRun
 
 from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
 from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.checks.low_bit_product import add_low_bit_product
 from onnxplain.exporters.checks.operator_facts import facts_of
 from onnxplain.exporters.checks.straight_through import add_straight_through
 from onnxplain.exporters.checks.ties import integers_off_the_ties
@@ -98,7 +99,9 @@ def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
     """Append nodes unchanged, but quantized nodes in their straight-through form."""
     for node in path:
         facts = facts_of(node.op_type)
-        if facts.form is None:
+        if facts.packs_weights:
+            add_low_bit_product(builder, node)
+        elif facts.form is None:
             builder.add(node)
         else:
             add_straight_through(builder, node, facts.form, facts.gates)

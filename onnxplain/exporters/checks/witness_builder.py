@@ -151,8 +151,9 @@ def held_name(name: str) -> str:
 
 
 def is_number(dtype: np.dtype) -> bool:
-    """Whether values of this type are activations (float or quantized), not shapes or indices."""
-    return dtype.kind == "f" or (dtype.itemsize <= 2 and dtype.kind in "iu")
+    """Whether values of the type are activations, floats or quantized, rather than shapes and indices."""
+    # The types of ml_dtypes, integers of a few bits and bfloat16, are of kind V.
+    return dtype.kind in "fV" or (dtype.itemsize <= 2 and dtype.kind in "iu")
 
 
 def scale_and_zero(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
@@ -165,5 +166,5 @@ def scale_and_zero(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
         zero = np.zeros_like(scale)
     source = node.inputs[0]
     assert source is not None
-    rank = len(dims(source))
-    return per_axis(node, scale.astype(np.float64), rank), per_axis(node, zero.astype(np.float64), rank)
+    shape = dims(source)
+    return per_axis(node, scale.astype(np.float64), shape), per_axis(node, zero.astype(np.float64), shape)

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import onnx.version_converter
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.file.batch import fixed_batch, free_batch
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
+from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
+from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
+from onnxplain.exporters.file.unrolling import unroll
+from onnxplain.exporters.operators.table import look_up
 
 LOWEST_OPSET = 18
 # Since opset 18, Relu and Softmax have function bodies. ONNX Runtime's CPU provider has no float16 kernels for them. It
@@ -63,15 +67,17 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         waiting = later
 
 
-def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> ir.Model:
-    """Raise the opset, remove initializers from the inputs, inline functions, infer shapes.
+def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None, *, dynamic_batch: bool = False) -> ir.Model:
+    """Raise the opset, remove initializers from the inputs, inline functions and control flow, find the sizes.
 
-    `size_hw`: height and width for an image input whose size is not fixed.
+    `size_hw`: height and width for an image input whose size is not fixed. `dynamic_batch`: make a batch dynamic that
+    the file fixes. Raises VerificationError if the graph then does not run.
     """
+    refuse_layouts(proto)
     opset = opset_of(proto)
     lowest = LOWEST_OPSET_FLOAT16 if _is_float16(proto) else LOWEST_OPSET
     if opset < lowest:
-        proto = _raise_opset(proto, opset, lowest)
+        proto = raise_opset(proto, opset, lowest)
     model = ir.from_proto(_copy(proto))
     ir.passes.Sequential(
         passes.RemoveInitializersFromInputsPass(),
@@ -83,7 +89,17 @@ def prepare(proto: onnx.ModelProto, size_hw: tuple[int, int] | None = None) -> i
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
     if size_hw is not None:
         _close_size(model.graph, size_hw)
+    unroll(model)
     infer_shapes(model)
+    batch = fixed_batch(model.graph) if dynamic_batch else None
+    if batch is None:
+        find_sizes(model)
+    else:
+        state_shapes(model)
+        free_batch(model, batch)
+        find_sizes_of_freed(model)
+    # A size that was found may decide a condition or a number of iterations.
+    unroll(model)
     add_dequantizers(model.graph)
     return model
 
@@ -99,6 +115,12 @@ def changes(proto: onnx.ModelProto, model: ir.Model, size_hw: tuple[int, int] | 
         steps.append(f"{len(listed)} initializers are no longer inputs")
     if proto.functions:
         steps.append(f"{len(proto.functions)} local functions inlined")
+    flows = [
+        sum(look_up(node.domain, node.op_type).control_flow for node in nodes)
+        for nodes in (proto.graph.node, model.graph)
+    ]
+    if flows[0] > flows[1]:
+        steps.append(f"{flows[0] - flows[1]} of {flows[0]} If, Loop and Scan written out")
     if size_hw is not None:
         steps.append(f"input size fixed to {size_hw[0]}x{size_hw[1]}")
     return steps
@@ -172,16 +194,6 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_float16(proto: onnx.ModelProto) -> bool:
     return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-
-
-def _raise_opset(proto: onnx.ModelProto, opset: int, lowest: int) -> onnx.ModelProto:
-    try:
-        return onnx.version_converter.convert_version(proto, lowest)
-    except (RuntimeError, onnx.checker.ValidationError, onnx.version_converter.ConvertError) as error:
-        raise ModelError(
-            f"cannot raise the file from opset {opset} to {lowest} ({_first_line(error)}): "
-            f"export it again with opset {lowest} or newer"
-        ) from error
 
 
 def _close_size(graph: ir.Graph, size_hw: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
+from onnxplain.exporters.file.unrolling import why_kept
 from onnxplain.exporters.gradient.rules import Site, is_step, rule_of
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.path import path_between, sources_of
@@ -77,7 +78,12 @@ def _walk_back(
             continue
         operator, rule = operator_of(node), rule_of(node)
         if operator.control_flow and any(source in active_values for source in sources_of(node)):
-            raise UnsupportedError(f"no gradient for {describe(node)}: control flow on the path; choose a later layer")
+            why = why_kept(node)
+            reason = "" if why is None else f" ({why.value})"
+            raise UnsupportedError(
+                f"no gradient for {describe(node)}: control flow on the path{reason}; choose a later layer, or "
+                "explain the file with rise, which needs no gradients"
+            )
         active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
         if not active:
             continue

@@ -14,10 +14,12 @@ import onnx_ir as ir
 
 from onnxplain.exporters.graph.values import (
     FLOATS,
+    Dims,
     dims,
     int_attribute,
     is_constant,
     producer_of,
+    static_dims,
 )
 
 NARROW = FLOATS - {ir.DataType.FLOAT}
@@ -107,7 +109,7 @@ class Branch:
             return self._inside.get(value, value)
         if value in self._inside:
             return self._inside[value]
-        if node.op_type == "DequantizeLinear" and not int_attribute(node, "block_size", 0):
+        if node.op_type == "DequantizeLinear":
             self._inside[value] = self._dequantized(node)
         else:
             # Expansions compute in float32, so their constants and those of their operands are float32 too. Constant
@@ -125,18 +127,32 @@ class Branch:
         """
         quantized, scale, zero = (*node.inputs, None)[:3]
         assert quantized is not None and scale is not None
-        rank, axis = len(dims(quantized)), int_attribute(node, "axis", 1)
+        shape = dims(quantized)
+        axis, block = int_attribute(node, "axis", 1) % max(len(shape), 1), int_attribute(node, "block_size", 0)
 
         def along(factor: ir.Value) -> ir.Value:
-            """A scalar, or one entry per slice along the axis, as float32, reshaped to broadcast."""
+            """A scalar, one entry per slice along the axis or one per block of it, as float32 that broadcasts."""
             number = self.Cast(self.raw(factor), to=ir.DataType.FLOAT)
-            others = [other for other in range(rank) if other != axis % rank]
+            if block:
+                return self.repeat_blocks(number, dims(factor), axis, block, static_dims(quantized, (axis,))[0])
+            others = [other for other in range(len(shape)) if other != axis]
             return self.Unsqueeze(number, others) if len(dims(factor)) == 1 and others else number
 
         centred = self.Cast(self.raw(quantized), to=ir.DataType.FLOAT)
         if zero is not None:
             centred = self.Sub(centred, along(zero))
         return self.Mul(centred, along(scale))
+
+    def repeat_blocks(self, factor: ir.Value, shape: Dims, axis: int, block: int, size: int) -> ir.Value:
+        """A factor of `shape`, one entry per block of `block` along `axis`, repeated to `size` entries there."""
+        rank = len(shape)
+        sizes = [-1 if isinstance(length, str) else length for length in shape]
+        sizes[axis] *= block
+        stretched = self.Expand(
+            self.Unsqueeze(factor, [axis + 1]), [*[1] * (axis + 1), block, *[1] * (rank - axis - 1)]
+        )
+        repeated = self.Reshape(stretched, sizes)
+        return repeated if sizes[axis] == size else self.Slice(repeated, [0], [size], [axis])
 
     def scale_channels(self, cotangent: ir.Value, factor: ir.Value, spatial_rank: int) -> ir.Value:
         """Multiply a cotangent by a constant vector over its channels; `unscaled` can undo this."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from onnxplain.errors import OnnxplainError, VerificationError
+from onnxplain.errors import VerificationError
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 # Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
@@ -17,22 +19,26 @@ class GraphSession:
     """One CPU session on a graph in memory, without log output.
 
     Without `optimised` every node is computed as written. Two graphs that share nodes then round in the same way.
+    `memory_limit`: the bytes that loading and a run may take; a run that needs more fails. The first limit of a process
+    is valid for all later sessions that have one.
     """
 
-    def __init__(self, proto: onnx.ModelProto, what: str, *, optimised: bool = True) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise OnnxplainError(
-                "found no onnxruntime, expected it to verify the graph: "
-                'pip install "onnxplain[cpu]" or "onnxplain[gpu]"'
-            ) from error
+    def __init__(
+        self, proto: onnx.ModelProto, what: str, *, optimised: bool = True, memory_limit: int | None = None
+    ) -> None:
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._what = what
+        self._run_options = ort.RunOptions()
+        if memory_limit is not None:
+            _limit_memory(memory_limit)
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            # The allocator outlives the session.
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -42,10 +48,20 @@ class GraphSession:
         """The outputs by name; all of them if `outputs` is None."""
         names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]
         try:
-            values = self._session.run(names, dict(feeds))
+            values = self._session.run(names, dict(feeds), self._run_options)
         except Exception as error:
             raise VerificationError(f"ONNX Runtime cannot run the {self._what}: {_first_line(error)}") from error
         return dict(zip(names, map(np.asarray, values), strict=True))
+
+
+@functools.cache
+def _limit_memory(limit: int) -> None:
+    """Register the allocator, one per process, that sessions with a memory limit share."""
+    ort = import_onnxruntime()
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    exactly_as_asked = 1
+    arena = ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": exactly_as_asked})
+    ort.create_and_register_allocator(memory, arena)
 
 
 def _first_line(error: Exception) -> str:

@@ -44,27 +44,56 @@ def maybe_dims(value: ir.Value) -> Dims | None:
 
 
 def dims(value: ir.Value) -> Dims:
-    """As `maybe_dims`, but raises ModelError with the value's name if the rank is unknown."""
+    """As `maybe_dims`, but an unknown rank is an error that says where it was lost."""
     found = maybe_dims(value)
     if found is None:
-        raise ModelError(
-            f"the shape of value {value.name!r} is unknown after shape inference: fix the input size with --size HxW"
-        )
+        raise _unknown(f"the shape of value {value.name!r}", value)
     return found
 
 
 def static_dims(value: ir.Value, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The given dimensions as numbers. Raises ModelError with the value's name if one is symbolic."""
+    """The given dimensions as numbers; an error that says what is open where one is not."""
     shape = dims(value)
     sizes = []
     for axis in axes:
         size = shape[axis]
         if not isinstance(size, int):
-            raise ModelError(
-                f"dimension {axis} of value {value.name!r} is symbolic ({size}): fix the input size with --size HxW"
-            )
+            raise _unknown(f"dimension {axis} ({size}) of value {value.name!r}", value)
         sizes.append(size)
     return tuple(sizes)
+
+
+def _unknown(what: str, value: ir.Value) -> ModelError:
+    """The error for a size that is needed and not known: an open input, or the operator that loses it."""
+    nodes = list(upstream(value))
+    read = {source for node in nodes for source in node.inputs if source is not None} | {value}
+    for source in read:
+        shape = maybe_dims(source)
+        if not source.is_graph_input() or shape is None:
+            continue
+        open_axes = [axis for axis, size in enumerate(shape) if axis > 0 and not isinstance(size, int)]
+        if open_axes:
+            return ModelError(
+                f"{what} is not known: input {source.name!r} {_listed(shape)} is open in dimension "
+                f"{' and '.join(map(str, open_axes))}: give the image's size with --size HxW"
+            )
+    for node in reversed(nodes):
+        if not all(map(_is_sized, node.outputs)) and all(_is_sized(v) for v in node.inputs if v is not None):
+            return ModelError(
+                f"{what} is not known: the size of what {describe(node)} gives does not follow from the input's: "
+                "choose a layer behind it, or export the model with fixed sizes"
+            )
+    return ModelError(f"{what} is the open batch, expected a number: export the model with a batch of 1")
+
+
+def _is_sized(value: ir.Value) -> bool:
+    """Whether every dimension but the batch is a number."""
+    shape = maybe_dims(value)
+    return shape is not None and all(isinstance(size, int) for size in shape[1:])
+
+
+def _listed(shape: Dims) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
 
 
 def spatial_map(value: ir.Value) -> tuple[int, int, int] | None:
@@ -137,31 +166,40 @@ def _content(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray |
             known[value] = _dequantize(node, operands)
         else:
             outputs = [output for output in node.outputs if output.name]
-            known.update(zip(outputs, _evaluate(node, operands), strict=True))
+            known.update(zip(outputs, evaluate_node(node, operands), strict=True))
     return known[value]
 
 
-def per_axis(node: ir.Node, array: np.ndarray, rank: int) -> np.ndarray:
-    """A scale or zero point of a quantizing node, reshaped to broadcast along its axis."""
+def per_axis(node: ir.Node, array: np.ndarray, shape: Dims) -> np.ndarray:
+    """A scale or zero point of a quantizing node, shaped to broadcast with its integers, which have `shape`.
+
+    One number, one per slice along the node's axis, or one per block of `block_size` along that axis (opset 21).
+    """
     if array.size == 1:
         return array.reshape(())
-    shape = [1] * rank
-    shape[int_attribute(node, "axis", 1)] = -1
-    return array.reshape(shape)
+    axis, block = int_attribute(node, "axis", 1), int_attribute(node, "block_size", 0)
+    if block:
+        size = shape[axis]
+        repeated = np.repeat(array, block, axis)
+        return repeated.take(range(size), axis) if isinstance(size, int) else repeated
+    along = [1] * len(shape)
+    along[axis] = -1
+    return array.reshape(along)
 
 
 def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
     """(q − z) · s; needed because onnx's reference evaluator supports DequantizeLinear only since opset 19."""
     quantized, scale, zero = (*operands, None)[:3]
     assert quantized is not None and scale is not None
-    factor = per_axis(node, scale, quantized.ndim)
+    factor = per_axis(node, scale, quantized.shape)
     centred = quantized.astype(np.float32)
     if zero is not None:
-        centred = centred - per_axis(node, zero, quantized.ndim).astype(np.float32)
+        centred = centred - per_axis(node, zero, quantized.shape).astype(np.float32)
     return np.asarray(centred * factor, dtype=scale.dtype)
 
 
-def _evaluate(node: ir.Node, operands: list[np.ndarray | None]) -> list[np.ndarray]:
+def evaluate_node(node: ir.Node, operands: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """The node's named outputs on onnx's reference evaluator; None for an input that is left out."""
     proto = ir.to_proto(node)
     feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
     opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18

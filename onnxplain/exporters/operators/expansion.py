@@ -35,8 +35,9 @@ class Expansion:
 
 
 def expand_node(node: ir.Node, opset: int) -> Expansion | None:
-    """The expansion of the node, or None if none is known. Its inputs are values of the original graph."""
-    expansion = _from_row(node) if node.domain == MICROSOFT else _function_body(node, opset)
+    """What the node is made of, or None where nothing is known; its inputs are values of the original graph."""
+    written_out = node.domain == MICROSOFT or operator_of(node).made_of is not None
+    expansion = _from_row(node) if written_out else _function_body(node, opset)
     if expansion is None:
         return None
     try:

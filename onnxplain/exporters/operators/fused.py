@@ -5,13 +5,14 @@ ONNX Runtime's optimiser writes them into the files that it saves. Definitions: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import attribute, describe
+from onnxplain.exporters.graph.values import attribute, describe, dims, int_attribute, static_dims
 
 
 def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
@@ -21,19 +22,86 @@ def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     (value,) = op.emit("Conv", list(node.inputs[:3]), attributes)
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         value = op.Add(value, node.inputs[3])
-    activation = attribute(node, "activation", "")
+    activation = str(attribute(node, "activation", ""))
     parameters = [float(p) for p in node.attributes.get_floats("activation_params", ())]
     if activation == "Clip":
-        value = op.Clip(value, parameters[0], parameters[1])
-    elif activation in ("LeakyRelu", "Elu"):
-        value = getattr(op, activation)(value, alpha=parameters[0])
-    elif activation == "HardSigmoid":
-        value = op.HardSigmoid(value, alpha=parameters[0], beta=parameters[1])
-    elif activation in ("Relu", "Sigmoid", "Tanh"):
-        value = getattr(op, str(activation))(value)
-    elif activation:
-        raise UnsupportedError(f"no gradient for {describe(node)}: its activation {activation} is not supported")
-    return [value]
+        return [op.Clip(value, parameters[0], parameters[1])]
+    return [
+        _activated(op, node, value, activation, dict(zip(ACTIVATIONS.get(activation, ()), parameters, strict=False)))
+    ]
+
+
+# The activations that ONNX Runtime fuses into a product, and the names of their parameters.
+ACTIVATIONS: Mapping[str, Sequence[str]] = {
+    "Elu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "LeakyRelu": ("alpha",),
+    "Relu": (),
+    "Selu": ("alpha", "gamma"),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "Tanh": (),
+    "ThresholdedRelu": ("alpha",),
+}
+
+
+def _activated(
+    op: Branch, node: ir.Node, value: ir.Value, activation: str, parameters: Mapping[str, float]
+) -> ir.Value:
+    if not activation:
+        return value
+    if activation not in ACTIVATIONS:
+        raise UnsupportedError(f"no gradient for {describe(node)}: its activation {activation}")
+    (result,) = op.emit(activation, [value], parameters)
+    return result
+
+
+def fused_gemm(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """Gemm, an activation."""
+    prefix = "activation_"
+    own = {name: attr.value for name, attr in node.attributes.items() if not name.startswith(prefix.rstrip("_"))}
+    (value,) = op.emit("Gemm", node.inputs, own)
+    activation = str(attribute(node, "activation", ""))
+    given = {name: node.attributes.get_float(prefix + name, None) for name in ACTIVATIONS.get(activation, ())}
+    return [_activated(op, node, value, activation, {name: p for name, p in given.items() if p is not None})]
+
+
+def expand_dims(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """Unsqueeze with one axis, a scalar."""
+    return [op.Unsqueeze(node.inputs[0], op.Reshape(node.inputs[1], [1]))]
+
+
+def under_standard_name(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """The standard operator of the same name, inputs and attributes, which is younger."""
+    return op.repeat(node, node.inputs)
+
+
+def nhwc_max_pool(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """MaxPool of [N, h, w, C]."""
+    first = op.Transpose(node.inputs[0], perm=[0, 3, 1, 2])
+    (pooled,) = op.emit("MaxPool", [first], {name: attr.value for name, attr in node.attributes.items()})
+    return [op.Transpose(pooled, perm=[0, 2, 3, 1])]
+
+
+def matmul_integer_to_float(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """(A − a₀)(B − b₀) · s_a s_b + bias; inputs: A, B, s_a, s_b, a₀, b₀, bias."""
+    a, b, a_scale, b_scale, a_zero, b_zero, bias = (*node.inputs, *[None] * 3)[:7]
+    return [_scaled_product(op, (a, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
+
+
+def dynamic_quantize_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """As MatMulIntegerToFloat, of an A that is quantized at run time; inputs: A, B, s_b, b₀, bias."""
+    a, b, b_scale, b_zero, bias = (*node.inputs, *[None] * 2)[:5]
+    quantized, a_scale, a_zero = op.emit("DynamicQuantizeLinear", [a], {}, outputs=3)
+    return [_scaled_product(op, (quantized, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
+
+
+def _scaled_product(
+    op: Branch, operands: Sequence[ir.Value | None], scale: ir.Value, bias: ir.Value | None
+) -> ir.Value:
+    product = op.Mul(op.Cast(op.MatMulInteger(*operands), to=ir.DataType.FLOAT), scale)
+    return product if bias is None else op.Add(product, bias)
 
 
 def gelu(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
@@ -75,6 +143,36 @@ def skip_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | N
     epsilon = attribute(node, "epsilon", 1e-12)
     operands = [total, gamma, *([] if beta is None else [beta])]
     return [op.LayerNormalization(*operands, axis=-1, epsilon=epsilon), None, None, total][: len(node.outputs)]
+
+
+def simplified_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
+    """γ x / √(mean(x²) + ε) over the axes from `axis` on."""
+    x, gamma = node.inputs[:2]
+    assert x is not None
+    normal = _by_root_mean_square(op, node, x, x, int_attribute(node, "axis", -1), 1e-5)
+    return [op.Mul(normal, gamma), *[None] * (len(node.outputs) - 1)]
+
+
+def skip_simplified_layer_normalization(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
+    """The same of input + skip + bias; the fourth output is that sum."""
+    x, skip, gamma, bias = (*node.inputs, None)[:4]
+    assert x is not None
+    total = op.Add(x, skip)
+    if bias is not None:
+        total = op.Add(total, bias)
+    normal = _by_root_mean_square(op, node, total, x, -1, 1e-5)
+    return [op.Mul(normal, gamma), None, None, total][: len(node.outputs)]
+
+
+def _by_root_mean_square(
+    op: Branch, node: ir.Node, value: ir.Value, like: ir.Value, axis: int, epsilon: float
+) -> ir.Value:
+    """`value`, which has the shape of `like`, over the root of its mean square."""
+    rank = len(dims(like))
+    axes = list(range(axis % rank, rank))
+    size = math.prod(static_dims(like, tuple(axes)))
+    square = op.Mul(op.ReduceSum(op.Mul(value, value), axes, keepdims=1), 1.0 / size)
+    return op.Div(value, op.Sqrt(op.Add(square, node.attributes.get_float("epsilon", epsilon))))
 
 
 def fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:

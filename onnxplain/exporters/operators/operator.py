@@ -45,14 +45,16 @@ class Hands(Enum):
 class Integers:
     """The positions of an operator's integers among its inputs.
 
-    `operands`: quantized operands; None: every third input from the third on. In the functions of com.microsoft and in
-    QLinear operators, the scale of an operand comes one place after it, its zero point two places after it. `result`:
-    the scale of the output; its zero point comes one place after it. `bias`: integers without a scale of their own.
+    `operands`: quantized operands; None: every third input from the third on. The scale of each stands one place
+    behind it in the functions of com.microsoft and in QLinear operators, its zero point two places. `result`: the scale
+    of the output, its zero point one place behind. `bias`: integers without a scale of their own. `kept`: inputs that
+    the float operator takes as they are, in front of the operands.
     """
 
     operands: tuple[int, ...] | None = ()
     result: int | None = None
     bias: int | None = None
+    kept: tuple[int, ...] = ()
 
     def operands_of(self, node: ir.Node) -> Sequence[int]:
         """Positions of the quantized operands of this node."""

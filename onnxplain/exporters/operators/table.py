@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxplain.exporters.graph.values import STANDARD
-from onnxplain.exporters.operators import fused
+from onnxplain.exporters.operators import attention, fused, low_bit, sampling
 from onnxplain.exporters.operators.operator import MICROSOFT, Hands, Integers, Operator, Places
 
 KEPT, WINDOW, MOVED, LOST = Places.KEPT, Places.WINDOW, Places.MOVED, Places.LOST
@@ -50,6 +50,15 @@ ROWS: tuple[Operator, ...] = (
     Operator("Clip", KEPT, clamps=True),
     Operator("Softmax", KEPT),
     Operator("LogSoftmax", KEPT),
+    # functions with a body in onnx
+    Operator("Attention", KEPT),
+    Operator("CastLike", KEPT, hands=Hands.WHOLE),
+    Operator("Celu", KEPT),
+    Operator("Gelu", KEPT),
+    Operator("MeanVarianceNormalization", KEPT),
+    Operator("Mish", KEPT),
+    Operator("Shrink", KEPT),
+    Operator("Swish", KEPT),
     # arithmetic and choice
     Operator("Add", KEPT, broadcasts=True),
     Operator("Sub", KEPT, broadcasts=True),
@@ -94,6 +103,7 @@ ROWS: tuple[Operator, ...] = (
     Operator("LRN", KEPT, channels_second=True),
     Operator("LayerNormalization", KEPT, ends_block=True),
     Operator("RMSNormalization", KEPT, ends_block=True),
+    Operator("SimplifiedLayerNormalization", KEPT, ends_block=True, made_of=fused.simplified_layer_normalization),
     Operator("LpNormalization", KEPT),
     # shapes
     Operator("Identity", KEPT, hands=Hands.WHOLE),
@@ -123,6 +133,14 @@ ROWS: tuple[Operator, ...] = (
     Operator("Resize", MOVED, keeps_integers=True, not_learnt=(1, 2)),
     Operator("Upsample", MOVED, not_learnt=(1,)),
     Operator("RoiAlign", LOST, not_learnt=(1,)),
+    Operator("GridSample", LOST, made_of=sampling.grid_sample),
+    Operator("AffineGrid", LOST, made_of=sampling.affine_grid),
+    Operator("CenterCropPad", MOVED),
+    Operator("TopK", LOST, every_output=True),
+    Operator("Compress", LOST),
+    Operator("ReverseSequence", LOST),
+    Operator("MaxUnpool", LOST),
+    Operator("Col2Im", LOST),
     # quantization
     Operator("QuantizeLinear", KEPT, hands=Hands.ROUNDED, integers=Integers(result=1), not_learnt=(1, 2)),
     Operator("DequantizeLinear", KEPT, hands=Hands.ROUNDED, integers=Integers((0,))),
@@ -137,6 +155,7 @@ ROWS: tuple[Operator, ...] = (
     Operator("And", KEPT),
     Operator("ArgMax", LOST),
     Operator("ArgMin", LOST),
+    Operator("Bernoulli", KEPT),
     Operator("BitShift", KEPT),
     Operator("BitwiseAnd", KEPT),
     Operator("BitwiseNot", KEPT),
@@ -154,10 +173,14 @@ ROWS: tuple[Operator, ...] = (
     Operator("IsNaN", KEPT),
     Operator("Less", KEPT),
     Operator("LessOrEqual", KEPT),
+    Operator("Multinomial", LOST),
+    Operator("NonMaxSuppression", LOST),
     Operator("NonZero", LOST),
     Operator("Not", KEPT),
     Operator("OneHot", LOST, not_learnt=(2,)),
     Operator("Or", KEPT),
+    Operator("RandomNormalLike", KEPT),
+    Operator("RandomUniformLike", KEPT),
     Operator("Range"),
     Operator("Round", KEPT),
     Operator("Shape"),
@@ -170,19 +193,61 @@ ROWS: tuple[Operator, ...] = (
     Operator("Loop", control_flow=True),
     Operator("Scan", control_flow=True),
     # ONNX Runtime's fused operators
+    Operator("Attention", KEPT, MICROSOFT, weight=1, twin="MatMul", made_of=attention.attention),
     Operator("BiasGelu", KEPT, MICROSOFT, made_of=fused.bias_gelu),
+    Operator("ExpandDims", MOVED, MICROSOFT, hands=Hands.RESHAPED, made_of=fused.expand_dims),
     Operator("FastGelu", KEPT, MICROSOFT, made_of=fused.fast_gelu),
     Operator("FusedConv", WINDOW, MICROSOFT, channels_second=True, weight=1, twin="Conv", made_of=fused.fused_conv),
+    Operator("FusedGemm", KEPT, MICROSOFT, weight=1, twin="Gemm", made_of=fused.fused_gemm),
     Operator("FusedMatMul", KEPT, MICROSOFT, weight=1, twin="MatMul", made_of=fused.fused_matmul),
     Operator("Gelu", KEPT, MICROSOFT, made_of=fused.gelu),
+    Operator("GridSample", LOST, MICROSOFT, made_of=sampling.grid_sample),
+    Operator("MatMulNBits", KEPT, MICROSOFT, weight=1, integers=Integers((1,)), made_of=low_bit.matmul_nbits),
+    Operator("MultiHeadAttention", KEPT, MICROSOFT, made_of=attention.multi_head_attention),
+    Operator("Pad", MOVED, MICROSOFT, made_of=fused.under_standard_name),
     Operator("QuickGelu", KEPT, MICROSOFT, made_of=fused.quick_gelu),
     Operator("SkipLayerNormalization", KEPT, MICROSOFT, ends_block=True, made_of=fused.skip_layer_normalization),
+    Operator(
+        "SkipSimplifiedLayerNormalization",
+        KEPT,
+        MICROSOFT,
+        ends_block=True,
+        made_of=fused.skip_simplified_layer_normalization,
+    ),
+    Operator("TransposeMatMul", KEPT, MICROSOFT, weight=1, twin="MatMul", made_of=fused.fused_matmul),
+    Operator("Trilu", KEPT, MICROSOFT, made_of=fused.under_standard_name),
     # ONNX Runtime's quantized operators
     Operator("QuantizeLinear", KEPT, MICROSOFT, hands=Hands.ROUNDED, integers=Integers(result=1), not_learnt=(1, 2)),
     Operator("DequantizeLinear", KEPT, MICROSOFT, hands=Hands.ROUNDED, integers=Integers((0,))),
+    Operator(
+        "DynamicQuantizeMatMul",
+        KEPT,
+        MICROSOFT,
+        weight=1,
+        integers=Integers((1,)),
+        made_of=fused.dynamic_quantize_matmul,
+    ),
+    Operator(
+        "MatMulIntegerToFloat",
+        KEPT,
+        MICROSOFT,
+        weight=1,
+        integers=Integers((0, 1)),
+        made_of=fused.matmul_integer_to_float,
+    ),
+    Operator("NhwcMaxPool", WINDOW, MICROSOFT, keeps_integers=True, made_of=fused.nhwc_max_pool),
     Operator("QGemm", KEPT, MICROSOFT, weight=3, twin="Gemm", integers=Integers((0, 3), result=7, bias=6)),
     Operator("QLinearAdd", KEPT, MICROSOFT, twin="Add", integers=Integers((0, 3), result=6)),
     Operator("QLinearAveragePool", WINDOW, MICROSOFT, channels_second=True, twin="AveragePool", integers=FROM_ONE),
+    Operator(
+        "QLinearConv",
+        WINDOW,
+        MICROSOFT,
+        channels_second=True,
+        weight=3,
+        twin="Conv",
+        integers=Integers((0, 3), result=6, bias=8),
+    ),
     Operator("QLinearConcat", MOVED, MICROSOFT, twin="Concat", integers=Integers(None, result=0)),
     Operator(
         "QLinearGlobalAveragePool", LOST, MICROSOFT, channels_second=True, twin="GlobalAveragePool", integers=FROM_ONE
@@ -191,6 +256,7 @@ ROWS: tuple[Operator, ...] = (
     Operator("QLinearMul", KEPT, MICROSOFT, twin="Mul", integers=Integers((0, 3), result=6)),
     Operator("QLinearSigmoid", KEPT, MICROSOFT, twin="Sigmoid", integers=FROM_ONE),
     Operator("QLinearSoftmax", KEPT, MICROSOFT, twin="Softmax", integers=FROM_ONE),
+    Operator("QLinearWhere", KEPT, MICROSOFT, twin="Where", integers=Integers((1, 4), result=7, kept=(0,))),
 )
 
 OPERATORS = {(row.domain, row.name): row for row in ROWS}

@@ -10,22 +10,21 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import (
-    ASSUMED,
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
     GRAY_PRESETS,
     METADATA_KEY,
     PRESETS,
-    STATED,
     TARGET_INPUT,
     BoxSpec,
     InputSpec,
     LayerSpec,
     Layout,
     ModelSpec,
-    Origins,
     OutputRoles,
+    PreprocessingParts,
     TailSpec,
+    complete,
     features_output,
     gradients_output,
 )
@@ -40,11 +39,13 @@ from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, static_dims, upstream
-from onnxplain.exporters.writing.gate import add_gate_inputs, add_gradient, split_gates
+from onnxplain.exporters.writing.fitting_facts import fit_graph
+from onnxplain.exporters.writing.gate import add_control, add_gradient, split_gates
 from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
+from onnxplain.sidecars import SidecarFacts
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Explainable:
     `arrangements` say how the model's own tensors hold each layer's maps. `base` is the graph before instrumentation;
     its outputs include the values that the `witnesses` (checks/witness.py) need. `cam` says whether class activation
     maps are available. `tail_file` is the part after the last layer as a model of its own, or why there is none.
+    `read` is what other tools say of the model, as far as it fits.
     """
 
     proto: onnx.ModelProto
@@ -63,6 +65,7 @@ class Explainable:
     cam: CamVerdict
     arrangements: tuple[Arrangement, ...]
     tail_file: onnx.ModelProto | NoTail
+    read: SidecarFacts
 
 
 def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
@@ -71,8 +74,10 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     `taps` maps layer names to values of the graph and replaces the search by name.
     """
     graph = model.graph
-    image_spec = input_spec(*find_image_value(graph), request)
+    image, layout = find_image_value(graph)
+    image_spec = input_spec(image, layout, request)
     anatomy = study(graph, request.logits, request.box)
+    read = fit_graph(request.read, image, layout, anatomy.roles.classes)
     layers = _chosen(graph, anatomy, request, taps or {})
     witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)
@@ -89,24 +94,26 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
         classes=anatomy.roles.classes,
         box=None if anatomy.roles.box is None else BoxSpec(request.box_format, request.box_units),
         layers=tuple(map(_layer_spec, layers)),
-        labels=tuple(request.labels),
+        labels=tuple(request.labels) or (() if read.labels is None else read.labels.value),
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
+        gated=request.gate,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = CamVerdict(cam_layer, anatomy.head if isinstance(anatomy.head, NoPooledHead) else None)
     arrangements = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file)
+    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file, read)
 
 
 def _add_explanation(
     graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request
 ) -> tuple[ir.Value, str | None]:
     """Add the inputs and outputs of the contract; returns the logits, and the layer of the class activation maps."""
-    for name in (TARGET_INPUT, EXPLAIN_INPUT, *(gradients_output(layer.name) for layer in layers)):
+    controls = (TARGET_INPUT, EXPLAIN_INPUT) if request.gate else (TARGET_INPUT,)
+    for name in (*controls, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
-    target, explain = add_gate_inputs(graph, request.required_inputs)
-    gates = split_gates(graph, explain, len(layers))
+    target, *explain = (add_control(graph, name, request.required_inputs) for name in controls)
+    gates = split_gates(graph, explain[0], len(layers)) if explain else [None] * len(layers)
     batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     logits = add_logits(graph, anatomy.roles)
@@ -114,7 +121,7 @@ def _add_explanation(
         add_gradient(graph, layer, value, anatomy.roles, target, gate, index)
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
-    cam_layer = add_cam_weights(graph, layers, anatomy.head)
+    cam_layer = add_cam_weights(graph, layers, anatomy.head, target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
     return logits, cam_layer
@@ -207,7 +214,7 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
 
 
 def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
-    """Name, layout, size and preprocessing of the image input, as stated or assumed. Raises ModelError."""
+    """Name, layout, size and preprocessing of the image input, as stated, read or assumed. Raises ModelError."""
     if request.layout is not None and request.layout != layout:
         raise ModelError(
             f"--layout {request.layout}: found an input of layout {layout}, expected the same: leave --layout out"
@@ -215,16 +222,21 @@ def input_spec(image: ir.Value, layout: Layout, request: Request) -> InputSpec:
     channel_axis, size_axes = (1, (2, 3)) if layout == "nchw" else (3, (1, 2))
     (channels,) = static_dims(image, (channel_axis,))
     height, width = static_dims(image, size_axes)
-    stated = request.preprocessing
-    if stated is None:
-        presets = GRAY_PRESETS if channels == 1 else PRESETS
-        stated = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
-        if request.box is not None:
-            stated = replace(stated, resize="stretch")
-    origins = Origins.of_all(ASSUMED if request.preprocessing is None else STATED)
-    if stated.channel_count != channels:
+    presets = GRAY_PRESETS if channels == 1 else PRESETS
+    assumed = presets["raw" if image.dtype == ir.DataType.UINT8 else "imagenet"]
+    if request.box is not None:
+        assumed = replace(assumed, resize="stretch")
+    read = fit_graph(request.read, image, layout).parts
+    completed = complete(
+        PreprocessingParts() if request.preprocessing is None else PreprocessingParts.of(request.preprocessing),
+        PreprocessingParts() if read is None else read.value,
+        None if read is None else read.source,
+        assumed,
+    )
+    preprocessing = completed.preprocessing
+    if preprocessing.channel_count != channels:
         raise ModelError(
-            f"input {image.name!r}: found {channels} channels, expected {stated.channel_count} for this preprocessing: "
-            "use --channels gray for one channel, rgb or bgr for three"
+            f"input {image.name!r}: found {channels} channels, expected {preprocessing.channel_count} for this "
+            "preprocessing: use --channels gray for one channel, rgb or bgr for three"
         )
-    return InputSpec(name_of(image), layout, (height, width), stated, origins)
+    return InputSpec(name_of(image), layout, (height, width), preprocessing, completed.origins)

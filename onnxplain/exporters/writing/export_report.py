@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.report import Checks
+from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
+from onnxplain.sidecars import SidecarFacts
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class ExportReport:
     as a condition; its text gives the reason.
 
     `steps` lists the changes to the file as found (opset, batch, input size …). The check of the outputs covers all of
-    them. `notes` lists what could not be done.
+    them. `notes` lists what could not be done. `saturation`: the error of a quantized file on this machine's processor;
+    None on processors whose integer products are exact, and for weights that cannot saturate.
+    `read`: what other tools say about the model, as far as it fits, and what was found but not used.
     """
 
     path: Path
@@ -28,3 +32,5 @@ class ExportReport:
     checks: Checks
     steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    saturation: Saturation | None = None
+    read: SidecarFacts = field(default_factory=SidecarFacts)

@@ -19,20 +19,18 @@ from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, dims
 from onnxplain.exporters.operators.unrounded import unrounded
 
+CONTROL_DEFAULTS = {TARGET_INPUT: np.array([-1], np.int64), EXPLAIN_INPUT: np.array([False])}
 
-def add_gate_inputs(graph: ir.Graph, required: bool) -> tuple[ir.Value, ir.Value]:
-    """Append the inputs `target` and `explain`; they have default values unless `required`."""
-    defaults = ((TARGET_INPUT, np.array([-1], np.int64)), (EXPLAIN_INPUT, np.array([False])))
-    values = []
-    for name, default in defaults:
-        tensor = ir.tensor(default, name=name)
-        value = ir.Value(name=name, shape=ir.Shape([f"{name}s"]), type=ir.TensorType(tensor.dtype), const_value=None)
-        graph.inputs.append(value)
-        if not required:
-            value.const_value = tensor
-            graph.register_initializer(value)
-        values.append(value)
-    return values[0], values[1]
+
+def add_control(graph: ir.Graph, name: str, required: bool) -> ir.Value:
+    """Append the input `target` or `explain`; it has a default value unless `required`."""
+    tensor = ir.tensor(CONTROL_DEFAULTS[name], name=name)
+    value = ir.Value(name=name, shape=ir.Shape([f"{name}s"]), type=ir.TensorType(tensor.dtype), const_value=None)
+    graph.inputs.append(value)
+    if not required:
+        value.const_value = tensor
+        graph.register_initializer(value)
+    return value
 
 
 def split_gates(graph: ir.Graph, explain: ir.Value, count: int) -> list[ir.Value]:
@@ -54,10 +52,13 @@ def add_gradient(
     features: ir.Value,
     roles: Roles,
     target: ir.Value,
-    gate: ir.Value,
+    gate: ir.Value | None,
     index: int,
 ) -> ir.Value:
-    """Append the layer's `If` and return its output ``gradients/<layer>``, float32 [explained, K, h, w]."""
+    """Append the layer's `If`, or, without a gate, its content; returns the output ``gradients/<layer>``.
+
+    float32 [explained, K, h, w].
+    """
     then_branch = Branch(f"{PREFIX}/{index}/then")
     seeds = seed_cotangents(then_branch, roles, target, layer.tap)
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
@@ -71,21 +72,34 @@ def add_gradient(
     nothing = else_branch.Slice(features, [0], [0], [0])
 
     shape = ir.Shape([EXPLAINED_DIMENSION, layer.channels, *layer.size_hw])
-    for value in (gradient, nothing):
-        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
-    node = ir.Node(
-        "",
-        "If",
-        [gate],
-        attributes=[
-            ir.AttrGraph("then_branch", _subgraph(then_branch, gradient)),
-            ir.AttrGraph("else_branch", _subgraph(else_branch, nothing)),
-        ],
-        num_outputs=1,
-        name=f"{PREFIX}/{index}",
-    )
-    (output,) = node.outputs
+    output = behind_gate(graph, gate, (then_branch, gradient), (else_branch, nothing), shape, f"{PREFIX}/{index}")
     output.name = gradients_output(layer.name)
+    return output
+
+
+def behind_gate(
+    graph: ir.Graph,
+    gate: ir.Value | None,
+    then: tuple[Branch, ir.Value],
+    otherwise: tuple[Branch, ir.Value],
+    shape: ir.Shape,
+    name: str,
+) -> ir.Value:
+    """Append an `If` of that name: two branches, each with the float32 value that it gives; returns its output.
+
+    Without a gate the first branch becomes a part of the graph.
+    """
+    for _, value in (then, otherwise):
+        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    if gate is None:
+        branch, output = then
+        graph.extend(branch.nodes)
+        return output
+    attributes = [
+        ir.AttrGraph(key, _subgraph(*branch)) for key, branch in (("then_branch", then), ("else_branch", otherwise))
+    ]
+    node = ir.Node("", "If", [gate], attributes=attributes, num_outputs=1, name=name)
+    (output,) = node.outputs
     output.shape, output.type = shape, ir.TensorType(ir.DataType.FLOAT)
     graph.append(node)
     return output

@@ -13,8 +13,8 @@ from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
-from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
-from onnxplain.exporters.writing.gate import flat_logits
+from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, maybe_dims
+from onnxplain.exporters.writing.gate import behind_gate, flat_logits
 
 
 def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | None, index: int) -> ir.Value:
@@ -24,21 +24,35 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
     if tap.dtype == ir.DataType.FLOAT and layer.arrangement.form == "nchw" and not tap.is_graph_output():
         value = tap
     else:
-        if tap.dtype == ir.DataType.FLOAT:
-            value = tail.Identity(tap) if layer.arrangement.form == "nchw" else tap
-        elif tap.dtype in FLOATS:
-            value = tail.Cast(tap, to=ir.DataType.FLOAT)
+        if tap.dtype not in FLOATS:
+            value = _dequantized_map(tail, layer)
         else:
-            # A separate DequantizeLinear, so that ONNX Runtime can still fuse the others into integer kernels.
-            node = dequantizer_of(tap)
-            (value,) = tail.repeat(node, list(node.inputs))
-        value = layer.arrangement.to_map(tail, value, layer.channels)
+            value = tail.Cast(tap, to=ir.DataType.FLOAT) if tap.dtype != ir.DataType.FLOAT else tap
+            value = layer.arrangement.to_map(tail, value, layer.channels)
+            value = tail.Identity(tap) if value is tap else value
         graph.extend(tail.nodes)
     free_name(graph, features_output(layer.name))
     value.name = features_output(layer.name)
     value.shape = ir.Shape([batch, layer.channels, *layer.size_hw])
     value.type = ir.TensorType(ir.DataType.FLOAT)
     return value
+
+
+def _dequantized_map(tail: Branch, layer: Layer) -> ir.Value:
+    """The integers of a quantized layer as a float map.
+
+    By a DequantizeLinear of its own, so that ONNX Runtime still fuses the others into integer kernels. Behind the
+    Transpose of another layout: ONNX Runtime 1.31 aborts while it optimises a Transpose that reads a DequantizeLinear
+    and is read by a subgraph.
+    """
+    node = dequantizer_of(layer.tap)
+    integers, scale, *zero = node.inputs
+    assert integers is not None and scale is not None
+    moves = layer.arrangement.to_map
+    if maybe_dims(scale) in ((), (1,)):
+        return tail.repeat(node, [moves(tail, integers, layer.channels), scale, *zero])[0]
+    # A scale per slice belongs to an axis of the layout that it came in.
+    return moves(tail, tail.repeat(node, [integers, scale, *zero])[0], layer.channels)
 
 
 def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
@@ -59,26 +73,45 @@ def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
     return value
 
 
-def add_cam_weights(graph: ir.Graph, layers: Sequence[Layer], head: PooledHead | NoPooledHead) -> str | None:
-    """Make the head's weights an output; returns the name of their layer, or None if there are no such weights."""
+def add_cam_weights(
+    graph: ir.Graph,
+    layers: Sequence[Layer],
+    head: PooledHead | NoPooledHead,
+    target: ir.Value,
+    gates: Sequence[ir.Value | None],
+) -> str | None:
+    """Make the head's weights an output inside the gate of their layer; returns the layer's name, or None.
+
+    The initializer itself cannot be the output: OpenVINO refuses outputs that are constants. A copy in every run would
+    cost up to 5 % of a small network's time, so a closed gate gives no weights.
+    """
     if isinstance(head, NoPooledHead):
         return None
     names = [layer.name for layer in layers if layer.tap is head.layer]
     if not names:
         return None
     free_name(graph, CAM_WEIGHTS_OUTPUT)
-    value = _stored_weights(graph, head.weights)
-    if value is None:
-        value = ir.Value(
-            name=CAM_WEIGHTS_OUTPUT,
+    weights = _stored_weights(graph, head.weights)
+    if weights is None:
+        name = f"{PREFIX}/weights"
+        weights = ir.Value(
+            name=name,
             shape=ir.Shape(head.weights.shape),
             type=ir.TensorType(ir.DataType.FLOAT),
-            const_value=ir.tensor(head.weights, name=CAM_WEIGHTS_OUTPUT),
+            const_value=ir.tensor(head.weights, name=name),
         )
-        graph.register_initializer(value)
-    else:
-        value.name = CAM_WEIGHTS_OUTPUT
-    graph.outputs.append(value)
+        graph.register_initializer(weights)
+    classes, channels = head.weights.shape
+    then_branch, else_branch = Branch(f"{PREFIX}/weights/then"), Branch(f"{PREFIX}/weights/else")
+    # A zero that only a run knows: ONNX Runtime and OpenVINO would fold a copy and keep the weights twice.
+    size = then_branch.Shape(target)
+    copied = then_branch.Slice(weights, then_branch.Sub(size, size), [classes], [0])
+    nothing = else_branch.Slice(weights, [0], [0], [0])
+    shape = ir.Shape([f"{CAM_WEIGHTS_OUTPUT}_rows", channels])
+    gate = gates[[layer.name for layer in layers].index(names[0])]
+    output = behind_gate(graph, gate, (then_branch, copied), (else_branch, nothing), shape, f"{PREFIX}/weights/gate")
+    output.name = CAM_WEIGHTS_OUTPUT
+    graph.outputs.append(output)
     return names[0]
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnxplain.contract import BoxFormat, BoxUnits, Layout, ModelSpec, Preprocessing
 from onnxplain.exporters.anatomy.layers import AUTO
+from onnxplain.sidecars import SidecarFacts
 
 
 @dataclass(frozen=True)
 class Request:
     """The settings that the user states for a file.
 
-    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `tail_of`: the model file beside which the
-    tail of the last layer will be written; None for no tail. `shuffle_seed`: the seed with which the weights were
-    shuffled; None if they were not.
+    `layers` are names, parts of names, shares such as ``50%``, or ``auto``. `gate`: the input `explain` switches the
+    gradients on. `tail_of`: the model file beside which the tail of the last layer will be written; None for no tail.
+    `shuffle_seed`: the seed with which the weights were shuffled; None if they were not. `read`: what other tools say,
+    for everything that the user does not state.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -28,8 +30,10 @@ class Request:
     preprocessing: Preprocessing | None = None
     layout: Layout | None = None
     required_inputs: bool = False
+    gate: bool = True
     tail_of: Path | None = None
     shuffle_seed: int | None = None
+    read: SidecarFacts = field(default_factory=SidecarFacts)
 
     def or_as_before(self, earlier: ModelSpec) -> Request:
         """This request, with settings that the user left out taken from the metadata of an explainable file."""

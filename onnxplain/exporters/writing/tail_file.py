@@ -40,9 +40,13 @@ from onnxplain.exporters.graph.values import (
     static_dims,
 )
 from onnxplain.exporters.graph.widen import widen
+from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.table import hands_on
 from onnxplain.exporters.writing.verdicts import NoTail, TailFault
 
 ID_DIGITS = 16
+# float32 in the tail (`widen`).
+WIDENED = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 def tail_path(destination: Path) -> Path:
@@ -103,6 +107,7 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
     )
     graph.inputs.append(features)
     _enter(graph, features, tap, layer)
+    _skip_copies(features)
     _tell_shapes(graph, features)
     for (value, count), name in zip(targets, names, strict=True):
         graph.outputs.append(_leave(graph, value, count, name, batch))
@@ -145,13 +150,28 @@ def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> 
         if layer.arrangement.form == "ntc":
             value = branch.Transpose(value, perm=[0, 2, 1])
     if tap.dtype in FLOATS:
-        if tap.dtype != ir.DataType.FLOAT:
+        if tap.dtype not in WIDENED:
             value = branch.Cast(value, to=tap.dtype)
     else:
         value = _quantize(branch, value, tap)
     ir.convenience.replace_all_uses_with(tap, value)
     if branch.nodes:
         graph.insert_before(graph[0], branch.nodes)
+
+
+def _skip_copies(features: ir.Value) -> None:
+    """Have the graph read the features where it read copies of them: OpenVINO loses an input that is only copied."""
+    copies = [node for node in features.consumers() if _copies(node)]
+    for node in copies:
+        ir.convenience.replace_all_uses_with(node.outputs[0], features)
+        node.replace_input_with(0, None)
+    if copies:
+        _skip_copies(features)
+
+
+def _copies(node: ir.Node) -> bool:
+    """Dropout, Identity, and a Cast between types that `widen` makes one."""
+    return hands_on(node, Hands.WHOLE) and (node.op_type != "Cast" or node.outputs[0].dtype in WIDENED)
 
 
 def _quantize(branch: Branch, value: ir.Value, tap: ir.Value) -> ir.Value:
@@ -169,7 +189,7 @@ def _quantize(branch: Branch, value: ir.Value, tap: ir.Value) -> ir.Value:
 def _leave(graph: ir.Graph, value: ir.Value, count: int, name: str, batch: ir.SymbolicDim | int | None) -> ir.Value:
     """The value as an output, float32 [N, count]."""
     branch = Branch(f"{PREFIX}/leave_{name}")
-    if value.dtype != ir.DataType.FLOAT:
+    if value.dtype not in WIDENED:
         value = branch.Cast(value, to=ir.DataType.FLOAT)
     if len(maybe_dims(value) or ()) != 2:
         value = branch.Reshape(value, [-1, count])

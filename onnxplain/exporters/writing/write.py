@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from onnxplain.exporters.checks.report import Checks
+from onnxplain.exporters.checks.saturation import measure_saturation
 from onnxplain.exporters.checks.tail_check import check_tail
 from onnxplain.exporters.file.model_file import write_protos
 from onnxplain.exporters.writing.explainable import Explainable
@@ -32,5 +33,8 @@ def write_verified(
         # The tail is written first, so that the file is never newer than the tail that it names.
         files = {tail_path(path): tail, **files}
         verdict = TailVerdict(spec.tail.file)
+    saturation = measure_saturation(original, explainable.proto, spec)
     write_protos(files)
-    return ExportReport(path, spec, explainable.cam, verdict, checks, steps, notes)
+    return ExportReport(
+        path, spec, explainable.cam, verdict, checks, steps, notes, saturation=saturation, read=explainable.read
+    )

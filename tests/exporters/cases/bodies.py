@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.exporters.cases.fused import fused
 from tests.exporters.cases.values import positive, real
-from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import OperatorCase
 
 
@@ -61,12 +61,6 @@ BODY_CASES = (
 )
 
 
-def _fused(
-    operator: str, *inputs: np.ndarray, wrt: tuple[int, ...] = (0,), note: str = "", **more: Any
-) -> OperatorCase:
-    return OperatorCase(operator, inputs, more.pop("attributes", {}), wrt, note, domain=MICROSOFT, **more)
-
-
 def _fused_convs() -> Iterable[OperatorCase]:
     parameters = {
         "": (),
@@ -84,23 +78,23 @@ def _fused_convs() -> Iterable[OperatorCase]:
         if numbers:
             attributes["activation_params"] = list(numbers)
         inputs = (real(2, 2, 4, 3), real(3, 2, 3, 3) / 2, real(3))
-        yield _fused("FusedConv", *inputs, attributes=attributes)
+        yield fused("FusedConv", *inputs, attributes=attributes)
     inputs = (real(2, 4, 5, 5), real(4, 2, 3, 3) / 2)
-    yield _fused("FusedConv", *inputs, attributes={"activation": "Relu", "strides": [2, 2], "group": 2}, note="grouped")
+    yield fused("FusedConv", *inputs, attributes={"activation": "Relu", "strides": [2, 2], "group": 2}, note="grouped")
     inputs = (real(2, 2, 4, 3), real(2, 2, 3, 3) / 2, real(2), real(2, 2, 4, 3))
-    yield _fused(
+    yield fused(
         "FusedConv", *inputs, attributes={"activation": "Relu", "pads": [1, 1, 1, 1]}, wrt=(0, 3), note="with-sum"
     )
 
 
 FUSED_CASES = (
     *_fused_convs(),
-    *(_fused(operator, real(2, 3, 4)) for operator in ("Gelu", "FastGelu", "QuickGelu")),
-    _fused("QuickGelu", real(2, 3, 4), attributes={"alpha": 0.5}),
-    *(_fused(operator, real(2, 3, 4), real(4), note="bias") for operator in ("BiasGelu", "FastGelu")),
-    _fused("SkipLayerNormalization", real(2, 3, 4), real(2, 3, 4), positive(4), wrt=(0, 1), note="no-beta"),
+    *(fused(operator, real(2, 3, 4)) for operator in ("Gelu", "FastGelu", "QuickGelu")),
+    fused("QuickGelu", real(2, 3, 4), attributes={"alpha": 0.5}),
+    *(fused(operator, real(2, 3, 4), real(4), note="bias") for operator in ("BiasGelu", "FastGelu")),
+    fused("SkipLayerNormalization", real(2, 3, 4), real(2, 3, 4), positive(4), wrt=(0, 1), note="no-beta"),
     *(
-        _fused(
+        fused(
             "SkipLayerNormalization",
             *(real(2, 3, 4), real(2, 3, 4), positive(4), real(4), real(4)),
             wrt=(0, 1),
@@ -111,7 +105,7 @@ FUSED_CASES = (
         for seeded in ("y", "sum")
     ),
     *(
-        _fused(
+        fused(
             "FusedMatMul",
             real(*((2, 3, 4) if trans_a else (2, 4, 3))),
             real(*((2, 5, 3) if trans_b else (2, 3, 5))),
@@ -121,5 +115,5 @@ FUSED_CASES = (
         for trans_a in (0, 1)
         for trans_b in (0, 1)
     ),
-    _fused("FusedMatMul", real(2, 3), real(3, 4), note="plain"),
+    fused("FusedMatMul", real(2, 3), real(3, 4), note="plain"),
 )

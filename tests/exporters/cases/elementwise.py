@@ -17,13 +17,14 @@ def _broadcasts(operator: str) -> Iterable[OperatorCase]:
     shapes = {
         "same": ((2, 3, 4), (2, 3, 4)),
         "channel": ((2, 3, 2, 2), (3, 1, 1)),
-        "scalar": ((3, 4), ()),
+        "scalar": ((4, 5), ()),
         "left-grows": ((3, 1), (2, 3, 4)),
         "both-grow": ((2, 1, 3), (4, 1)),
     }
     for note, (left, right) in shapes.items():
         # The left operand lies off the right one's grid: no ties for Max and Min, no steps for Mod.
-        a, b = real(*left) + 1 / 32, real(*right, low=-2.0 if operator in ("Max", "Min") else 0.5)
+        chooses = operator in ("Max", "Min")
+        a, b = real(*left) + 1 / 32, real(*right, low=-0.25 if chooses else 0.5, high=0.75 if chooses else 2.0)
         if operator == "Pow":
             a = np.abs(a)
         wrt = (0,) if operator == "Mod" else (0, 1)
@@ -38,7 +39,9 @@ def _several(operator: str) -> Iterable[OperatorCase]:
     yield OperatorCase(operator, inputs, wrt=(0, 1, 2), note="three", open_batch=False)
     if operator != "Mean":
         # The reference evaluator broadcasts the others only.
-        yield OperatorCase(operator, (real(2, 1), real(1, 3) + 1 / 32), wrt=(0, 1), note="both-grow", open_batch=False)
+        yield OperatorCase(
+            operator, (np.array([[-1.25], [0.75]]), real(1, 3) + 1 / 32), wrt=(0, 1), note="both-grow", open_batch=False
+        )
 
 
 ARITHMETIC_CASES = (

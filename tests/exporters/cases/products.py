@@ -70,6 +70,33 @@ def _einsums() -> Iterable[OperatorCase]:
     for equation in ("bij->bji", "bij->bi", "bij->bj", "bij->b", "bij->"):
         yield OperatorCase("Einsum", (real(2, 3, 4),), {"equation": equation})
     yield OperatorCase("Einsum", (real(2, 3, 4), real(4, 5)), {"equation": "bij,jk->bik"}, note="tokens")
+    more: dict[str, tuple[tuple[int, ...], ...]] = {
+        "...ij,...jk->...ik": ((2, 3, 4), (2, 4, 5)),
+        "...ij,...jk": ((2, 2, 3, 4), (2, 2, 4, 5)),
+        "b...d,hd->b...h": ((2, 3, 2, 4), (5, 4)),
+        "...i,...i->...": ((2, 3, 4), (2, 3, 4)),
+        "...,...": ((2, 3), (2, 3)),
+        "...ij->...": ((2, 3, 4),),
+        "i...->...": ((3, 2, 4),),
+        "ii->i": ((3, 3),),
+        "ii": ((3, 3),),
+        "bii->b": ((2, 3, 3),),
+        "biji->bj": ((2, 3, 4, 3),),
+        "iii,j->ij": ((2, 2, 2), (3,)),
+        "ii,ij->j": ((3, 3), (3, 4)),
+        "...ii->...i": ((2, 3, 3),),
+        "bi,bj,bk->ijk": ((2, 3), (2, 4), (2, 2)),
+        "ab,bc,cd,de->ae": ((2, 3), (3, 2), (2, 4), (4, 3)),
+        "Bi,iB->B": ((2, 3), (3, 2)),
+        "...ij,...jk->...ki": ((1, 3, 4), (2, 4, 5)),
+        "b...i,b...i->b...": ((2, 3, 1, 4), (2, 1, 2, 4)),
+    }
+    for equation, shapes in more.items():
+        operands = tuple(real(*shape) for shape in shapes)
+        wrt = tuple(range(len(operands)))
+        yield OperatorCase("Einsum", operands, {"equation": equation}, wrt=wrt, note="general", open_batch=False)
+    yield OperatorCase("Einsum", (real(2, 3, 4), real(4, 5)), {"equation": "...j,jk->...k"}, note="open")
+    yield OperatorCase("Einsum", (real(2, 3, 3),), {"equation": "...ii->...i"}, note="open")
     three = (real(2, 3), real(3, 4), real(4, 2))
     yield OperatorCase("Einsum", three, {"equation": "bi,ij,jk->bk"}, wrt=(0, 1, 2), open_batch=False)
 

@@ -25,7 +25,7 @@ def gather(at: Site, g: ir.Value) -> Gradients:
     axis = at.attribute("axis", 0) % rank
     indices = at.constant(1)
     if indices is None:
-        return [_scatter_back(at, g, axis, rank), None]
+        return [scatter_slices(at, g, at.raw(1), len(at.input_dims(1)), axis, rank), None]
     (size,) = static_dims(at.value(0), (axis,))
     flat = indices.reshape(-1) % size
     if not flat.size:
@@ -43,9 +43,12 @@ def gather(at: Site, g: ir.Value) -> Gradients:
     return [along_axis(at, g, one_hot, axis, rank), None]
 
 
-def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
-    """Move the axes of the indices to the front, then place and add with ScatterND."""
-    op, count = at.branch, len(at.input_dims(1))
+def scatter_slices(at: Site, g: ir.Value, indices: ir.Value, count: int, axis: int, rank: int) -> ir.Value:
+    """Slices of input 0 along `axis` back to their places: g has the `count` axes of the indices in place of it.
+
+    They are brought to the front, where ScatterND places and adds.
+    """
+    op = at.branch
     others = [other for other in range(rank) if other != axis]
     shape = op.Shape(at.raw(0))
     if axis:
@@ -53,8 +56,8 @@ def _scatter_back(at: Site, g: ir.Value, axis: int, rank: int) -> ir.Value:
         before, after = range(axis), range(axis + count, rank - 1 + count)
         g = op.Transpose(g, perm=[*range(axis, axis + count), *before, *after])
     zeros = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
-    indices = op.Unsqueeze(op.Cast(at.raw(1), to=ir.DataType.INT64), [-1])
-    placed = op.ScatterND(zeros, indices, g, reduction="add")
+    places = op.Unsqueeze(op.Cast(indices, to=ir.DataType.INT64), [-1])
+    placed = op.ScatterND(zeros, places, g, reduction="add")
     return op.Transpose(placed, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank)]) if axis else placed
 
 
@@ -104,14 +107,14 @@ def _picked(start: int, end: int, step: int, size: int) -> np.ndarray:
 def gather_elements(at: Site, g: ir.Value) -> Gradients:
     """Y = X at one index per position along `axis`: dY is added back at that index."""
     axis = at.attribute("axis", 0)
-    return [at.branch.ScatterElements(_zeros_like(at, 0), at.raw(1), g, axis=axis, reduction="add"), None]
+    return [at.branch.ScatterElements(zeros_like(at, 0), at.raw(1), g, axis=axis, reduction="add"), None]
 
 
 def gather_nd(at: Site, g: ir.Value) -> Gradients:
     """Y = X at index tuples: dY is added back there."""
     if at.attribute("batch_dims", 0):
         raise at.refuse("batch_dims")
-    return [at.branch.ScatterND(_zeros_like(at, 0), at.raw(1), g, reduction="add"), None]
+    return [at.branch.ScatterND(zeros_like(at, 0), at.raw(1), g, reduction="add"), None]
 
 
 def scatter_nd(at: Site, g: ir.Value) -> Gradients:
@@ -119,7 +122,7 @@ def scatter_nd(at: Site, g: ir.Value) -> Gradients:
     if at.attribute("reduction", "none") != "none":
         raise at.refuse("found a reduction, expected none: only placing is supported")
     op, indices = at.branch, at.raw(1)
-    dx = op.ScatterND(g, indices, _zeros_like(at, 2)) if at.needs(0) else None
+    dx = op.ScatterND(g, indices, zeros_like(at, 2)) if at.needs(0) else None
     return [dx, None, op.GatherND(g, indices) if at.needs(2) else None]
 
 
@@ -128,11 +131,12 @@ def scatter_elements(at: Site, g: ir.Value) -> Gradients:
     if at.attribute("reduction", "none") != "none":
         raise at.refuse("found a reduction, expected none: only placing is supported")
     op, indices, axis = at.branch, at.raw(1), at.attribute("axis", 0)
-    dx = op.ScatterElements(g, indices, _zeros_like(at, 2), axis=axis) if at.needs(0) else None
+    dx = op.ScatterElements(g, indices, zeros_like(at, 2), axis=axis) if at.needs(0) else None
     return [dx, None, op.GatherElements(g, indices, axis=axis) if at.needs(2) else None]
 
 
-def _zeros_like(at: Site, index: int) -> ir.Value:
+def zeros_like(at: Site, index: int) -> ir.Value:
+    """Zeros, float32, in the shape of an input."""
     op = at.branch
     return op.ConstantOfShape(op.Shape(at.raw(index)), value=ir.tensor(np.zeros(1, np.float32)))
 

@@ -151,33 +151,3 @@ def rotary_embedding(at: Site, g: ir.Value) -> Gradients:
         raise at.refuse("its angles depend on the layer")
     operands = [g, at.input(1), at.branch.Neg(at.input(2)), *([at.raw(3)] if at.has_input(3) else [])]
     return [*at.branch.repeat(at.node, operands), *[None] * (len(at.node.inputs) - 1)]
-
-
-def einsum(at: Site, g: ir.Value) -> Gradients:
-    """Y = Σ Π of operands: the gradient of one is the einsum of dY with the others, with its letters as output."""
-    op = at.branch
-    equation = at.attribute("equation").replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    letters = terms.split(",")
-    if "." in equation or any(len(set(term)) != len(term) for term in letters):
-        raise at.refuse(f"equation {equation!r}: only equations without dots and repeated letters are supported")
-    if not arrow:
-        # Without an arrow, the output letters are those that appear once, in alphabetical order.
-        result = "".join(sorted(letter for letter in terms.replace(",", "") if terms.count(letter) == 1))
-    gradients: list[ir.Value | None] = []
-    for index, term in enumerate(letters):
-        if not at.needs(index):
-            gradients.append(None)
-            continue
-        others = [other for other in range(len(letters)) if other != index]
-        known = set(result).union(*(letters[other] for other in others))
-        reachable = "".join(letter for letter in term if letter in known)
-        operands = [g, *(at.input(other) for other in others)]
-        left = ",".join([result, *(letters[other] for other in others)])
-        gradient = op.Einsum(*operands, equation=f"{left}->{reachable}")
-        lost = [axis for axis, letter in enumerate(term) if letter not in known]
-        if lost:
-            # The forward sum ran over a letter that only this operand has: every position gets the same gradient.
-            gradient = at.expand_to_input(op.Unsqueeze(gradient, lost), lost, index)
-        gradients.append(gradient)
-    return gradients

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from onnxplain.exporters.graph.values import FLOATS
 from onnxplain.exporters.operators.site import Gradients, Site
 from onnxplain.exporters.operators.window import Window, pooled_size, read_window, transposed_padding
 
@@ -75,6 +76,9 @@ def max_pool(at: Site, g: ir.Value) -> Gradients:
         raise at.refuse("its output Indices is used, which has no gradient")
     attributes = {name: attr.value for name, attr in at.node.attributes.items() if name != "storage_order"}
     x = at.input(0)
+    if at.value(0).dtype not in FLOATS:
+        # Loading a Transpose before a MaxPool of integers with Indices crashes ONNX Runtime 1.31.
+        x = op.Cast(x, to=ir.DataType.FLOAT)
     _, indices = op.emit("MaxPool", [x], attributes, outputs=2)
     zeros = op.ConstantOfShape(op.Reshape(op.Size(x), [1]), value=ir.tensor(np.zeros(1, np.float32)))
     flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(g, [-1]), reduction="add")

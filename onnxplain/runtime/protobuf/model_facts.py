@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onnxplain.contract import METADATA_KEY
 from onnxplain.errors import ModelError
-from onnxplain.runtime.wire import WireError, WireField, read_fields
+from onnxplain.runtime.protobuf.wire import WireError, WireField, read_fields
 
 _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSET, _METADATA = 1, 2, 3, 7, 8, 14
 # Of an entry in the opsets, in the metadata, and in the description of external data.

@@ -1,0 +1,77 @@
+"""What was read from other tools' metadata and files, each fact with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Generic, TypeVar
+
+from onnxplain.contract import Layout, PreprocessingParts
+from onnxplain.sidecars.problem import SidecarProblem, UnusableError
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Sourced(Generic[_Value]):
+    """A value, and the name of the file or the metadata that says it."""
+
+    value: _Value
+    source: str
+
+
+@dataclass(frozen=True)
+class SidecarFacts:
+    """What other tools say about a model; None for each fact that no tool says.
+
+    `parts` come from one source alone, because numbers of two tools do not belong together. `input_size_hw` is in
+    pixels, `channels` the number of the input's channels. `layout` is the layout that the tool always writes. `task` is
+    the tool's own word, such as ``classify``. `problems` are what was found and not used.
+    """
+
+    labels: Sourced[tuple[str, ...]] | None = None
+    parts: Sourced[PreprocessingParts] | None = None
+    input_size_hw: Sourced[tuple[int, int]] | None = None
+    channels: Sourced[int] | None = None
+    layout: Sourced[Layout] | None = None
+    task: Sourced[str] | None = None
+    problems: tuple[SidecarProblem, ...] = ()
+
+    def over(self, others: SidecarFacts) -> SidecarFacts:
+        """These facts, and those of `others` where these say nothing. Where both speak and differ, a problem."""
+        values, problems = {}, [*self.problems, *others.problems]
+        for name in _FACTS:
+            mine, other = getattr(self, name), getattr(others, name)
+            values[name] = mine or other
+            if mine is not None and other is not None and mine.value != other.value:
+                words = _WORDS[name]
+                problems.append(SidecarProblem(other.source, f"other {words}", f"the {words} of {mine.source}"))
+        return SidecarFacts(**values, problems=tuple(problems))
+
+    def beside(self, *, labels: object, parts: object, size: object) -> SidecarFacts:
+        """These facts without those that the user states: what is not empty or None."""
+        return replace(
+            self,
+            labels=None if labels else self.labels,
+            parts=None if parts else self.parts,
+            input_size_hw=None if size else self.input_size_hw,
+        )
+
+
+_FACTS = tuple(fact.name for fact in fields(SidecarFacts) if fact.name != "problems")
+_WORDS = {
+    "labels": "labels",
+    "parts": "preprocessing",
+    "input_size_hw": "size of the input",
+    "channels": "number of channels",
+    "layout": "layout",
+    "task": "task",
+}
+
+
+def unless_unusable(source: str, read: Callable[[], SidecarFacts]) -> SidecarFacts:
+    """The facts that `read` returns; a problem of `source` where it raises `UnusableError`."""
+    try:
+        return read()
+    except UnusableError as error:
+        return SidecarFacts(problems=(error.at(source),))
