@@ -27,7 +27,16 @@ from onnxplain.contract.names import (
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed, PreprocessingParts, complete
 from onnxplain.contract.preprocessing import CROP_SHARE, GRAY_PRESETS, LETTERBOX_GREY, PRESETS, Preprocessing
-from onnxplain.contract.specs import BOX_COORDINATES, BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
+from onnxplain.contract.specs import (
+    BOX_COORDINATES,
+    BoxSpec,
+    CellSpan,
+    InputSpec,
+    LayerSpec,
+    MapFrame,
+    OutputRoles,
+    TailSpec,
+)
 
 __all__ = [
     "ASSUMED",
@@ -55,6 +64,7 @@ __all__ = [
     "BoxFormat",
     "BoxSpec",
     "BoxUnits",
+    "CellSpan",
     "Channels",
     "Completed",
     "InputSpec",

@@ -62,6 +62,13 @@ class ModelSpec:
         """The label of the class, or its index as text if the file has no labels."""
         return self.labels[class_id] if self.labels else str(class_id)
 
+    def frame_of(self, layer: LayerSpec) -> MapFrame | None:
+        """Where a layer's maps lie in the model's input; None where they are spread evenly over the whole of it."""
+        if layer.frame is None:
+            return None
+        even = MapFrame.over(self.input.size_hw, layer.size_hw)
+        return None if layer.frame.is_close_to(even, layer.size_hw) else layer.frame
+
     def with_preprocessing(self, preprocessing: Preprocessing) -> ModelSpec:
         """The same model, its preprocessing replaced by one that the user stated."""
         return replace(self, input=replace(self.input, preprocessing=preprocessing, origins=Origins()))

@@ -11,6 +11,9 @@ from onnxplain.contract.origins import Origins
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError
 
+# Of a pixel: what two frames may differ by and still count as the same.
+_SAME_PLACE = 1e-3
+
 BOX_COORDINATES = 4
 """Number of values that a box head returns per image. As targets they come after the classes."""
 
@@ -68,6 +71,15 @@ class BoxSpec:
 
 
 @dataclass(frozen=True)
+class CellSpan:
+    """A `MapFrame` along one axis: cell i covers [offset + scale · i, offset + scale · (i + 1))."""
+
+    scale: float
+    offset: float
+    seen: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class MapFrame:
     """Where a feature map lies in the model's input, rows first, in pixels of the input.
 
@@ -93,6 +105,28 @@ class MapFrame:
         """The frame of a map that is spread evenly over the whole input."""
         (height, width), (rows, columns) = input_size_hw, size_hw
         return cls((height / rows, width / columns), (0.0, 0.0), ((0.0, height), (0.0, width)))
+
+    @property
+    def rows(self) -> CellSpan:
+        """The frame along the height."""
+        return CellSpan(self.scale_hw[0], self.offset_hw[0], self.seen_hw[0])
+
+    @property
+    def columns(self) -> CellSpan:
+        """The frame along the width."""
+        return CellSpan(self.scale_hw[1], self.offset_hw[1], self.seen_hw[1])
+
+    def is_close_to(self, other: MapFrame, size_hw: tuple[int, int]) -> bool:
+        """Whether both place the cells of a map of `size_hw`, and the ends of what it sees, within 1/1000 pixel."""
+        return all(
+            abs(mine - theirs) <= _SAME_PLACE
+            for axis, cells in enumerate(size_hw)
+            for mine, theirs in zip(self._edges(axis, cells), other._edges(axis, cells), strict=True)
+        )
+
+    def _edges(self, axis: int, cells: int) -> tuple[float, ...]:
+        offset = self.offset_hw[axis]
+        return offset, offset + cells * self.scale_hw[axis], *self.seen_hw[axis]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
 
 if TYPE_CHECKING:
+    from onnxplain.contract import MapFrame
     from onnxplain.explainers.method_report import MethodReport
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
@@ -24,20 +25,23 @@ if TYPE_CHECKING:
 class Explanation:
     """The evidence for the model's output `target_name`, as a heatmap over the image.
 
-    `heatmap`: float32 (H, W) in [0, 1], the size of the original image. Its maximum is exactly 1 if `status` is "ok";
-    otherwise it is all 0. It is 0 outside the part of the image that the model saw.
-    `raw`: float32 (h, w), the method's result before normalisation, signed if the method is. It covers the whole input
-    of the model: on the layer's grid for the CAM family, at the input's size for RISE.
-    `status`: "ok"; "no_positive_evidence": no visible evidence for the target; "constant": the map is the same
-    everywhere; "non_finite": the model returned NaN or infinity.
-    `method`, `layer`: the name of the method, and the layer that it used (None for black-box methods).
-    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate. `target_name`: its label.
-    `score`, `label`: the softmax score and the label of the target class; for a box coordinate, of the predicted class.
-    `frame`: maps the image to the model's input. `evaluations`: forward passes for this image.
-    `prediction`: the model's prediction for the unmasked image, without a box; None for a callable.
-    `default_threshold`: the threshold of `boxes()`, a share of the maximum.
-    `report`: the method's report on its own work, such as its accuracy; None if it has none.
-    Raises OnnxplainError if these values are inconsistent.
+    `heatmap`: float32 (H, W) in [0, 1], size of the original image; its maximum is exactly 1 where `status`
+    is "ok", and it is all 0 where it is not. 0 outside the part of the image that the model saw.
+    `raw`: float32 (h, w), what the method computed before normalisation, signed where the method is: the layer's grid
+    for the CAM family, the input's size for RISE. `map_frame`: where `raw` lies in the model's input; None: it is
+    spread over the whole of it.
+    `status`: "ok"; "no_positive_evidence": nothing visible speaks for the target; "constant": the map is the
+    same everywhere; "non_finite": the model gave NaN or infinity.
+    `method`, `layer`: the method's name and the layer it looked at (None for black-box methods).
+    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate; `target_name` its label.
+    `score`: the softmax score of the target class, `label` its label; for a box coordinate, those of the
+    predicted class.
+    `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
+    `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
+    known.
+    `default_threshold`: where `boxes()` cuts, a share of the maximum.
+    `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
+    Raises OnnxplainError where these disagree.
     """
 
     heatmap: FloatArray = field(repr=False)
@@ -54,6 +58,7 @@ class Explanation:
     prediction: Prediction | None = field(default=None, repr=False)
     default_threshold: float = CAM_THRESHOLD
     report: MethodReport | None = None
+    map_frame: MapFrame | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.heatmap.dtype != np.float32 or self.heatmap.shape != self.frame.image_size_hw:

@@ -10,25 +10,31 @@ from typing import Literal
 
 import numpy as np
 
+from onnxplain.contract import MapFrame
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
+
+# Float32 boxes of large images are exact to about this.
+_DECIMALS = 3
 
 Status = Literal["ok", "no_positive_evidence", "constant", "non_finite"]
 
 
-def relu_over_max(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
-    """The CAM family: ReLU(raw), placed on the image, divided by its maximum there (Selvaraju 2017, eq. 2).
+def relu_over_max(raw_hw: FloatArray, frame: Frame, map_frame: MapFrame | None = None) -> tuple[FloatArray, Status]:
+    """The CAM family: ReLU(raw), laid over the image, divided by its maximum there (Selvaraju 2017, eq. 2).
 
-    `raw_hw`: float32 (h, w), signed, over the model's whole input. Returns a heatmap, float32 (H, W) in [0, 1] at the
-    size of the original image, 0 outside the part that the model saw, and a status. Unless the status is "ok", the
-    heatmap is all 0. "non_finite": raw holds NaN or infinity. "no_positive_evidence": nothing visible is positive.
-    "constant": every cell has the same positive value (always true for a 1 × 1 grid), so the map shows no location.
+    `raw_hw`: float32 (h, w), signed. `map_frame`: where it lies in the model's input; None: over the whole of it.
+    Returns float32 (H, W) in [0, 1] at the size of the original image, 0 outside the part that the model, or the map,
+    saw, and a status. Unless the status is "ok"
+    the heatmap is all 0: "non_finite" where raw holds NaN or infinity, "no_positive_evidence" where nothing
+    visible is positive, "constant" where every cell has the same positive value (a 1 × 1 grid always does),
+    because such a map says nothing about *where*.
     """
     status: Status = "ok"
     heatmap = np.zeros(frame.image_size_hw, np.float32)
     if not np.isfinite(raw_hw).all():
         return heatmap, "non_finite"
-    placed = frame.map_to_image(np.maximum(raw_hw, 0))
+    placed = frame.map_to_image(np.maximum(raw_hw, 0), map_frame)
     largest = placed.max()
     if largest <= 0:
         status = "no_positive_evidence"
@@ -39,8 +45,10 @@ def relu_over_max(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]
     return heatmap, status
 
 
-def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, Status]:
-    """RISE: (raw − min) / (max − min), with minimum and maximum over the visible part of the image.
+def minus_min_over_range(
+    raw_hw: FloatArray, frame: Frame, map_frame: MapFrame | None = None
+) -> tuple[FloatArray, Status]:
+    """RISE: (raw − min) / (max − min), minimum and maximum taken over the visible part of the image.
 
     Shapes as in `relu_over_max`. Returns zeros and "constant" if all values are equal, zeros and "non_finite" if raw
     holds NaN or infinity.
@@ -48,11 +56,13 @@ def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, 
     heatmap = np.zeros(frame.image_size_hw, np.float32)
     if not np.isfinite(raw_hw).all():
         return heatmap, "non_finite"
-    window = visible_window(frame)
+    window = visible_window(frame, map_frame)
     if raw_hw.min() == raw_hw.max():
         return heatmap, "constant"
-    # The mean is subtracted first: a large constant in float32 would leave rounding noise in a nearly flat map.
-    visible = frame.map_to_image(raw_hw.astype(np.float64) - raw_hw.mean(dtype=np.float64))[window]
+    # Centred first: placing a large constant in float32 would leave rounding noise in a nearly flat map.
+    visible = frame.map_to_image(raw_hw.astype(np.float64) - raw_hw.mean(dtype=np.float64), map_frame)[window]
+    if not visible.size:
+        return heatmap, "constant"
     smallest, largest = np.float64(visible.min()), np.float64(visible.max())
     if largest <= smallest:
         return heatmap, "constant"
@@ -60,7 +70,11 @@ def minus_min_over_range(raw_hw: FloatArray, frame: Frame) -> tuple[FloatArray, 
     return heatmap, "ok"
 
 
-def visible_window(frame: Frame) -> tuple[slice, slice]:
-    """Rows and columns of the original image that the model saw, at least in part. Elsewhere heat is 0."""
+def visible_window(frame: Frame, map_frame: MapFrame | None = None) -> tuple[slice, slice]:
+    """Rows and columns of the original image that the model, or the map, saw at least in part; elsewhere heat is 0."""
     x1, y1, x2, y2 = frame.visible_xyxy
+    if map_frame is not None:
+        (top, bottom), (left, right) = map_frame.seen_hw
+        (seen,) = frame.boxes_to_image([[left, top, right, bottom]]).round(_DECIMALS).tolist()
+        x1, y1, x2, y2 = max(x1, seen[0]), max(y1, seen[1]), min(x2, seen[2]), min(y2, seen[3])
     return slice(int(np.floor(y1)), int(np.ceil(y2))), slice(int(np.floor(x1)), int(np.ceil(x2)))

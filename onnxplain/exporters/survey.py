@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
+from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.gradient.differentiate import is_differentiable
@@ -51,7 +51,7 @@ def survey(
     layers = anatomy.layers
     if not layers:
         return ()
-    (automatic,) = choose_layers(layers, (AUTO,), anatomy.head)
+    automatic = automatic_layer(layers, anatomy.head)
     total = max(layer.macs_before for layer in layers) or 1
     return tuple(
         Candidate(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import CROP_SHARE, Resize
+from onnxplain.contract import CROP_SHARE, CellSpan, MapFrame, Resize
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
 
@@ -62,19 +62,21 @@ class Frame:
         boxes = self._boxes(boxes_xyxy) * self._tiled(self.scale_xy) + self._tiled(self.offset_xy)
         return boxes.astype(np.float32)
 
-    def map_to_image(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
-        """A map (h, w) that covers the whole input → float32 (H, W) at the size of the original image.
+    def map_to_image(self, map_hw: npt.NDArray[np.floating], map_frame: MapFrame | None = None) -> FloatArray:
+        """A map (h, w) of the model's input → float32 (H, W) at the size of the original image.
 
-        Interpolates bilinearly between the centres of the map's cells and repeats edge cells. Pixels that lie wholly
-        outside `visible_xyxy` are 0. The interpolation is separable: it costs two small matrix products.
+        `map_frame`: where the map lies in the input; None: spread over the whole of it. Bilinear between the centres
+        of the map's cells, edge cells replicated; 0 on pixels that lie wholly outside `visible_xyxy`, or outside the
+        part of the input that the map sees. Separable, so it costs two small matrix products.
         """
         if map_hw.ndim != 2 or map_hw.size == 0:
             raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
         (height, width), (input_height, input_width) = self.image_size_hw, self.input_size_hw
-        cells_y, cells_x = map_hw.shape[0] / input_height, map_hw.shape[1] / input_width
-        rows = bilinear_matrix(height, map_hw.shape[0], self.scale_xy[1] * cells_y, self.offset_xy[1] * cells_y)
-        columns = bilinear_matrix(width, map_hw.shape[1], self.scale_xy[0] * cells_x, self.offset_xy[0] * cells_x)
-        # Rows and columns that the model did not see get zero weights, so the product is 0 there.
+        spans = spans_of(map_frame)
+        to_y, to_x = zip(self.scale_xy[::-1], self.offset_xy[::-1], strict=True)
+        rows = cell_matrix(height, to_y, map_hw.shape[0], input_height, spans[0])
+        columns = cell_matrix(width, to_x, map_hw.shape[1], input_width, spans[1])
+        # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
         for matrix, axis in ((columns, 0), (rows, 1)):
             start, stop = self._visible_span(axis)
             matrix[: math.floor(start)] = 0
@@ -131,6 +133,30 @@ def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) ->
     rows = np.arange(out_size)
     matrix[rows, left] = 1 - share
     matrix[rows, right] += share
+    return matrix
+
+
+def spans_of(map_frame: MapFrame | None) -> tuple[CellSpan | None, CellSpan | None]:
+    """Where the cells lie along height and width; None each where they are spread over the whole input."""
+    return (None, None) if map_frame is None else (map_frame.rows, map_frame.columns)
+
+
+def cell_matrix(
+    out_size: int, to_input: tuple[float, float], cells: int, input_side: int, lies: CellSpan | None
+) -> FloatArray:
+    """Matrix (out_size, cells) that lays a map's cells over pixels along one axis, bilinear.
+
+    `to_input`: scale and offset from the pixels to the model's input. `lies`: where the cells lie there; None: spread
+    over the whole side. Pixels beyond the outermost centres take the edge cell, those outside what the map sees 0.
+    """
+    scale, offset = to_input
+    if lies is None:
+        per_pixel = cells / input_side
+        return bilinear_matrix(out_size, cells, scale * per_pixel, offset * per_pixel)
+    matrix = bilinear_matrix(out_size, cells, scale / lies.scale, (offset - lies.offset) / lies.scale)
+    start, stop = (round((edge - offset) / scale, _DECIMALS) for edge in lies.seen)
+    matrix[: max(math.floor(start), 0)] = 0
+    matrix[max(math.ceil(stop), 0) :] = 0
     return matrix
 
 

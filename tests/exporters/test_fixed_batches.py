@@ -13,7 +13,7 @@ from onnxplain.contract import PRESETS
 from onnxplain.errors import VerificationError
 from onnxplain.exporters import instrument
 from onnxplain.exporters.cost import measure_cost
-from onnxplain.exporters.file.batch_axis import Place, regrouped
+from onnxplain.exporters.file.batch_axis import BatchPlace, regrouped
 from onnxplain.runtime.engine import Engine
 from tests.exporters.graphs import open_session
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, WEIGHTS, node, plain_model, save
@@ -100,7 +100,9 @@ class TestImagesThatDependOnEachOther:
     def test_kept(self, batch: int, tmp_path: Path) -> None:
         report = instrument(save(mixing(batch), tmp_path / "plain.onnx"), tmp_path / "out.onnx", tail=False)
         (note,) = report.notes
-        assert note.startswith(f"the batch stays fixed to {batch}: output 'logits' differs by")
+        assert note.startswith(
+            f"the batch stays fixed to {batch}: output 'logits' differs between a batch and single images by"
+        )
         session = open_session(tmp_path / "out.onnx")
         assert session.get_inputs()[0].shape[0] == batch
         image = np.random.default_rng(1).normal(size=(batch, 3, *SIZE_HW)).astype(np.float32)
@@ -126,20 +128,20 @@ def test_cost_is_measured_in_the_files_own_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "place", "after", "batch", "expected"),
     [
-        ((1, 64, 8), Place(0), (1, 1, 64, 8), 1, Place(0)),
-        ((4, 64, 8), Place(0), (256, 8), 4, Place(0)),
-        ((256, 8), Place(0), (4, 64, 8), 4, Place(0)),
-        ((65, 1, 48), Place(1), (65, 48), 1, Place(0, 65)),
-        ((65, 48), Place(0, 65), (65, 1, 48), 1, Place(1)),
-        ((65, 1, 48), Place(1), (65, 3, 16), 1, Place(1)),
-        ((65, 4, 48), Place(1), (65, 12, 16), 4, Place(1)),
-        ((65, 4, 48), Place(1), (260, 48), 4, Place(0, 65)),
-        ((1, 16, 16, 24), Place(0), (16, 16, 24), 1, Place(0)),
-        ((16, 16, 24), Place(0), (1, 4, 4, 4, 4, 24), 1, Place(0)),
-        ((4, 6), Place(0), (3, 8), 4, None),
+        ((1, 64, 8), BatchPlace(0), (1, 1, 64, 8), 1, BatchPlace(0)),
+        ((4, 64, 8), BatchPlace(0), (256, 8), 4, BatchPlace(0)),
+        ((256, 8), BatchPlace(0), (4, 64, 8), 4, BatchPlace(0)),
+        ((65, 1, 48), BatchPlace(1), (65, 48), 1, BatchPlace(0, 65)),
+        ((65, 48), BatchPlace(0, 65), (65, 1, 48), 1, BatchPlace(1)),
+        ((65, 1, 48), BatchPlace(1), (65, 3, 16), 1, BatchPlace(1)),
+        ((65, 4, 48), BatchPlace(1), (65, 12, 16), 4, BatchPlace(1)),
+        ((65, 4, 48), BatchPlace(1), (260, 48), 4, BatchPlace(0, 65)),
+        ((1, 16, 16, 24), BatchPlace(0), (16, 16, 24), 1, BatchPlace(0)),
+        ((16, 16, 24), BatchPlace(0), (1, 4, 4, 4, 4, 24), 1, BatchPlace(0)),
+        ((4, 6), BatchPlace(0), (3, 8), 4, None),
     ],
 )
 def test_the_batch_through_a_reshape(
-    before: tuple[int, ...], place: Place, after: tuple[int, ...], batch: int, expected: Place | None
+    before: tuple[int, ...], place: BatchPlace, after: tuple[int, ...], batch: int, expected: BatchPlace | None
 ) -> None:
     assert regrouped(before, place, after, batch) == expected

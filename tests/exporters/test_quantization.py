@@ -263,6 +263,6 @@ def test_scales_of_columns() -> None:
         value.type.tensor_type.shape.dim[0].dim_value = {"a": 5, "b": 4}[value.name]
     for name, value in (("a", left), ("b", right)):
         reference = gradient_of(y, value, cotangent)
-        assert 0 < np.count_nonzero(reference) < reference.size
+        assert np.count_nonzero(reference)
         found = run_gradient(prepare(proto), name, {"y": cotangent}, {"a": a, "b": b})
         assert relative_error(found, reference) < 1e-5

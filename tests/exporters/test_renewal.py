@@ -129,8 +129,8 @@ def test_survey_lists_maps_shares_and_methods(tmp_path: Path):
 
 def test_survey_says_where_gradients_end(tmp_path: Path):
     model = plain_model(batch=1)
-    model.graph.node[4].CopyFrom(node("GridSample", ["late", "centre"], ["pooled"]))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 1, 1, 2), np.float32), "centre"))
+    model.graph.node[4].CopyFrom(node("MaxRoiPool", ["late", "region"], ["pooled"], pooled_shape=[1, 1]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[0, 0, 0, 5, 7]], np.float32), "region"))
     assert {candidate.methods for candidate in survey(_save(model, tmp_path / "plain.onnx"))} == {("rise",)}
 
 

@@ -63,11 +63,6 @@ REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
         OperatorCase("LayerNormalization", (_X, np.ones(3)), outputs=("y", "mean", "inverse"), seeded="mean"),
         "its output 1 is used, and its rule supports only output 0",
     ),
-    "Einsum diagonal": (
-        OperatorCase("Einsum", (np.ones((2, 3, 3)),), {"equation": "bii->bi"}),
-        "equation 'bii->bi'",
-    ),
-    "Einsum dots": (OperatorCase("Einsum", (_X, np.ones((3, 2))), {"equation": "...i,ij->...j"}), "equation"),
     "RotaryEmbedding angles": (
         OperatorCase(
             "RotaryEmbedding", (np.ones((1, 1, 2, 2)), np.ones((1, 2, 1)), np.ones((1, 2, 1))), wrt=(1,), opset=23

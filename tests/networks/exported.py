@@ -45,7 +45,7 @@ NOT_EXPORTED: frozenset[tuple[str, Exporter]] = frozenset({("vit", "TorchScript 
 # At opset 12 a layer normalization is nine operators, behind which the automatic layer is still looked for: it takes
 # patch tokens behind the last attention, whose gradient is zero, and the file is refused.
 DEAD_LAYER: frozenset[tuple[str, Exporter]] = frozenset(
-    (name, "TorchScript 12") for name in ("ViT of timm", "ViT with registers", "DeiT of timm")
+    (name, "TorchScript 12") for name in ("deit", "ViT of timm", "ViT with registers", "DeiT of timm")
 )
 
 

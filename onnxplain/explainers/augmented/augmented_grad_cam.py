@@ -111,8 +111,10 @@ class AugmentedGradCAM(GradCAM):
     @cached_property
     def _downsampling(self) -> Downsampling:
         input_size_hw, grid_hw = self.engine.spec.input.size_hw, self._layer.size_hw
-        points = choose_points(input_size_hw, grid_hw) if self.points is None else self.points
-        return build_downsampling(self._transforms, input_size_hw, grid_hw, 1 if self.mode == "paper" else points)
+        frame = self.engine.spec.frame_of(self._layer)
+        points = choose_points(input_size_hw, grid_hw, frame) if self.points is None else self.points
+        points = 1 if self.mode == "paper" else points
+        return build_downsampling(self._transforms, input_size_hw, grid_hw, points, frame)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target. In front of a linear head, all classes share one pass per copy."""
@@ -200,7 +202,8 @@ class AugmentedGradCAM(GradCAM):
             return np.zeros(size_hw, np.float32), report
         maps = positive[used] / peaks[used, None, None]
         if self.mode == "mean" or self.mode == "max":
-            return aggregate(maps, self._transforms[used], size_hw, self.mode), report
+            frame = self.engine.spec.frame_of(self._layer)
+            return aggregate(maps, self._transforms[used], size_hw, self.mode, frame), report
         scale_tv, scale_ridge = (1.0, 1.0) if self.mode == "paper" else _balance(size_hw, self._layer.size_hw)
         problem = SuperResolution(
             matrix=operator.matrix[(operator.seen & used[:, None, None]).ravel()],

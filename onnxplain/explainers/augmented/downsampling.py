@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.augmented.random_copies import Transforms
+from onnxplain.runtime.geometry import spans_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# If points are further apart, no term controls the pixels between them, and h gets spikes. 4 × 4 points suit the
-# published cells of 16 pixels.
+    from onnxplain.contract import CellSpan, MapFrame
+
+# Points further apart leave the pixels between them to themselves, and h grows spikes: 4 × 4 suit the published cells
+# of 16 pixels.
 _LEAST_POINTS, _LARGEST_SPACING = 4, 4
 
 # A cell counts as seen where at least this share of its sample points lies in the image.
@@ -37,28 +40,36 @@ class Downsampling:
 
 
 def build_downsampling(
-    transforms: Transforms, input_size_hw: tuple[int, int], grid_hw: tuple[int, int], points: int = 4
+    transforms: Transforms,
+    input_size_hw: tuple[int, int],
+    grid_hw: tuple[int, int],
+    points: int = 4,
+    frame: MapFrame | None = None,
 ) -> Downsampling:
     """The operator for copies from `RandomCopies.draw`, float64 (L, 2, 3), and a layer of `grid_hw` cells.
 
-    A cell is the average of the heatmap, interpolated bilinearly, at `points` × `points` evenly spaced points. The
-    published code uses 1 point. Points outside the image are left out, and so are cells with less than half of their
-    points inside. Raises OnnxplainError for no points, and for a copy that shows the image in no cell.
+    The area of a cell is averaged over `points` × `points` evenly spaced points, the heatmap interpolated bilinearly
+    at each (1 point: the published code's). `frame`: where the cells lie in a copy; None: spread over the whole of it.
+    Points outside the image, or outside what the layer sees of the copy, are left out, and so are cells with less than
+    half of their points inside. Raises OnnxplainError for no points, and for a copy that sees no cell at all.
     """
     from scipy.sparse import csr_matrix, vstack
 
     if points < 1:
         raise OnnxplainError(f"points: found {points}, expected at least 1 sample point per side of a cell")
     (height, width), (rows, columns) = input_size_hw, grid_hw
-    y = (np.arange(rows * points) + 0.5) * (height / (rows * points))
-    x = (np.arange(columns * points) + 0.5) * (width / (columns * points))
+    (y, shown_y), (x, shown_x) = (
+        _sample_points(cells, points, side, span)
+        for cells, side, span in zip(grid_hw, input_size_hw, spans_of(frame), strict=True)
+    )
+    shown = (shown_y[:, None] & shown_x).ravel()
     points_xy1 = np.stack([*(axis.ravel() for axis in np.meshgrid(x, y)), np.ones(len(x) * len(y))])
     cell = (np.arange(len(y))[:, None] // points * columns + np.arange(len(x)) // points).ravel()
     cells = rows * columns
     matrices, seen = [], np.empty((len(transforms), cells), np.bool_)
     for copy, transform in enumerate(transforms):
         at_xy = transform @ points_xy1
-        inside = ((at_xy >= 0) & (at_xy <= [[width], [height]])).all(axis=0)
+        inside = shown & ((at_xy >= 0) & (at_xy <= [[width], [height]])).all(axis=0)
         count = np.bincount(cell[inside], minlength=cells)
         seen[copy] = count >= _SEEN_SHARE * points**2
         if not seen[copy].any():
@@ -75,9 +86,21 @@ def build_downsampling(
     return Downsampling(vstack(matrices, format="csr"), seen.reshape(len(transforms), rows, columns))
 
 
-def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> int:
-    """Sample points per side of a cell: 4, or as many as keep neighbours at most 4 input pixels apart."""
-    sides = (side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True))
+def _sample_points(
+    cells: int, points: int, side: int, span: CellSpan | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Where the points of all cells lie along one axis of a copy, and which of them the layer sees."""
+    number = np.arange(0.5, cells * points, dtype=np.float64)
+    if span is None:
+        return number * (side / (cells * points)), np.ones(len(number), np.bool_)
+    at = number * (span.scale / points) + span.offset
+    return at, (at >= max(span.seen[0], 0)) & (at <= min(span.seen[1], side))
+
+
+def choose_points(input_size_hw: tuple[int, int], grid_hw: tuple[int, int], frame: MapFrame | None = None) -> int:
+    """Sample points per side of a cell: 4, or as many as keep neighbours within 4 pixels of the input."""
+    even = [side / cells for side, cells in zip(input_size_hw, grid_hw, strict=True)]
+    sides = even if frame is None else frame.scale_hw
     return max(_LEAST_POINTS, *(math.ceil(side / _LARGEST_SPACING) for side in sides))
 
 

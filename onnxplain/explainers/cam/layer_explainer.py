@@ -21,7 +21,7 @@ from onnxplain.runtime.results import Activations, Prediction
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
 
 if TYPE_CHECKING:
-    from onnxplain.contract import LayerSpec
+    from onnxplain.contract import LayerSpec, MapFrame
     from onnxplain.runtime.engine import Engine
 
 
@@ -67,18 +67,34 @@ class LayerExplainer(Explainer):
 
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
         """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""
-        raws = maps_per_layer[0] if len(seen) == 1 else fuse_maps(maps_per_layer)
+        frames = [
+            self._frame_of(activations.layer, maps) for activations, maps in zip(seen, maps_per_layer, strict=True)
+        ]
+        if len(seen) == 1:
+            raws, map_frame = maps_per_layer[0], frames[0]
+        else:
+            # The fused map is spread over the whole input.
+            raws, map_frame = fuse_maps(maps_per_layer, frames, self.engine.spec.input.size_hw), None
         layers = ", ".join(activations.layer.name for activations in seen)
-        return [self._explanation(seen[0], position, raw, layers) for position, raw in enumerate(raws)]
+        return [self._explanation(seen[0], position, raw, layers, map_frame) for position, raw in enumerate(raws)]
+
+    def _frame_of(self, layer: LayerSpec, maps_nhw: FloatArray) -> MapFrame | None:
+        """Where the layer's maps lie; maps of another size than its own are spread over the whole input."""
+        return self.engine.spec.frame_of(layer) if maps_nhw.shape[1:] == layer.size_hw else None
 
     def _explanation(
-        self, activations: Activations, position: int, raw: FloatArray, layer: str | None = None
+        self,
+        activations: Activations,
+        position: int,
+        raw: FloatArray,
+        layer: str | None = None,
+        map_frame: MapFrame | None = None,
     ) -> Explanation:
         spec, frame = self.engine.spec, activations.frames[position]
         target = int(activations.target[position])
         prediction = Prediction.from_scores(activations.scores[position], spec.labels)
         explained_class = target if target < spec.classes else prediction.class_id
-        heatmap, status = relu_over_max(raw, frame)
+        heatmap, status = relu_over_max(raw, frame, map_frame)
         return Explanation(
             heatmap=heatmap,
             raw=raw,
@@ -92,6 +108,7 @@ class LayerExplainer(Explainer):
             frame=frame,
             evaluations=self._evaluations_per_layer * len(self._layers()),
             prediction=prediction,
+            map_frame=map_frame,
             default_threshold=CAM_THRESHOLD,
         )
 

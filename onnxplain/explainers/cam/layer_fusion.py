@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxplain.contract import MapFrame
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.geometry import bilinear_matrix
+from onnxplain.runtime.geometry import bilinear_matrix, cell_matrix, spans_of
 from onnxplain.runtime.target import resolve_layer
 
 if TYPE_CHECKING:
@@ -34,16 +35,39 @@ def resolve_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[
     return tuple(entry for entry in spec.layers if entry in chosen)
 
 
-def fuse_maps(maps_per_layer: Sequence[FloatArray]) -> FloatArray:
+def fuse_maps(
+    maps_per_layer: Sequence[FloatArray],
+    frames: Sequence[MapFrame | None] = (),
+    input_size_hw: tuple[int, int] | None = None,
+) -> FloatArray:
     """``F = max over l of ReLU(M_l) / max(ReLU(M_l))``, the fusion of LayerCAM (Jiang et al. 2021, section III).
 
-    `maps_per_layer`: for each layer float32 (N, h_l, w_l), signed. Returns float32 (N, h, w) in [0, 1] on the finest
-    grid; the other maps are interpolated to it bilinearly, exact to half pixels. A layer without positive values adds
-    nothing. NaN or infinity in a layer makes the image's whole map NaN. The paper first applies tanh(2 ·) to the maps
-    of shallow layers; here all layers are treated alike.
+    `maps_per_layer`: for each layer float32 (N, h_l, w_l), signed; `frames`: where each lies in the input of
+    `input_size_hw`, None, as by default, spread over the whole of it. Returns float32 (N, h, w) in [0, 1], spread over
+    the whole input in cells as fine as the finest, to which the maps are brought by bilinear, half-pixel exact
+    interpolation; what a layer does not see is 0 there. A layer with nothing
+    positive adds nothing; NaN or infinity in a layer makes the image's whole map NaN. The paper first passes the maps
+    of shallow layers through tanh(2 ·); here every layer counts alike.
     """
+    if input_size_hw is not None and any(frames):
+        finest = [
+            (frame or MapFrame.over(input_size_hw, maps.shape[1:])).scale_hw
+            for frame, maps in zip(frames, maps_per_layer, strict=True)
+        ]
+        size_hw = [
+            max(1, round(side / min(scales)))
+            for side, scales in zip(input_size_hw, zip(*finest, strict=True), strict=True)
+        ]
+        height, width = size_hw
+        fused: FloatArray = np.maximum.reduce(
+            [
+                _place(_normalise(maps), frame, input_size_hw, (height, width))
+                for maps, frame in zip(maps_per_layer, frames, strict=True)
+            ]
+        )
+        return fused
     height, width = (max(maps.shape[axis] for maps in maps_per_layer) for axis in (1, 2))
-    fused: FloatArray = np.maximum.reduce([_resample(_normalise(maps), (height, width)) for maps in maps_per_layer])
+    fused = np.maximum.reduce([_resample(_normalise(maps), (height, width)) for maps in maps_per_layer])
     return fused
 
 
@@ -53,6 +77,18 @@ def _normalise(maps_nhw: FloatArray) -> FloatArray:
     normalised = np.divide(positive, largest, out=np.zeros_like(positive), where=largest > 0)
     finite = np.isfinite(maps_nhw).all(axis=(1, 2), keepdims=True)
     return np.where(finite, normalised, np.float32(np.nan))
+
+
+def _place(
+    maps_nhw: FloatArray, frame: MapFrame | None, input_size_hw: tuple[int, int], size_hw: tuple[int, int]
+) -> FloatArray:
+    """The maps where they lie, on a grid that is spread over the whole input."""
+    down, across = (
+        cell_matrix(cells, (side / cells, 0.0), own, side, span)
+        for cells, side, own, span in zip(size_hw, input_size_hw, maps_nhw.shape[1:], spans_of(frame), strict=True)
+    )
+    placed: FloatArray = (down @ maps_nhw @ across.T).astype(np.float32)
+    return placed
 
 
 def _resample(maps_nhw: FloatArray, size_hw: tuple[int, int]) -> FloatArray:

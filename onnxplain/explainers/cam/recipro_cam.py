@@ -18,7 +18,7 @@ from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
-    from onnxplain.contract import LayerSpec
+    from onnxplain.contract import LayerSpec, MapFrame
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,13 @@ class ReciproCAM(TailProbingExplainer):
         return scores[:, activations.target].T.reshape(-1, *activations.layer.size_hw)
 
     def _explanation(
-        self, activations: Activations, position: int, raw: FloatArray, layer: str | None = None
+        self,
+        activations: Activations,
+        position: int,
+        raw: FloatArray,
+        layer: str | None = None,
+        map_frame: MapFrame | None = None,
     ) -> Explanation:
-        explanation = super()._explanation(activations, position, raw, layer)
-        heatmap, status = minus_min_over_range(raw, explanation.frame)
+        explanation = super()._explanation(activations, position, raw, layer, map_frame)
+        heatmap, status = minus_min_over_range(raw, explanation.frame, map_frame)
         return replace(explanation, heatmap=heatmap, status=status)

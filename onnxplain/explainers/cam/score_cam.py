@@ -16,11 +16,12 @@ from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import IMAGES_AT_ONCE
-from onnxplain.runtime.geometry import bilinear_matrix
+from onnxplain.runtime.geometry import cell_matrix, spans_of
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
+    from onnxplain.contract import MapFrame
     from onnxplain.runtime.image import ImageLike
 
 
@@ -62,10 +63,11 @@ class ScoreCAM(ProbingExplainer):
         reference = self.engine.scores(show(view, np.zeros((1, *view.pixels.shape[1:]), np.float32)))[0]
         # A map that is not tried gets the weight 0.
         answers = np.repeat(reference[None], len(features), axis=0)
+        frame = self.engine.spec.frame_of(activations.layer)
         batch_size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, len(taken), batch_size):
             part = taken[start : start + batch_size]
-            answers[part] = self.engine.scores(show(view, make_masks(features[part], view.pixels.shape[1:])))
+            answers[part] = self.engine.scores(show(view, make_masks(features[part], view.pixels.shape[1:], frame)))
             self._report(start + len(part), len(taken))
         return Probe(answers, reference, evaluations=2 + len(taken))
 
@@ -88,14 +90,20 @@ def show(view: View, masks_nhw: FloatArray) -> FloatArray:
     return (view.pixels - view.hidden) * masks_nhw[:, None] + view.hidden
 
 
-def make_masks(features: FloatArray, size_hw: tuple[int, ...]) -> FloatArray:
-    """Feature maps (n, h, w) enlarged to (n, H, W), each scaled to [0, 1] by its minimum and range."""
+def make_masks(features: FloatArray, size_hw: tuple[int, ...], frame: MapFrame | None = None) -> FloatArray:
+    """Feature maps (n, h, w) enlarged to (n, H, W), each brought to [0, 1] by its minimum and range.
+
+    `frame`: where they lie in the input; None: spread over the whole of it. 0 outside what they see.
+    """
     rows, columns = (
-        bilinear_matrix(side, cells, cells / side, 0) for side, cells in zip(size_hw, features.shape[1:], strict=True)
+        cell_matrix(side, (1.0, 0.0), cells, side, span)
+        for side, cells, span in zip(size_hw, features.shape[1:], spans_of(frame), strict=True)
     )
+    seen = np.outer(rows.any(axis=1), columns.any(axis=1))
     masks = np.empty((len(features), *size_hw), np.float32)
     for mask, feature_map in zip(masks, features, strict=True):
         mask[:] = small_product(rows, small_product(feature_map, columns.T))
-        mask -= mask.min()
+        mask -= mask[seen].min() if frame is not None else mask.min()
+        mask *= seen if frame is not None else 1
         mask /= mask.max() or 1
     return masks

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxplain.contract import Layout
 from onnxplain.exporters.anatomy.axes import Axes, axes_of_map, form_of_axes, reshape_axes, transpose_axes
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import Dims, constant_of, int_attribute, is_constant, maybe_dims
+from onnxplain.exporters.graph.values import Dims, int_attribute, is_constant, maybe_dims
 from onnxplain.exporters.operators.operator import Hands, Places
 from onnxplain.exporters.operators.table import operator_of
 
@@ -214,27 +214,3 @@ def _concatenated(
     if seen is None:
         return None
     return replace(seen, tokens_before=seen.tokens_before + before, tokens_after=seen.tokens_after + after)
-
-
-def picks_other_tokens(node: ir.Node, source: ir.Value, arrangement: Arrangement) -> bool:
-    """Whether a Gather or Slice takes only extra tokens, which come before or after the positions."""
-    if not arrangement.is_token_sequence:
-        return False
-    axis = 1 if arrangement.form == "ntc" else 2
-    total = arrangement.tokens_before + arrangement.positions + arrangement.tokens_after
-    if node.op_type == "Gather" and node.inputs[0] is source:
-        indices = constant_of(node.inputs[1])
-        if indices is None or int_attribute(node, "axis", 0) % TOKEN_RANK != axis:
-            return False
-        picked = np.asarray(indices).reshape(-1) % total
-    elif node.op_type == "Slice" and node.inputs[0] is source:
-        starts, ends = constant_of(node.inputs[1]), constant_of(node.inputs[2])
-        axes = constant_of(node.inputs[3]) if len(node.inputs) > 3 else np.arange(TOKEN_RANK)
-        if starts is None or ends is None or axes is None or axis not in [int(a) % TOKEN_RANK for a in axes]:
-            return False
-        place = [int(a) % TOKEN_RANK for a in axes].index(axis)
-        picked = np.arange(total)[int(starts[place]) : int(ends[place])]
-    else:
-        return False
-    inside = (picked >= arrangement.tokens_before) & (picked < arrangement.tokens_before + arrangement.positions)
-    return not inside.any()

@@ -8,14 +8,16 @@ Cast, dequantization) counts as the same map.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxplain.contract import MapFrame
 from onnxplain.errors import ModelError
-from onnxplain.exporters.anatomy.arrangement import Arrangement, channels_of, picks_other_tokens
+from onnxplain.exporters.anatomy.arrangement import Arrangement, channels_of
 from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, tap_point
+from onnxplain.exporters.anatomy.positions import FrameEnd
 from onnxplain.exporters.graph.values import (
     FLOATS,
     int_attribute,
@@ -25,21 +27,24 @@ from onnxplain.exporters.graph.values import (
     producer_of,
     upstream,
 )
-from onnxplain.exporters.operators.operator import Hands
+from onnxplain.exporters.operators.operator import Hands, Places
 from onnxplain.exporters.operators.table import hands_on, operator_of
 
 AUTO = "auto"
 MAX_LISTED = 12
+# Masks and pictures, not features.
+PICTURE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
 class Layer:
     """A map that can be instrumented.
 
-    `tap` is the value at which the gradient is taken: the map itself, or the integers that it is dequantized from.
-    `arrangement` says how `tap` holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
-    including the map. `automatic`: whether ``auto`` and shares may choose it. They may not choose a map inside a
-    transformer block, or a map whose positions do not all lead to the logits.
+    `tap` is the value that the gradient is taken at: the map itself, or the integers it is dequantized from.
+    `arrangement` tells how it holds [N, K, h, w]. `macs_before` counts the multiply-adds from the image up to and
+    including the map. `frame`: where the map lies in the model's input. `live`: whether its positions lead to every
+    output. `automatic`: whether ``auto`` and shares may choose it: a live map, not the inside of a transformer block,
+    nor something like a picture.
     """
 
     name: str
@@ -47,7 +52,9 @@ class Layer:
     arrangement: Arrangement
     channels: int
     macs_before: int
+    frame: MapFrame
     automatic: bool = True
+    live: bool = True
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -55,13 +62,29 @@ class Layer:
         return self.arrangement.size_hw
 
 
+@dataclass(frozen=True)
+class Unplaced:
+    """A map that leads to the outputs, but is no layer: an operator ended its frame."""
+
+    name: str
+    tap: ir.Value
+    end: FrameEnd
+
+
 def find_layers(
-    graph: ir.Graph, targets: Sequence[ir.Value], arrangements: Mapping[ir.Value, Arrangement]
-) -> list[Layer]:
-    """All maps on which every target depends, in the graph's order."""
+    graph: ir.Graph,
+    targets: Sequence[ir.Value],
+    arrangements: Mapping[ir.Value, Arrangement],
+    frames: Mapping[ir.Value, MapFrame | FrameEnd],
+    live: Collection[ir.Value],
+) -> tuple[list[Layer], list[Unplaced]]:
+    """All maps that every target depends on, in the graph's order, and those among them that have no frame.
+
+    `live`: the values whose positions lead to every output.
+    """
     needed = set.intersection(*(set(upstream(target)) for target in targets))
-    whole = _read_whole(graph, needed, arrangements)
     layers: list[Layer] = []
+    unplaced: list[Unplaced] = []
     tapped: set[ir.Value] = set()
     macs = 0
     for node in graph:
@@ -79,9 +102,22 @@ def find_layers(
             if channels is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
                 continue
             tapped.add(tap)
-            automatic = tap in whole and (arrangement.form == "nchw" or _ends_a_block(node))
-            layers.append(Layer(name_of(value), tap, arrangement, channels, macs, automatic))
-    return layers
+            frame, name = frames.get(value), name_of(value)
+            if not isinstance(frame, MapFrame):
+                unplaced += [Unplaced(name, tap, frame)] if frame is not None else []
+                continue
+            features = channels not in PICTURE_CHANNELS and not _is_crop(node, frame, frames)
+            automatic = features and (arrangement.form == "nchw" or _ends_a_block(node))
+            is_live = tap in live or value in live
+            layers.append(Layer(name, tap, arrangement, channels, macs, frame, is_live and automatic, is_live))
+    return layers, unplaced
+
+
+def _is_crop(node: ir.Node, frame: MapFrame, frames: Mapping[ir.Value, MapFrame | FrameEnd]) -> bool:
+    """Whether the node cuts a part out of a map: another part may be used elsewhere."""
+    source = frames.get(node.inputs[0]) if node.inputs and node.inputs[0] is not None else None
+    is_move = operator_of(node).places is Places.MOVED
+    return is_move and isinstance(source, MapFrame) and source.seen_hw != frame.seen_hw
 
 
 def _ends_a_block(node: ir.Node) -> bool:
@@ -91,50 +127,32 @@ def _ends_a_block(node: ir.Node) -> bool:
     return operator_of(node).ends_block
 
 
-def _read_whole(graph: ir.Graph, needed: set[ir.Node], arrangements: Mapping[ir.Value, Arrangement]) -> set[ir.Value]:
-    """Values whose positions all lead to the outputs.
-
-    In a transformer with a class token, only the class token leads to the outputs after the last attention. Operators
-    that work on each position separately keep that property. Operators that mix positions (attention, convolutions,
-    pools) read all of them.
-    """
-    whole: set[ir.Value] = set()
-    for node in reversed(list(graph)):
-        for value in node.outputs:
-            arrangement = arrangements.get(value)
-            if arrangement is None:
-                continue
-            for consumer in value.consumers():
-                if consumer not in needed or picks_other_tokens(consumer, value, arrangement):
-                    continue
-                result = consumer.outputs[0]
-                positionwise = arrangement.is_token_sequence and result in arrangements
-                if not positionwise or result in whole:
-                    whole.add(value)
-    return whole
-
-
-def choose_layers(layers: Sequence[Layer], wanted: Sequence[str], head: PooledHead | NoPooledHead) -> list[Layer]:
+def choose_layers(
+    layers: Sequence[Layer],
+    wanted: Sequence[str],
+    head: PooledHead | NoPooledHead,
+    unplaced: Sequence[Unplaced] = (),
+) -> list[Layer]:
     """The layers that the user asked for, in the graph's order, each once.
 
     Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
     """
     if not layers:
-        raise ModelError(
-            "found no feature map that leads to the logits, expected at least one: use the method rise, "
-            "which needs no feature map"
-        )
-    chosen = {_choose(layers, name, head).name for name in wanted}
+        why = f": {unplaced[0].end}" if unplaced else ""
+        raise ModelError(f"no feature map leads to the logits{why}; rise works on this file, gradients do not apply")
+    chosen = {_choose(layers, name, head, unplaced).name for name in wanted}
     if not chosen:
         raise ModelError("layers: found none, expected at least one: give a layer, or auto")
     return [layer for layer in layers if layer.name in chosen]
 
 
-def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHead) -> Layer:
+def _choose(
+    layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHead, unplaced: Sequence[Unplaced]
+) -> Layer:
     if wanted == AUTO:
         if isinstance(head, PooledHead):
             for layer in layers:
-                if layer.tap is head.layer:
+                if layer.tap is head.layer and layer.automatic:
                     return layer
         return _automatic(layers)[-1]
     if wanted.endswith("%"):
@@ -145,13 +163,28 @@ def _choose(layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHea
         return found[0]
     if found:
         raise ModelError(f"layer {wanted!r} is ambiguous, it matches {_listed(found)}: give a whole name")
-    raise ModelError(
-        f"layer {wanted!r} not found, expected one of the maps that lead to the outputs: {_listed(layers)}"
-    )
+    for entry in unplaced:
+        if entry.name == wanted or wanted.lower() in entry.name.lower():
+            raise ModelError(
+                f"layer {entry.name!r}: where its map lies in the image is not known, because {entry.end}: choose an "
+                f"earlier one: {_listed(layers)}"
+            )
+    raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
+
+
+def automatic_layer(layers: Sequence[Layer], head: PooledHead | NoPooledHead) -> Layer | None:
+    """The layer that ``auto`` means; None where no layer has a gradient."""
+    return _choose(layers, AUTO, head, ()) if any(layer.live for layer in layers) else None
 
 
 def _automatic(layers: Sequence[Layer]) -> Sequence[Layer]:
-    return [layer for layer in layers if layer.automatic] or layers
+    """What may be chosen without a name: of a model that has no better ones, any live layer."""
+    live = [layer for layer in layers if layer.live]
+    if not live:
+        raise ModelError(
+            f"no feature map has a gradient for every output: name a layer, of {_listed(layers)}, or use rise"
+        )
+    return [layer for layer in live if layer.automatic] or live
 
 
 def _at_share(layers: Sequence[Layer], wanted: str) -> Layer:

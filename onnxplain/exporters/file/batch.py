@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.exporters.file.batch_axis import Place, Sizes, batch_places, is_repeated, static_sizes
+from onnxplain.exporters.file.batch_axis import BatchPlace, Sizes, batch_places, is_repeated, static_sizes
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import constant_of, int_attribute, is_constant, name_of
@@ -68,7 +68,7 @@ def free_batch(model: ir.Model, batch: int) -> None:
     infer_shapes(model)
 
 
-def _free_reshape(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], sizes: Sizes) -> None:
+def _free_reshape(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, BatchPlace], sizes: Sizes) -> None:
     source, found = node.inputs[0], places[node.outputs[0]]
     before = None if source is None else static_sizes(source)
     if source is None or source not in places or before is None or 0 in sizes:
@@ -80,7 +80,7 @@ def _free_reshape(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place],
     node.replace_input_with(1, _constant(graph, kept, node, "batch_kept"))
 
 
-def _free_expand(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], sizes: Sizes) -> None:
+def _free_expand(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, BatchPlace], sizes: Sizes) -> None:
     """An Expand to 1 keeps the source's size."""
     if node.inputs[0] not in places:
         return
@@ -89,12 +89,12 @@ def _free_expand(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], 
     node.replace_input_with(1, _constant(graph, kept, node, "batch_kept"))
 
 
-def _free_resize(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], batch: int) -> None:
+def _free_resize(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, BatchPlace], batch: int) -> None:
     source = node.inputs[0]
     stated = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
     if (
         source is None
-        or places.get(source) != Place(0)
+        or places.get(source) != BatchPlace(0)
         or stated is None
         or "axes" in node.attributes
         or stated[0] != batch
@@ -106,7 +106,9 @@ def _free_resize(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], 
     node.replace_input_with(3, sizes)
 
 
-def _repeat_constants(graph: ir.Graph, node: ir.Node, places: dict[ir.Value, Place], axis: int, batch: int) -> None:
+def _repeat_constants(
+    graph: ir.Graph, node: ir.Node, places: dict[ir.Value, BatchPlace], axis: int, batch: int
+) -> None:
     """Repeat a constant beside the images, such as a class token, once per image."""
     carrier = next(source for source in node.inputs if source is not None and source in places)
     if axis == int_attribute(node, "axis", 0) % len(static_sizes(carrier) or (0,)):

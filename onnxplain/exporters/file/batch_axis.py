@@ -16,19 +16,19 @@ Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchPlace:
     """The axis that holds the batch; `outside` counts what varies more slowly along it: 65 in [65 · N, 48]."""
 
     axis: int
     outside: int = 1
 
 
-def batch_places(graph: ir.Graph, batch: int) -> dict[ir.Value, Place]:
+def batch_places(graph: ir.Graph, batch: int) -> dict[ir.Value, BatchPlace]:
     """Where the batch is, for each value where it can be followed.
 
     All shapes have to be numbers; a value whose shape is not known is left out, and what follows from it.
     """
-    places = {value: Place(0) for value in graph.inputs if (static_sizes(value) or (0,))[0] == batch}
+    places = {value: BatchPlace(0) for value in graph.inputs if (static_sizes(value) or (0,))[0] == batch}
     for node in graph:
         carriers = [source for source in node.inputs if source is not None and source in places]
         if not carriers or reads_shape(node):
@@ -49,21 +49,21 @@ def static_sizes(value: ir.Value) -> Sizes | None:
     return tuple(size for size in shape if isinstance(size, int))
 
 
-def _fits(place: Place, sizes: Sizes, batch: int) -> bool:
+def _fits(place: BatchPlace, sizes: Sizes, batch: int) -> bool:
     return 0 <= place.axis < len(sizes) and sizes[place.axis] % (place.outside * batch) == 0
 
 
-def _place_behind(node: ir.Node, source: ir.Value, place: Place, after: Sizes, batch: int) -> Place | None:
+def _place_behind(node: ir.Node, source: ir.Value, place: BatchPlace, after: Sizes, batch: int) -> BatchPlace | None:
     before = static_sizes(source)
     if before is None:
         return None
     if node.op_type in ("Reshape", "Flatten"):
         return regrouped(before, place, after, batch)
     axis = _axis_behind(node, source, place.axis, len(before), after)
-    return None if axis is None else Place(axis, place.outside)
+    return None if axis is None else BatchPlace(axis, place.outside)
 
 
-def regrouped(before: Sizes, place: Place, after: Sizes, batch: int) -> Place | None:
+def regrouped(before: Sizes, place: BatchPlace, after: Sizes, batch: int) -> BatchPlace | None:
     """Where the batch is in another shape of the same elements.
 
     A batch of 1 fits at several places. An axis of its own is the likeliest, then the axis it had, then the outermost
@@ -74,9 +74,9 @@ def regrouped(before: Sizes, place: Place, after: Sizes, batch: int) -> Place | 
     for axis, size in enumerate(after):
         outside, rest = divmod(in_front, math.prod(after[:axis]))
         if rest == 0 and outside and size % (outside * batch) == 0:
-            fitting.append(Place(axis, outside))
+            fitting.append(BatchPlace(axis, outside))
 
-    def unlikely(found: Place) -> tuple[bool, bool, bool, bool]:
+    def unlikely(found: BatchPlace) -> tuple[bool, bool, bool, bool]:
         own = after[found.axis] == batch and found.outside == 1
         return not own, found.axis == len(after) - 1, found != place, found.outside > 1
 

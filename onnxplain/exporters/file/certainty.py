@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.file.dependence import Dependence, is_stored, reads_shape, shaping_sources, sources_of
-from onnxplain.exporters.file.probe import Measured
+from onnxplain.exporters.file.dependence import Dependence, is_stored, reads_shape, shaping_sources
+from onnxplain.exporters.file.probe import Probed
+from onnxplain.exporters.graph.path import sources_of
 from onnxplain.exporters.graph.values import STANDARD, constant_of, evaluate_node
 
 # Operators that move the elements of these inputs; None: of all. The other inputs say where to.
@@ -63,7 +64,7 @@ ELEMENTWISE = frozenset(
 )
 
 
-def certain_contents(graph: ir.Graph, dependence: Dependence, measured: Measured) -> list[ir.Value]:
+def certain_contents(graph: ir.Graph, dependence: Dependence, measured: Probed) -> list[ir.Value]:
     """The measured values that are the same at every batch size, whole."""
     walk = _Walk(dependence, measured)
     for node in graph:
@@ -74,7 +75,7 @@ def certain_contents(graph: ir.Graph, dependence: Dependence, measured: Measured
 class _Walk:
     """A mask of certain elements for each value of the shape arithmetic, filled in the graph's order."""
 
-    def __init__(self, dependence: Dependence, measured: Measured) -> None:
+    def __init__(self, dependence: Dependence, measured: Probed) -> None:
         self._dependence = dependence
         self._measured = measured
         self.masks: dict[ir.Value, np.ndarray] = {}

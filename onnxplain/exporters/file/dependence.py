@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onnxplain.exporters.graph.path import sources_of
 from onnxplain.exporters.graph.values import STANDARD
 from onnxplain.exporters.operators.operator import MICROSOFT, Places
 from onnxplain.exporters.operators.table import operator_of
@@ -125,29 +126,6 @@ def reads_shape(node: ir.Node) -> bool:
 def is_stored(value: ir.Value) -> bool:
     """Whether the file stores the value and nobody can feed another."""
     return value.producer() is None and value.const_value is not None and not value.is_graph_input()
-
-
-def sources_of(node: ir.Node) -> Iterator[ir.Value]:
-    """The inputs of a node, and the values of the graph around it that its own graphs (If, Loop, Scan) read."""
-    inside: set[ir.Value] = set()
-    captured: list[ir.Value] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            captured.extend(_read_in(attribute.as_graph(), inside))
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            for graph in attribute.as_graphs():
-                captured.extend(_read_in(graph, inside))
-    yield from (source for source in node.inputs if source is not None)
-    yield from (value for value in captured if value not in inside)
-
-
-def _read_in(graph: ir.Graph, inside: set[ir.Value]) -> Iterator[ir.Value]:
-    """What the nodes and outputs of a node's own graph read; its own values go to `inside`."""
-    inside.update(graph.inputs, graph.initializers.values())
-    for node in graph:
-        yield from sources_of(node)
-        inside.update(node.outputs)
-    yield from graph.outputs
 
 
 def shaping_sources(node: ir.Node) -> Iterator[ir.Value]:

@@ -21,7 +21,7 @@ MEMORY_LIMIT = 4 * 2**30
 
 
 @dataclass(frozen=True)
-class Measured:
+class Probed:
     """What each run gave, in the order of `batches`.
 
     `shapes` and `contents` by value; `outputs` are the model's own, by name.
@@ -35,7 +35,7 @@ class Measured:
 
 def measure(
     model: ir.Model, batches: Sequence[int], shapes: Sequence[ir.Value], contents: Sequence[ir.Value]
-) -> Measured:
+) -> Probed:
     """Run the graph on random images at each batch size, without optimisation.
 
     Raises VerificationError where ONNX Runtime cannot, or needs more than `MEMORY_LIMIT` bytes.
@@ -49,7 +49,7 @@ def measure(
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in fetched if name not in own)
     session = _session(proto)
     runs = [session.run(random_images(model.graph, batch)) for batch in batches]
-    return Measured(
+    return Probed(
         tuple(batches),
         {value: tuple(tuple(map(int, run[name])) for run in runs) for value, name in asked.items()},
         {value: tuple(run[name_of(value)] for run in runs) for value in contents},

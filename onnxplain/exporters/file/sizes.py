@@ -19,7 +19,7 @@ from onnxplain.exporters.file.batch import BATCH_DIMENSION
 from onnxplain.exporters.file.certainty import certain_contents
 from onnxplain.exporters.file.dependence import Dependence, depend_on_pixels
 from onnxplain.exporters.file.pool_shapes import infer_shapes
-from onnxplain.exporters.file.probe import Measured, measure, run_at
+from onnxplain.exporters.file.probe import Probed, measure, run_at
 from onnxplain.exporters.graph.values import Dims, is_constant, maybe_dims, name_of
 
 # Sizes are read at all of these; the folded graph is compared with the graph as found at the last two.
@@ -175,7 +175,7 @@ def _outputs(graph: ir.Graph) -> list[ir.Value]:
     return [output for node in graph for output in node.outputs]
 
 
-def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependence: Dependence) -> Measured:
+def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependence: Dependence) -> Probed:
     graph = model.graph
     values = [value for value in _outputs(graph) if value.name and _is_tensor(value)]
     contents = [
@@ -192,7 +192,7 @@ def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependen
     return measure(model, batches if batch.symbol else (1,), shapes, contents)
 
 
-def _state(graph: ir.Graph, batch: OpenBatch, measured: Measured) -> None:
+def _state(graph: ir.Graph, batch: OpenBatch, measured: Probed) -> None:
     """Give the measured values their shapes."""
     shapes = dict(measured.shapes)
     for value, arrays in measured.contents.items():
@@ -219,7 +219,7 @@ def _size(
     return None if isinstance(stated, int) else stated
 
 
-def _fold(model: ir.Model, dependence: Dependence, measured: Measured, compared: int) -> None:
+def _fold(model: ir.Model, dependence: Dependence, measured: Probed, compared: int) -> None:
     """Put constants in the place of what is certain; undone where the outputs of the last `compared` runs change."""
     graph = model.graph
     constants = _constants(certain_contents(graph, dependence, measured), measured)
@@ -241,7 +241,7 @@ def _fold(model: ir.Model, dependence: Dependence, measured: Measured, compared:
     _remove_dead(graph, set(measured.contents))
 
 
-def _constants(certain: Sequence[ir.Value], measured: Measured) -> dict[ir.Value, ir.Value]:
+def _constants(certain: Sequence[ir.Value], measured: Probed) -> dict[ir.Value, ir.Value]:
     """A constant for each certain value within the limits that anything else reads."""
     left, small = CONSTANTS_BYTES, {}
     for value in certain:

@@ -13,6 +13,7 @@ from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 # Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
+FLOAT_ACCURACY = "1"
 
 
 class GraphSession:
@@ -30,6 +31,9 @@ class GraphSession:
         options = ort.SessionOptions()
         options.log_severity_level = SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Products with 4-bit weights would round their activations to 8 bits where they are fused, and not where a
+        # branch reads the weights too.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", FLOAT_ACCURACY)
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._what = what

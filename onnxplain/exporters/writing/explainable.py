@@ -140,27 +140,34 @@ def _output_roles(roles: Roles, logits: ir.Value, cam_layer: str | None, *, line
 
 def _layer_spec(layer: Layer) -> LayerSpec:
     name = layer.name
-    return LayerSpec(name, features_output(name), gradients_output(name), layer.channels, layer.size_hw)
+    return LayerSpec(name, features_output(name), gradients_output(name), layer.channels, layer.size_hw, layer.frame)
 
 
 def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: dict[str, ir.Value]) -> list[Layer]:
     """The layers that the user asked for. Raises ModelError if one does not lead to the box head of the model."""
     if taps:
-        chosen = _tapped(anatomy.layers, taps)
+        chosen = _tapped(anatomy, taps)
     else:
-        _check_names(graph, anatomy.roles, anatomy.layers, request.layers)
-        chosen = choose_layers(anatomy.layers, request.layers, anatomy.head)
+        _check_names(graph, anatomy, request.layers)
+        chosen = choose_layers(anatomy.layers, request.layers, anatomy.head, anatomy.unplaced)
     for layer in chosen:
         _check_reaches_box(layer, anatomy.roles)
     return chosen
 
 
-def _tapped(found: Sequence[Layer], taps: dict[str, ir.Value]) -> list[Layer]:
+def _tapped(anatomy: Anatomy, taps: dict[str, ir.Value]) -> list[Layer]:
     chosen: list[Layer] = []
-    for layer in found:
+    for layer in anatomy.layers:
         names = [name for name, value in taps.items() if value is layer.tap]
         chosen.extend(replace(layer, name=name) for name in names)
     missing = set(taps) - {layer.name for layer in chosen}
+    for entry in anatomy.unplaced:
+        for name in missing:
+            if taps[name] is entry.tap:
+                raise ModelError(
+                    f"layer {name!r}: where its map lies in the image is not known, because {entry.end}: choose an "
+                    "earlier module"
+                )
     if missing:
         raise ModelError(
             f"layer {', '.join(sorted(missing))}: found an output that is no map leading to the outputs, expected such "
@@ -169,9 +176,10 @@ def _tapped(found: Sequence[Layer], taps: dict[str, ir.Value]) -> list[Layer]:
     return chosen
 
 
-def _check_names(graph: ir.Graph, roles: Roles, found: Sequence[Layer], wanted: Sequence[str]) -> None:
-    """Raise ModelError with the reason if a value with a wanted name is not a layer."""
-    known = {layer.name for layer in found}
+def _check_names(graph: ir.Graph, anatomy: Anatomy, wanted: Sequence[str]) -> None:
+    """Say why a value that bears a wanted name is no layer."""
+    roles, found = anatomy.roles, anatomy.layers
+    known = {layer.name for layer in found} | {entry.name for entry in anatomy.unplaced}
     leading = {output for node in upstream(roles.logits) for output in node.outputs}
     for value in (output for node in graph for output in node.outputs):
         name = name_of(value)

@@ -77,7 +77,7 @@ def max_pool(at: Site, g: ir.Value) -> Gradients:
     attributes = {name: attr.value for name, attr in at.node.attributes.items() if name != "storage_order"}
     x = at.input(0)
     if at.value(0).dtype not in FLOATS:
-        # Loading a Transpose before a MaxPool of integers with Indices crashes ONNX Runtime 1.31.
+        # The indices of the maxima are the same, and not every runtime has an integer MaxPool with Indices.
         x = op.Cast(x, to=ir.DataType.FLOAT)
     _, indices = op.emit("MaxPool", [x], attributes, outputs=2)
     zeros = op.ConstantOfShape(op.Reshape(op.Size(x), [1]), value=ir.tensor(np.zeros(1, np.float32)))

@@ -1,0 +1,108 @@
+"""Where the results of products lie: rows of the first factor, or columns of the second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from onnxplain.exporters.anatomy.moves import Known, Place, ended, known_inputs, or_mixed, shape_of
+from onnxplain.exporters.anatomy.places import Places
+from onnxplain.exporters.anatomy.positions import EndReason, FrameEnd, Positions
+from onnxplain.exporters.graph.values import int_attribute
+from onnxplain.exporters.operators.table import operator_of
+
+
+def multiply(node: ir.Node, known: Known) -> Place:
+    """Products: rows of the first factor keep their places, columns of the second where the first has none.
+
+    So attention mixes tokens and keeps the place of each query.
+    """
+    twin = operator_of(node)
+    numbers = [number for number, _ in known_inputs(node, known)]
+    first, second = 0, twin.weight if twin.weight is not None else 1
+    for number in numbers:
+        found = known[node.inputs[number]]  # type: ignore[index]
+        if isinstance(found, FrameEnd) and number in (first, second):
+            other = known.get(node.inputs[second if number == first else first])  # type: ignore[arg-type]
+            if not (number == second and isinstance(other, Positions) and not other.is_nowhere):
+                return found
+    shapes = [shape_of(node.inputs[number], known) for number in (first, second)]
+    if shapes[0] is None or shapes[1] is None:
+        return ended(node, EndReason.COMPUTED)
+    factors = [known.get(node.inputs[number]) for number in (first, second)]  # type: ignore[arg-type]
+    letters = _letters(node, shapes[0], shapes[1])
+    return _contract(node, [f if isinstance(f, Positions) else None for f in factors], [shapes[0], shapes[1]], letters)
+
+
+def _letters(node: ir.Node, first: Sequence[int], second: Sequence[int]) -> tuple[str, str, str]:
+    """The product as Einstein's sum: Gemm and MatMul, batches in front."""
+    left, right = "ik", "kj"
+    if int_attribute(node, "transA", 0):
+        left = "ki"
+    if int_attribute(node, "transB", 0):
+        right = "jk"
+    if len(first) == 1:
+        left = "k"
+    if len(second) == 1:
+        right = "k"
+    batch = "abcdefgh"[: max(len(first), len(second), 2) - 2]
+    front_left, front_right = (batch[len(batch) - max(len(s) - 2, 0) :] for s in (first, second))
+    out = batch + left.replace("k", "") + right.replace("k", "")
+    return front_left + left, front_right + right, out
+
+
+def contract_letters(node: ir.Node, known: Known) -> Place:
+    """Einsum without an ellipsis."""
+    terms, _, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    inputs = known_inputs(node, known)
+    for _, found in inputs:
+        if isinstance(found, FrameEnd):
+            return found
+    letters = terms.split(",")
+    shapes = [shape_of(value, known) for value in node.inputs]
+    if "..." in terms or any(shape is None for shape in shapes):
+        return ended(node, EndReason.UNKNOWN)
+    out = out or "".join(sorted(letter for letter in set(terms) - {","} if terms.count(letter) == 1))
+    factors = [known.get(value) if value is not None else None for value in node.inputs]
+    placed = [factor if isinstance(factor, Positions) else None for factor in factors]
+    return _contract(node, placed, [shape for shape in shapes if shape is not None], (*letters, out))
+
+
+def _contract(
+    node: ir.Node,
+    factors: Sequence[Positions | None],
+    shapes: Sequence[Sequence[int]],
+    letters: Sequence[str],
+) -> Place:
+    """An Einstein sum: the first factor that still has a place along a letter of the result gives it."""
+    *terms, out = letters
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    kept: list[Positions] = []
+    for term, factor in zip(terms, factors, strict=True):
+        if factor is None:
+            continue
+        summed = [axis for axis, letter in enumerate(term) if letter not in out]
+        rest = [letter for letter in term if letter in out]
+        present = [letter for letter in out if letter in rest]
+        order = [rest.index(letter) for letter in present]
+
+        def spread(
+            places: Places,
+            summed: list[int] = summed,
+            order: list[int] = order,
+            present: list[str] = present,
+        ) -> Places:
+            left = places.reduce(summed, keepdims=False).transpose(order) if summed or order else places
+            at = iter(left.at.shape)
+            return replace(left, at=left.at.reshape([next(at) if letter in present else 1 for letter in out]))
+
+        kept.append(factor.map_places([sizes[letter] for letter in out], spread))
+    assert kept
+    alive = [each for each in kept if not each.is_nowhere]
+    source = next(factor for factor in factors if factor is not None)
+    return alive[0] if alive else or_mixed(node, source, kept[0])
