@@ -19,6 +19,7 @@ from onnxplain.exporters import export
 from onnxplain.runtime import Engine
 from onnxplain.runtime.batches import FEATURES_AT_ONCE
 from onnxplain.runtime.tail import Tail
+from tests.explainers.laying import lay
 from tests.explainers.tiny_model import CHANNELS, CLASSES, GRID_HW, MakeModel
 from tests.exporters.torch_models import ResidualNet, residual_net
 
@@ -57,19 +58,6 @@ class Reference:
             return self.network.stage2(self.network.stage1(self.network.pool(self.network.stem(pixels))))
         return self.network.features(pixels)
 
-    def enlarge(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """A map (h, w) at the input's size, (1, 1, 32, 32): each pixel where the frame of the layer puts it."""
-        (layer,) = self.engine.spec.layers
-        frame = layer.frame
-        assert frame is not None
-        at_pixels = [
-            2 * (torch.arange(32) + 0.5 - offset) / (scale * cells) - 1
-            for scale, offset, cells in zip(frame.scale_hw, frame.offset_hw, layer.size_hw, strict=True)
-        ]
-        grid_yx = torch.stack(torch.meshgrid(*at_pixels, indexing="ij"), -1)
-        grid_xy = grid_yx.flip(-1)[None].float()
-        return functional.grid_sample(feature_map[None, None], grid_xy, padding_mode="border", align_corners=False)
-
     def answers(self, maps: torch.Tensor) -> torch.Tensor:
         if isinstance(self.network, ResidualNet):
             maps = self.network.stage3(maps)
@@ -104,7 +92,8 @@ def score_cam(model: Reference, pixels: torch.Tensor, target: int) -> torch.Tens
 
     raw = torch.zeros(maps.shape[1:])
     for feature_map in maps:
-        mask = model.enlarge(feature_map)
+        size_hw = model.engine.spec.input.size_hw
+        mask = lay(feature_map[None], model.engine.spec.layers[-1], size_hw, size_hw)[None].float()
         if mask.max() == mask.min():
             continue
         mask = (mask - mask.min()) / (mask.max() - mask.min())
