@@ -20,7 +20,7 @@ from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
-from onnxplain.explanations.opening_notes import saturating_products
+from onnxplain.explanations.opening_notes import products_wrong_here
 from onnxplain.explanations.warning_texts import describe_products
 from onnxplain.extras import missing_modules, needs_extra
 
@@ -78,7 +78,7 @@ def inspect(
     prospect = _prospect(engine, model.stated, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
-        tree["saturating_products"] = saturating_products(engine)
+        tree["saturating_products"] = products_wrong_here(engine)
         if not engine.spec.layers:
             tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
@@ -151,7 +151,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     working = supported(engine)
     lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
     lines.append(("methods", ", ".join(working)))
-    saturating = saturating_products(engine)
+    saturating = products_wrong_here(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))
     if not spec.layers:
