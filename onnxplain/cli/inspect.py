@@ -20,7 +20,7 @@ from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.contract import StatedShape
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.json_number import json_number
-from onnxplain.explanations.opening_notes import products_that_saturate_in
+from onnxplain.explanations.opening_notes import products_wrong_here
 from onnxplain.explanations.warning_texts import describe_products
 from onnxplain.extras import missing_modules, needs_extra
 
@@ -79,7 +79,7 @@ def inspect(
     prospect = _prospect(engine, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
-        tree["saturating_products"] = products_that_saturate_in(engine)
+        tree["saturating_products"] = products_wrong_here(engine)
         if not engine.spec.layers:
             tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
@@ -154,7 +154,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     working = supported(engine)
     lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
     lines.append(("methods", ", ".join(working)))
-    saturating = products_that_saturate_in(engine)
+    saturating = products_wrong_here(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))
     if not spec.layers:

@@ -36,7 +36,7 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
         preprocessing = f"{_name(spec.input.preprocessing)} ({_describe(spec.input.origins)})"
         title = "layers" if len(spec.layers) > 1 else "layer"
         yield _note(f"{source}: {_how(opened.copy)}, {title} {layers}, preprocessing {preprocessing}")
-        if saturating := products_that_saturate_in(opened.engine):
+        if saturating := products_wrong_here(opened.engine):
             yield _note(f"{source}: {describe_products(saturating)}", True)
     if opened.obstacle is not None:
         (method,) = opened.methods
@@ -49,7 +49,7 @@ def _note(text: str, warning: bool = False) -> Note:
     return Note(" ".join(text.split()), warning)
 
 
-def products_that_saturate_in(engine: Engine) -> tuple[str, ...]:
+def products_wrong_here(engine: Engine) -> tuple[str, ...]:
     """The products that can be wrong on this processor; other providers than the CPU's have kernels of their own."""
     from onnxplain.runtime.saturation import products_saturating_here
 

@@ -354,12 +354,12 @@ def test_without_a_method_rise_explains_what_cannot_be_instrumented(photo, cache
     assert (found.method, found.layer) == ("rise", None)
     (record,) = [record for record in caplog.records if record.name == "onnxplain"]
     assert record.levelno == logging.WARNING
-    assert "explained with rise, because the file cannot be instrumented: found no feature map" in record.getMessage()
+    assert "explained with rise, because the file cannot be instrumented: no feature map" in record.getMessage()
 
 
 def test_with_a_method_the_error_is_that_of_instrument(photo, cache, tmp_path):
     path = write_classifier(tmp_path / "flat.onnx")
-    with pytest.raises(ModelError, match=r"found no feature map .*; rise works on this file: -m rise$"):
+    with pytest.raises(ModelError, match=r"no feature map .*; rise works on this file: -m rise$"):
         onnxplain.explain(path, photo, "grad-cam")
 
 
