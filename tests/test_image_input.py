@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from onnxplain.contract import DeclaredInput, ImageInput, InputFault, StatedShape, UnreadInput, read_image_input
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.roles import find_image_value
-from onnxplain.exporters.file.close_input import close_input
+from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.runtime.image_input import find_image_input
 
@@ -92,7 +92,9 @@ def by_runtime(path: Path, stated: StatedShape) -> ImageInput:
 
 def by_exporters(model: onnx.ModelProto, stated: StatedShape) -> ImageInput:
     """As `instrument` does: first what is open is closed, then the prepared graph is read."""
-    close_input(model, stated)
+    declared = declare_input(model)
+    assert declared is not None
+    close_input(model, read_image_input(declared, stated))
     return find_image_value(prepare(model).graph, stated)[1]
 
 

@@ -69,7 +69,7 @@ def test_inspect_names_the_origin_of_each_part(run, models):
     tree = json.loads(run("inspect", models / "plain.onnx", "--scale", "1/255", "--json").stdout)
     kinds = {part: origin["kind"] for part, origin in tree["input"]["origins"].items()}
     assert kinds == {
-        **dict.fromkeys(("channels", "mean", "std", "resize", "pixels", "depth"), "assumed"),
+        **dict.fromkeys(("channels", "mean", "std", "resize", "crop_share", "pixels", "depth"), "assumed"),
         "scale": "stated",
     }
 

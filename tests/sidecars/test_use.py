@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.cli.main import cli
-from onnxplain.contract import Origin, Preprocessing
+from onnxplain.contract import CROP_SHARE, Origin, Preprocessing, PreprocessingParts
 from onnxplain.errors import OnnxplainError
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine
@@ -145,6 +145,13 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] 
         "a size of 24x24",
         "12x?",
     ),
+    "signed bytes": (
+        {"processor": PROCESSOR},
+        {"dtype": TensorProto.INT8},
+        "parts",
+        "normalised pixels",
+        "less 128 in int8",
+    ),
     "bytes": ({"processor": PROCESSOR}, {"dtype": TensorProto.UINT8}, "parts", "normalised pixels", "uint8"),
 }
 
@@ -180,6 +187,38 @@ def test_what_is_stated_replaces_what_was_read(tmp_path: Path) -> None:
         assert (facts.labels, facts.parts, facts.problems) == (None, None, ())
     with pytest.raises(OnnxplainError, match="found 1, but the model has 5 classes"):
         Engine(path, labels=["ant"])
+
+
+def test_what_is_not_stated_is_still_read(tmp_path: Path) -> None:
+    """Each part on its own; scale, mean and std belong together, and so do resize and the share of a crop."""
+    path = beside(write_model(tmp_path / "m.onnx"), processor=CLIP)
+    stated = PreprocessingParts(resize="crop", scale=1 / 127.5)
+    engine, report = Engine(path, preprocessing=stated), instrument(path, tmp_path / "e.onnx", preprocessing=stated)
+    for source, facts in ((engine.spec.input, engine.sidecars), (report.spec.input, report.read)):
+        assert source.preprocessing == Preprocessing("rgb", 1 / 127.5)
+        assert source.origins.channels == Origin("read", "preprocessor_config.json")
+        assert (source.origins.scale.kind, source.origins.mean.kind) == ("stated", "assumed")
+        assert facts.parts is not None
+        assert facts.parts.value.known == ("channels",)
+    renewed = instrument(tmp_path / "e.onnx", tmp_path / "f.onnx", preprocessing=PreprocessingParts(channels="bgr"))
+    assert renewed.spec.input.preprocessing == Preprocessing("bgr", 1 / 127.5)
+    assert renewed.spec.input.origins.mean.kind == "assumed"
+
+
+@pytest.mark.parametrize("shape", [("N", "p", 12, 16), ("N", "p", "q", "r")], ids=["open channels", "all open"])
+def test_open_channels_are_closed_by_facts(tmp_path: Path, shape: tuple[int | str, ...]) -> None:
+    path = beside(write_model(tmp_path / "m.onnx", shape), config=CONFIG, processor=PROCESSOR)
+    engine, report = Engine(path), instrument(path, tmp_path / "e.onnx")
+    for source in (engine.spec.input, report.spec.input):
+        assert (source.layout, source.size_hw, source.preprocessing) == ("nchw", (12, 16), HALF)
+
+
+def test_a_stated_part_resets_its_detail(tmp_path: Path) -> None:
+    path = beside(write_model(tmp_path / "m.onnx"), processor=CLIP)
+    written = instrument(path, tmp_path / "e.onnx").path
+    assert Engine(written).spec.input.preprocessing.crop_share == 1
+    found = Engine(written, preprocessing=PreprocessingParts(resize="crop")).spec.input
+    assert (found.preprocessing.crop_share, found.origins.crop_share.kind) == (CROP_SHARE, "assumed")
 
 
 def test_an_explainable_file_speaks_for_itself(tmp_path: Path) -> None:
