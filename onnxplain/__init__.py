@@ -9,12 +9,12 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.version import __version__
 
 if TYPE_CHECKING:
-    from onnxplain.explainers import explain
+    from onnxplain.explanations.explain import explain
     from onnxplain.runtime import Engine, load_image
 
 __all__ = ["Engine", "OnnxplainError", "__version__", "explain", "load_image"]
 
-_LAZY = {"Engine": "onnxplain.runtime", "explain": "onnxplain.explainers", "load_image": "onnxplain.runtime"}
+_LAZY = {"Engine": "onnxplain.runtime", "explain": "onnxplain.explanations.explain", "load_image": "onnxplain.runtime"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,12 @@ def assets() -> Path:
     if not _ASSETS.is_dir():
         pytest.skip("no ../shared/assets beside the repository: real models and photos are not there")
     return _ASSETS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or fills the user's cache of instrumented copies."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONNXPLAIN_CACHE", str(folder))
+        yield folder

@@ -21,6 +21,7 @@ from onnxplain.cli.options.model import (
     provider_option,
     sidecar_option,
 )
+from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.evaluation_table import print_evaluation
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
+    from onnxplain.runtime import Engine
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,20 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
 @evaluation_method_options
+@plain_file_options
 @labels_option
 @sidecar_option
 @provider_option
 @precision_option
 @preprocessing_options
 @gather("model", ModelArguments)
+@gather("source", ModelToExplain)
 @gather("data", DataArguments)
 @gather("asked", MethodArguments)
 @gather("measured", MetricArguments)
 @gather("folders", HeatmapFolders)
 def evaluate(
-    model: ModelArguments,
+    source: ModelToExplain,
     data: DataArguments,
     asked: MethodArguments,
     measured: MetricArguments,
@@ -144,7 +148,7 @@ def evaluate(
 
     DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder with one
     subfolder of images per class, or digits, which means 1,000 generated images. Labels are matched by name with
-    those of the model.
+    those of the model. A MODEL that is not instrumented is instrumented on the way, as `explain` does it.
 
     The folder DIR (-o) receives images.jsonl (one line per image, written as soon as the image is measured),
     images.csv, summary.json and run.json. A run can be stopped, for example by Ctrl-C (exit status 130). The same
@@ -154,14 +158,18 @@ def evaluate(
     anything was measured, and 2 otherwise.
     """
     seed = asked.method_options.get("seed", 0)
-    engine = model.open()
     records, train = data.open(seed)
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         click.echo(f"left out: {problem}", err=True)
-    methods = asked.methods or (() if folders.heatmaps else ("grad-cam",))
+    asked = _with_defaults(asked, grad_cam=not folders.heatmaps)
     done, warned = 0, False
 
     with progress_bar() as bar:
+        engine, layer = _open(source, asked, bar)
+        sanity = None
+        if measured.sanity is not None:
+            other = replace(source, model=replace(source.model, path=measured.sanity))
+            sanity, _ = _open(other, asked, bar)
 
         def show(count: int, total: int, row: Row) -> None:
             nonlocal done, warned
@@ -179,12 +187,12 @@ def evaluate(
             evaluation = measure(
                 engine,
                 records,
-                methods,
+                asked.methods,
                 measured.metrics,
-                options=asked.options,
+                options=asked.options_at(layer),
                 target=measured.target,
                 train=train,
-                sanity=None if measured.sanity is None else replace(model, path=measured.sanity).open(),
+                sanity=sanity,
                 heatmaps=folders.heatmaps,
                 save_heatmaps=folders.save_heatmaps,
                 output=output,
@@ -204,6 +212,25 @@ def evaluate(
     else:
         print_evaluation(evaluation)
         click.echo(f"\nResults per image: {output}")
+
+
+def _with_defaults(asked: MethodArguments, *, grad_cam: bool) -> MethodArguments:
+    """The methods with their default. --seed stays only for a method that takes it: it is also the evaluation's own."""
+    from onnxplain.explainers.registry import find_method
+
+    methods = asked.methods or (("grad-cam",) if grad_cam else ())
+    given = dict(asked.method_options)
+    if not any("seed" in find_method(name).options for name in methods):
+        given.pop("seed", None)
+    return replace(asked, methods=methods, method_options=given)
+
+
+def _open(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> tuple[Engine, str | tuple[str, ...] | None]:
+    """The engine, and the layer that the methods explain. Without methods, nothing is instrumented."""
+    if not asked.methods:
+        return source.model.open(), asked.options["layer"]
+    opened = source.open(asked, bar)
+    return opened.engine, opened.layer
 
 
 def _show(bar: Bar, row: Row) -> None:

@@ -20,6 +20,7 @@ from onnxplain.cli.options.model import (
     sidecar_option,
 )
 from onnxplain.cli.options.pictures import picture_options
+from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.progress import Bar, progress_bar
@@ -37,9 +38,9 @@ from onnxplain.explanations.questions import Question, plan_questions
     "--method",
     "methods",
     multiple=True,
-    default=("grad-cam",),
     metavar="METHOD",
-    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam.",
+    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or rise for a file "
+    "that cannot be instrumented.",
 )
 @click.option(
     "--target",
@@ -61,6 +62,7 @@ from onnxplain.explanations.questions import Question, plan_questions
 @picture_options
 @click.option("--quiet", is_flag=True, help="Print no results and no progress bar. Errors are still printed.")
 @method_options
+@plain_file_options
 @labels_option
 @sidecar_option
 @provider_option
@@ -68,10 +70,11 @@ from onnxplain.explanations.questions import Question, plan_questions
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)
+@gather("source", ModelToExplain)
 @gather("images", ImageArguments)
 @gather("asked", MethodArguments)
 def explain(
-    model: ModelArguments,
+    source: ModelToExplain,
     images: ImageArguments,
     asked: MethodArguments,
     targets: tuple[str, ...],
@@ -80,6 +83,10 @@ def explain(
     quiet: bool,
 ) -> None:
     """Show why MODEL predicts what it predicts for each IMAGE (a file, a folder or a pattern).
+
+    MODEL is any ONNX classifier or localizer. A file that is not instrumented is instrumented on the way if a method
+    needs it (extra `export`). One line on standard error says so: layer, preprocessing and where it comes from, time.
+    The copy is kept in the user's cache folder for the next call.
 
     For each image and method, the folder DIR (-o) receives two files: STEM.METHOD.png is the photo with heatmap and
     box, and STEM.METHOD.npy is the heatmap alone, float32 (H, W) in [0, 1], in the size of the image. STEM is the
@@ -96,11 +103,12 @@ def explain(
     still explained (exit status 1). Wrong usage and a model that cannot be used are reported before the first image
     (exit status 2). Ctrl-C during rise writes the map so far (exit status 130).
     """
-    engine = model.open()
-    sources = images.paths()
     failed = interrupted = warned = False
     with progress_bar(quiet=quiet) as bar:
-        questions = plan_questions(engine, asked.methods, targets, asked.options)
+        opened = source.open(asked, bar, quiet=quiet)
+        engine = opened.engine
+        sources = images.paths()
+        questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer))
         check_no_overwrite(output, sources, questions)
         with ExplanationFolder(output, style) as folder:
             for explained in explain_images(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from onnxplain.cli.options.extras import require_modules
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.model import labels_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
@@ -17,6 +16,7 @@ from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_optio
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.contract import BoxFormat, BoxUnits, Completed, Origins, Preprocessing, as_parts, override
 from onnxplain.errors import OnnxplainError
+from onnxplain.extras import require_modules
 from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:

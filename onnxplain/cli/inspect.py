@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
 from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
-from onnxplain.cli.output.saturation import describe_products
+from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.json_number import json_number
+from onnxplain.explanations.opening_notes import products_wrong_here
+from onnxplain.explanations.warning_texts import describe_products
+from onnxplain.extras import missing_modules, needs_extra
 
 if TYPE_CHECKING:
     from onnxplain.cli.output.try_presets import Trial
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
     "list_layers",
     is_flag=True,
     help="Also list the feature maps that `instrument --layer` can name, the share of the network's multiply-adds "
-    "before each, and the methods that each supports. Needs the extra `export`. If it is installed, files that are not "
-    "instrumented are always listed like this.",
+    "before each, and the methods that each supports. Needs the extra `export`.",
 )
 @labels_option
 @sidecar_option
@@ -58,11 +58,14 @@ def inspect(
     """Print what MODEL contains: task, labels, input, preprocessing, outputs, layers, and methods that work with it.
 
     MODEL can be any ONNX classifier. If the file is not instrumented, a trial run finds out what its outputs mean, and
-    the preprocessing is assumed. --json prints the file's metadata, with the names of the methods added. Save it beside
-    the model (sidecar file) for languages that cannot read metadata from the model.
+    the preprocessing is assumed. Then the methods are listed that work with the file as it is, and those that work once
+    it is instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names
+    of the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the
+    model.
     """
     from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
+    from onnxplain.runtime.protobuf.model_facts import external_files, read_facts
 
     trials: list[Trial] = []
     if image is None:
@@ -71,25 +74,28 @@ def inspect(
         trials = _try(model, image, max_megapixels)
         engine = trials[0].engine
         print_problems(engine.sidecars)
-    candidates = _candidates(engine, asked=list_layers)
+    facts, weights = read_facts(engine.path), external_files(engine.path)
+    prospect = _prospect(engine, asked=list_layers)
     if as_json:
-        tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine)}
-        tree["saturating_products"] = _saturating(engine)
+        tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
+        tree["saturating_products"] = products_wrong_here(engine)
         if not engine.spec.layers:
             tree["sidecars"] = sidecar_tree(engine.sidecars)
-        if candidates:
-            tree["candidates"] = [asdict(candidate) for candidate in candidates]
+            tree["methods_if_instrumented"] = prospect.methods
+            tree["methods_with_tail_file"] = prospect.with_tail
+        if prospect.candidates:
+            tree["candidates"] = [asdict(candidate) for candidate in prospect.candidates]
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
             tree["trials_undecided"] = doubt(trials) or None
         print_json(tree)
         return
-    _print_engine(engine)
-    if candidates:
+    _print_engine(engine, describe_format(facts, weights), prospect)
+    if list_layers and prospect.candidates:
         click.echo("\nfeature maps that `instrument --layer` can name (*: the map that auto selects):\n")
         print_table(
             ("", "channels", "size", "multiply-adds before", "methods", "layer"),
-            [_candidate_row(candidate) for candidate in candidates],
+            [_candidate_row(candidate) for candidate in prospect.candidates],
             numbers=("channels", "multiply-adds before"),
         )
     if trials:
@@ -112,26 +118,28 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
         raise click.exceptions.Exit(1) from error
 
 
-def _candidates(engine: Engine, *, asked: bool) -> tuple[Candidate, ...]:
-    """The feature maps of the file. Without --layers: none if the file is explainable or `export` is not installed."""
-    if not asked and (engine.spec.layers or find_spec("onnx") is None or find_spec("onnxscript") is None):
-        return ()
+def _prospect(engine: Engine, *, asked: bool) -> Prospect:
+    """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
+    if not asked and (engine.spec.layers or missing_modules("export")):
+        return Prospect()
     with needs_extra("export"):
         from onnxplain.exporters import survey
 
     try:
         # The engine has closed what the file leaves open.
         source = engine.spec.input
-        return survey(
-            engine.path,
-            input_size_hw=source.size_hw,
-            layout=source.layout,
-            channels=source.preprocessing.channels,
+        return Prospect.of(
+            survey(
+                engine.path,
+                input_size_hw=source.size_hw,
+                layout=source.layout,
+                channels=source.preprocessing.channels,
+            )
         )
-    except OnnxplainError:
+    except OnnxplainError as error:
         if asked:
             raise
-        return ()
+        return Prospect(obstacle=error)
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
@@ -141,7 +149,7 @@ def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
     return mark, str(candidate.channels), size, share, ", ".join(candidate.methods), candidate.name
 
 
-def _print_engine(engine: Engine) -> None:
+def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     from onnxplain.explainers import METHODS, supported
 
     spec = engine.spec
@@ -149,23 +157,18 @@ def _print_engine(engine: Engine) -> None:
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
-    lines = [*describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
+    lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
     lines.append(("methods", ", ".join(working)))
-    saturating = _saturating(engine)
+    saturating = products_wrong_here(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))
+    if not spec.layers:
+        print_description([*lines, *prospect.lines()])
+        return
     lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
     print_description(lines)
-    if spec.layers:
-        click.echo()
-        print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
-
-
-def _saturating(engine: Engine) -> tuple[str, ...]:
-    """The products of the file that can be wrong here; other providers than the CPU's have kernels of their own."""
-    from onnxplain.runtime.saturation import products_saturating_here
-
-    return products_saturating_here(engine.path) if engine.providers[0] == "CPUExecutionProvider" else ()
+    click.echo()
+    print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
 
 
 def _tail_line(engine: Engine) -> list[tuple[str, str]]:

@@ -8,13 +8,13 @@ from typing import get_args
 
 import click
 
-from onnxplain.cli.options.extras import needs_extra
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.contract import Batch, BoxFormat, BoxUnits
+from onnxplain.extras import needs_extra
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
     "methods": "onnxplain.cli.methods:methods",
+    "doctor": "onnxplain.cli.doctor:doctor",
 }
 
 WRONG_USAGE = 2
@@ -112,8 +113,8 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Try it:             onnxplain demo
+    Explain a photo:    onnxplain explain model.onnx photo.jpg
     Prepare a model:    onnxplain instrument model.onnx -o explainable.onnx
-    Explain a photo:    onnxplain explain explainable.onnx photo.jpg
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.export import export_checkpoint
-from onnxplain.cli.options.extras import needs_extra, require_modules
 from onnxplain.cli.options.training import TrainingData, training_options
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.errors import OnnxplainError
+from onnxplain.extras import needs_extra, require_modules
 
 if TYPE_CHECKING:
     from onnxplain.training.loop import TrainingProgress

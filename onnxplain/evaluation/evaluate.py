@@ -24,6 +24,7 @@ from onnxplain.evaluation.metrics.metric import Facts
 from onnxplain.evaluation.metrics.table import MetricChoice, choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers.explainer import Explainer
+from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.runtime.engine import Engine
@@ -64,14 +65,14 @@ def evaluate(
     stopped and ends with the same numbers. Without `output` nothing is written. `seed`: of the intervals. Memory does
     not grow with the data set. `progress` is passed to methods that take it; `on_row` is called after each record.
 
-    Raises OnnxplainError for labels that the model does not have, for a folder with another evaluation, if nothing
-    could be measured, and with `strict` for the first image that cannot be used.
+    Raises OnnxplainError for labels that the model does not have, for an option that no method takes, for a folder with
+    another evaluation, if nothing could be measured, and with `strict` for the first image that cannot be used.
     """
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
     folders = find_folders(heatmaps or {}, methods)
     if sanity is not None:
         require_comparable(engine, sanity)
-    chosen = {name: _options_of(name, options or {}) for name in dict.fromkeys(methods)}
+    chosen = divide_options(methods, options or {})
     facts = Facts(class_ids is not None, engine.spec.classes, engine.spec.box is not None, sanity is not None)
     asked = choose_metrics(metrics, sanity=sanity is not None)
     plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
@@ -107,7 +108,7 @@ def evaluate(
         results, images, skipped = sum_up(plan, _without_problems(rows) if strict else rows, seed)
         if not images:
             raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
-        return Evaluation(str(engine.path), dataset.name, images, skipped + dataset.skipped, results, identity)
+        return Evaluation(str(engine.source), dataset.name, images, skipped + dataset.skipped, results, identity)
 
     if output is None:
         return finish(_measure_all(measurement, dataset, range(len(dataset.records)), strict, on_row))
@@ -155,12 +156,6 @@ def _build_all(
         shown = {"progress": progress} if progress is not None and "progress" in find_method(name).options else {}
         explainers[name] = build(name, engine, **given, **shown)
     return explainers
-
-
-def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that the method takes, without those that are None."""
-    taken = find_method(name).options
-    return {option: value for option, value in options.items() if option in taken and value is not None}
 
 
 def _checked(target: str) -> str:

@@ -15,17 +15,13 @@ from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset
 from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
 from onnxplain.runtime.engine import Engine
-
-_EXTERNAL_DATA = (".data", "_data")
-"""Suffixes, after the model's file name, of the files in which exporters store external weights."""
+from onnxplain.runtime.protobuf.model_facts import hash_files, model_files
 
 
 def identify_model(engine: Engine) -> dict[str, Any]:
     """Hashes of the model's files and of its metadata (input, labels), with providers and precision."""
-    path = engine.path
-    files = [path, *(path.with_name(path.name + suffix) for suffix in _EXTERNAL_DATA)]
     return {
-        "sha256": _hash_files([file for file in files if file.is_file()]),
+        "sha256": hash_files(model_files(engine.path)),
         "metadata": hashlib.sha256(engine.spec.to_json().encode()).hexdigest(),
         "providers": list(engine.providers),
         "precision": engine.precision,
@@ -54,12 +50,3 @@ def _content(record: Record) -> Any:
         # The size stands for the content: reading every file can cost more than the evaluation.
         return record.image.stat().st_size if record.image.is_file() else None
     return hashlib.sha256(record.image.tobytes()).hexdigest()
-
-
-def _hash_files(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -45,12 +45,12 @@ def require_comparable(engine: Engine, sanity: Engine) -> None:
     """Raise OnnxplainError if `sanity` cannot be the model with shuffled weights."""
     if sanity.spec.classes != engine.spec.classes or sanity.spec.input.size_hw != engine.spec.input.size_hw:
         raise OnnxplainError(
-            f"{sanity.path}: found {sanity.spec.classes} classes and input {sanity.spec.input.size_hw}, expected "
-            f"{engine.spec.classes} and {engine.spec.input.size_hw} as in {engine.path}: "
+            f"{sanity.source}: found {sanity.spec.classes} classes and input {sanity.spec.input.size_hw}, expected "
+            f"{engine.spec.classes} and {engine.spec.input.size_hw} as in {engine.source}: "
             "run `onnxplain instrument --shuffle-weights SEED` on the same model"
         )
     if identify_model(sanity)["sha256"] == identify_model(engine)["sha256"]:
-        raise OnnxplainError(f"{sanity.path}: found the model itself, expected it with shuffled weights")
+        raise OnnxplainError(f"{sanity.source}: found the model itself, expected it with shuffled weights")
 
 
 def find_folders(heatmaps: Mapping[str, str | PathLike[str]], methods: Collection[str]) -> dict[str, Path]:

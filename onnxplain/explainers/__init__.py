@@ -1,5 +1,10 @@
 """Explanation methods: they make a heatmap over an image from an engine (or from any function that gives scores)."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -14,7 +19,6 @@ from onnxplain.explainers.cam.recipro_cam import ReciproCAM
 from onnxplain.explainers.cam.score_cam import ScoreCAM
 from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
-from onnxplain.explainers.explain import explain
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.localize import localize
@@ -24,6 +28,9 @@ from onnxplain.explainers.rise.estimator import Estimator
 from onnxplain.explainers.rise.rise import RISE
 from onnxplain.explainers.rise.sampling_report import SamplingReport
 from onnxplain.explainers.rise.tally import RiseTally
+
+if TYPE_CHECKING:
+    from onnxplain.explanations.explain import explain
 
 __all__ = [
     "CAM",
@@ -55,3 +62,10 @@ __all__ = [
     "localize",
     "supported",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`explain` also opens files, so it stands above this package, in explanations. It is found here on first use."""
+    if name == "explain":
+        return importlib.import_module("onnxplain.explanations.explain").explain
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -53,11 +53,12 @@ def plan_questions(
     """A question for every method and every target, ordered by target.
 
     `options` are passed to the methods that take them; None means the method's default. Raises OnnxplainError for
-    methods, targets and layers that do not exist or do not fit together.
+    methods, targets and layers that do not exist or do not fit together, and for an option that no method takes.
     """
     from onnxplain.explainers import build
+    from onnxplain.explainers.method_options import divide_options
 
-    chosen = {name: _options_of(name, options) for name in dict.fromkeys(methods)}
+    chosen = {name: _hashable(given) for name, given in divide_options(methods, options).items()}
     explainers = [build(name, engine, **dict(given)) for name, given in chosen.items()]
     asked: dict[int | None, str] = {}
     for text in targets:
@@ -75,11 +76,9 @@ def plan_questions(
     return tuple(questions)
 
 
-def _options_of(method: str, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The given options that the method takes. Lists become tuples, so that a question is hashable."""
-    taken = _taken(method)
-    given = {name: value for name, value in options.items() if name in taken and value is not None}
-    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given.items())
+def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The options as pairs. Lists become tuples, so that a question is hashable."""
+    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
 
 
 def _taken(method: str) -> tuple[str, ...]:

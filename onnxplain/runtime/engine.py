@@ -74,6 +74,8 @@ class Engine:
         sidecars: bool = True,
     ) -> None:
         self.path = Path(model)
+        # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
+        self.source = self.path
         self._providers, self._threads, self.precision = providers, threads, precision
         self._session = open_session(self.path, providers, threads, precision)
         stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)

@@ -7,8 +7,8 @@ from typing import Any
 
 from onnxplain.contract import EXPLAIN_INPUT, METADATA_KEY, TARGET_INPUT
 from onnxplain.errors import ModelError
-from onnxplain.runtime.graph_reader import read_graph, without_initializers
-from onnxplain.runtime.wire import WireError
+from onnxplain.runtime.protobuf.graph_reader import read_graph, without_initializers
+from onnxplain.runtime.protobuf.wire import WireError
 
 OPENVINO = "OpenVINOExecutionProvider"
 # onnxruntime_session_options_config_keys.h: where the external data of a model in memory lie.

@@ -7,8 +7,8 @@ from pathlib import Path
 from onnxplain.errors import ModelError
 from onnxplain.machine.processor import eight_bit_saturates
 from onnxplain.machine.saturation import products_that_saturate
-from onnxplain.runtime.graph_reader import read_graph
-from onnxplain.runtime.wire import WireError
+from onnxplain.runtime.protobuf.graph_reader import read_graph
+from onnxplain.runtime.protobuf.wire import WireError
 
 
 def products_saturating_here(path: Path) -> tuple[str, ...]:

@@ -80,6 +80,11 @@ def open_session(
     return session
 
 
+def available_providers() -> tuple[str, ...]:
+    """The execution providers that ONNX Runtime offers. Raises OnnxplainError if it is not installed."""
+    return tuple(import_onnxruntime().get_available_providers())
+
+
 def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> list[str]:
     """ONNX Runtime's names of the providers asked for, in order. Raises OnnxplainError for an unknown one."""
     if asked is None:

@@ -277,7 +277,7 @@ def test_an_input_is_never_overwritten(run, models, tmp_path):
     before = clash.read_bytes()
     result = run("explain", models / "explainable.onnx", tmp_path, "-o", tmp_path)
     assert result.exit_code == 2
-    assert "would be overwritten" in result.stderr
+    assert "expected no file that the results overwrite" in result.stderr
     assert clash.read_bytes() == before
 
 
@@ -305,3 +305,39 @@ def test_the_picture_is_the_overlay_at_its_size(run, models, tmp_path):
     found = load_image(out / "big.grad-cam.png")
     assert found.shape == expected.shape
     assert (found == expected).all(axis=2).mean() > 0.8
+
+
+def test_one_command_explains_a_plain_file(run, models, images, tmp_path):
+    """The same map as of the instrumented file; one line on standard error, also the second time."""
+    words = [images / "a.png", "--target", 1, "--layer", "convolved", "--labels", tmp_path / "labels.txt"]
+    (tmp_path / "labels.txt").write_text("v\nw\nx\ny\nz\n")
+    run("explain", models / "instrumented.onnx", *words[:-2], "-o", tmp_path / "by_hand")
+    expected = np.load(tmp_path / "by_hand" / "a.grad-cam.npy")
+    for said in ("instrumented in", "instrumented copy from the cache"):
+        result = run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out")
+        assert result.exit_code == 0
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith(f"onnxplain: {models / 'conv.onnx'}: {said}")
+        assert "layer convolved, preprocessing imagenet, crop (assumed)" in result.stderr
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / "a.grad-cam.npy"), expected)
+    (entry,) = read_lines(tmp_path / "out")
+    assert (entry["label"], entry["layer"]) == ("w", "convolved")
+    assert run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out", "--quiet").stderr == ""
+
+
+def test_options_of_a_plain_file(run, models, images, tmp_path):
+    words = ["explain", models / "conv.onnx", images / "a.png", "-o", tmp_path / "out", "--no-cache"]
+    result = run(*words, "--logits", "logits", "--batch", "fixed", "--preset", "caffe", "--resize", "stretch")
+    assert result.exit_code == 0
+    assert "s, not kept, layer map, preprocessing caffe, stretch (stated)" in result.stderr
+    result = run(*words, "-m", "layer-cam", "--layer", "map", "--layer", "1%")
+    assert "layers convolved, map" in result.stderr
+    assert [entry["layer"] for entry in read_lines(tmp_path / "out")] == ["convolved, map"]
+
+
+def test_rise_where_a_file_cannot_be_instrumented(run, models, images, tmp_path):
+    result = run("explain", models / "plain.onnx", images / "a.png", "-o", tmp_path / "out", "--masks", 20, "--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.count("\n") == 1
+    assert "explained with rise, because the file cannot be instrumented: no feature map" in result.stderr
+    assert [entry["method"] for entry in read_lines(tmp_path / "out")] == ["rise"]

@@ -10,10 +10,11 @@ import pytest
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, ModelSpec
 from onnxplain.explainers import supported
+from tests.cli.process import run_without
 from tests.models import write_uint8_classifier
 
 
-@pytest.mark.parametrize("model", ["explainable", "instrumented", "plain"])
+@pytest.mark.parametrize("model", ["explainable", "instrumented", "plain", "conv"])
 def test_json_is_the_metadata(model, run, models):
     path = models / f"{model}.onnx"
     result = run("inspect", path, "--json")
@@ -30,7 +31,11 @@ def test_json_is_the_metadata(model, run, models):
             ["explainable", "localization, 5 classes", "zero; one", "fine", "coarse", "cam, grad-cam, "],
         ),
         ("instrumented", ["classification", "v; w; x; y; z", "map", "12x16", "(0.485, 0.456, 0.406)", "assumed"]),
-        ("plain", ["not instrumented", "none in the file", "1/255", "assumed", "not grad-cam", "onnxplain instrument"]),
+        ("plain", ["not instrumented", "IR 10, opset 18", "none in the file", "1/255", "assumed", "not possible: "]),
+        (
+            "conv",
+            ["not instrumented", "score-cam, rise; if a tail", "`onnxplain explain`", "auto selects map"],
+        ),
     ],
 )
 def test_text(model, words, run, models):
@@ -76,3 +81,31 @@ def test_try_keeps_what_is_stated(run, models, images):
     arguments = ["--try", images / "a.png", "--json", "--preset", "caffe"]
     trials = json.loads(run("inspect", models / "plain.onnx", *arguments).stdout)["trials"]
     assert [trial["preset"] for trial in trials] == ["caffe", "caffe"]
+
+
+def test_a_plain_file_takes_about_ten_lines(run, models):
+    lines = run("inspect", models / "conv.onnx").stdout.splitlines()
+    assert len(lines) <= 12
+    assert not [line for line in lines if line.startswith("  not ")]
+    titles = [line.split("  ")[1] for line in lines[1:]]
+    assert titles[:7] == ["format", "task", "labels", "input", "preprocessing", "outputs", "methods"]
+
+
+def test_the_methods_after_instrumenting_are_those_of_the_instrumented_file(run, models):
+    before = json.loads(run("inspect", models / "conv.onnx", "--json").stdout)
+    after = json.loads(run("inspect", models / "instrumented.onnx", "--json").stdout)
+    assert before["methods"] == ["rise"]
+    assert set(before["methods_if_instrumented"]) | set(before["methods_with_tail_file"]) == set(after["methods"])
+    assert before["methods_with_tail_file"] == ["ablation-cam", "recipro-cam"]
+    assert [candidate["name"] for candidate in before["candidates"]] == ["convolved", "map"]
+    assert before["file"] == {"ir_version": 10, "opsets": {"": 18}, "producer": "", "weights": []}
+
+
+def test_inspect_without_the_extra(models):
+    words = ["-m", "onnxplain", "inspect", str(models / "conv.onnx")]
+    result = run_without(("onnx", "onnx_ir", "onnxscript"), *words)
+    assert result.returncode == 0, result.stderr
+    assert 'all methods that need a layer: pip install "onnxplain[export]"' in result.stdout
+    result = run_without(("onnx", "onnx_ir", "onnxscript"), *words, "--layers")
+    assert result.returncode == 2
+    assert 'run pip install "onnxplain[export]"' in result.stderr

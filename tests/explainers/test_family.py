@@ -16,6 +16,7 @@ from torch.nn import functional
 from onnxplain.explainers import METHODS, build
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
+from tests.explainers.laying import lay
 from tests.exporters.torch_models import residual_net
 
 Scalar = Callable[[torch.Tensor], torch.Tensor]
@@ -246,7 +247,9 @@ def test_fused_layers_are_the_largest_of_the_normalised_maps(models: dict[str, M
         # A layer may say nothing for the target: 0 / 0.
         maps.append((positive / positive.amax(dim=(1, 2), keepdim=True)).nan_to_num())
     finest = max(tuple(positive.shape[1:]) for positive in maps)
-    spread = [functional.interpolate(m[None], size=finest, mode="bilinear", align_corners=False)[0] for m in maps]
+    spec = model.engine.spec
+    entries = [next(entry for entry in spec.layers if entry.name == layer) for layer in layers]
+    spread = [lay(m, entry, spec.input.size_hw, finest) for m, entry in zip(maps, entries, strict=True)]
     expected = torch.stack(spread).amax(dim=0)
     for layer in ("all", list(layers), (*layers[::-1], layers[0])):
         explanations = build(method, model.engine, layer=layer)(images, targets)

@@ -19,6 +19,7 @@ from onnxplain.exporters import export
 from onnxplain.runtime import Engine
 from onnxplain.runtime.batches import FEATURES_AT_ONCE
 from onnxplain.runtime.tail import Tail
+from tests.explainers.laying import lay
 from tests.explainers.tiny_model import CHANNELS, CLASSES, GRID_HW, MakeModel
 from tests.exporters.torch_models import ResidualNet, residual_net
 
@@ -91,7 +92,8 @@ def score_cam(model: Reference, pixels: torch.Tensor, target: int) -> torch.Tens
 
     raw = torch.zeros(maps.shape[1:])
     for feature_map in maps:
-        mask = functional.interpolate(feature_map[None, None], size=pixels.shape[2:], mode="bilinear")
+        size_hw = model.engine.spec.input.size_hw
+        mask = lay(feature_map[None], model.engine.spec.layers[-1], size_hw, size_hw)[None].float()
         if mask.max() == mask.min():
             continue
         mask = (mask - mask.min()) / (mask.max() - mask.min())

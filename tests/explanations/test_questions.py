@@ -23,11 +23,11 @@ def plan(engine, methods, targets=(), options=None) -> tuple[Question, ...]:
 
 def test_a_pickled_question_gives_the_same_map(engine, photo):
     for name, options in [*((name, OPTIONS) for name in supported(engine)), ("grad-cam", FUSED)]:
-        (question,) = plan(engine, [name], ["one"], options)
+        taken = {key: value for key, value in options.items() if key in METHODS[name].options and value is not None}
+        (question,) = plan(engine, [name], ["one"], taken)
         again = pickle.loads(pickle.dumps(question))
         assert again == question
         assert hash(again) == hash(question)
-        taken = {key: value for key, value in options.items() if key in METHODS[name].options and value is not None}
         assert dict(question.options) == taken
         expected = METHODS[name].build(engine, **taken)(photo, "one")
         found = again.build(engine)(photo, again.target)
@@ -36,7 +36,7 @@ def test_a_pickled_question_gives_the_same_map(engine, photo):
 
 
 def test_a_question_is_plain_frozen_data(engine):
-    (question,) = plan(engine, ["rise"], ["one"], OPTIONS)
+    (question,) = plan(engine, ["rise"], ["one"], {"masks": 20, "seed": 3, "fill": (9.0, 0.0, 2.5), "noise": None})
     with pytest.raises(dataclasses.FrozenInstanceError):
         question.target = 2
     assert json.loads(json.dumps(dataclasses.asdict(question))) == {
@@ -55,9 +55,14 @@ def test_a_list_among_the_options_becomes_a_tuple(engine):
     assert {question: 1}[question] == 1
 
 
+def test_an_option_goes_to_the_methods_that_take_it(engine):
+    first, second = plan(engine, ["grad-cam", "rise"], (), {"masks": 3, "layer": "fine"})
+    assert (first.options, second.options) == ((("layer", "fine"),), (("masks", 3),))
+
+
 @pytest.mark.parametrize(("method", "calls"), [("rise", True), ("grad-cam", False)])
 def test_progress_is_given_when_the_explainer_is_built(method, calls, engine, photo):
-    (question,) = plan(engine, [method], (), {"masks": 20, "batch_size": 10})
+    (question,) = plan(engine, [method], (), {"masks": 20, "batch_size": 10} if calls else {})
     shares: list[tuple[int, int]] = []
     question.build(engine, lambda done, total: shares.append((done, total)))(photo)
     assert bool(shares) == calls
@@ -108,6 +113,9 @@ def test_questions_that_differ_in_the_target_share_an_explainer(engine):
         (["grad-cam", "cam"], ["box:0"], {}, "cam: found target box:0"),
         (["grad-cam"], [], {"layer": "nonsense"}, "nonsense"),
         (["rise"], [], {"fill": "pink"}, "pink"),
+        (["grad-cam", "cam"], [], {"masks": 3}, r"option masks: found for grad-cam, cam, expected .* \(rise\)"),
+        (["rise"], [], {"layer": "coarse"}, r"option layer: found for rise, expected a method that takes it \(cam, "),
+        (["rise"], [], {"depth": 3}, "option depth: found for rise, expected an option that a method takes"),
     ],
 )
 def test_refused_before_the_first_image(methods, targets, options, said, engine):

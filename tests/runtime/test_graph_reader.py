@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.runtime.graph_reader import read_graph, without_initializers
-from onnxplain.runtime.wire import WireError
+from onnxplain.runtime.protobuf.graph_reader import read_graph, without_initializers
+from onnxplain.runtime.protobuf.wire import WireError
 from tests.models import ExplainableModel
 
 INT8 = np.array([[-128, 127], [0, -1]], np.int8)

@@ -7,8 +7,8 @@ from google.protobuf import descriptor_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxplain.runtime.graph_reader import read_graph
-from onnxplain.runtime.wire import WireError, encode_content, read_fields, read_integers, without
+from onnxplain.runtime.protobuf.graph_reader import read_graph
+from onnxplain.runtime.protobuf.wire import WireError, encode_content, read_fields, read_integers, without
 from tests.runtime.test_graph_reader import tiny_model
 
 

@@ -14,9 +14,10 @@ layers_option = click.option(
     "--layer",
     "layers",
     multiple=True,
-    metavar="NAME|all",
+    metavar="NAME|all|50%",
     help="Layer to explain: the name of an instrumented layer, or a part of it that occurs in no other name. Given "
-    "several times, or all: the maps of these layers are combined into one. Default: the last layer.",
+    "several times, or all: the maps of these layers are combined into one. In a file that is not instrumented: the "
+    "feature map to instrument, by its name or as `instrument --layer` takes it. Default: the last layer.",
 )
 
 
@@ -189,5 +190,8 @@ class MethodArguments:
     @property
     def options(self) -> dict[str, Any]:
         """All options, under the names of the methods' parameters. One layer is a name, several layers are a tuple."""
-        layer = self.layers[0] if len(self.layers) == 1 else self.layers or None
+        return self.options_at(self.layers[0] if len(self.layers) == 1 else self.layers or None)
+
+    def options_at(self, layer: str | tuple[str, ...] | None) -> dict[str, Any]:
+        """The same with another layer."""
         return {**self.method_options, "layer": layer}

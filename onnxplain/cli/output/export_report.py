@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
-from onnxplain.cli.output.saturation import describe_saturation
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.explanations.warning_texts import describe_saturation
 
 if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport, LayerCheck, LayerCost

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from onnxplain.sidecars import SidecarFacts, SidecarProblem
+from onnxplain.explanations.warning_texts import problem_text
+from onnxplain.sidecars import SidecarFacts
 
 
 def describe_sidecars(facts: SidecarFacts) -> list[tuple[str, str]]:
@@ -40,8 +41,3 @@ def print_problems(facts: SidecarFacts) -> None:
     """One warning line on standard error for each thing that was found but not used."""
     for problem in facts.problems:
         click.echo(f"onnxplain: warning: {problem_text(problem)}", err=True)
-
-
-def problem_text(problem: SidecarProblem) -> str:
-    """A problem in one line."""
-    return f"{problem.source}: found {problem.found}, expected {problem.expected}: not used"

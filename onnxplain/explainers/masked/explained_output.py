@@ -35,7 +35,7 @@ class ExplainedOutput:
         check_explain_output(self.explain_output)
         if self.explain_output == "box" and self.engine.spec.box is None:
             raise UnsupportedError(
-                f'explain_output: found "box" for {self.engine.path} without a box head, expected a localizer: '
+                f'explain_output: found "box" for {self.engine.source} without a box head, expected a localizer: '
                 'explain the "score", or name the box output with `onnxplain instrument --box NAME`'
             )
 

@@ -8,14 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.exporters.anatomy.arrangement import MAP_RANK, TOKEN_RANK, Arrangement
-from onnxplain.exporters.anatomy.moves import Place
+from onnxplain.exporters.anatomy.moves import Followed
 from onnxplain.exporters.anatomy.places import ROUNDING
 from onnxplain.exporters.anatomy.positions import Positions
 from onnxplain.exporters.graph.values import maybe_dims
 
 
 def arrange_by_positions(
-    places: Mapping[ir.Value, Place], known: Mapping[ir.Value, Arrangement]
+    places: Mapping[ir.Value, Followed], known: Mapping[ir.Value, Arrangement]
 ) -> dict[ir.Value, Arrangement]:
     """The arrangement of values that have none among those known: tokens behind a Reshape to rows and back."""
     found = {}

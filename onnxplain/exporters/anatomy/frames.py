@@ -14,8 +14,8 @@ from onnxplain.contract import AXES, Layout, MapFrame
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.moves import (
+    Followed,
     Known,
-    Place,
     ended,
     known_inputs,
     lay_side_by_side,
@@ -24,8 +24,8 @@ from onnxplain.exporters.anatomy.moves import (
     slide_window,
 )
 from onnxplain.exporters.anatomy.positions import EndReason, FrameEnd, Positions, of_image, read_frame
-from onnxplain.exporters.anatomy.products import contract_letters, multiply
-from onnxplain.exporters.anatomy.resize import resize
+from onnxplain.exporters.anatomy.products import contract_letters, follow_product
+from onnxplain.exporters.anatomy.resize import follow_resize
 from onnxplain.exporters.anatomy.shifts import SHIFTS, is_scatter, split
 from onnxplain.exporters.graph.path import sources_of
 from onnxplain.exporters.graph.values import describe, maybe_dims, producer_of
@@ -33,22 +33,22 @@ from onnxplain.exporters.operators.expansion import expansion_of
 from onnxplain.exporters.operators.operator import Places as Kinds
 from onnxplain.exporters.operators.table import OPERATORS, operator_of
 
-MOVES = {**SHIFTS, "Resize": resize, "Upsample": resize}
-OF_SEVERAL: dict[str, Callable[[ir.Node, Known], Place]] = {
+FOLLOWED_MOVES = {**SHIFTS, "Resize": follow_resize, "Upsample": follow_resize}
+OF_SEVERAL: dict[str, Callable[[ir.Node, Known], Followed]] = {
     "Concat": lay_side_by_side,
     "Einsum": contract_letters,
-    "Gemm": multiply,
-    "MatMul": multiply,
+    "Gemm": follow_product,
+    "MatMul": follow_product,
 }
 
 
-def follow_positions(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, Place]:
+def follow_positions(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[ir.Value, Followed]:
     """Where the entries of every value that depends on the image lie, or which operator ended that."""
     shape = maybe_dims(image) or ()
     sizes = tuple(size if isinstance(size, int) else 1 for size in shape)
     if not all(isinstance(shape[axis], int) for axis in AXES[layout]):
         return {}
-    known: dict[ir.Value, Place] = {image: of_image(layout, sizes)}
+    known: dict[ir.Value, Followed] = {image: of_image(layout, sizes)}
     opset = graph.opset_imports.get("", 18)
     for node in graph:
         _follow(node, known, opset)
@@ -56,7 +56,7 @@ def follow_positions(graph: ir.Graph, image: ir.Value, layout: Layout) -> dict[i
 
 
 def read_frames(
-    places: Mapping[ir.Value, Place], arrangements: Mapping[ir.Value, Arrangement], input_size_hw: tuple[int, int]
+    places: Mapping[ir.Value, Followed], arrangements: Mapping[ir.Value, Arrangement], input_size_hw: tuple[int, int]
 ) -> dict[ir.Value, MapFrame | FrameEnd]:
     """The frame of every value that holds maps, or why it has none."""
     frames: dict[ir.Value, MapFrame | FrameEnd] = {}
@@ -72,7 +72,7 @@ def read_frames(
     return frames
 
 
-def _follow(node: ir.Node, known: dict[ir.Value, Place], opset: int) -> None:
+def _follow(node: ir.Node, known: dict[ir.Value, Followed], opset: int) -> None:
     """Note where the node's outputs lie, if it depends on the image at all."""
     inputs = known_inputs(node, known)
     row = operator_of(node)
@@ -100,16 +100,16 @@ def _follow(node: ir.Node, known: dict[ir.Value, Place], opset: int) -> None:
             known[output] = first if alike else ended(node, EndReason.UNKNOWN)
 
 
-def _place_of(node: ir.Node, known: dict[ir.Value, Place]) -> Place:
+def _place_of(node: ir.Node, known: dict[ir.Value, Followed]) -> Followed:
     row = operator_of(node)
     if row.computes in OF_SEVERAL:
         return OF_SEVERAL[row.computes](node, known)
-    if row.computes in MOVES:
+    if row.computes in FOLLOWED_MOVES:
         source = known.get(node.inputs[0]) if node.inputs[0] is not None else None
         others = [number for number, _ in known_inputs(node, known) if number > 0]
         if source is None or others:
             return ended(node, EndReason.PICKED if row.places is Kinds.LOST else EndReason.COMPUTED)
-        return MOVES[row.computes](node, source, known) if isinstance(source, Positions) else source
+        return FOLLOWED_MOVES[row.computes](node, source, known) if isinstance(source, Positions) else source
     if is_scatter(node) and any(number > 0 for number, _ in known_inputs(node, known)):
         return ended(node, EndReason.MOVED)
     if row.places is Kinds.KEPT:
@@ -122,9 +122,9 @@ def _place_of(node: ir.Node, known: dict[ir.Value, Place]) -> Place:
     return ended(node, EndReason.UNKNOWN)
 
 
-def _through_body(node: ir.Node, known: dict[ir.Value, Place], opset: int) -> list[Place]:
+def _through_body(node: ir.Node, known: dict[ir.Value, Followed], opset: int) -> list[Followed]:
     """Through the standard nodes that an operator without a row is made of."""
-    unknown: list[Place] = [ended(node, EndReason.UNKNOWN)]
+    unknown: list[Followed] = [ended(node, EndReason.UNKNOWN)]
     try:
         with expansion_of(node, opset) as expansion:
             if expansion is None:
@@ -138,12 +138,12 @@ def _through_body(node: ir.Node, known: dict[ir.Value, Place], opset: int) -> li
     return [_named(found, node) if found is not None else unknown[0] for found in results]
 
 
-def known_inputs_by_value(node: ir.Node, known: Mapping[ir.Value, Place]) -> dict[ir.Value, Place]:
+def known_inputs_by_value(node: ir.Node, known: Mapping[ir.Value, Followed]) -> dict[ir.Value, Followed]:
     """The inputs that depend on the image."""
     return {value: known[value] for value in node.inputs if value is not None and value in known}
 
 
-def _named(found: Place, node: ir.Node) -> Place:
+def _named(found: Followed, node: ir.Node) -> Followed:
     """The place, an end inside the node's body told as the node's own."""
     inside = f"{node.outputs[0].name}/made_of"
     if isinstance(found, FrameEnd):
@@ -153,5 +153,5 @@ def _named(found: Place, node: ir.Node) -> Place:
     return found
 
 
-def _captures(node: ir.Node, known: Mapping[ir.Value, Place]) -> bool:
+def _captures(node: ir.Node, known: Mapping[ir.Value, Followed]) -> bool:
     return any(value in known for value in sources_of(node))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.moves import Place
+from onnxplain.exporters.anatomy.moves import Followed
 from onnxplain.exporters.anatomy.positions import Positions
 from onnxplain.exporters.graph.values import int_attribute, maybe_dims, producer_of, reduced_axes, upstream
 from onnxplain.exporters.operators.operator import Hands, Places
@@ -37,13 +37,13 @@ class _Reached:
         return self.placed or self.others
 
 
-def live_values(graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Place]) -> set[ir.Value]:
+def live_values(graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Followed]) -> set[ir.Value]:
     """Values whose positions lead to every part of every target."""
     parts = [part for target in targets for part in _parts(target, places)]
     return set.intersection(*(_live_for(graph, part, places) for part in parts))
 
 
-def _parts(value: ir.Value, places: Mapping[ir.Value, Place]) -> list[ir.Value]:
+def _parts(value: ir.Value, places: Mapping[ir.Value, Followed]) -> list[ir.Value]:
     """What a Concat right before the target lays side by side; the target itself where there is none."""
     while (node := producer_of(value)) is not None:
         sources = [source for source in node.inputs if source is not None and source in places]
@@ -57,7 +57,7 @@ def _parts(value: ir.Value, places: Mapping[ir.Value, Place]) -> list[ir.Value]:
     return [value]
 
 
-def _live_for(graph: ir.Graph, target: ir.Value, places: Mapping[ir.Value, Place]) -> set[ir.Value]:
+def _live_for(graph: ir.Graph, target: ir.Value, places: Mapping[ir.Value, Followed]) -> set[ir.Value]:
     needed = set(upstream(target))
     reached: dict[ir.Value, _Reached] = {target: _Reached(True, True)}
     for node in reversed(list(graph)):
@@ -74,7 +74,7 @@ def _live_for(graph: ir.Graph, target: ir.Value, places: Mapping[ir.Value, Place
 
 
 def _pass_on(
-    to: _Reached, of: _Reached, node: ir.Node, number: int, output: ir.Value, places: Mapping[ir.Value, Place]
+    to: _Reached, of: _Reached, node: ir.Node, number: int, output: ir.Value, places: Mapping[ir.Value, Followed]
 ) -> None:
     source = node.inputs[number]
     before, after = None if source is None else places.get(source), places.get(output)
@@ -92,7 +92,7 @@ def _kinds(found: Positions) -> _Reached:
     return _Reached(not lacking.all(), bool(lacking.any()))
 
 
-def _mixes(node: ir.Node, number: int, places: Mapping[ir.Value, Place]) -> bool:
+def _mixes(node: ir.Node, number: int, places: Mapping[ir.Value, Followed]) -> bool:
     """Whether each result depends on many positions of this input; an operator that is not known counts as one."""
     row, source = operator_of(node), node.inputs[number]
     found = None if source is None else places.get(source)

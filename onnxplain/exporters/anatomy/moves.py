@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.places import Grid, Places, join, meet
+from onnxplain.exporters.anatomy.places import AxisPlaces, Grid, join, meet
 from onnxplain.exporters.anatomy.positions import EndReason, FrameEnd, Positions
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import constant_of, describe, int_attribute, maybe_dims, reduced_axes
@@ -20,8 +20,8 @@ from onnxplain.exporters.operators.site import Site
 from onnxplain.exporters.operators.table import look_up, operator_of
 from onnxplain.exporters.operators.window import Window, read_transposed_window, read_window
 
-Place = Positions | FrameEnd
-Known = Mapping[ir.Value, Place]
+Followed = Positions | FrameEnd
+Known = Mapping[ir.Value, Followed]
 FIRST_SPATIAL = 2
 
 
@@ -30,7 +30,7 @@ def ended(node: ir.Node, reason: EndReason) -> FrameEnd:
     return FrameEnd(reason, describe(node))
 
 
-def known_inputs(node: ir.Node, known: Known) -> list[tuple[int, Place]]:
+def known_inputs(node: ir.Node, known: Known) -> list[tuple[int, Followed]]:
     """The inputs that depend on the image, with their number."""
     return [(number, known[value]) for number, value in enumerate(node.inputs) if value is not None and value in known]
 
@@ -48,11 +48,11 @@ def shape_of(value: ir.Value | None, known: Known) -> tuple[int, ...] | None:
     return tuple(size if isinstance(size, int) else 1 for size in shape)
 
 
-def _align(places: Places, rank: int) -> Places:
+def _align(places: AxisPlaces, rank: int) -> AxisPlaces:
     return replace(places, at=places.at.reshape((1,) * (rank - places.at.ndim) + places.at.shape))
 
 
-def move_nothing(node: ir.Node, known: Known) -> Place:
+def move_nothing(node: ir.Node, known: Known) -> Followed:
     """Entry by entry, operands broadcast against each other; they must agree where they have places."""
     inputs = known_inputs(node, known)
     placed = [found for _, found in inputs if isinstance(found, Positions)]
@@ -97,7 +97,7 @@ def _is_one_place(value: ir.Value | None, result: Positions) -> bool:
     return all(size == 1 for axis, size in enumerate(sizes) if result.varies_along(axis))
 
 
-def slide_window(node: ir.Node, known: Known) -> Place:
+def slide_window(node: ir.Node, known: Known) -> Followed:
     """Convolutions and pools: each result lies at the middle of its window."""
     source = None if node.inputs[0] is None else known.get(node.inputs[0])
     if not isinstance(source, Positions):
@@ -145,7 +145,7 @@ def _kernel_of(site: Site) -> tuple[int, ...] | None:
     return tuple(sizes) if shape is not None and sizes and len(sizes) == len(shape) - 2 else None
 
 
-def reduce_axes(node: ir.Node, known: Known) -> Place:
+def reduce_axes(node: ir.Node, known: Known) -> Followed:
     """Sums and means along axes: of places that differ there nothing is left."""
     source = None if node.inputs[0] is None else known.get(node.inputs[0])
     if not isinstance(source, Positions):
@@ -170,7 +170,7 @@ def or_mixed(node: ir.Node, source: Positions, result: Positions) -> Positions:
     return replace(result, end=source.end or ended(node, EndReason.MIXED)) if lost else result
 
 
-def lay_side_by_side(node: ir.Node, known: Known) -> Place:
+def lay_side_by_side(node: ir.Node, known: Known) -> Followed:
     """Concat: along channels the operands must agree; along positions they must go on from each other."""
     inputs = known_inputs(node, known)
     for _, found in inputs:

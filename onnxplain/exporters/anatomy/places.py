@@ -1,6 +1,6 @@
 """Where the entries of a tensor lie in the image along one of its axes: one number per entry, moved as the entries are.
 
-`Places` holds the numbers of one axis of the image, its rows or its columns. An operator that moves entries moves the
+`AxisPlaces` holds the numbers of one axis of the image, rows or columns. An operator that moves entries moves the
 numbers in the same way; one that slides a window computes new ones.
 """
 
@@ -42,7 +42,7 @@ class Grid:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class AxisPlaces:
     """The centres of a tensor's entries along one axis of the image, in pixels of the image; pixel i covers [i, i + 1).
 
     `at`: float64, an axis per axis of the tensor, of size 1 where all entries share their place. NaN: no place (a
@@ -65,11 +65,11 @@ class Places:
         """Whether entries along this axis of the tensor differ in their place."""
         return bool(self.at.shape[axis] > 1)
 
-    def transpose(self, perm: Sequence[int]) -> Places:
+    def transpose(self, perm: Sequence[int]) -> AxisPlaces:
         """The tensor's axes in another order."""
         return replace(self, at=self.at.transpose(perm))
 
-    def reshape(self, before: Sequence[int], after: Sequence[int]) -> Places:
+    def reshape(self, before: Sequence[int], after: Sequence[int]) -> AxisPlaces:
         """The tensor in another shape of as many entries. Raises ValueError where it has more or fewer."""
         full, shape = list(self.at.shape), []
         for old, new in _groups(before, after):
@@ -81,7 +81,7 @@ class Places:
                 shape += [1] * len(new)
         return replace(self, at=_thin(np.broadcast_to(self.at, full).reshape(shape)))
 
-    def take(self, axis: int, indices: npt.NDArray[np.int64]) -> Places:
+    def take(self, axis: int, indices: npt.NDArray[np.int64]) -> AxisPlaces:
         """Some of the entries along an axis; where these leave out a whole cell or more, `seen` becomes smaller."""
         if not self.varies_along(axis):
             return self
@@ -93,7 +93,7 @@ class Places:
             grain = max(grain, step * abs(self.line_along(axis).step) if self.is_even_along(axis) else grain)
         return replace(self, at=at, grain=grain, seen=self._seen_by(at, grain))
 
-    def pad(self, axis: int, before: int, after: int, size: int) -> Places:
+    def pad(self, axis: int, before: int, after: int, size: int) -> AxisPlaces:
         """Entries without a place around those of an axis of `size`; fewer entries where a number is negative."""
         if not self.varies_along(axis):
             return self
@@ -102,7 +102,7 @@ class Places:
         widths[axis] = (max(before, 0), max(after, 0))
         return replace(kept, at=np.pad(kept.at, widths, constant_values=np.nan))
 
-    def regrid(self, axis: int, grid: Grid) -> Places:
+    def regrid(self, axis: int, grid: Grid) -> AxisPlaces:
         """New entries along an axis, whose places must be even.
 
         Windows leave `seen` as it is, even where they stop short of the end; a crop makes it smaller.
@@ -118,7 +118,7 @@ class Places:
         width = 0.0 if np.isnan(steps).all() else float(np.nanmax(np.abs(steps)))
         reach, grain = self.reach + grid.spread * width, max(self.grain, width, width * grid.step)
         seen = replace(self, reach=reach)._seen_by(at, grain) if grid.crops else self.seen
-        return Places(at, reach, grain, seen)
+        return AxisPlaces(at, reach, grain, seen)
 
     def is_even_along(self, axis: int) -> bool:
         """Whether the places ascend evenly along an axis, or do not vary along it."""
@@ -133,7 +133,7 @@ class Places:
         assert line is not None
         return line
 
-    def merge(self, axis: int) -> Places | None:
+    def merge(self, axis: int) -> AxisPlaces | None:
         """Entries along an axis seen as one, in the middle of all; None where they are further than a cell from it."""
         if not self.varies_along(axis):
             return self
@@ -145,7 +145,7 @@ class Places:
             return None
         return replace(self, at=np.where(lacking, np.nan, (least + most) / 2), reach=self.reach + spread)
 
-    def reduce(self, axes: Sequence[int], keepdims: bool) -> Places:
+    def reduce(self, axes: Sequence[int], keepdims: bool) -> AxisPlaces:
         """Entries summed along some axes lie in the middle of what is summed; nowhere if that is the same for all."""
         at, spread, axes = self.at, 0.0, tuple(axes)
         if any(map(self.varies_along, axes)):
@@ -155,7 +155,7 @@ class Places:
         at = at if keepdims else at.squeeze(axes)
         return replace(self, at=at, reach=self.reach + spread / 2, grain=max(self.grain, spread))
 
-    def nowhere(self, rank: int) -> Places:
+    def nowhere(self, rank: int) -> AxisPlaces:
         """A tensor of this rank whose entries have no place."""
         return replace(self, at=np.full((1,) * rank, np.nan))
 
@@ -172,7 +172,7 @@ class Places:
         return start, stop
 
 
-def meet(operands: Sequence[Places]) -> Places | None:
+def meet(operands: Sequence[AxisPlaces]) -> AxisPlaces | None:
     """The places of an operator's result whose operands lie over each other; None where they do not agree.
 
     An entry without a place takes that of the others. Else the operands of the finest grain decide, by their middle;
@@ -201,10 +201,10 @@ def meet(operands: Sequence[Places]) -> Places | None:
         if np.nanmax(np.abs(each.at - middle), initial=0.0) > each.grain + ROUNDING:
             return None
     reach += float(np.nanmax(most - least, initial=0.0)) / 2
-    return Places(middle, reach, finest, seen)
+    return AxisPlaces(middle, reach, finest, seen)
 
 
-def join(operands: Sequence[Places], sizes: Sequence[int], axis: int) -> Places:
+def join(operands: Sequence[AxisPlaces], sizes: Sequence[int], axis: int) -> AxisPlaces:
     """The places of tensors laid side by side along an axis, on which they have these sizes."""
     seen = min(each.seen[0] for each in operands), max(each.seen[1] for each in operands)
     placed = [each for each in operands if not each.is_nowhere]
@@ -220,7 +220,7 @@ def join(operands: Sequence[Places], sizes: Sequence[int], axis: int) -> Places:
     for each, size in zip(operands, sizes, strict=True):
         shape[axis] = size
         parts.append(np.broadcast_to(each.at, shape))
-    return Places(
+    return AxisPlaces(
         np.concatenate(parts, axis),
         max(each.reach for each in operands),
         max(each.grain for each in operands),

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.contract import AXES, Layout, MapFrame
 from onnxplain.exporters.anatomy.arrangement import Arrangement
-from onnxplain.exporters.anatomy.places import ROUNDING, Places
+from onnxplain.exporters.anatomy.places import ROUNDING, AxisPlaces
 
 
 class EndReason(Enum):
@@ -45,12 +45,12 @@ class Positions:
     """
 
     shape: tuple[int, ...]
-    rows: Places
-    columns: Places
+    rows: AxisPlaces
+    columns: AxisPlaces
     end: FrameEnd | None = None
 
     @property
-    def both(self) -> tuple[Places, Places]:
+    def both(self) -> tuple[AxisPlaces, AxisPlaces]:
         """The places along the image's rows and columns."""
         return self.rows, self.columns
 
@@ -63,7 +63,7 @@ class Positions:
         """Whether entries along this axis of the tensor differ in their place."""
         return any(places.varies_along(axis) for places in self.both)
 
-    def map_places(self, shape: Sequence[int], change: Callable[[Places], Places]) -> Positions:
+    def map_places(self, shape: Sequence[int], change: Callable[[AxisPlaces], AxisPlaces]) -> Positions:
         """Both axes changed alike; the tensor has this shape afterwards."""
         return replace(self, shape=tuple(shape), rows=change(self.rows), columns=change(self.columns))
 
@@ -72,10 +72,10 @@ def of_image(layout: Layout, shape: tuple[int, ...]) -> Positions:
     """The positions of the image itself, a tensor of this shape."""
     _, *axes = AXES[layout]
 
-    def centres(axis: int) -> Places:
+    def centres(axis: int) -> AxisPlaces:
         side, line = shape[axis], [1] * len(shape)
         line[axis] = side
-        return Places(np.arange(0.5, side, dtype=np.float64).reshape(line), 0.5, 1.0, (0.0, float(side)))
+        return AxisPlaces(np.arange(0.5, side, dtype=np.float64).reshape(line), 0.5, 1.0, (0.0, float(side)))
 
     rows, columns = map(centres, axes)
     return Positions(shape, rows, columns)
@@ -107,10 +107,10 @@ def read_frame(found: Positions, arrangement: Arrangement, input_size_hw: tuple[
     return even if frame.is_close_to(even, arrangement.size_hw) else frame
 
 
-def _as_map(places: Places, arrangement: Arrangement) -> Places | None:
+def _as_map(places: AxisPlaces, arrangement: Arrangement) -> AxisPlaces | None:
     """The places as those of a map, `at` of (h, w) with ones where they do not vary; None where they are no map's."""
     order = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "nct": (0, 1, 2), "ntc": (0, 2, 1)}[arrangement.form]
-    ordered: Places | None = places.transpose(order)
+    ordered: AxisPlaces | None = places.transpose(order)
     for axis in (1, 0):
         ordered = None if ordered is None else ordered.merge(axis)
     if ordered is None:
@@ -126,7 +126,7 @@ def _as_map(places: Places, arrangement: Arrangement) -> Places | None:
     return replace(ordered, at=at)
 
 
-def _cells(places: Places, axis: int, cells: int) -> tuple[float, float] | None:
+def _cells(places: AxisPlaces, axis: int, cells: int) -> tuple[float, float] | None:
     """Offset and scale of the cells along one axis of a map; one cell alone stands for all that it sees."""
     start, stop = places.seen
     if places.is_nowhere:
@@ -139,7 +139,7 @@ def _cells(places: Places, axis: int, cells: int) -> tuple[float, float] | None:
     return (line.start - line.step / 2, line.step) if line.step > 0 else None
 
 
-def _or_even(line: tuple[float, float], places: Places, cells: int) -> tuple[float, float]:
+def _or_even(line: tuple[float, float], places: AxisPlaces, cells: int) -> tuple[float, float]:
     """Offset and scale, those of the even spread over what is seen where the borders cut every window."""
     (offset, scale), (start, stop) = line, places.seen
     even = (stop - start) / cells

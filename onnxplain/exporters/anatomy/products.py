@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.moves import Known, Place, ended, known_inputs, or_mixed, shape_of
-from onnxplain.exporters.anatomy.places import Places
+from onnxplain.exporters.anatomy.moves import Followed, Known, ended, known_inputs, or_mixed, shape_of
+from onnxplain.exporters.anatomy.places import AxisPlaces
 from onnxplain.exporters.anatomy.positions import EndReason, FrameEnd, Positions
 from onnxplain.exporters.graph.values import int_attribute
 from onnxplain.exporters.operators.table import operator_of
 
 
-def multiply(node: ir.Node, known: Known) -> Place:
+def follow_product(node: ir.Node, known: Known) -> Followed:
     """Products: rows of the first factor keep their places, columns of the second where the first has none.
 
     So attention mixes tokens and keeps the place of each query.
@@ -53,7 +53,7 @@ def _letters(node: ir.Node, first: Sequence[int], second: Sequence[int]) -> tupl
     return front_left + left, front_right + right, out
 
 
-def contract_letters(node: ir.Node, known: Known) -> Place:
+def contract_letters(node: ir.Node, known: Known) -> Followed:
     """Einsum without an ellipsis."""
     terms, _, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
     inputs = known_inputs(node, known)
@@ -75,7 +75,7 @@ def _contract(
     factors: Sequence[Positions | None],
     shapes: Sequence[Sequence[int]],
     letters: Sequence[str],
-) -> Place:
+) -> Followed:
     """An Einstein sum: the first factor that still has a place along a letter of the result gives it."""
     *terms, out = letters
     sizes: dict[str, int] = {}
@@ -92,11 +92,11 @@ def _contract(
         order = [rest.index(letter) for letter in present]
 
         def spread(
-            places: Places,
+            places: AxisPlaces,
             summed: list[int] = summed,
             order: list[int] = order,
             present: list[str] = present,
-        ) -> Places:
+        ) -> AxisPlaces:
             left = places.reduce(summed, keepdims=False).transpose(order) if summed or order else places
             at = iter(left.at.shape)
             return replace(left, at=left.at.reshape([next(at) if letter in present else 1 for letter in out]))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.moves import Known, Place, ended, shape_of
+from onnxplain.exporters.anatomy.moves import Followed, Known, ended, shape_of
 from onnxplain.exporters.anatomy.places import Grid
 from onnxplain.exporters.anatomy.positions import EndReason, Positions
 from onnxplain.exporters.graph.values import attribute, constant_of
@@ -71,7 +71,7 @@ NEAREST: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]]
 }
 
 
-def resize(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_resize(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Each axis of another size has new entries between the old ones."""
     out, rank = shape_of(node.outputs[0], {}), len(source.shape)
     axes = _resized_axes(node, source, out)

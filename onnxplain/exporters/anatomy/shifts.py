@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.moves import Known, Place, constant_ints, ended, in_order, shape_of
-from onnxplain.exporters.anatomy.places import Grid, Places
+from onnxplain.exporters.anatomy.moves import Followed, Known, constant_ints, ended, in_order, shape_of
+from onnxplain.exporters.anatomy.places import AxisPlaces, Grid
 from onnxplain.exporters.anatomy.positions import EndReason, Positions
 from onnxplain.exporters.graph.values import constant_of, int_attribute
 from onnxplain.exporters.operators.table import operator_of
 
 
-def change_shape(node: ir.Node, source: Positions, known: Known) -> Place:
+def change_shape(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Reshape, Flatten, Squeeze, Unsqueeze: the same entries in the same order."""
     shape = _stated_shape(node, source) or _completed(node.outputs[0], math.prod(source.shape))
     if shape is None:
@@ -53,13 +53,13 @@ def _filled(sizes: list[int], entries: int) -> tuple[int, ...] | None:
     return tuple(entries // known if size < 0 else size for size in sizes)
 
 
-def transpose(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_transpose(node: ir.Node, source: Positions, known: Known) -> Followed:
     """The axes in another order."""
     perm = tuple(node.attributes.get_ints("perm", ())) or tuple(range(len(source.shape)))[::-1]
     return source.map_places([source.shape[axis] for axis in perm], lambda places: places.transpose(perm))
 
 
-def take_slice(node: ir.Node, source: Positions, known: Known) -> Place:
+def take_slice(node: ir.Node, source: Positions, known: Known) -> Followed:
     """A crop, or every n-th position."""
     starts, ends = constant_ints(node, 1), constant_ints(node, 2)
     steps, rank = constant_ints(node, 4), len(source.shape)
@@ -88,7 +88,7 @@ def _take(node: ir.Node, source: Positions, axis: int, indices: npt.NDArray[np.i
     return in_order(node, source.map_places(shape, lambda places: places.take(axis, indices)), axis)
 
 
-def gather(node: ir.Node, source: Positions, known: Known) -> Place:
+def gather(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Entries by constant numbers: a permutation, a crop, one token."""
     indices = constant_of(node.inputs[1])
     if indices is None:
@@ -102,7 +102,7 @@ def gather(node: ir.Node, source: Positions, known: Known) -> Place:
     return taken.map_places(shape, lambda places: places.reshape(taken.shape, shape))
 
 
-def pad(node: ir.Node, source: Positions, known: Known) -> Place:
+def pad(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Entries around the map; the values that they take lie nowhere."""
     pads = constant_ints(node, 1)
     if pads is None:
@@ -121,20 +121,20 @@ def pad(node: ir.Node, source: Positions, known: Known) -> Place:
     return source
 
 
-def expand(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_expand(node: ir.Node, source: Positions, known: Known) -> Followed:
     """One position repeated stays where it was."""
     shape = shape_of(node.outputs[0], {})
     if shape is None:
         return ended(node, EndReason.COMPUTED)
     rank = len(shape)
 
-    def align(places: Places) -> Places:
+    def align(places: AxisPlaces) -> AxisPlaces:
         return replace(places, at=places.at.reshape((1,) * (rank - places.at.ndim) + places.at.shape))
 
     return source.map_places(shape, align)
 
 
-def tile(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_tile(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Repeats of the whole: out of order, unless they repeat an axis of one place."""
     repeats = constant_ints(node, 1)
     if repeats is None:
@@ -146,7 +146,7 @@ def tile(node: ir.Node, source: Positions, known: Known) -> Place:
     return source
 
 
-def space_to_depth(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_space_to_depth(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Blocks of positions become channels, which lie in the middle of their block."""
     size = int_attribute(node, "blocksize", 1)
     batch, channels, height, width = source.shape
@@ -154,7 +154,7 @@ def space_to_depth(node: ir.Node, source: Positions, known: Known) -> Place:
     return _regrid_map(node, source, shape, (size - 1) / 2, float(size), (size - 1) / 2)
 
 
-def depth_to_space(node: ir.Node, source: Positions, known: Known) -> Place:
+def follow_depth_to_space(node: ir.Node, source: Positions, known: Known) -> Followed:
     """Channels become positions: each cell is divided evenly."""
     size = int_attribute(node, "blocksize", 1)
     batch, channels, height, width = source.shape
@@ -164,7 +164,7 @@ def depth_to_space(node: ir.Node, source: Positions, known: Known) -> Place:
 
 def _regrid_map(
     node: ir.Node, source: Positions, shape: tuple[int, ...], start: float, step: float, spread: float
-) -> Place:
+) -> Followed:
     merged = [places.merge(1) for places in source.both]
     if any(places is None for places in merged):
         return ended(node, EndReason.DISAGREE)
@@ -178,7 +178,7 @@ def _regrid_map(
     return moved
 
 
-def split(node: ir.Node, source: Positions, known: Known) -> list[Place]:
+def split(node: ir.Node, source: Positions, known: Known) -> list[Followed]:
     """One part per output; a split along positions crops."""
     axis = int_attribute(node, "axis", 0) % len(source.shape)
     sizes = constant_ints(node, 1)
@@ -195,18 +195,18 @@ def split(node: ir.Node, source: Positions, known: Known) -> list[Place]:
     return [_take(node, source, axis, np.arange(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
 
 
-SHIFTS: dict[str, Callable[[ir.Node, Positions, Known], Place]] = {
-    "DepthToSpace": depth_to_space,
-    "Expand": expand,
+SHIFTS: dict[str, Callable[[ir.Node, Positions, Known], Followed]] = {
+    "DepthToSpace": follow_depth_to_space,
+    "Expand": follow_expand,
     "Flatten": change_shape,
     "Gather": gather,
     "Pad": pad,
     "Reshape": change_shape,
     "Slice": take_slice,
-    "SpaceToDepth": space_to_depth,
+    "SpaceToDepth": follow_space_to_depth,
     "Squeeze": change_shape,
-    "Tile": tile,
-    "Transpose": transpose,
+    "Tile": follow_tile,
+    "Transpose": follow_transpose,
     "Unsqueeze": change_shape,
 }
 

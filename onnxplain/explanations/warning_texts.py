@@ -1,4 +1,4 @@
-"""A processor whose 8-bit kernels saturate, in words."""
+"""Warnings in words: a processor whose 8-bit kernels saturate, and what other tools say about a model in vain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onnxplain.exporters import Saturation
+    from onnxplain.sidecars import SidecarProblem
 
 TRAIT = "this processor's 8-bit kernels saturate (AVX2 without VNNI)"
 WAY_OUT = "Quantize the model again with reduce_range=True"
@@ -24,6 +25,11 @@ def describe_saturation(saturation: Saturation) -> str:
 def describe_products(products: Sequence[str]) -> str:
     """The trait, what it may do to the answers of a file, and the way out."""
     return f"{TRAIT}: {_count(products)} of this file can be wrong here. Other processors are exact. {WAY_OUT}"
+
+
+def problem_text(problem: SidecarProblem) -> str:
+    """What was found in another tool's metadata or file, but not used."""
+    return f"{problem.source}: found {problem.found}, expected {problem.expected}: not used"
 
 
 def _count(products: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.machine.saturation import NodeNames
-from onnxplain.runtime.wire import WireError, WireField, encode_content, read_fields, read_integers, without
+from onnxplain.runtime.protobuf.wire import WireError, WireField, encode_content, read_fields, read_integers, without
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12

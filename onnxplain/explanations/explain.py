@@ -1,0 +1,80 @@
+"""Explain an image in one call: model, image and method name in, explanation out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from onnxplain.explanations.open_model import DEFAULT_METHOD, open_model
+from onnxplain.explanations.open_options import OpenOptions
+from onnxplain.explanations.opening_notes import notes
+
+if TYPE_CHECKING:
+    from onnxplain.explainers.explanation import Explanation
+    from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.image import ImageLike
+    from onnxplain.runtime.target import Target
+
+_LOGGER = logging.getLogger("onnxplain")
+
+
+# A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
+@overload
+def explain(
+    model_or_engine: Engine | str | os.PathLike[str],
+    image: ImageLike,
+    method: str | None = ...,
+    target: Target = ...,
+    **options: Any,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model_or_engine: Engine | str | os.PathLike[str],
+    image: Iterable[ImageLike],
+    method: str | None = ...,
+    target: Target | Sequence[Target] = ...,
+    **options: Any,
+) -> list[Explanation]: ...
+
+
+def explain(
+    model_or_engine: Engine | str | os.PathLike[str],
+    image: ImageLike | Iterable[ImageLike],
+    method: str | None = None,
+    target: Target | Sequence[Target] = None,
+    **options: Any,
+) -> Explanation | list[Explanation]:
+    """Explain the model's output for an image: ``explain("model.onnx", "cat.jpg").heatmap``.
+
+    `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call only. A plain file
+    is instrumented first if the method needs it, and the copy is kept in the user's cache folder (`open_model`). The
+    logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
+    them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
+    instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`: see `Explainer`.
+
+    Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
+    UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
+    `instrument`.
+    """
+    from onnxplain.explainers.registry import build
+    from onnxplain.runtime.engine import Engine
+
+    if isinstance(model_or_engine, Engine):
+        engine, chosen = model_or_engine, method or DEFAULT_METHOD
+    else:
+        layer = options.get("layer")
+        layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+        asked = () if method is None else (method,)
+        opened = open_model(Path(model_or_engine), asked, OpenOptions(layers=layers))
+        for note in notes(opened):
+            _LOGGER.log(logging.WARNING if note.warning else logging.INFO, note.text)
+        engine, (chosen,) = opened.engine, opened.methods
+        if layers:
+            options["layer"] = opened.layer
+    return build(chosen, engine, **options)(image, target)  # type: ignore[arg-type]

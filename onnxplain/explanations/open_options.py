@@ -1,0 +1,84 @@
+"""What a user can state when a model is opened: how it runs, what its input means, how a plain file is instrumented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.contract import BatchChoice, Layout, Preprocessing, PreprocessingParts
+
+if TYPE_CHECKING:
+    from onnxplain.runtime import Engine
+    from onnxplain.runtime.precision import Precision
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """Everything has a default: the file's own value, or what is found in its graph.
+
+    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels` and `sidecars` are as for
+    `Engine`. `layers`: the layers to explain. In an explainable file these are names of its layers. In a plain file
+    they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box` and `batch` are as for
+    `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache folder.
+    """
+
+    providers: tuple[str, ...] | None = None
+    threads: int | None = None
+    precision: Precision = "float32"
+    preprocessing: Preprocessing | PreprocessingParts | None = None
+    input_size_hw: tuple[int, int] | None = None
+    layout: Layout | None = None
+    labels: tuple[str, ...] | None = None
+    sidecars: bool = True
+    layers: tuple[str, ...] = ()
+    logits: str | None = None
+    box: str | None = None
+    batch: BatchChoice = "auto"
+    use_cache: bool = True
+
+    @property
+    def for_plain_files(self) -> Mapping[str, str]:
+        """The given options that only plain files take."""
+        given = {"logits": self.logits, "box": self.box, "batch": None if self.batch == "auto" else self.batch}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def instrumenting(self) -> dict[str, Any]:
+        """The options that decide what `instrument` writes, under the names of its parameters.
+
+        Labels are not among them: the engine gets them when it opens the file.
+        """
+        return {
+            **({"layers": self.layers} if self.layers else {}),
+            "logits": self.logits,
+            "box": self.box,
+            "batch": self.batch,
+            "preprocessing": self.preprocessing,
+            "input_size_hw": self.input_size_hw,
+            "layout": self.layout,
+            "sidecars": self.sidecars,
+        }
+
+    @property
+    def for_key(self) -> dict[str, Any]:
+        """The same as plain data, for the name of the copy in the cache."""
+        preprocessing = None if self.preprocessing is None else asdict(self.preprocessing)
+        return {**self.instrumenting, "preprocessing": preprocessing}
+
+    def open_engine(self, path: Path, preprocessing: Preprocessing | PreprocessingParts | None) -> Engine:
+        """The engine for a file; `preprocessing` None: the file's own."""
+        from onnxplain.runtime import Engine
+
+        return Engine(
+            path,
+            self.providers,
+            self.threads,
+            precision=self.precision,
+            preprocessing=preprocessing,
+            input_size_hw=self.input_size_hw,
+            layout=self.layout,
+            labels=self.labels,
+            sidecars=self.sidecars,
+        )
