@@ -1,4 +1,4 @@
-"""The architectures that are exported in every way: those of the table, and more of timm; all small."""
+"""The architectures that are exported in every way: those of the table, more of timm, and of transformers; small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from tests.networks.hugging_face import HUGGING_FACE
 from tests.networks.table import CLASSES, SHALLOW, Network, timm_network
 
 
@@ -92,4 +93,8 @@ MORE = (
     ),
 )
 # TorchScript files of adaptive pooling need a size that its output divides.
-ARCHITECTURES = (*(replace(row, size_hw=(56, 56)) if row.name == "vgg" else row for row in SHALLOW), *MORE)
+ARCHITECTURES = (
+    *(replace(row, size_hw=(56, 56)) if row.name == "vgg" else row for row in SHALLOW),
+    *MORE,
+    *HUGGING_FACE,
+)

@@ -15,13 +15,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+import onnx
+import onnxruntime
+import onnxslim
 import pytest
 import torch
 from torch import nn
 
+from onnxplain.contract import PreprocessingParts
 from onnxplain.errors import OnnxplainError
 from onnxplain.exporters import instrument
 from tests.exporters.graphs import open_session
@@ -30,10 +34,17 @@ from tests.networks.activations import activations
 from tests.networks.reference import autograd, cosine, relative_error
 from tests.networks.table import CLASSES, Network, build
 
-Exporter = Literal["dynamo", "TorchScript 12", "TorchScript 17"]
+Exporter = Literal["dynamo", "TorchScript 12", "TorchScript 17", "Optimum", "ORT basic", "ORT extended", "onnxslim"]
 FileBatch = Literal["1", "4", "dynamic"]
-EXPORTERS: tuple[Exporter, ...] = ("dynamo", "TorchScript 12", "TorchScript 17")
+EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)
 BATCHES: tuple[FileBatch, ...] = ("1", "dynamic", "4")
+# The last three rewrite a file of TorchScript 17.
+LEVELS = {
+    "ORT basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "ORT extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+}
+# Optimum leaves every axis open and gives them these names.
+OPTIMUM_AXES = {0: "batch_size", 1: "num_channels", 2: "height", 3: "width"}
 
 LAST_TOLERANCE = 1e-4
 SMOOTH_TOLERANCE = 1e-3
@@ -42,16 +53,11 @@ INPUTS = 3
 
 # What torch itself cannot write: aten::unflatten at opset 12; BEiT's table of positions.
 NOT_EXPORTED: frozenset[tuple[str, Exporter]] = frozenset({("vit", "TorchScript 12"), ("BEiT", "dynamo")})
-# At opset 12 a layer normalization is nine operators, behind which the automatic layer is still looked for: it takes
-# patch tokens behind the last attention, whose gradient is zero, and the file is refused.
-DEAD_LAYER: frozenset[tuple[str, Exporter]] = frozenset(
-    (name, "TorchScript 12") for name in ("deit", "ViT of timm", "ViT with registers", "DeiT of timm")
-)
 
 
-def is_exported(name: str, exporter: Exporter) -> bool:
-    """Whether torch can write the network so."""
-    return (name, exporter) not in NOT_EXPORTED
+def is_exported(name: str, exporter: Exporter, batch: FileBatch = "dynamic") -> bool:
+    """Whether there is such a file. Optimum's batch is always open."""
+    return (name, exporter) not in NOT_EXPORTED and (exporter != "Optimum" or batch == "dynamic")
 
 
 @dataclass(frozen=True)
@@ -83,19 +89,31 @@ def write(module: nn.Module, size_hw: tuple[int, int], exporter: Exporter, batch
             for part in module.modules():
                 if hasattr(part, "fused_attn"):
                     patch.setattr(part, "fused_attn", False)
+                if hasattr(part, "config"):
+                    patch.setattr(part.config, "_attn_implementation", "eager")
         if exporter == "dynamo":
             shapes = ({0: torch.export.Dim("N")},) if batch == "dynamic" else None
             torch.onnx.export(module, (image,), path, dynamo=True, input_names=["image"], dynamic_shapes=shapes)
-        else:
-            torch.onnx.export(
-                module,
-                (image,),
-                path,
-                dynamo=False,
-                opset_version=int(exporter.split()[1]),
-                input_names=["image"],
-                dynamic_axes={"image": {0: "N"}} if batch == "dynamic" else None,
-            )
+            return
+        axes = OPTIMUM_AXES if exporter == "Optimum" else {0: "N"} if batch == "dynamic" else {}
+        torch.onnx.export(
+            module,
+            (image,),
+            path,
+            dynamo=False,
+            opset_version=12 if exporter == "TorchScript 12" else 17,
+            input_names=["image"],
+            dynamic_axes={"image": axes},
+        )
+    if exporter == "onnxslim":
+        onnx.save(onnxslim.slim(onnx.load(path)), path)
+    elif exporter in LEVELS:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = LEVELS[exporter]
+        options.optimized_model_filepath = str(path.with_suffix(".optimized.onnx"))
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        Path(options.optimized_model_filepath).replace(path)
 
 
 @contextlib.contextmanager
@@ -116,7 +134,11 @@ def compare(network: Network, module: nn.Module, exporter: Exporter, batch: File
     plain, explainable = folder / "plain.onnx", folder / "explainable.onnx"
     with activations(smooth=False):
         write(module, network.size_hw, exporter, batch, plain)
-        report = instrument(plain, explainable, layers=("50%", "auto"), tail=False)
+        size_hw = network.size_hw if exporter == "Optimum" else None
+        parts = PreprocessingParts(channels="rgb") if exporter == "Optimum" else None
+        report = instrument(
+            plain, explainable, layers=("50%", "auto"), tail=False, input_size_hw=size_hw, preprocessing=parts
+        )
         session = open_session(explainable)
         stated = session.get_inputs()[0].shape[0]
         fixed = stated if isinstance(stated, int) else None
@@ -156,6 +178,9 @@ def main(wanted: list[str]) -> None:
                 continue
             cells = []
             for batch in BATCHES:
+                if not is_exported(network.name, exporter, batch):
+                    cells.append("–")
+                    continue
                 start = time.perf_counter()
                 try:
                     with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +194,14 @@ def main(wanted: list[str]) -> None:
                     agrees = False
                     kind = "refused" if isinstance(error, (OnnxplainError, AssertionError)) else "not exported"
                     text = f"{kind}: {type(error).__name__}"
-                    print(network.name, exporter, batch, type(error).__name__, str(error)[:400], file=sys.stderr)
+                    print(
+                        network.name,
+                        exporter,
+                        batch,
+                        type(error).__name__,
+                        str(error).splitlines()[0][:400],
+                        file=sys.stderr,
+                    )
                     module.float()
                 whole &= agrees
                 cells.append(f"{text} ({time.perf_counter() - start:.0f} s)")

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from onnxplain.errors import VerificationError
 from tests.networks.architectures import ARCHITECTURES
-from tests.networks.exported import BATCHES, DEAD_LAYER, EXPORTERS, Exporter, FileBatch, compare, is_exported
+from tests.networks.exported import BATCHES, EXPORTERS, Exporter, FileBatch, compare, is_exported
 from tests.networks.table import Network, build
 
 # Class tokens, windows and chunk, in each form of a TorchScript file.
@@ -27,6 +26,9 @@ EVERYDAY: frozenset[tuple[str, Exporter, FileBatch]] = frozenset(
         ("shufflenet-v2", "TorchScript 12", "4"),
         ("YOLO's C2f", "TorchScript 17", "1"),
         ("YOLO's C2f", "TorchScript 12", "dynamic"),
+        ("ViT of transformers", "Optimum", "dynamic"),
+        ("ViT of timm", "ORT extended", "dynamic"),
+        ("shufflenet-v2", "onnxslim", "1"),
     }
 )
 
@@ -38,10 +40,7 @@ def module(request: pytest.FixtureRequest) -> Iterator[tuple[Network, nn.Module]
 
 
 def _marks(name: str, exporter: Exporter, batch: FileBatch) -> list[pytest.MarkDecorator]:
-    marks = [] if (name, exporter, batch) in EVERYDAY else [pytest.mark.networks]
-    if (name, exporter) in DEAD_LAYER:
-        marks.append(pytest.mark.xfail(raises=VerificationError, reason="auto takes a layer of zero gradient"))
-    return marks
+    return [] if (name, exporter, batch) in EVERYDAY else [pytest.mark.networks]
 
 
 def _cells() -> list[object]:
@@ -56,7 +55,7 @@ def _cells() -> list[object]:
         for network in ARCHITECTURES
         for exporter in EXPORTERS
         for batch in BATCHES
-        if is_exported(network.name, exporter)
+        if is_exported(network.name, exporter, batch)
     ]
 
 
@@ -70,5 +69,5 @@ def test_gradients(module: tuple[Network, nn.Module], exporter: Exporter, batch:
 
 def test_everyday_cells_exist() -> None:
     names = {network.name for network in ARCHITECTURES}
-    assert all(name in names and is_exported(name, exporter) for name, exporter, _ in EVERYDAY)
+    assert all(name in names and is_exported(*cell) for cell in EVERYDAY for name in cell[:1])
     assert len(names) == len(ARCHITECTURES) >= 25

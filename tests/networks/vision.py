@@ -17,6 +17,7 @@ except RuntimeError:
     import torchvision
 
 import timm
+import transformers
 from torchvision.models import (
     convnext,
     densenet,
@@ -45,6 +46,7 @@ __all__ = [
     "swin_transformer",
     "timm",
     "torchvision",
+    "transformers",
     "vgg",
     "vision_transformer",
 ]
