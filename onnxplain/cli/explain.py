@@ -120,7 +120,8 @@ def explain(
                 max_megapixels=images.max_megapixels,
                 on_written=None if quiet else functools.partial(_print_line, bar),
             ):
-                if not warned:
+                # The line about an instrumented copy says what is assumed.
+                if not warned and opened.copy is None:
                     warn_assumed(engine.spec.input, bar.echo)
                     warned = True
                 if explained.error:

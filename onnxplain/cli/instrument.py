@@ -28,6 +28,15 @@ class GraphValues:
     box_units: BoxUnits
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is changed in the graph beside the gradients that are added."""
+
+    no_gate: bool
+    batch: Batch
+    shuffle_weights: int | None
+
+
 @click.command(short_help="Make an ONNX file explainable: add its gradients to the graph.")
 @click.argument("path", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @output_option
@@ -90,14 +99,13 @@ class GraphValues:
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("values", GraphValues)
+@gather("changes", Changes)
 @gather("file", OutputFile)
 def instrument(
     model: ModelArguments,
     values: GraphValues,
     file: OutputFile,
-    no_gate: bool,
-    batch: Batch,
-    shuffle_weights: int | None,
+    changes: Changes,
     measure: bool,
     as_json: bool,
 ) -> None:
@@ -132,10 +140,10 @@ def instrument(
         input_size_hw=stated.size,
         layout=stated.layout,
         required_inputs=file.required_inputs,
-        gate=not no_gate,
-        batch=batch,
+        gate=not changes.no_gate,
+        batch=changes.batch,
         tail=not file.no_tail,
-        shuffle_weights=shuffle_weights,
+        shuffle_weights=changes.shuffle_weights,
         sidecars=not model.no_sidecar,
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()

@@ -59,3 +59,13 @@ class Origins:
         and images of 8 bits have one reading.
         """
         return tuple(part for part in MODEL_PARTS if getattr(self, part).kind == "assumed")
+
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """The parts by origin, as texts; details of how images are read and cropped only where they are not assumed."""
+        parts: dict[str, list[str]] = {}
+        for part in fields(self):
+            origin: Origin = getattr(self, part.name)
+            if part.name in MODEL_PARTS or origin.kind != "assumed":
+                parts.setdefault(str(origin), []).append(part.name)
+        return parts

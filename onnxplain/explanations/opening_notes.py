@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnxplain.contract import GRAY_PRESETS, PRESETS, Origins, Preprocessing
@@ -78,9 +78,7 @@ def _texts(numbers: tuple[float, ...]) -> str:
 
 def _describe(origins: Origins) -> str:
     """One word if all parts come from the same place, else the parts by origin."""
-    parts: dict[str, list[str]] = {}
-    for part in fields(origins):
-        parts.setdefault(str(getattr(origins, part.name)), []).append(part.name)
+    parts = origins.told
     if len(parts) == 1:
         return next(iter(parts))
     return "; ".join(f"{', '.join(names)} {origin}" for origin, names in parts.items())

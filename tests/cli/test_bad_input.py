@@ -117,7 +117,7 @@ CASES = [
     ("instrument {no_weights} -o {out}", WRONG_USAGE, ["weights.bin"]),
     ("instrument {outside} -o {out}", WRONG_USAGE, ["outside"]),
     ("instrument {no_classes} -o {out}", WRONG_USAGE, ["picture", "--logits"]),
-    ("instrument {model} -o {out}", WRONG_USAGE, ["no feature map", "use the method rise"]),
+    ("instrument {model} -o {out}", WRONG_USAGE, ["no feature map", "rise works on this file"]),
     ("instrument {conv} -o {conv}", WRONG_USAGE, ["found the source file"]),
     ("instrument {conv} -o {out}/a.onnx", WRONG_USAGE, ["folder does not exist"]),
     ("instrument {conv} -o {out} --layer nonsense", WRONG_USAGE, ["nonsense", "map"]),

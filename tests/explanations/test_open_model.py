@@ -435,7 +435,7 @@ def test_parts_of_the_preprocessing_are_named_by_origin(plain, cache):
     origins = spec.input.origins.with_parts(["scale", "mean"], STATED)
     opened.engine.spec = replace(spec, input=replace(spec.input, origins=origins))
     (note,) = notes(opened)
-    assert note.text.endswith("(channels, std, resize, crop_share assumed; scale, mean stated)")
+    assert note.text.endswith("(channels, std, resize assumed; scale, mean stated)")
 
 
 def test_the_logger_says_it_in_python(plain, photo, cache, caplog):

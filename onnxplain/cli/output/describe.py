@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import click
 
-from onnxplain.contract import CROP_SHARE, MODEL_PARTS, ModelSpec, Origin, Origins, OutputRoles, Preprocessing
+from onnxplain.contract import CROP_SHARE, ModelSpec, Origins, OutputRoles, Preprocessing
 
 _LABELS_SHOWN = 5
 
@@ -63,15 +62,10 @@ def describe_part(preprocessing: Preprocessing, part: str) -> str:
 
 def _describe_origins(origins: Origins) -> list[tuple[str, str]]:
     """One line per origin, with the parts that come from it."""
-    parts: dict[str, list[str]] = {}
-    for field in fields(origins):
-        # How images are read is worth a line only if somebody stated it. So is the share of a crop.
-        origin: Origin = getattr(origins, field.name)
-        if field.name in MODEL_PARTS or origin.kind != "assumed":
-            parts.setdefault(str(origin), []).append(field.name)
     hint = ": if it is wrong, give --preset or single options"
     return [
-        ("", f"{origin}: {', '.join(names)}{hint if origin == 'assumed' else ''}") for origin, names in parts.items()
+        ("", f"{origin}: {', '.join(names)}{hint if origin == 'assumed' else ''}")
+        for origin, names in origins.told.items()
     ]
 
 
