@@ -49,7 +49,7 @@ class _YoloClassifier(nn.Module):
 
 
 def _with_moved_norms(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """No two layer normalizations alike, so that each map is known by its values."""
+    """No two layer normalizations alike, and none zero, so that each map is known by its values."""
 
     def build() -> nn.Module:
         network = make()
@@ -84,8 +84,10 @@ MORE = (
     Network("LeViT", timm_network("levit_128s", img_size=64), ""),
     Network(
         "SwinV2",
-        timm_network(
-            "swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
+        _with_moved_norms(
+            timm_network(
+                "swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
+            )
         ),
         "",
         gated=False,
