@@ -75,7 +75,7 @@ MORE = (
     ),
     Network("CaiT", _with_moved_norms(timm_network("cait_xxs24_224", img_size=64, depth=2)), "", gated=False),
     Network("MLP-Mixer", timm_network("mixer_s32_224", img_size=64), "", gated=False),
-    Network("PoolFormer", timm_network("poolformer_s12", depths=(1, 1, 1, 1)), "", gated=False),
+    Network("PoolFormer", timm_network("poolformer_s12"), "", gated=False),
     Network("RepVGG", timm_network("repvgg_a0"), ""),
     Network("GhostNet", timm_network("ghostnet_050"), ""),
     Network("ConvNeXt of timm", timm_network("convnext_atto", depths=(1, 1, 1, 1)), "", gated=False),
