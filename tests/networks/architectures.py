@@ -50,7 +50,7 @@ class _YoloClassifier(nn.Module):
 
 
 def _with_moved_norms(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """No two layer normalizations alike, so that each map is known by its values."""
+    """No two layer normalizations alike, and none zero, so that each map is known by its values."""
 
     def build() -> nn.Module:
         network = make()
@@ -76,7 +76,7 @@ MORE = (
     ),
     Network("CaiT", _with_moved_norms(timm_network("cait_xxs24_224", img_size=64, depth=2)), "", gated=False),
     Network("MLP-Mixer", timm_network("mixer_s32_224", img_size=64), "", gated=False),
-    Network("PoolFormer", timm_network("poolformer_s12", depths=(1, 1, 1, 1)), "", gated=False),
+    Network("PoolFormer", timm_network("poolformer_s12"), "", gated=False),
     Network("RepVGG", timm_network("repvgg_a0"), ""),
     Network("GhostNet", timm_network("ghostnet_050"), ""),
     Network("ConvNeXt of timm", timm_network("convnext_atto", depths=(1, 1, 1, 1)), "", gated=False),
@@ -85,8 +85,10 @@ MORE = (
     Network("LeViT", timm_network("levit_128s", img_size=64), ""),
     Network(
         "SwinV2",
-        timm_network(
-            "swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
+        _with_moved_norms(
+            timm_network(
+                "swinv2_tiny_window8_256", img_size=64, window_size=4, depths=(2, 1), num_heads=(2, 4), embed_dim=24
+            )
         ),
         "",
         gated=False,
