@@ -361,4 +361,4 @@ def test_a_graph_without_flows_is_left_alone() -> None:
 
 def test_what_was_written_out_is_reported() -> None:
     proto = flow_model(*_nested())
-    assert "1 of 1 If, Loop and Scan written out" in changes(proto, prepare(proto), None)
+    assert "1 of 1 If, Loop and Scan written out" in changes(proto, prepare(proto))
