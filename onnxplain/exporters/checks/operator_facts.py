@@ -86,13 +86,15 @@ class OperatorFacts:
     `gates`: it stops the gradient of some values, which may be others after a small step: those below zero, those that
     are not the largest, integers at an end of their range. `in_integers`: it rounds to integers or computes with them.
     `form`: what a quantized operator computes; None for a float operator, and for a quantized one without a gradient.
-    `packs_weights`: it multiplies by weights of a few bits, several in a byte.
+    `packs_weights`: it multiplies by weights of a few bits, several in a byte. `product`: what it computes before an
+    activation that is a part of it.
     """
 
     gates: bool = False
     in_integers: bool = False
     form: QuantizedForm | None = None
     packs_weights: bool = False
+    product: str | None = None
 
 
 # Smallest and largest integer (QuantizeLinear, "saturation is done according to").
@@ -147,8 +149,8 @@ FACTS: Mapping[str, OperatorFacts] = {
     "ThresholdedRelu": _GATE,
     "TopK": _GATE,
     # com.microsoft, where the activation may be one of those
-    "FusedConv": _GATE,
-    "FusedGemm": _GATE,
+    "FusedConv": OperatorFacts(gates=True, product="Conv"),
+    "FusedGemm": OperatorFacts(gates=True, product="Gemm"),
     # onnx
     "ConvInteger": OperatorFacts(
         in_integers=True,

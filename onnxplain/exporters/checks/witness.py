@@ -20,6 +20,7 @@ from onnx.reference.op_run import OpRun
 
 from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
 from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.checks.fused_operators import FUSED, add_fused_product
 from onnxplain.exporters.checks.low_bit_product import add_low_bit_product
 from onnxplain.exporters.checks.operator_facts import facts_of
 from onnxplain.exporters.checks.straight_through import add_straight_through
@@ -69,7 +70,7 @@ class Witness:
             array = captured[name].astype(self.dtype)
             feeds[held_name(name)] = integers_off_the_ties(array) if self.dtype is np.float64 else array
         if self.dtype is np.float64:
-            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf]).run(None, feeds)
+            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf, *FUSED]).run(None, feeds)
         else:
             results = list(GraphSession(self.proto, "part after the layer").run(feeds, self.outputs).values())
         rows = len(features)
@@ -96,11 +97,13 @@ def cut_witness(layer: Layer, roles: Roles, opset: int) -> Witness:
 
 
 def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
-    """Append nodes unchanged, but quantized nodes in their straight-through form."""
+    """Append nodes unchanged, but quantized ones in their straight-through form, and fused products in their parts."""
     for node in path:
         facts = facts_of(node.op_type)
         if facts.packs_weights:
             add_low_bit_product(builder, node)
+        elif facts.product is not None:
+            add_fused_product(builder, node, facts.product)
         elif facts.form is None:
             builder.add(node)
         else:
