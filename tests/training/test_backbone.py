@@ -83,7 +83,8 @@ def test_localizers_on_other_backbones_are_saved_exported_and_predict_alike(name
         logits, _ = module(torch.from_numpy(batch))
 
     np.testing.assert_allclose(engine.scores(batch), logits.softmax(1).numpy(), rtol=1e-4)
-    assert (engine.spec.outputs.cam_weights is None) == (name == "timm:test_vit")
+    # The classifier reads the mean of the layer's map in all three.
+    assert engine.spec.outputs.cam_weights is not None
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from onnxplain.exporters.anatomy.products import contract_letters, follow_produc
 from onnxplain.exporters.anatomy.resize import follow_resize
 from onnxplain.exporters.anatomy.shifts import SHIFTS, is_scatter, split
 from onnxplain.exporters.graph.path import sources_of
-from onnxplain.exporters.graph.values import describe, maybe_dims, producer_of
+from onnxplain.exporters.graph.values import describe, int_attribute, maybe_dims, producer_of
 from onnxplain.exporters.operators.expansion import expansion_of
 from onnxplain.exporters.operators.operator import Places as Kinds
 from onnxplain.exporters.operators.table import OPERATORS, operator_of
@@ -83,7 +83,7 @@ def _follow(node: ir.Node, known: dict[ir.Value, Followed], opset: int) -> None:
         if row.control_flow and _captures(node, known):
             known.update(dict.fromkeys(node.outputs, ended(node, EndReason.UNKNOWN)))
         return
-    if not is_known:
+    if not is_known or _has_channels_last(node):
         found = _through_body(node, known, opset)
     elif row.computes == "Split":
         source = known[node.inputs[0]] if node.inputs[0] in known else ended(node, EndReason.UNKNOWN)
@@ -123,7 +123,7 @@ def _place_of(node: ir.Node, known: dict[ir.Value, Followed]) -> Followed:
 
 
 def _through_body(node: ir.Node, known: dict[ir.Value, Followed], opset: int) -> list[Followed]:
-    """Through the standard nodes that an operator without a row is made of."""
+    """Through the standard nodes that an operator is made of."""
     unknown: list[Followed] = [ended(node, EndReason.UNKNOWN)]
     try:
         with expansion_of(node, opset) as expansion:
@@ -136,6 +136,11 @@ def _through_body(node: ir.Node, known: dict[ir.Value, Followed], opset: int) ->
     except UnsupportedError:
         return unknown
     return [_named(found, node) if found is not None else unknown[0] for found in results]
+
+
+def _has_channels_last(node: ir.Node) -> bool:
+    """Whether it slides over [N, h, w, C]. The standard operators that it is made of do so between two Transposes."""
+    return node.op_type == "NhwcMaxPool" or bool(int_attribute(node, "channels_last", 0))
 
 
 def known_inputs_by_value(node: ir.Node, known: Mapping[ir.Value, Followed]) -> dict[ir.Value, Followed]:
