@@ -14,7 +14,7 @@ OUT ?= onnxplain-demo
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
 	@echo "make test     install everything the tests need and run them all"
-	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (half an hour)"
+	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
