@@ -118,7 +118,8 @@ def slide_window(node: ir.Node, known: Known) -> Followed:
     moved = replace(source, rows=rows, columns=columns)
     for axis in range(window.rank):
         tensor_axis = FIRST_SPATIAL + axis
-        if (window.kernel[axis], window.strides[axis], window.pads_begin[axis]) == (1, 1, 0):
+        same_size = out[tensor_axis] == source.shape[tensor_axis]
+        if same_size and (window.kernel[axis], window.strides[axis], window.pads_begin[axis]) == (1, 1, 0):
             continue
         if not all(places.is_even_along(tensor_axis) for places in moved.both):
             return source.end or ended(node, EndReason.UNEVEN)

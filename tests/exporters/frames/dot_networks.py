@@ -28,7 +28,10 @@ CHANNELS = 4
 
 @dataclass
 class Net:
-    """Nodes and constants, one behind the other; `value` is the last result."""
+    """Nodes and constants, one behind the other; `value` is the last result.
+
+    `enlarged`: how many times larger maps were made, along the axis where that is most.
+    """
 
     layout: Layout = "nchw"
     size_hw: tuple[int, int] = SIZE_HW
@@ -36,6 +39,7 @@ class Net:
     constants: list[onnx.TensorProto] = field(default_factory=list)
     value: str = "image"
     channels: int = 3
+    enlarged: float = 1.0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(4))
 
     def constant(self, content: object) -> str:

@@ -86,6 +86,13 @@ def _pad(mode: str) -> Build:
     return build
 
 
+def _padded_at_its_end(net: Net) -> None:
+    net.conv(pads=[1] * 4)
+    net.conv((1, 3), pads=[0, 1, 1, 1])
+    net.add("Pad", net.ints(0, 0, 1, 1, 0, 0, 1, 1))
+    net.conv((1, 1))
+
+
 def _space_to_depth(net: Net) -> None:
     net.add("SpaceToDepth", blocksize=4)
     net.channels *= 16
@@ -184,6 +191,7 @@ NETWORKS: dict[str, Build] = {
     "wide stem": _conv(kernel=(7, 7), pads=[3] * 4, strides=[2, 2]),
     "even kernel": _conv(kernel=(4, 2), strides=[2, 2]),
     "asymmetric pads": _conv(kernel=(5, 5), pads=[0, 4, 4, 0]),
+    "window of one, padded at its end": _padded_at_its_end,
     "dilation": _conv(dilations=[3, 2], pads=[3, 2, 3, 2]),
     "VALID": _conv(auto_pad="VALID", kernel=(5, 5), strides=[2, 2]),
     "SAME_UPPER": _conv(auto_pad="SAME_UPPER", kernel=(4, 3), strides=[2, 2]),

@@ -26,11 +26,13 @@ def chains(draw: st.DrawFn) -> Net:
     """Two to five operators; maps keep at least eight positions a side, so that a dot has a place."""
     net = Net(size_hw=(draw(SIDES), draw(SIDES)))
     net.conv(pads=[1] * 4)
+    kind = ""
     for _ in range(draw(st.integers(1, 4))):
         height, width = _shape(net)
         shrinks = min(height, width) >= 20
         kinds = ["conv", "pad", "resize", "up"] + ["stride", "crop", "pool", "step", "blocks"] * shrinks
-        kind = draw(st.sampled_from(kinds))
+        # ONNX Runtime 1.31 takes a Pad into the MaxPool behind it, and then refuses pads wider than the window.
+        kind = draw(st.sampled_from([other for other in kinds if (kind, other) != ("pad", "pool")]))
         if kind == "conv":
             net.conv((draw(st.integers(1, 4)), 3), pads=[draw(st.integers(0, 2)) for _ in range(4)])
         elif kind == "stride":
@@ -55,6 +57,7 @@ def chains(draw: st.DrawFn) -> Net:
             low, high = (0.6, 1.0) if kind == "resize" and shrinks else (1.0, 2.0)
             factors = [draw(st.sampled_from([low, 1.25, high])) for _ in range(2)]
             mode = draw(st.sampled_from(["half_pixel", "asymmetric", "align_corners", "half_pixel_symmetric"]))
+            net.enlarged *= max(1.0, *factors)
             scales = net.constant(np.array([1, 1, *factors], np.float32))
             net.add("Resize", "", scales, mode="linear", coordinate_transformation_mode=mode)
     net.conv((1, 1))
@@ -66,7 +69,8 @@ def check(net: Net) -> None:
     anatomy = parts_of(model)
     assert [str(entry.end) for entry in anatomy.unplaced] == []
     (layer,) = [layer for layer in anatomy.layers if layer.name == last]
-    assert furthest_miss(model, layer, net.size_hw, DOTS, seed=3, margin=14) <= 1
+    # An enlarged map knows no more than the map before it did: one cell of that counts.
+    assert furthest_miss(model, layer, net.size_hw, DOTS, seed=3, margin=14) <= net.enlarged
 
 
 FORM = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
