@@ -97,21 +97,21 @@ def test_an_empty_or_missing_folder_is_an_empty_cache(tmp_path):
     ("environment", "platform", "folder"),
     [
         ({"ONNXPLAIN_CACHE": "/a/b", "XDG_CACHE_HOME": "/c"}, "linux", "/a/b"),
-        ({"ONNXPLAIN_CACHE": "~/b"}, "linux", "/home/me/b"),
+        ({"ONNXPLAIN_CACHE": "~/b"}, "linux", "/me/b"),
         ({"XDG_CACHE_HOME": "/c"}, "linux", "/c/onnxplain"),
         ({"XDG_CACHE_HOME": "/c"}, "darwin", "/c/onnxplain"),
-        ({"XDG_CACHE_HOME": "relative"}, "linux", "/home/me/.cache/onnxplain"),
-        ({"XDG_CACHE_HOME": ""}, "linux", "/home/me/.cache/onnxplain"),
-        ({}, "linux", "/home/me/.cache/onnxplain"),
-        ({}, "darwin", "/home/me/Library/Caches/onnxplain"),
+        ({"XDG_CACHE_HOME": "relative"}, "linux", "/me/.cache/onnxplain"),
+        ({"XDG_CACHE_HOME": ""}, "linux", "/me/.cache/onnxplain"),
+        ({}, "linux", "/me/.cache/onnxplain"),
+        ({}, "darwin", "/me/Library/Caches/onnxplain"),
         ({"LOCALAPPDATA": "/local"}, "win32", "/local/onnxplain/Cache"),
-        ({}, "win32", "/home/me/AppData/Local/onnxplain/Cache"),
+        ({}, "win32", "/me/AppData/Local/onnxplain/Cache"),
     ],
 )
 def test_the_folder(environment, platform, folder, monkeypatch):
     for name in ("ONNXPLAIN_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/home/me", **environment}.items():
+    for name, value in {"HOME": "/me", **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
     assert ModelCache.of_user().folder == Path(folder)

@@ -20,18 +20,17 @@ def follow_product(node: ir.Node, known: Known) -> Followed:
     So attention mixes tokens and keeps the place of each query.
     """
     twin = operator_of(node)
-    numbers = [number for number, _ in known_inputs(node, known)]
+    found_at = dict(known_inputs(node, known))
     first, second = 0, twin.weight if twin.weight is not None else 1
-    for number in numbers:
-        found = known[node.inputs[number]]  # type: ignore[index]
+    for number, found in found_at.items():
         if isinstance(found, FrameEnd) and number in (first, second):
-            other = known.get(node.inputs[second if number == first else first])  # type: ignore[arg-type]
+            other = found_at.get(second if number == first else first)
             if not (number == second and isinstance(other, Positions) and not other.is_nowhere):
                 return found
     shapes = [shape_of(node.inputs[number], known) for number in (first, second)]
     if shapes[0] is None or shapes[1] is None:
         return ended(node, EndReason.COMPUTED)
-    factors = [known.get(node.inputs[number]) for number in (first, second)]  # type: ignore[arg-type]
+    factors = [found_at.get(number) for number in (first, second)]
     letters = _letters(node, shapes[0], shapes[1])
     return _contract(node, [f if isinstance(f, Positions) else None for f in factors], [shapes[0], shapes[1]], letters)
 

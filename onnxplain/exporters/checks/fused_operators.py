@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference.op_run import OpRun
 
+from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.checks.witness_builder import WitnessBuilder
 from onnxplain.exporters.graph.values import name_of
 
@@ -103,7 +104,7 @@ class FusedMatMul(_Fused):
         transBatchB: int | None = None,
     ) -> tuple[np.ndarray]:
         if transBatchA or transBatchB:
-            raise NotImplementedError("FusedMatMul with transBatchA or transBatchB")
+            raise UnsupportedError("FusedMatMul: transBatchA and transBatchB are not supported")
         left = np.swapaxes(a, -1, -2) if transA else a
         right = np.swapaxes(b, -1, -2) if transB else b
         return (left @ right * (1.0 if alpha is None else alpha),)

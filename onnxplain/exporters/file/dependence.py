@@ -131,8 +131,8 @@ def is_stored(value: ir.Value) -> bool:
 def shaping_sources(node: ir.Node) -> Iterator[ir.Value]:
     """The values whose content decides the shape of the node's outputs."""
     if node.domain in STANDARD and node.op_type in SHAPED_BY:
-        places = SHAPED_BY[node.op_type]
-        yield from (node.inputs[i] for i in places if i < len(node.inputs) and node.inputs[i] is not None)  # type: ignore[misc]
+        given = [node.inputs[place] for place in SHAPED_BY[node.op_type] if place < len(node.inputs)]
+        yield from (value for value in given if value is not None)
     elif operator_of(node).places not in (Places.KEPT, Places.WINDOW):
         whole_numbers = node.domain == MICROSOFT
         for source in sources_of(node):
