@@ -114,8 +114,7 @@ def write_localizer(
         helper.make_node("Gemm", ["means", "weights", "bias"], ["logits"], transB=1),
         helper.make_node("Gemm", ["means", "no_weights", "corner"], ["box"], transB=1),
     ]
-    spec = ModelSpec(
-        task="localization",
+    spec = ModelSpec.of_classifier(
         input=InputSpec("image", "nchw", size_hw, preprocessing or Preprocessing(resize="stretch")),
         outputs=OutputRoles(logits="logits", box="box"),
         classes=CLASSES,
@@ -210,8 +209,7 @@ class ExplainableModel:
 
     def spec(self, preprocessing: Preprocessing | None = None) -> ModelSpec:
         """The metadata of the file."""
-        return ModelSpec(
-            task="localization",
+        return ModelSpec.of_classifier(
             input=InputSpec("image", "nchw", self.size_hw, preprocessing or Preprocessing(resize="stretch")),
             outputs=OutputRoles(LOGITS_OUTPUT, None, "box", CAM_WEIGHTS_OUTPUT, "coarse"),
             classes=CLASSES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -31,8 +31,7 @@ from onnxplain.errors import ModelError
 from onnxplain.runtime import Engine
 
 READ = Origin("read", "preprocessor_config.json")
-SPEC = ModelSpec(
-    task="localization",
+SPEC = ModelSpec.of_classifier(
     input=InputSpec("image", "nchw", (64, 48), PRESETS["caffe"], Origins(scale=ASSUMED, mean=READ)),
     outputs=OutputRoles("logits", None, "box", "cam_weights", "late", linear_head=True),
     classes=2,
@@ -44,7 +43,7 @@ SPEC = ModelSpec(
         ),
     ),
     labels=("cat", "dog"),
-    tail=TailSpec("model.tail.onnx", "0123", "late", box="box"),
+    tail=TailSpec("model.tail.onnx", "0123", "late", outputs=("logits", "box")),
     shuffle_seed=3,
 )
 
@@ -53,6 +52,12 @@ def version_1(spec: ModelSpec, *, assumed: bool) -> str:
     """The JSON that the same file had in version 1: one word for the whole preprocessing, no frames."""
     tree = json.loads(spec.to_json())
     tree["version"] = 1
+    del tree["heads"], tree["cam"], tree["extra_inputs"]
+    box = None if spec.box is None else {"format": spec.box.format, "units": spec.box.units}
+    tree |= {"task": spec.task, "outputs": asdict(spec.outputs), "classes": spec.classes, "box": box}
+    if spec.tail is not None:
+        logits, *boxes = tree["tail"].pop("outputs")
+        tree["tail"] |= {"logits": logits, "box": boxes[0] if boxes else None}
     del tree["input"]["origins"]
     tree["input"]["assumed"] = assumed
     for layer in tree["layers"]:

@@ -3,65 +3,137 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
+from onnxplain.contract.heads import BOX_COORDINATES, BoxSpec, Evidence, HeadSpec, Numbering, ScoreForm
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
-from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
+from onnxplain.errors import ModelError
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The description of a model in its file.
 
-    `layers` are in the order of the graph; the last is the default. `tail` describes the tail file, which computes the
-    part of the model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with
-    this seed, and the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the
-    input `explain` asks for them; a file that is not gated has no such input, and every run computes them.
+    `heads` are the model's answers in the order in which targets count them; the first is the default. `cam`: the class
+    activation maps of the default head; None if it has none. `layers` are in the order of the graph; the last is the
+    default. `extra_inputs`: inputs besides the image. `tail` describes the tail file, which computes the part of the
+    model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with this seed, and
+    the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the input
+    `explain` asks for them; a file that is not gated has no such input, and every run computes them.
     """
 
-    task: Task
     input: InputSpec
-    outputs: OutputRoles
-    classes: int
-    box: BoxSpec | None = None
+    heads: tuple[HeadSpec, ...]
+    cam: CamSpec | None = None
     layers: tuple[LayerSpec, ...] = ()
-    labels: tuple[str, ...] = ()
+    extra_inputs: tuple[ExtraInput, ...] = ()
     tail: TailSpec | None = None
     shuffle_seed: int | None = None
     gated: bool = True
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, Task)
-        if self.outputs.logits is None and self.outputs.scores is None:
-            raise ModelError(
-                "metadata: found neither a logits nor a scores output, expected one: instrument the original file again"
-            )
-        if self.labels and len(self.labels) != self.classes:
-            raise OnnxplainError(
-                f"labels: found {len(self.labels)}, but the model has {self.classes} classes: give one label per class"
-            )
-        if (self.box is None) != (self.outputs.box is None):
-            raise ModelError(
-                "metadata: found only one of box format and box output, expected both or neither: "
-                "instrument the original file again"
-            )
+        if not self.heads:
+            raise ModelError("metadata: found no heads, expected one or more: instrument the original file again")
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
             raise ModelError(
                 f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
                 "instrument the original file again"
             )
 
+    @classmethod
+    def of_classifier(
+        cls,
+        input: InputSpec,
+        outputs: OutputRoles,
+        classes: int,
+        box: BoxSpec | None = None,
+        labels: Sequence[str] = (),
+        **others: Any,
+    ) -> ModelSpec:
+        """A model with one head of classes and, if `outputs` names one, a box. `others`: the other fields."""
+        if outputs.logits is None and outputs.scores is None:
+            raise ModelError(
+                "metadata: found neither a logits nor a scores output, expected one: instrument the original file again"
+            )
+        if (box is None) != (outputs.box is None):
+            raise ModelError(
+                "metadata: found only one of box format and box output, expected both or neither: "
+                "instrument the original file again"
+            )
+        name = str(outputs.scores or outputs.logits)
+        heads = [HeadSpec(name, "classes", classes, outputs.logits, outputs.scores, labels=tuple(labels))]
+        if outputs.box is not None:
+            heads.append(HeadSpec(outputs.box, "box", BOX_COORDINATES, outputs.box, box=box))
+        cam = None
+        if outputs.cam_weights is not None and outputs.cam_layer is not None:
+            cam = CamSpec(outputs.cam_weights, outputs.cam_layer, outputs.linear_head)
+        return cls(input, tuple(heads), cam, **others)
+
+    @property
+    def numbering(self) -> Numbering:
+        """The targets of the model."""
+        return Numbering(self.heads)
+
+    @property
+    def head(self) -> HeadSpec:
+        """The default head."""
+        return self.heads[0]
+
+    @property
+    def box_head(self) -> HeadSpec | None:
+        """The first box; None without one."""
+        return next((head for head in self.heads if head.kind == "box"), None)
+
+    @property
+    def task(self) -> Task:
+        """ "localization" if there is a box head, else "classification"."""
+        return "classification" if self.box is None else "localization"
+
+    @property
+    def outputs(self) -> OutputRoles:
+        """The outputs of the default head, the box, and class activation maps."""
+        box, cam = self.box_head, self.cam
+        return OutputRoles(
+            logits=self.head.logits,
+            scores=self.head.scores,
+            box=None if box is None else box.logits,
+            cam_weights=None if cam is None else cam.weights,
+            cam_layer=None if cam is None else cam.layer,
+            linear_head=cam is not None and cam.linear,
+        )
+
+    @property
+    def classes(self) -> int:
+        """Number of targets of the default head."""
+        return self.head.entries
+
+    @property
+    def box(self) -> BoxSpec | None:
+        """The format of the first box; None without one."""
+        return None if self.box_head is None else self.box_head.box
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the default head."""
+        return self.head.labels
+
     def label(self, class_id: int) -> str:
-        """The label of the class, or its index as text if the file has no labels."""
-        return self.labels[class_id] if self.labels else str(class_id)
+        """The label of an entry of the default head, or its index as text if the file has no labels."""
+        return self.head.label(class_id)
+
+    def with_labels(self, labels: Sequence[str], head: HeadSpec | None = None) -> ModelSpec:
+        """The same model with other labels of a head; None: the default head. Raises OnnxplainError for their count."""
+        changed = self.head if head is None else head
+        heads = (replace(each, labels=tuple(labels)) if each is changed else each for each in self.heads)
+        return replace(self, heads=tuple(heads))
 
     def frame_of(self, layer: LayerSpec) -> MapFrame | None:
         """Where a layer's maps lie in the model's input; None where they are spread evenly over the whole of it."""
@@ -76,9 +148,10 @@ class ModelSpec:
         return replace(self, input=changed)
 
     def to_json(self) -> str:
-        """The JSON text for ``metadata_props["onnxplain"]``."""
+        """The JSON text for ``metadata_props["onnxplain"]``. The labels of the default head stand by themselves."""
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
+        tree["labels"] = tree["heads"][0].pop("labels")
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
@@ -106,17 +179,50 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     # Files of version 1 have none of these.
     optional = {"crop_share", "pixels", "depth"} - set(source)
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
+    image = InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source))
+    others: dict[str, Any] = {
+        "layers": tuple(map(_parse_layer, tree["layers"])),
+        "shuffle_seed": None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
+        "gated": bool(tree.get("gated", True)),
+    }
+    if "heads" not in tree:
+        return _parse_classifier(tree, image, others)
+    labels = [tree["labels"], *(head.get("labels", ()) for head in tree["heads"][1:])]
     return ModelSpec(
-        task=tree["task"],
-        input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source)),
-        outputs=OutputRoles(**tree["outputs"]),
-        classes=int(tree["classes"]),
-        box=BoxSpec(**tree["box"]) if tree["box"] else None,
-        layers=tuple(map(_parse_layer, tree["layers"])),
-        labels=tuple(tree["labels"]),
+        image,
+        tuple(_parse_head(head, each) for head, each in zip(tree["heads"], labels, strict=True)),
+        cam=CamSpec(**tree["cam"]) if tree.get("cam") else None,
+        extra_inputs=tuple(ExtraInput(**each) for each in tree.get("extra_inputs", ())),
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
-        shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
-        gated=bool(tree.get("gated", True)),
+        **others,
+    )
+
+
+def _parse_classifier(tree: Mapping[str, Any], image: InputSpec, others: Mapping[str, Any]) -> ModelSpec:
+    """Version 1: one head of classes, and a box where there is one."""
+    check_choice("task", tree["task"], Task)
+    tail = dict(tree.get("tail") or {})
+    outputs = tuple(name for name in (tail.pop("logits", None), tail.pop("box", None)) if name is not None)
+    return ModelSpec.of_classifier(
+        image,
+        OutputRoles(**tree["outputs"]),
+        int(tree["classes"]),
+        BoxSpec(**tree["box"]) if tree["box"] else None,
+        tree["labels"],
+        tail=TailSpec(**tail, outputs=outputs) if tail else None,
+        **others,
+    )
+
+
+def _parse_head(source: Mapping[str, Any], labels: Sequence[str]) -> HeadSpec:
+    return HeadSpec(
+        **{
+            **source,
+            "labels": tuple(labels),
+            "box": BoxSpec(**source["box"]) if source["box"] else None,
+            "score_form": ScoreForm(**source["score_form"]),
+            "evidence": Evidence(**source["evidence"]),
+        }
     )
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from onnxplain.contract.choices import BoxFormat, BoxUnits, Layout, check_choice
+from onnxplain.contract.choices import Layout, check_choice
 from onnxplain.contract.names import TAIL_FEATURES_INPUT, TAIL_LOGITS_OUTPUT
 from onnxplain.contract.origins import Origins
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.errors import ModelError, OnnxplainError
 
+ExtraFill = Literal["constant", "image_size_hw", "image_size_wh"]
+
 # Of a pixel: what two frames may differ by and still count as the same.
 _SAME_PLACE = 1e-3
-
-BOX_COORDINATES = 4
-"""Number of values that a box head returns per image. As targets they come after the classes."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputRoles:
-    """The name of the graph output for each role; None if the graph has no such output.
-
-    `cam_weights` holds the weights w of the class activation map of the layer named `cam_layer`. `linear_head`: after
-    that layer there are only a mean over the map and the product with w, no clamp and no rounding. The gradient of a
-    logit is then the constant w_c / (h·w) for every image.
-    """
+    """The outputs of the default head and its box, and of class activation maps; None for what does not exist."""
 
     logits: str | None = None
     scores: str | None = None
@@ -59,15 +54,38 @@ class OutputRoles:
 
 
 @dataclass(frozen=True)
-class BoxSpec:
-    """What the four values of the box head mean. Coordinates refer to the model's input image."""
+class CamSpec:
+    """The class activation maps of the default head.
 
-    format: BoxFormat = "cxcywh"
-    units: BoxUnits = "normalized"
+    `weights` names the output that holds their weights w, `layer` the layer that they belong to. `linear`: after that
+    layer there are only a mean over the map and the product with w, no clamp and no rounding. The gradient of a logit
+    is then the constant w_c / (h·w) for every image.
+    """
+
+    weights: str
+    layer: str
+    linear: bool = False
+
+
+@dataclass(frozen=True)
+class ExtraInput:
+    """An input of the model besides the image.
+
+    `shape`: its dimensions; None for a batch that is open. `fill`: what it is given. "constant": the default that the
+    file keeps, or `value`, flat, which a plain file is fed with. "image_size_hw", "image_size_wh": the size of the
+    original image in pixels, one row per image.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    fill: ExtraFill = "constant"
+    value: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_choice("box format", self.format, BoxFormat)
-        check_choice("box units", self.units, BoxUnits)
+        check_choice("fill of an extra input", self.fill, ExtraFill)
+        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "value", None if self.value is None else tuple(self.value))
 
 
 @dataclass(frozen=True)
@@ -150,21 +168,21 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class TailSpec:
-    """The tail file: the part of the model after `layer`. It takes feature maps and returns logits (and the raw box).
+    """The tail file: the part of the model after `layer`. It takes feature maps and returns what the heads return.
 
     `file` is its name in the folder of the model. `id` is written in the metadata of both files, here and under
-    ``metadata_props["onnxplain_tail"]``; the tail of another model has another id. `input`, `logits` and `box` name
-    its input and outputs; `box` is None if the model has no box head.
+    ``metadata_props["onnxplain_tail"]``; the tail of another model has another id. `input` names its input, `outputs`
+    one output per head of the model, in the order of the heads.
     """
 
     file: str
     id: str
     layer: str
     input: str = TAIL_FEATURES_INPUT
-    logits: str = TAIL_LOGITS_OUTPUT
-    box: str | None = None
+    outputs: tuple[str, ...] = (TAIL_LOGITS_OUTPUT,)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", tuple(self.outputs))
         if not self.file or any(mark in self.file for mark in "/\\"):
             raise ModelError(
                 f"metadata: found tail file {self.file!r}, expected the name of a file in the model's folder: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
         parts = stated.parts.with_preset(image_input.dtype, image_input.channels)
         spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     if stated.labels is not None:
-        spec = replace(spec, labels=tuple(stated.labels))
+        spec = spec.with_labels(stated.labels)
     return spec, image_input
 
 
@@ -134,7 +134,7 @@ def _spec_of_plain_file(
     labels = () if read.labels is None else read.labels.value
     if stated.labels is not None:
         labels = tuple(stated.labels)
-    return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input, read
+    return ModelSpec.of_classifier(input_spec, roles, classes, labels=labels), image_input, read
 
 
 def _probe(

@@ -28,7 +28,7 @@ class Tail:
         self.layer = spec.layers[-1]
         self.classes = spec.classes
         self._session, self._input = session, tail_spec.input
-        self._outputs = [name for name in (tail_spec.logits, tail_spec.box) if name is not None]
+        self._outputs = list(tail_spec.outputs)
         batch = session.get_inputs()[0].shape[0]
         self._batches = Batches(batch if isinstance(batch, int) else None, FEATURES_AT_ONCE)
         self.batch_size = self._batches.size

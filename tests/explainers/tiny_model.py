@@ -87,7 +87,9 @@ def make_tiny_model(
 
 
 def _write_tail(path: Path, weights: np.ndarray, box_weights: np.ndarray | None, power: int) -> TailSpec:
-    tail = TailSpec(f"{path.stem}.tail.onnx", "tiny", LAYER, box=None if box_weights is None else "box")
+    tail = TailSpec(
+        f"{path.stem}.tail.onnx", "tiny", LAYER, outputs=("logits",) if box_weights is None else ("logits", "box")
+    )
     node, info = helper.make_node, helper.make_tensor_value_info
     nodes = [
         node("Pow", ["features", "power"], ["powered"]),
@@ -179,8 +181,7 @@ def _spec(
     labels: tuple[str, ...],
     preprocessing: Preprocessing,
 ) -> ModelSpec:
-    return ModelSpec(
-        task="localization" if box else "classification",
+    return ModelSpec.of_classifier(
         input=InputSpec("image", "nchw", INPUT_SIZE_HW, preprocessing),
         outputs=OutputRoles(
             logits="logits",

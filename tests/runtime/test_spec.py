@@ -188,8 +188,8 @@ def rewrite_metadata(path: Path, old: str, new: str) -> None:
     ("old", "new", "message"),
     [
         ('"version": 2', '"version": 3', "contract version 3"),
-        ('{"task"', '["task"', "not onnxplain JSON"),
-        ('"classes": 5', '"klasses": 5', "malformed"),
+        ('{"input"', '["input"', "not onnxplain JSON"),
+        ('"kind": "classes"', '"kynd": "classes"', "malformed"),
         (
             '"features": "features/fine"',
             '"features": "features/x"',

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxplain.contract import OutputRoles
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.target import (
     check_targets,
@@ -17,8 +16,8 @@ from onnxplain.runtime.target import (
 from tests.models import ExplainableModel
 
 LOCALIZER = ExplainableModel().spec()  # labels zero, one, two, two, 3; a box head; layers fine, coarse
-CLASSIFIER = replace(LOCALIZER, box=None, outputs=OutputRoles("logits"), labels=(), layers=())
-ANIMALS = replace(LOCALIZER, labels=("tabby cat", "tiger cat", "dog", "fox", "owl"))
+CLASSIFIER = replace(LOCALIZER.with_labels(()), heads=(LOCALIZER.with_labels(()).head,), layers=())
+ANIMALS = LOCALIZER.with_labels(("tabby cat", "tiger cat", "dog", "fox", "owl"))
 
 
 @pytest.mark.parametrize(

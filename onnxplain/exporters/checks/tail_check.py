@@ -30,8 +30,7 @@ def check_tail(
     whole = GraphSession(explainable, "explainable graph", optimised=fused)
     part = GraphSession(tail, "tail", optimised=fused)
     layer = spec.layers[-1]
-    names = {tail_spec.logits: spec.outputs.logits or "", tail_spec.box or "": spec.outputs.box or ""}
-    names.pop("", None)
+    names = {name: str(head.logits) for name, head in zip(tail_spec.outputs, spec.heads, strict=True)}
     dynamic = bool(explainable.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
     batches = [image_batch(original, spec.input, seed) for seed in TAIL_IMAGE_SEEDS]
     if dynamic:

@@ -86,8 +86,7 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
         layer.name == cam_layer and is_linear(witness.operators)
         for layer, witness in zip(layers, witnesses, strict=True)
     )
-    spec = ModelSpec(
-        task="classification" if anatomy.roles.box is None else "localization",
+    spec = ModelSpec.of_classifier(
         input=image_spec,
         outputs=_output_roles(anatomy.roles, logits, cam_layer, linear_head=linear),
         classes=anatomy.roles.classes,

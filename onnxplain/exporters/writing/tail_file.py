@@ -125,13 +125,8 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
 def describe_tail(tail: onnx.ModelProto, destination: Path, layer: str) -> TailSpec:
     """The metadata entry of `destination` about its tail."""
     (tail_id,) = [entry.value for entry in tail.metadata_props if entry.key == TAIL_METADATA_KEY]
-    outputs = [output.name for output in tail.graph.output]
-    return TailSpec(
-        file=tail_path(destination).name,
-        id=tail_id,
-        layer=layer,
-        box=TAIL_BOX_OUTPUT if TAIL_BOX_OUTPUT in outputs else None,
-    )
+    outputs = tuple(output.name for output in tail.graph.output)
+    return TailSpec(file=tail_path(destination).name, id=tail_id, layer=layer, outputs=outputs)
 
 
 def _identify(tail: onnx.ModelProto) -> str:
