@@ -53,6 +53,7 @@ from onnxplain.contract.image_input import (
     is_batched,
     read_image_input,
 )
+from onnxplain.contract.inputs import ChosenInputs, GivenInputs, InputsFault, UnreadInputs, choose_inputs
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
     CAM_WEIGHTS_OUTPUT,
@@ -129,6 +130,7 @@ __all__ = [
     "CamSpec",
     "CellSpan",
     "Channels",
+    "ChosenInputs",
     "ColourOrder",
     "Completed",
     "DeclaredInput",
@@ -142,12 +144,14 @@ __all__ = [
     "FoundHead",
     "FoundHeads",
     "FoundOutput",
+    "GivenInputs",
     "GraphEnd",
     "HeadKind",
     "HeadSpec",
     "ImageInput",
     "InputFault",
     "InputSpec",
+    "InputsFault",
     "LayerSpec",
     "Layout",
     "MapFrame",
@@ -168,10 +172,12 @@ __all__ = [
     "TailSpec",
     "Task",
     "UnreadInput",
+    "UnreadInputs",
     "UnusedOutput",
     "as_parts",
     "assumed_preprocessing",
     "batched",
+    "choose_inputs",
     "complete",
     "complete_input",
     "count_channels",
