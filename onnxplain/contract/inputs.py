@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from onnxplain.contract.image_input import (
     DeclaredInput,
@@ -18,7 +16,11 @@ from onnxplain.contract.image_input import (
 )
 from onnxplain.contract.specs import ExtraFill, ExtraInput
 
-GivenInputs = Mapping[str, npt.ArrayLike]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+GivenInputs: TypeAlias = Mapping[str, "npt.ArrayLike"]
 """Values that the user states for inputs besides the image, by name."""
 
 # Detectors ask for the photo's size under these names. RT-DETR (lyuwenyu/RT-DETR, export_onnx.py) takes width first;
@@ -98,6 +100,8 @@ def choose_inputs(
 
 
 def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInputs:
+    import numpy as np
+
     described = f"{entry.name} {entry.dtype} {entry.shape_text}"
     if entry.dtype not in _DTYPES:
         return UnreadInputs(InputsFault.TYPE, described)
@@ -122,6 +126,8 @@ def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInpu
 
 def _fit(value: npt.NDArray[np.generic], shape: tuple[int | None, ...]) -> npt.NDArray[np.generic] | None:
     """The value in the input's shape: one number for all, or the same shape, with or without its leading ones."""
+    import numpy as np
+
     concrete = tuple(1 if side is None else side for side in shape)
     if value.size == 1:
         return np.broadcast_to(value.reshape(()), concrete)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from onnxplain.contract.heads.graph_end import EndNode, EndValue, GraphEnd
 
@@ -169,9 +168,9 @@ def _scaled(end: GraphEnd, node: EndNode) -> tuple[str, float] | None:
         return None
     for value, constant in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
         array = end.constants.get(constant)
-        if array is not None and array.size == 1 and np.issubdtype(array.dtype, np.number):
-            number = float(np.real(array.ravel()[0]))
-            if not number > 0 or not np.isfinite(number) or (node.operator == "Div" and value != node.inputs[0]):
+        if array is not None and array.size == 1 and array.dtype.kind in "iuf":
+            number = float(array.ravel()[0])
+            if not 0 < number < math.inf or (node.operator == "Div" and value != node.inputs[0]):
                 return None
             return value, number if node.operator == "Mul" else 1 / number
     return None
