@@ -20,8 +20,9 @@ from benchmarks.studies.wsol import explain_all
 from onnxplain import Engine, load_image
 from onnxplain.demo import MODEL, read_samples
 from onnxplain.explainers import GradCAM
+from onnxplain.explainers.drawing.colours import blend
+from onnxplain.explainers.drawing.sheet import make_sheet
 from onnxplain.explainers.heatmap import visible_window
-from onnxplain.explainers.render import blend, make_sheet
 
 COLUMNS = {"single": "Grad-CAM", "mean": "mean of 100", "max": "maximum of 100", "super-resolution": "super-resolution"}
 TILE, DOCS_WIDTH, JPEG_QUALITY = 320, 1400, 80

@@ -79,7 +79,7 @@ def _add_contact_sheet(
     questions: Sequence[Question],
 ) -> Path:
     """One column per image: the photo with its true box, and below it one picture per method."""
-    from onnxplain.explainers.render import Mark, annotate
+    from onnxplain.explainers.drawing.marks import Mark, annotate
 
     pictures, titles = [], []
     for sample, image in zip(samples, explained, strict=True):

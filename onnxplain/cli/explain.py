@@ -110,7 +110,7 @@ def explain(
         sources = images.paths()
         questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer))
         check_no_overwrite(output, sources, questions)
-        with ExplanationFolder(output, style) as folder:
+        with ExplanationFolder(output, style, engine.spec.input.origins.assumed) as folder:
             for explained in explain_images(
                 engine,
                 sources,

@@ -28,6 +28,9 @@ class Explainer(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[Need] = SCORES
+    # What a value of the raw map is, for the colour bar; and whether the method looks at the target at all.
+    unit: ClassVar[str] = ""
+    uses_target: ClassVar[bool] = True
 
     # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload

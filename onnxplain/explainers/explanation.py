@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.heatmap import Status, visible_window
 from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, Threshold, find_regions
+from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
 
@@ -41,6 +42,8 @@ class Explanation:
     known.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
     `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
+    `unit`: what a value of `raw` is. `uses_target`: whether the method looks at the target at all. `heat_from_zero`:
+    whether no heat means a raw value of 0; else it means the smallest value.
     Raises OnnxplainError where these disagree.
     """
 
@@ -58,6 +61,9 @@ class Explanation:
     prediction: Prediction | None = field(default=None, repr=False)
     default_threshold: float = CAM_THRESHOLD
     report: MethodReport | None = None
+    unit: str = ""
+    uses_target: bool = True
+    heat_from_zero: bool = True
     map_frame: MapFrame | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,16 +94,29 @@ class Explanation:
         """
         return find_regions(self.heatmap, self.default_threshold if threshold is None else threshold)
 
-    def overlay(self, image: ImageLike, colormap: str = "turbo", alpha: float = 0.5) -> npt.NDArray[np.uint8]:
+    @property
+    def no_heat(self) -> float:
+        """The raw value that is drawn as no heat."""
+        return 0.0 if self.heat_from_zero else float(self.raw.min())
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the model, and the map, saw."""
+        return visible_window(self.frame, self.map_frame)
+
+    def overlay(
+        self, image: ImageLike, colormap: str = DEFAULT_COLORMAP, alpha: float = DEFAULT_ALPHA
+    ) -> npt.NDArray[np.uint8]:
         """The heatmap blended over its image: uint8 (H, W, 3) RGB.
 
-        The part that the model saw becomes ``(1 − alpha) · image + alpha · colour(heat)``, without gamma correction.
-        The rest does not change, nor does the whole image if `status` is not "ok". Raises OnnxplainError for an image
+        The part that the model saw becomes ``(1 − a) · image + a · colour(heat)``, without gamma correction. The
+        opacity a is `alpha` times the heat. The rest does not
+        change, nor does the whole image if `status` is not "ok". Raises OnnxplainError for an image
         of another size, an unknown colormap (the message lists all) or an alpha outside [0, 1].
         """
-        from onnxplain.explainers.render import blend
+        from onnxplain.explainers.drawing.colours import blend
         from onnxplain.runtime.images.pixels import picture_of
 
         image_hwc = picture_of(image, self.frame.image_size_hw)
-        window = visible_window(self.frame) if self.status == "ok" else (slice(0), slice(0))
+        window = self.window if self.status == "ok" else (slice(0), slice(0))
         return blend(image_hwc, self.heatmap, colormap, alpha, window)

@@ -18,6 +18,11 @@ class MethodReport(ABC):
         """A few words for a terminal, for example "error 3.1 % (800 masks)"."""
 
     @property
+    def map_error(self) -> float | None:
+        """How exact the map is: the standard error of its pixels over its standard deviation; None if unknown."""
+        return None
+
+    @property
     def interrupted(self) -> bool:
         """Whether the user stopped the work. Nothing more should be started then."""
         return False

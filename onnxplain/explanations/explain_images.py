@@ -88,7 +88,9 @@ def explain_images(
                 continue
             explanation, seconds = asked.explain(question)
             answered.append(question)
-            written.append(folder.add(source, name + question.suffix, image_hwc, explanation, seconds, head_box))
+            largest = asked.share_of_hottest(question)
+            name_of_map = name + question.suffix
+            written.append(folder.add(source, name_of_map, image_hwc, explanation, seconds, head_box, largest))
             progress.step()
             if on_written is not None:
                 on_written(source, question, written[-1])
@@ -128,6 +130,16 @@ class _AskedImage:
                 self._found[other] = explanation, seconds
                 self.interrupted |= explanation.report is not None and explanation.report.interrupted
         return self._found[question]
+
+    def share_of_hottest(self, question: Question) -> float:
+        """The raw value of its hottest pixel above no heat, as a share of the largest of its method; 1 without heat."""
+        peaks = {
+            other: float(explanation.raw.max()) - explanation.no_heat
+            for other, (explanation, _) in self._found.items()
+            if other.explainer_key == question.explainer_key and explanation.status == "ok"
+        }
+        hottest = max(peaks.values(), default=0.0)
+        return peaks[question] / hottest if hottest > 0 and peaks.get(question, 0.0) > 0 else 1.0
 
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:

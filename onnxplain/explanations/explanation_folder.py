@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.figure_words import BoxOrigin, DrawnBox, box_caption, doubt_of, scale_of, title_of
 from onnxplain.explanations.json_number import json_number
+from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,21 +25,28 @@ if TYPE_CHECKING:
 
     ByteArray = npt.NDArray[np.uint8]
 
+HeatScale = Literal["own", "shared"]
+
 RESULTS_FILE = "explanations.jsonl"
 
 
 @dataclass(frozen=True)
 class PictureStyle:
-    """How heat is drawn, and the threshold for boxes. None: the method's own threshold."""
+    """How heat is drawn, and the threshold for boxes. None: the method's own threshold.
 
-    colormap: str = "turbo"
-    alpha: float = 0.5
+    `heat_scale`: "own": the hottest pixel of each map has the last colour. "shared": maps of one image that one method
+    made for several targets are drawn on one scale.
+    """
+
+    colormap: str = DEFAULT_COLORMAP
+    alpha: float = DEFAULT_ALPHA
     threshold: Threshold | None = None
+    heat_scale: HeatScale = "own"
 
     def __post_init__(self) -> None:
         import numpy as np
 
-        from onnxplain.explainers.render import colourise
+        from onnxplain.explainers.drawing.colours import colourise
 
         colourise(np.zeros((1, 1), np.float32), self.colormap)
 
@@ -58,11 +67,12 @@ class WrittenExplanation:
 class ExplanationFolder:
     """A folder of explanations. Each run replaces the results; each file and each line is written completely at once.
 
+    `assumed`: the parts of the preprocessing that are assumed, which the pictures say.
     Raises OnnxplainError if the folder cannot be created or written to.
     """
 
-    def __init__(self, path: Path, style: PictureStyle) -> None:
-        self.path, self._style = path, style
+    def __init__(self, path: Path, style: PictureStyle, assumed: Sequence[str] = ()) -> None:
+        self.path, self._style, self._assumed = path, style, tuple(assumed)
 
     def __enter__(self) -> ExplanationFolder:
         try:
@@ -88,17 +98,20 @@ class ExplanationFolder:
         explanation: Explanation,
         seconds: float,
         head_box: Corners | None = None,
+        largest: float = 1.0,
     ) -> WrittenExplanation:
-        """Write ``<name>.png``, ``<name>.npy`` and a line of the results. `head_box`: the box of the box head."""
+        """Write ``<name>.png``, ``<name>.npy`` and a line of the results. `head_box`: the box of the box head.
+
+        `largest`: the heat of the hottest pixel on a scale that several maps share.
+        """
         import numpy as np
 
         from onnxplain.explainers.atomic import write_atomically
-        from onnxplain.explainers.render import Mark, annotate, save_png
+        from onnxplain.explainers.drawing.sheet import save_png
 
         regions = explanation.boxes(self._style.threshold)
-        box = head_box if head_box is not None else _largest(regions)
-        overlay = explanation.overlay(image_hwc, self._style.colormap, self._style.alpha)
-        picture = annotate(overlay, [Mark(box, _caption(explanation))])
+        box = _drawn_box(explanation, regions, head_box)
+        picture = self._draw(image_hwc, explanation, box, regions.level, largest)
         path = self.path / f"{name}.png"
         save_png(path, picture)
         stream = io.BytesIO()
@@ -125,7 +138,24 @@ class ExplanationFolder:
                 **({} if explanation.report is None else explanation.report.as_json()),
             }
         )
-        return WrittenExplanation(explanation, box, picture, path)
+        return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
+
+    def _draw(
+        self, image_hwc: ByteArray, explanation: Explanation, box: DrawnBox | None, level: float, largest: float
+    ) -> ByteArray:
+        from onnxplain.explainers.drawing.figure import Figure, HeatStyle
+        from onnxplain.explainers.drawing.marks import Mark
+
+        marks = () if box is None else (Mark(box.xyxy, box_caption(box, level), dashed=bool(box.doubt)),)
+        shared = largest if self._style.heat_scale == "shared" else 1.0
+        figure = Figure(
+            title_of(explanation, self._assumed),
+            explanation.window,
+            marks,
+            scale_of(explanation, shared),
+            HeatStyle(self._style.colormap, self._style.alpha, shared),
+        )
+        return figure.draw(image_hwc, explanation.heatmap)
 
     def add_error(self, source: Path, message: str) -> None:
         """Write the line for an image that could not be read."""
@@ -143,7 +173,7 @@ class ExplanationFolder:
         import cv2
         import numpy as np
 
-        from onnxplain.explainers.render import make_sheet, save_png
+        from onnxplain.explainers.drawing.sheet import make_sheet, save_png
 
         sheet = make_sheet(pictures, titles, columns)
         height, width = sheet.shape[:2]
@@ -172,13 +202,16 @@ def _largest(regions: Regions) -> Corners | None:
     return x1, y1, x2, y2
 
 
+def _drawn_box(explanation: Explanation, regions: Regions, head_box: Corners | None) -> DrawnBox | None:
+    """The box head's box, else that of the largest region."""
+    found = head_box if head_box is not None else _largest(regions)
+    if found is None:
+        return None
+    # A box of the head does not depend on the map, so the map's doubts are not its own.
+    origin: BoxOrigin = "heat" if head_box is None else "head"
+    return DrawnBox(found, origin, doubt_of(explanation, found) if origin == "heat" else "")
+
+
 def _is_box_target(explanation: Explanation) -> bool:
     prediction = explanation.prediction
     return prediction is not None and explanation.target >= len(prediction.scores)
-
-
-def _caption(explanation: Explanation) -> str:
-    what = f"{explanation.label} · {explanation.score:.2f}"
-    if _is_box_target(explanation):
-        what = f"{explanation.target_name} of {what}"
-    return what if explanation.status == "ok" else f"{what}, {explanation.status.replace('_', ' ')}"

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.drawing.colours import blend
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
 from onnxplain.explainers.regions import find_regions
-from onnxplain.explainers.render import blend
 from onnxplain.runtime import make_frame
 
 IMAGE_SIZE_HW = (40, 100)

@@ -9,17 +9,9 @@ from PIL import Image
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
-from onnxplain.explainers.render import (
-    COLORMAPS,
-    MINIMUM_SIDE,
-    Mark,
-    annotate,
-    blend,
-    caption,
-    colourise,
-    make_sheet,
-    save_png,
-)
+from onnxplain.explainers.drawing.colours import COLORMAPS, blend, colourise
+from onnxplain.explainers.drawing.marks import MINIMUM_SIDE, Mark, annotate, caption
+from onnxplain.explainers.drawing.sheet import make_sheet, save_png
 
 
 def photo(size_hw: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -38,16 +30,23 @@ def test_colours_are_opencvs_in_rgb_order(name: str) -> None:
 
 
 def test_turbo_runs_from_blue_to_red() -> None:
-    cold, hot = colourise(np.array([[0.15, 0.95]], np.float32))[0].astype(int)
+    cold, hot = colourise(np.array([[0.15, 0.95]], np.float32), "turbo")[0].astype(int)
     assert cold[2] > cold[0]
     assert hot[0] > hot[2]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_blend_is_a_plain_weighted_mean(alpha: float) -> None:
+def test_the_opacity_follows_the_heat(alpha: float) -> None:
     image, heatmap = photo((17, 23)), heat((17, 23))
-    expected = (1 - alpha) * image + alpha * colourise(heatmap).astype(float)
+    opacity = alpha * heatmap[..., None]
+    expected = (1 - opacity) * image + opacity * colourise(heatmap).astype(float)
     assert np.abs(blend(image, heatmap, alpha=alpha) - expected).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("name", ["inferno", "turbo", "jet", "bone"])
+def test_no_heat_changes_no_pixel(name: str) -> None:
+    image = photo((17, 23))
+    np.testing.assert_array_equal(blend(image, np.zeros((17, 23), np.float32), name, alpha=1), image)
 
 
 def test_blend_leaves_what_is_outside_the_window_and_its_argument_alone() -> None:

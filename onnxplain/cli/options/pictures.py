@@ -9,6 +9,7 @@ import click
 
 from onnxplain.cli.options.gather import gather, stack
 from onnxplain.explanations.explanation_folder import PictureStyle
+from onnxplain.picture_defaults import COLOUR_BLIND_SAFE, DEFAULT_ALPHA, DEFAULT_COLORMAP
 
 if TYPE_CHECKING:
     from onnxplain.explainers.regions import Threshold
@@ -38,18 +39,27 @@ picture_options = stack(
     ),
     click.option(
         "--colormap",
-        default="turbo",
+        default=DEFAULT_COLORMAP,
         show_default=True,
         metavar="NAME",
-        help="Colour map of OpenCV: turbo, viridis, jet, …",
+        help=f"Colour map of OpenCV. {', '.join(COLOUR_BLIND_SAFE)} can be read with every kind of colour vision; "
+        "turbo and jet cannot.",
     ),
     click.option(
         "--alpha",
         type=click.FloatRange(min=0, max=1),
-        default=0.5,
+        default=DEFAULT_ALPHA,
         show_default=True,
         metavar="A",
-        help="Opacity of the heatmap in the picture. 0 shows only the photo.",
+        help="Opacity of the hottest part in the picture. Less heat is more transparent, no heat is invisible. 0 shows "
+        "only the photo.",
+    ),
+    click.option(
+        "--heat-scale",
+        type=click.Choice(["own", "shared"]),
+        default="own",
+        show_default=True,
+        help="Whether each map has a colour scale of its own, or the maps of one method for several targets share one.",
     ),
     gather("style", PictureStyle),
 )

@@ -84,6 +84,7 @@ class AugmentedGradCAM(GradCAM):
     progress: Progress | None = None
 
     name: ClassVar[str] = "augmented-grad-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,7 @@ class AblationCAM(TailProbingExplainer):
     """
 
     name: ClassVar[str] = "ablation-cam"
+    unit: ClassVar[str] = "share of the logit · activation"
 
     def _count_changes(self, layer: LayerSpec) -> int:
         return layer.channels

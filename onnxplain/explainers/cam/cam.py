@@ -26,6 +26,7 @@ class CAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "cam"
+    unit: ClassVar[str] = "logit"
     needs: ClassVar[Need] = LINEAR_HEAD
     uses_gradients: ClassVar[bool] = False
 

@@ -22,6 +22,8 @@ class EigenCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "eigen-cam"
+    unit: ClassVar[str] = "first component"
+    uses_target: ClassVar[bool] = False
     uses_gradients: ClassVar[bool] = False
 
     def weigh(self, activations: Activations) -> FloatArray:
@@ -39,6 +41,7 @@ class EigenGradCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "eigen-grad-cam"
+    unit: ClassVar[str] = "first component"
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``O v`` of the features times their gradients."""

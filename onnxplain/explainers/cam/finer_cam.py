@@ -39,6 +39,7 @@ class FinerCAM(GradCAM):
     strength: float = 0.6
 
     name: ClassVar[str] = "finer-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,7 @@ class GradCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "grad-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
         return not all(has_constant_gradient(self.engine.spec, target, layer) for target in targets)

@@ -26,6 +26,7 @@ class GradCAMPlusPlus(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "grad-cam++"
+    unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k Σ_ij(α_kij ReLU(g_kij)) A_k``."""

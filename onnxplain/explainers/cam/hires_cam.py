@@ -19,6 +19,7 @@ class HiResCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "hires-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k g_k ∘ A_k``."""

@@ -21,6 +21,7 @@ class LayerCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "layer-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k ReLU(g_k) ∘ A_k``."""

@@ -109,6 +109,8 @@ class LayerExplainer(Explainer):
             evaluations=self._evaluations_per_layer * len(self._layers()),
             prediction=prediction,
             map_frame=map_frame,
+            unit=self.unit,
+            uses_target=self.uses_target,
             default_threshold=CAM_THRESHOLD,
         )
 

@@ -37,6 +37,7 @@ class ReciproCAM(TailProbingExplainer):
     gaussian: bool = False
 
     name: ClassVar[str] = "recipro-cam"
+    unit: ClassVar[str] = "score"
 
     def _resolve_target(self, target: Target) -> int:
         return require_class(self, super()._resolve_target(target), "the method uses class scores")

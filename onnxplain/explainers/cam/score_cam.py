@@ -46,6 +46,7 @@ class ScoreCAM(ProbingExplainer):
     batch_size: int | None = None
 
     name: ClassVar[str] = "score-cam"
+    unit: ClassVar[str] = "score · activation"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -47,6 +47,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     progress: Progress | None = None
 
     name: ClassVar[str] = "smooth-grad-cam++"
+    unit: ClassVar[str] = "gradient · activation"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ class XGradCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "xgrad-cam"
+    unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k α_k A_k``."""

@@ -163,6 +163,8 @@ class RiseSampling:
             evaluations=1 + masks,
             prediction=self.black_box.prediction(unmasked),
             default_threshold=RISE_THRESHOLD,
+            unit="mean score where a pixel is seen",
+            heat_from_zero=False,
             report=SamplingReport(
                 estimator=self.key.estimator,
                 seed=self.key.seed,

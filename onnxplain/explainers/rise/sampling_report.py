@@ -33,6 +33,11 @@ class SamplingReport(MethodReport):
     explain_output: ExplainOutput = "score"
 
     @property
+    def map_error(self) -> float | None:
+        """`relative_error`."""
+        return self.relative_error
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C stopped the sampling."""
         return self.stopped == "interrupted"

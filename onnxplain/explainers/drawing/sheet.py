@@ -1,0 +1,77 @@
+"""Sheets of several pictures, and pictures in PNG files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.atomic import write_atomically
+from onnxplain.explainers.drawing.colours import BLACK, WHITE
+from onnxplain.explainers.drawing.marks import enlargement, resized
+from onnxplain.explainers.drawing.text import SMALLEST_FONT, fit_text
+from onnxplain.runtime.arrays import ByteArray
+
+_LONGEST_SHEET_SIDE = 1024
+# Signature and header of a PNG file: 8 bytes, then a chunk of 13 bytes with its length, name and checksum.
+_PNG_HEAD = 8 + 25
+
+
+def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int | None = None) -> ByteArray:
+    """Pictures side by side on white, each under its title: uint8 (H, W, 3) RGB.
+
+    `columns`: pictures per row; None: all in one row. Raises OnnxplainError if there is no picture, or if the numbers
+    of titles and pictures differ.
+    """
+    if not images or len(images) != len(titles):
+        raise OnnxplainError(
+            f"sheet: found {len(images)} pictures and {len(titles)} titles, expected one title per picture"
+        )
+    tiles = [resized(image, _sheet_factor(image)) for image in images]
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    columns = min(columns or len(tiles), len(tiles))
+    rows = -(-len(tiles) // columns)
+    size = max(SMALLEST_FONT + 5, round(min(height, max(width, 120)) * 0.05))
+    gap, header = round(size * 0.8), round(size * 1.9)
+    sheet = Image.new(
+        "RGB", (gap + columns * (width + gap), rows * (header + height) + gap + (rows - 1) * gap // 2), WHITE
+    )
+    draw = ImageDraw.Draw(sheet)
+    for position, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
+        row, column = divmod(position, columns)
+        left = gap + column * (width + gap)
+        top = row * (header + height + gap // 2)
+        line = fit_text(title, width, size)
+        line.draw(draw, left + (width - line.width) / 2, top + header * 0.55, BLACK)
+        inset = ((width - tile.shape[1]) // 2, (height - tile.shape[0]) // 2)
+        sheet.paste(Image.fromarray(tile), (left + inset[0], top + header + inset[1]))
+    return np.array(sheet, np.uint8)
+
+
+def save_png(path: str | os.PathLike[str], image_hwc: ByteArray, texts: Mapping[str, str] | None = None) -> None:
+    """Write uint8 (H, W, 3) RGB as PNG, completely or not at all. Raises OnnxplainError if that fails.
+
+    `texts` are written into the file as text chunks by keyword, in UTF-8 (PNG specification, section 11.3.3.4, iTXt).
+    """
+    encoded, data = cv2.imencode(".png", np.ascontiguousarray(image_hwc[..., ::-1]))
+    if not encoded:
+        raise OnnxplainError(f"{path}: found shape {image_hwc.shape}, expected a picture that PNG can hold")
+    png = data.tobytes()
+    chunks = b"".join(_text_chunk(keyword, text) for keyword, text in (texts or {}).items())
+    write_atomically(path, png[:_PNG_HEAD] + chunks + png[_PNG_HEAD:])
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    # Keyword, no compression, no language, no translated keyword.
+    content = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8", "surrogatepass")
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+
+
+def _sheet_factor(image_hwc: ByteArray) -> float:
+    return min(enlargement(image_hwc), _LONGEST_SHEET_SIDE / int(max(image_hwc.shape[:2])))

@@ -1,0 +1,85 @@
+"""The words on the picture of an explanation: its title, the label of its box, and the ends of its colour bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from onnxplain.explainers import Explanation
+    from onnxplain.runtime.box import Corners
+
+# A box is drawn dashed if it covers this share of what the model saw, or if the map is less exact than this.
+NEARLY_ALL = 0.95
+LARGEST_ERROR = 0.2
+
+BoxOrigin = Literal["head", "heat"]
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """The box on a picture, x1, y1, x2, y2 in pixels of the image, and where it came from.
+
+    `doubt`: why it says little, in a few words; empty if nothing speaks against it.
+    """
+
+    xyxy: Corners
+    origin: BoxOrigin
+    doubt: str = ""
+
+
+def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str, ...]:
+    """The lines above a picture: what is explained, with its score; then method, layer, accuracy and doubts.
+
+    `assumed`: the parts of the preprocessing that are assumed.
+    """
+    what = f"{explanation.label} · {_score_text(explanation.score)}"
+    if not explanation.uses_target:
+        what = f"no target: {explanation.method} shows what is strongest, whatever the class"
+    elif explanation.target_name != explanation.label:
+        what = f"{explanation.target_name}, with {what}"
+    how = [explanation.method if explanation.layer is None else f"{explanation.method} at {explanation.layer}"]
+    if explanation.status != "ok":
+        how.append(explanation.status.replace("_", " "))
+    if explanation.report is not None and (summary := explanation.report.summary()):
+        how.append(summary)
+    doubts = f"preprocessing assumed: {', '.join(assumed)}" if assumed else ""
+    return what, " · ".join(how), doubts
+
+
+def _score_text(score: float) -> str:
+    return "<0.01" if 0 < score < 0.005 else f"{score:.2f}"
+
+
+def scale_of(explanation: Explanation, largest: float = 1.0) -> tuple[str, str, str] | None:
+    """The texts below the colour bar, from no heat to the most; None for a map without heat.
+
+    `largest`: the heat of the hottest pixel on a scale that several maps share.
+    """
+    if explanation.status != "ok":
+        return None
+    low = explanation.no_heat
+    high = low + (float(explanation.raw.max()) - low) / largest
+    return f"{low:.3g}", explanation.unit, f"{high:.3g}"
+
+
+def doubt_of(explanation: Explanation, xyxy: Corners) -> str:
+    """Why a box says little; empty if nothing speaks against it."""
+    if explanation.status != "ok":
+        return explanation.status.replace("_", " ")
+    left, top, right, bottom = explanation.frame.visible_xyxy
+    x1, y1, x2, y2 = xyxy
+    covered = max(0.0, min(x2, right) - max(x1, left)) * max(0.0, min(y2, bottom) - max(y1, top))
+    if covered >= NEARLY_ALL * (right - left) * (bottom - top):
+        return "covers nearly everything"
+    error = None if explanation.report is None else explanation.report.map_error
+    if error is not None and error > LARGEST_ERROR:
+        return f"map uncertain: error {100 * error:.0f} %"
+    return ""
+
+
+def box_caption(box: DrawnBox, level: float) -> str:
+    """The label of a box: where it came from, and what speaks against it."""
+    origin = "box head" if box.origin == "head" else f"heat ≥ {100 * level:.0f} %"
+    return f"{origin}, {box.doubt}" if box.doubt else origin
