@@ -9,12 +9,18 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.version import __version__
 
 if TYPE_CHECKING:
+    from onnxplain.explainers.registry import methods
     from onnxplain.explanations.explain import explain
     from onnxplain.runtime import Engine, load_image
 
-__all__ = ["Engine", "OnnxplainError", "__version__", "explain", "load_image"]
+__all__ = ["Engine", "OnnxplainError", "__version__", "explain", "load_image", "methods"]
 
-_LAZY = {"Engine": "onnxplain.runtime", "explain": "onnxplain.explanations.explain", "load_image": "onnxplain.runtime"}
+_LAZY = {
+    "Engine": "onnxplain.runtime",
+    "explain": "onnxplain.explanations.explain",
+    "load_image": "onnxplain.runtime",
+    "methods": "onnxplain.explainers.registry",
+}
 
 
 def __getattr__(name: str) -> Any:

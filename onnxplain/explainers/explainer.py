@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar, overload
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.needs import SCORES, Need
 from onnxplain.runtime.image import ImageLike, is_image, list_images
+from onnxplain.runtime.result_list import ResultList
 from onnxplain.runtime.target import Target, spread_target
 
 
@@ -47,7 +49,8 @@ class Explainer(ABC):
         """One `Explanation` for one image, a list of them for any iterable of images."""
         listed = list_images(images)
         explanations = self._explain_all(listed, spread_target(target, len(listed)))
-        return explanations[0] if is_image(images) else explanations
+        named = [replace(each, image=image) for each, image in zip(explanations, listed, strict=True)]
+        return named[0] if is_image(images) else ResultList(named)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the same image per target. If the method can, all targets share the model's work."""

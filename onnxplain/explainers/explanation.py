@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
@@ -42,6 +44,7 @@ class Explanation:
     known.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
     `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
+    `image`: the image as it was given, a path, a PIL image or an array; None if it is not known.
     `unit`: what a value of `raw` is. `uses_target`: whether the method looks at the target at all. `heat_from_zero`:
     whether no heat means a raw value of 0; else it means the smallest value.
     Raises OnnxplainError where these disagree.
@@ -65,6 +68,7 @@ class Explanation:
     uses_target: bool = True
     heat_from_zero: bool = True
     map_frame: MapFrame | None = field(default=None, repr=False)
+    image: ImageLike | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.heatmap.dtype != np.float32 or self.heatmap.shape != self.frame.image_size_hw:
@@ -93,6 +97,54 @@ class Explanation:
         at which the largest region's box changes least. Raises the errors of `find_regions`.
         """
         return find_regions(self.heatmap, self.default_threshold if threshold is None else threshold)
+
+    def __repr__(self) -> str:
+        height, width = self.frame.image_size_hw
+        layer = "" if self.layer is None else f" at {self.layer}"
+        status = "" if self.status == "ok" else f", {self.status}"
+        return f"<{self.method}{layer} for {self.target_name}, score {self.score:.3f}, {height}×{width}{status}>"
+
+    def picture(self, image: ImageLike | None = None) -> npt.NDArray[np.uint8]:
+        """The heatmap over its image with title, box and colour bar: uint8 (H, W, 3) RGB.
+
+        `image`: None for the explanation's own. Raises OnnxplainError if that is not known, and for an image of another
+        size.
+        """
+        from onnxplain.explainers.drawing.explained import draw_explanation
+        from onnxplain.explainers.drawing.figure import HeatStyle
+        from onnxplain.runtime.images.pixels import picture_of
+
+        source = self.image if image is None else image
+        if source is None:
+            raise OnnxplainError("picture: found no image in the explanation, expected one: give image=…")
+        image_hwc = picture_of(source, self.frame.image_size_hw)
+        return draw_explanation(self, image_hwc, self.boxes(), HeatStyle(DEFAULT_COLORMAP, DEFAULT_ALPHA))[0]
+
+    def save(self, path: str | os.PathLike[str], image: ImageLike | None = None) -> None:
+        """Write `picture` as a PNG file, completely or not at all. Raises OnnxplainError if that fails."""
+        from onnxplain.explainers.drawing.sheet import save_png
+
+        save_png(path, self.picture(image))
+
+    def show(self) -> None:
+        """Show `picture`: in a notebook below the cell, elsewhere in the system's image viewer."""
+        from PIL import Image
+
+        Image.fromarray(self.picture()).show()
+
+    def _repr_png_(self) -> bytes | None:
+        from onnxplain.explainers.drawing.sheet import encode_png
+
+        return None if self.image is None else encode_png(self.picture())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        picture = self._repr_png_()
+        if picture is None:
+            return f"<pre>{escape(repr(self))}</pre>"
+        source = base64.b64encode(picture).decode()
+        return f'<img alt="{escape(repr(self), quote=True)}" src="data:image/png;base64,{source}">'
 
     @property
     def no_heat(self) -> float:

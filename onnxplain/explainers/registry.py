@@ -171,10 +171,18 @@ def find_method(name: str) -> Method:
     """
     METHODS.check(name)
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
+        # "GradCAM" and "grad_cam" mean grad-cam.
+        spelled = {each.replace("-", ""): each for each in METHODS}
+        plain = name.lower().replace("-", "").replace("_", "").replace(" ", "").replace("plusplus", "++")
+        near = [spelled[plain]] if plain in spelled else difflib.get_close_matches(name.lower(), METHODS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise OnnxplainError(f"method: found {name!r}{hint}, expected one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def methods(engine: Engine | None = None) -> tuple[str, ...]:
+    """The names of all methods; with an engine, of those that work with its file."""
+    return tuple(METHODS) if engine is None else tuple(supported(engine))
 
 
 def require(explainer: type[Explainer], engine: Engine) -> None:

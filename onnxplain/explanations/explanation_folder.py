@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explanations.figure_words import BoxOrigin, DrawnBox, box_caption, doubt_of, scale_of, title_of
 from onnxplain.explanations.json_number import json_number
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from onnxplain.explainers import Explanation, Regions
+    from onnxplain.explainers import Explanation
     from onnxplain.explainers.regions import Threshold
     from onnxplain.runtime.box import Corners
 
@@ -107,11 +106,15 @@ class ExplanationFolder:
         import numpy as np
 
         from onnxplain.explainers.atomic import write_atomically
+        from onnxplain.explainers.drawing.explained import draw_explanation
+        from onnxplain.explainers.drawing.figure import HeatStyle
         from onnxplain.explainers.drawing.sheet import save_png
 
         regions = explanation.boxes(self._style.threshold)
-        box = _drawn_box(explanation, regions, head_box)
-        picture = self._draw(image_hwc, explanation, box, regions.level, largest)
+        heat = HeatStyle(
+            self._style.colormap, self._style.alpha, largest if self._style.heat_scale == "shared" else 1.0
+        )
+        picture, box = draw_explanation(explanation, image_hwc, regions, heat, head_box, self._assumed)
         path = self.path / f"{name}.png"
         save_png(path, picture)
         stream = io.BytesIO()
@@ -139,23 +142,6 @@ class ExplanationFolder:
             }
         )
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
-
-    def _draw(
-        self, image_hwc: ByteArray, explanation: Explanation, box: DrawnBox | None, level: float, largest: float
-    ) -> ByteArray:
-        from onnxplain.explainers.drawing.figure import Figure, HeatStyle
-        from onnxplain.explainers.drawing.marks import Mark
-
-        marks = () if box is None else (Mark(box.xyxy, box_caption(box, level), dashed=bool(box.doubt)),)
-        shared = largest if self._style.heat_scale == "shared" else 1.0
-        figure = Figure(
-            title_of(explanation, self._assumed),
-            explanation.window,
-            marks,
-            scale_of(explanation, shared),
-            HeatStyle(self._style.colormap, self._style.alpha, shared),
-        )
-        return figure.draw(image_hwc, explanation.heatmap)
 
     def add_error(self, source: Path, message: str) -> None:
         """Write the line for an image that could not be read."""
@@ -193,23 +179,6 @@ class ExplanationFolder:
                 f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror}), expected a writable file: "
                 "check the disk, or give another folder with -o"
             ) from error
-
-
-def _largest(regions: Regions) -> Corners | None:
-    if not len(regions):
-        return None
-    x1, y1, x2, y2 = (float(side) for side in regions.xyxy[0])
-    return x1, y1, x2, y2
-
-
-def _drawn_box(explanation: Explanation, regions: Regions, head_box: Corners | None) -> DrawnBox | None:
-    """The box head's box, else that of the largest region."""
-    found = head_box if head_box is not None else _largest(regions)
-    if found is None:
-        return None
-    # A box of the head does not depend on the map, so the map's doubts are not its own.
-    origin: BoxOrigin = "heat" if head_box is None else "head"
-    return DrawnBox(found, origin, doubt_of(explanation, found) if origin == "heat" else "")
 
 
 def _is_box_target(explanation: Explanation) -> bool:

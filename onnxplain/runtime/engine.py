@@ -24,6 +24,7 @@ from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_imag
 from onnxplain.runtime.images.pixels import read_pixels
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.result_list import ResultList
 from onnxplain.runtime.results import Activations, Batch, Prediction
 from onnxplain.runtime.scores import as_rows, probabilities, softmax
 from onnxplain.runtime.session import open_session, run_session, with_batch_axis
@@ -87,6 +88,11 @@ class Engine:
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
+
+    def __repr__(self) -> str:
+        height, width = self.spec.input.size_hw
+        layers = f"{len(self.spec.layers)} layers" if self.spec.layers else "no layers"
+        return f"<Engine {self.source.name}: {self.spec.task}, {self.spec.classes} classes, {height}×{width}, {layers}>"
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -198,7 +204,7 @@ class Engine:
                 predictions.append(
                     Prediction.from_scores(scores, self.spec.labels, box, None if box is None else "head")
                 )
-        return predictions
+        return ResultList(predictions)
 
     def activations(
         self,

@@ -48,6 +48,16 @@ class Prediction:
         if (self.box_xyxy is None) != (self.box_source is None):
             raise OnnxplainError("prediction: found only one of box_xyxy and box_source, expected both or none")
 
+    def __repr__(self) -> str:
+        box = "" if self.box_xyxy is None else f", box {', '.join(f'{side:.0f}' for side in self.box_xyxy)}"
+        return f"<{self.label} (class {self.class_id} of {len(self.scores)}), score {self.score:.3f}{box}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(f"<tr><td>{escape(label)}</td><td>{score:.3f}</td></tr>" for _, label, score in self.top(5))
+        return f"<table><tr><th>label</th><th>score</th></tr>{rows}</table>"
+
     @classmethod
     def from_scores(
         cls,

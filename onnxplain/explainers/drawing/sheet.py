@@ -59,12 +59,21 @@ def save_png(path: str | os.PathLike[str], image_hwc: ByteArray, texts: Mapping[
 
     `texts` are written into the file as text chunks by keyword, in UTF-8 (PNG specification, section 11.3.3.4, iTXt).
     """
+    try:
+        png = encode_png(image_hwc, texts)
+    except OnnxplainError as error:
+        raise OnnxplainError(f"{path}: {error}") from error
+    write_atomically(path, png)
+
+
+def encode_png(image_hwc: ByteArray, texts: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a PNG file; see `save_png`. Raises OnnxplainError for a picture that PNG cannot hold."""
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(image_hwc[..., ::-1]))
     if not encoded:
-        raise OnnxplainError(f"{path}: found shape {image_hwc.shape}, expected a picture that PNG can hold")
+        raise OnnxplainError(f"found shape {image_hwc.shape}, expected a picture that PNG can hold")
     png = data.tobytes()
     chunks = b"".join(_text_chunk(keyword, text) for keyword, text in (texts or {}).items())
-    write_atomically(path, png[:_PNG_HEAD] + chunks + png[_PNG_HEAD:])
+    return png[:_PNG_HEAD] + chunks + png[_PNG_HEAD:]
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:

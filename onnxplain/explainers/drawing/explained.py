@@ -1,4 +1,4 @@
-"""The words on the picture of an explanation: its title, the label of its box, and the ends of its colour bar."""
+"""The picture of an explanation, and the words on it: its title, the label of its box, the ends of its colour bar."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from onnxplain.explainers.drawing.figure import Figure, HeatStyle
+from onnxplain.explainers.drawing.marks import Mark
+from onnxplain.runtime.arrays import ByteArray
+from onnxplain.runtime.box import Corners
+
 if TYPE_CHECKING:
-    from onnxplain.explainers import Explanation
-    from onnxplain.runtime.box import Corners
+    from onnxplain.explainers.explanation import Explanation
+    from onnxplain.explainers.regions import Regions
 
 # A box is drawn dashed if it covers this share of what the model saw, or if the map is less exact than this.
 NEARLY_ALL = 0.95
@@ -27,6 +32,26 @@ class DrawnBox:
     xyxy: Corners
     origin: BoxOrigin
     doubt: str = ""
+
+
+def draw_explanation(
+    explanation: Explanation,
+    image_hwc: ByteArray,
+    regions: Regions,
+    style: HeatStyle,
+    head_box: Corners | None = None,
+    assumed: Sequence[str] = (),
+) -> tuple[ByteArray, DrawnBox | None]:
+    """The explanation over its image, uint8 (H, W, 3) RGB with title and colour bar, and the box in it.
+
+    The box is `head_box`, that of the box head, else that of the largest of the `regions`. `assumed`: the parts of the
+    preprocessing that are assumed, which the title says.
+    """
+    box = _drawn_box(explanation, regions, head_box)
+    marks = () if box is None else (Mark(box.xyxy, box_caption(box, regions.level), dashed=bool(box.doubt)),)
+    scale = scale_of(explanation, style.largest)
+    figure = Figure(title_of(explanation, assumed), explanation.window, marks, scale, style)
+    return figure.draw(image_hwc, explanation.heatmap), box
 
 
 def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str, ...]:
@@ -83,3 +108,13 @@ def box_caption(box: DrawnBox, level: float) -> str:
     """The label of a box: where it came from, and what speaks against it."""
     origin = "box head" if box.origin == "head" else f"heat ≥ {100 * level:.0f} %"
     return f"{origin}, {box.doubt}" if box.doubt else origin
+
+
+def _drawn_box(explanation: Explanation, regions: Regions, head_box: Corners | None) -> DrawnBox | None:
+    if head_box is not None:
+        # A box of the head does not depend on the map, so the map's doubts are not its own.
+        return DrawnBox(head_box, "head")
+    if not len(regions):
+        return None
+    x1, y1, x2, y2 = (float(side) for side in regions.xyxy[0])
+    return DrawnBox((x1, y1, x2, y2), "heat", doubt_of(explanation, (x1, y1, x2, y2)))
