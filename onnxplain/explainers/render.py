@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
+from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.arrays import ByteArray, FloatArray
 from onnxplain.runtime.box import Corners
 

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
 from onnxplain.explainers.render import (
     COLORMAPS,
     MINIMUM_SIDE,
@@ -20,6 +19,7 @@ from onnxplain.explainers.render import (
     make_sheet,
     save_png,
 )
+from onnxplain.files.atomic import write_atomically
 
 
 def photo(size_hw: tuple[int, int], seed: int = 0) -> np.ndarray:
