@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before any test imports ONNX Runtime itself: no telemetry from test runs.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
 

@@ -173,6 +173,8 @@ def evaluate(
 
         def show(count: int, total: int, row: Row) -> None:
             nonlocal done, warned
+            if not done and count > 1:
+                bar.echo(_resumed(output, count - 1, total), err=True)
             if not warned:
                 warn_assumed(engine.spec.input, bar.echo)
                 warned = True
@@ -207,11 +209,17 @@ def evaluate(
                 err=True,
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
+    if not done and len(records.records):
+        click.echo(_resumed(output, len(records.records), len(records.records)), err=True)
     if as_json:
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
         click.echo(f"\nResults per image: {output}")
+
+
+def _resumed(output: Path, done: int, total: int) -> str:
+    return f"onnxplain: {output}: continued, {done} of {total} images were measured before"
 
 
 def _with_defaults(asked: MethodArguments, *, grad_cam: bool) -> MethodArguments:

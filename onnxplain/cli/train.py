@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.export import export_checkpoint
+from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.training import TrainingData, training_options
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.cli.output.progress import Bar, progress_bar
@@ -42,8 +43,9 @@ GOAL_MEAN_IOU = 0.75
     is_flag=True,
     help="Continue a stopped training with the same arguments. The result is the same as without the stop.",
 )
+@click.option("--restart", is_flag=True, help="Start again, and drop the state of a stopped training.")
 @training_options
-def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool) -> None:
+def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool, restart: bool) -> None:
     """Train a localizer: a network that predicts the class of an object and its bounding box.
 
     The loss is cross-entropy for the label plus a distance for the box. With --supervision labels, the network learns
@@ -56,7 +58,12 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
     Or DATASET is digits: handwritten digits at a random place, scale and contrast on photographs of textures,
     generated during the training. The test uses 1,000 images, made of digits and textures that are not used for
     training. The exit status is 1 below 95 % accuracy or 0.75 mean IoU. Needs the extra `train`.
+
+    While it runs, the checkpoint's .state file holds what --resume needs. A state that a stopped training left is not
+    overwritten: give --resume or --restart.
     """
+    if resume and restart:
+        raise click.UsageError("--resume and --restart: expected one of them")
     wants_onnx = output.suffix.lower() == ".onnx"
     checkpoint = output.with_suffix(".pt") if wants_onnx else output
     if wants_onnx:
@@ -75,7 +82,13 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
 
         training = photo_training(photos, options)
     with progress_bar() as bar:
-        report = training.run(checkpoint, resume=resume, progress=lambda progress: _show(bar, progress))
+        try:
+            report = training.run(
+                checkpoint, resume=resume, restart=restart, progress=lambda progress: _show(bar, progress)
+            )
+        except KeyboardInterrupt:
+            bar.echo("onnxplain: interrupted: the same command with --resume continues after the last epoch", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
     click.echo(
         f"{checkpoint}: {report.parameters} parameters, {report.epochs} epochs, {report.seconds / 60:.1f} minutes, "
         f"seed {report.seed}; validation: {_describe(report.validation)}"

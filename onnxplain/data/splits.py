@@ -16,6 +16,7 @@ from onnxplain.data.problem import Place, Problem
 from onnxplain.data.record import Record
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
+from onnxplain.files.atomic import write_atomically
 
 
 def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0) -> tuple[DataSet, ...]:
@@ -102,7 +103,7 @@ def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: s
         for side, records in sides.items():
             names = [_unique_name(key, spelled) for key in dict.fromkeys(map(image_key, records))]
             path = Path(folder) / f"{side}.txt"
-            path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            write_atomically(path, "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
             paths.append(path)
     except OSError as error:
         raise OnnxplainError(f"{folder}: cannot be written ({error.strerror}): choose a writable folder") from error

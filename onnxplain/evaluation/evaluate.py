@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +28,7 @@ from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
+from onnxplain.files.lock import lock_folder
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
@@ -110,9 +112,12 @@ def evaluate(
             raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
         return Evaluation(str(engine.source), dataset.name, images, skipped + dataset.skipped, results, identity)
 
-    if output is None:
-        return finish(_measure_all(measurement, dataset, range(len(dataset.records)), strict, on_row))
-    with Journal(Path(output), identity) as journal:
+    with ExitStack() as opened:
+        journal = None if output is None else opened.enter_context(Journal(Path(output), identity))
+        if save is not None and (journal is None or save.resolve() != journal.folder.resolve()):
+            opened.enter_context(lock_folder(save))
+        if journal is None:
+            return finish(_measure_all(measurement, dataset, range(len(dataset.records)), strict, on_row))
         for row in _measure_all(measurement, dataset, range(journal.done, len(dataset.records)), strict, on_row):
             journal.add(row)
         evaluation = finish(journal.rows())

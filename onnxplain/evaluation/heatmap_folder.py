@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.max_box_accuracy import SCOREMAP_HW, scoremap
-from onnxplain.explainers.atomic import write_atomically
+from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.geometry import make_frame
 
 

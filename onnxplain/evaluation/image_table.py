@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.journal import Row
 from onnxplain.evaluation.plan import Plan, lookup
+from onnxplain.files.atomic import replacing
+from onnxplain.files.json_bytes import JSON_ERRORS
 
 _HEAD = ("index", "image", "label", "predicted", "score")
 
@@ -26,20 +28,18 @@ def write_image_table(path: Path, plan: Plan, rows: Iterable[Row]) -> None:
         for metric in subject.measured
         if metric.statistic.length == 1
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with replacing(path) as stream:
+            text = io.TextIOWrapper(stream, "utf-8", JSON_ERRORS, newline="")
+            writer = csv.writer(text, lineterminator="\n")
             writer.writerow([*_HEAD, *(".".join(column[-2:]) for column in columns)])
             for row in rows:
                 if "problem" not in row:
                     values = [lookup(row, column) for column in columns]
                     writer.writerow([*(row[name] for name in _HEAD), *map(_cell, values)])
-        temporary.replace(path)
+            text.detach()
     except OSError as error:
         raise OnnxplainError(f"{path}: cannot be written ({error.strerror}): check the disk space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cell(value: object) -> object:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
+from onnxplain.files.atomic import write_atomically
+from onnxplain.files.json_bytes import json_bytes
+from onnxplain.files.line_file import LineFile
+from onnxplain.files.lock import lock_folder
 
 FORMAT = 1
 RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
+_RESULTS = (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE)
 _ANOTHER = "choose another folder with -o, or delete this one"
 
 Row = dict[str, Any]
@@ -32,26 +38,29 @@ class Journal:
     folder: Path
     identity: Mapping[str, Any]
     done: int = field(default=0, init=False)
-    _file: IO[bytes] | None = field(default=None, init=False, repr=False)
+    found: int = field(default=0, init=False)
+    _file: LineFile | None = field(default=None, init=False, repr=False)
+    _opened: ExitStack | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Journal:
         run, images = self.folder / RUN_FILE, self.folder / IMAGES_FILE
         identity = json.loads(json.dumps({"format": FORMAT, **self.identity}))
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if run.exists():
-                _require_same(run, identity)
-            elif taken := [name for name in (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE) if (self.folder / name).exists()]:
-                raise OnnxplainError(
-                    f"{self.folder / taken[0]}: found results without {RUN_FILE}, expected both: {_ANOTHER}"
-                )
-            else:
-                write_atomically(run, _pretty(identity))
-            with ExitStack() as unless_kept:
-                self._file = unless_kept.enter_context(images.open("ab"))
-                _lock(self._file, images)
-                self._file.truncate(self._count_whole_lines(images))
-                unless_kept.pop_all()
+            with ExitStack() as opened:
+                opened.enter_context(lock_folder(self.folder))
+                if run.exists():
+                    _require_same(run, identity)
+                elif taken := [name for name in _RESULTS if (self.folder / name).exists()]:
+                    raise OnnxplainError(
+                        f"{self.folder / taken[0]}: found results without {RUN_FILE}, expected both: {_ANOTHER}"
+                    )
+                else:
+                    write_atomically(run, json_bytes(identity, indent=2))
+                self._file = LineFile(_open_to_grow(images))
+                opened.callback(self._file.close)
+                self._file.cut(self._count_whole_lines(images))
+                self.found = self.done
+                self._opened = opened.pop_all()
         except OSError as error:
             raise OnnxplainError(
                 f"{self.folder}: cannot be written ({error.strerror}): choose a writable folder"
@@ -59,16 +68,14 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def add(self, row: Row) -> None:
         """Write the results of the next record; they are kept even if this process is killed afterwards."""
         assert self._file is not None
-        line = json.dumps({"index": self.done, **row}, ensure_ascii=False, allow_nan=False)
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            self._file.add(json_bytes({"index": self.done, **row}))
         except OSError as error:
             raise OnnxplainError(
                 f"{self.folder / IMAGES_FILE}: cannot be written ({error.strerror}): check disk space"
@@ -77,13 +84,20 @@ class Journal:
 
     def rows(self) -> Iterator[Row]:
         """All results so far, in the order of the records, one at a time."""
-        with (self.folder / IMAGES_FILE).open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        images = self.folder / IMAGES_FILE
+        try:
+            with images.open("rb") as lines:
+                for line in lines:
+                    yield json.loads(line)
+        except (OSError, ValueError) as error:
+            raise OnnxplainError(
+                f"{images}: the results written before cannot be read ({error}), expected them unchanged: run the "
+                "evaluation again"
+            ) from error
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary of all images."""
-        write_atomically(self.folder / SUMMARY_FILE, _pretty(summary))
+        write_atomically(self.folder / SUMMARY_FILE, json_bytes(summary, indent=2))
 
     def _count_whole_lines(self, images: Path) -> int:
         """Number of bytes in complete lines. Raises OnnxplainError if a line is not of the record that it should be."""
@@ -123,17 +137,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
-def _pretty(tree: Mapping[str, Any]) -> bytes:
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Lock the file against a second process while this one runs; do nothing if the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OnnxplainError(f"{path}: another evaluation is using it: wait for its end, or {_ANOTHER}") from None
+def _open_to_grow(path: Path) -> io.FileIO:
+    """The file for lines at its end, unbuffered; made if it is missing. A link is refused, not followed: OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return io.FileIO(os.open(path, flags, 0o666), "ab")

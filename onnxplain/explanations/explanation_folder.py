@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.json_number import json_number
+from onnxplain.files.atomic import open_anew, write_atomically
+from onnxplain.files.json_bytes import json_bytes
+from onnxplain.files.line_file import LineFile
+from onnxplain.files.lock import lock_folder
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 
 if TYPE_CHECKING:
@@ -67,7 +71,7 @@ class ExplanationFolder:
     """A folder of explanations. Each run replaces the results; each file and each line is written completely at once.
 
     `assumed`: the parts of the preprocessing that are assumed, which the pictures say.
-    Raises OnnxplainError if the folder cannot be created or written to.
+    Raises OnnxplainError if the folder cannot be created or written to, or if another process writes to it.
     """
 
     def __init__(self, path: Path, style: PictureStyle, assumed: Sequence[str] = ()) -> None:
@@ -75,8 +79,11 @@ class ExplanationFolder:
 
     def __enter__(self) -> ExplanationFolder:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._results = (self.path / RESULTS_FILE).open("w", encoding="utf-8")
+            with ExitStack() as opened:
+                opened.enter_context(lock_folder(self.path))
+                self._results = LineFile(open_anew(self.path / RESULTS_FILE))
+                opened.callback(self._results.close)
+                self._opened = opened.pop_all()
         except OSError as error:
             raise OnnxplainError(
                 f"{self.path}: cannot be written ({error.strerror}), expected a folder that can be created and "
@@ -87,7 +94,7 @@ class ExplanationFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._results.close()
+        self._opened.close()
 
     def add(
         self,
@@ -105,7 +112,6 @@ class ExplanationFolder:
         """
         import numpy as np
 
-        from onnxplain.explainers.atomic import write_atomically
         from onnxplain.explainers.drawing.explained import draw_explanation
         from onnxplain.explainers.drawing.figure import HeatStyle
         from onnxplain.explainers.drawing.sheet import save_png
@@ -172,8 +178,7 @@ class ExplanationFolder:
 
     def _write_line(self, entry: dict[str, Any]) -> None:
         try:
-            self._results.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
-            self._results.flush()
+            self._results.add(json_bytes(entry))
         except OSError as error:
             raise OnnxplainError(
                 f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror}), expected a writable file: "

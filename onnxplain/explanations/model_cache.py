@@ -17,6 +17,7 @@ from typing import Any
 
 from onnxplain.contract import CONTRACT_VERSION, TAIL_SUFFIX
 from onnxplain.errors import OnnxplainError
+from onnxplain.files.json_bytes import json_bytes
 from onnxplain.version import __version__
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "ONNXPLAIN_CACHE", "ONNXPLAIN_CACHE_GB"
@@ -102,7 +103,7 @@ class ModelCache:
         if sum(file.stat().st_size for file in files) > self.limit:
             return None
         record = {"source": source, "problems": list(problems), "sha256": {file.name: _hash(file) for file in files}}
-        (written / _ENTRY_FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        (written / _ENTRY_FILE).write_bytes(json_bytes(record, indent=1))
         entry = self.folder / key
         try:
             written.rename(entry)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 from onnxplain.errors import OnnxplainError
 
+# ONNX Runtime reads it when it is imported. Its function disable_telemetry_events() comes too late: the device id and
+# the queue of events are already written below the user's cache folder.
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+
 
 def import_onnxruntime() -> ModuleType:
-    """ONNX Runtime's Python module. Raises OnnxplainError, with what to install, where it is missing."""
+    """ONNX Runtime's Python module, with its telemetry off unless the user set ORT_DISABLE_TELEMETRY.
+
+    If another package imported ONNX Runtime before, its telemetry stays as it is. Raises OnnxplainError, with what to
+    install, where ONNX Runtime is missing.
+    """
+    os.environ.setdefault(TELEMETRY_VARIABLE, "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -6,7 +6,6 @@ import errno
 import os
 import pickle
 import zipfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.files.atomic import open_beside, replacing
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,16 @@ class Archive:
     def write(self, path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
         """Write `tree`, whole or not at all. Raises OnnxplainError if the file cannot be written."""
         destination = Path(path)
-        temporary = _beside(destination)
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
+            with replacing(destination) as stream:
                 torch.save({"kind": self.kind, "version": self.version, **tree}, stream)
-            temporary.replace(destination)
         except OSError as error:
             raise self._unwritable(path, error) from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        except RuntimeError as error:
+            # What torch makes of an OSError, for example where the disk is full.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise self._unwritable(path, reason) from error
 
     def require_writable(self, path: str | os.PathLike[str]) -> None:
         """Raise OnnxplainError if such a file cannot be written to `path`; call it before a long training.
@@ -50,8 +49,8 @@ class Archive:
             if destination.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             destination.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _beside(destination)
-            temporary.touch()
+            temporary, stream = open_beside(destination)
+            stream.close()
             temporary.unlink()
         except OSError as error:
             raise self._unwritable(path, error) from error
@@ -83,10 +82,8 @@ class Archive:
         """The error for a file of another type or with other content."""
         return OnnxplainError(f"{path}: {found}; expected a {self.noun} written by {self.author}")
 
-    def _unwritable(self, path: str | os.PathLike[str], error: OSError) -> OnnxplainError:
-        return OnnxplainError(f"{path}: cannot write the {self.noun} ({error.strerror}): choose another path")
-
-
-def _beside(destination: Path) -> Path:
-    """A temporary name in the folder of `destination`: a rename is atomic only within one file system."""
-    return destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    def _unwritable(self, path: str | os.PathLike[str], error: Exception) -> OnnxplainError:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        return OnnxplainError(
+            f"{path}: cannot write the {self.noun} ({reason}): check the disk, or choose another path"
+        )

@@ -64,6 +64,14 @@ class StateFile:
         except (KeyError, TypeError, ValueError) as error:
             raise _ARCHIVE.foreign(self.path, "found a training state whose parts do not fit each other") from error
 
+    def refuse_stopped(self) -> None:
+        """Raise OnnxplainError if the file exists: a new training would overwrite what a stopped one left."""
+        if self.path.exists():
+            raise OnnxplainError(
+                f"{self.path}: found the state of a stopped training, expected none: continue it with --resume, or "
+                "start again with --restart"
+            )
+
     def remove(self) -> None:
         """Delete the file: the training has ended."""
         self.path.unlink(missing_ok=True)

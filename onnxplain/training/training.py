@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from onnxplain.contract import Preprocessing
+from onnxplain.files.lock import lock_output
 from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from onnxplain.training.localizer import Localizer
 from onnxplain.training.loop import LoopConfig, LoopState, ProgressCallback, TrainBatch, fit
@@ -39,17 +40,26 @@ class Training:
         checkpoint_path: str | os.PathLike[str],
         *,
         resume: bool = False,
+        restart: bool = False,
         progress: ProgressCallback | None = None,
     ) -> TrainingReport:
         """Train, and keep the best weights in `checkpoint_path`.
 
         While it runs, ``<checkpoint_path>.state`` holds what `resume` needs: a training that is killed and resumed ends
         with the same weights and scores as one that is not. Raises OnnxplainError for a path that cannot be written,
-        and if there is no state to resume or it belongs to another training.
+        if another process trains to this path, if there is no state to resume or it belongs to another training, and if
+        there is a state but neither `resume` nor `restart`, which drops it.
         """
         require_writable(checkpoint_path)
-        path = Path(checkpoint_path)
+        with lock_output(Path(checkpoint_path)):
+            return self._run(Path(checkpoint_path), resume, restart, progress)
+
+    def _run(self, path: Path, resume: bool, restart: bool, progress: ProgressCallback | None) -> TrainingReport:
         kept = StateFile(path.with_name(f"{path.name}.state"), self._identity())
+        if not (resume or restart):
+            kept.refuse_stopped()
+        if restart:
+            kept.remove()
         begin, spent = kept.load() if resume else (None, 0.0)
         started = time.perf_counter() - spent
 

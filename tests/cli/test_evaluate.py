@@ -244,7 +244,10 @@ def test_interruption_is_130_and_the_same_command_goes_on(asked, run, tmp_path, 
     assert "run the same command to continue" in result.stderr
     assert len((tmp_path / "out" / "images.jsonl").read_text().splitlines()) == 4
     assert not (tmp_path / "out" / "summary.json").exists()
-    assert run(*asked).exit_code == 0
+    for done in (4, 12):
+        result = run(*asked)
+        assert result.exit_code == 0
+        assert f"{tmp_path / 'out'}: continued, {done} of 12 images were measured before" in result.stderr
     assert len(calls) == 5 + 12 - 4
 
 

@@ -62,7 +62,7 @@ def reached(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     """Trainings are over at once: they copy a checkpoint and claim to have reached that accuracy."""
 
     def claim(accuracy: float) -> None:
-        def run(training: Training, path: Path, *, resume: bool, progress) -> TrainingReport:
+        def run(training: Training, path: Path, *, resume: bool, restart: bool, progress) -> TrainingReport:
             loaded = load_checkpoint(checkpoint)
             save_checkpoint(path, loaded.module, loaded.labels, loaded.preprocessing)
             score = LocalizationScore(accuracy, 0.8, 0.75, 1000, 0.9)

@@ -101,7 +101,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="the system has no such locks")
     with (
         Journal(tmp_path, IDENTITY),
-        pytest.raises(OnnxplainError, match="another evaluation"),
+        pytest.raises(OnnxplainError, match="another onnxplain is writing"),
         Journal(tmp_path, IDENTITY),
     ):
         pass

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
 from onnxplain.explainers.drawing.colours import COLORMAPS, blend, colourise
 from onnxplain.explainers.drawing.marks import MINIMUM_SIDE, Mark, annotate, caption
 from onnxplain.explainers.drawing.sheet import make_sheet, save_png
+from onnxplain.files.atomic import write_atomically
 
 
 def photo(size_hw: tuple[int, int], seed: int = 0) -> np.ndarray:

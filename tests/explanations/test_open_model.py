@@ -254,7 +254,7 @@ def test_a_cache_that_cannot_be_written_is_left_out(plain, photo, tmp_path, monk
     assert opened.engine.tail.logits(opened.engine.activations(photo).features).shape == (1, 5)
 
 
-@pytest.mark.parametrize("place", ["tempfile.mkdtemp", "pathlib.Path.rename", "pathlib.Path.write_text"])
+@pytest.mark.parametrize("place", ["tempfile.mkdtemp", "pathlib.Path.rename", "pathlib.Path.write_bytes"])
 def test_a_cache_that_fails_on_the_way_is_left_out(place, plain, photo, cache, monkeypatch):
     """A read-only folder, a failing rename, a full disk."""
 

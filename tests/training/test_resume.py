@@ -121,6 +121,36 @@ def test_other_images_are_not_resumed_on(tmp_path: Path) -> None:
     assert "model.pt.state: found a training with images" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "status", "kept"),
+    [([], 2, True), (["--resume", "--restart"], 2, True), (["--resume"], 0, False), (["--restart"], 0, False)],
+    ids=["unasked", "both", "resume", "restart"],
+)
+def test_a_stopped_training_is_not_overwritten_unasked(
+    flags: list[str], status: int, kept: bool, tmp_path: Path
+) -> None:
+    source, out = write_shapes(tmp_path / "shapes", 24), tmp_path / "model.pt"
+    stop_at_once(source, out)
+    state = out.with_name("model.pt.state")
+    before = state.read_bytes()
+    result = CliRunner().invoke(cli, command(source, out, *flags, epochs=2))
+    assert result.exit_code == status, result.stderr
+    assert state.exists() == kept
+    if kept:
+        assert state.read_bytes() == before
+        assert result.stderr.count("\n") == 1
+        for word in ("--resume", "--restart"):
+            assert word in result.stderr
+
+
+def test_a_restart_forgets_another_training(tmp_path: Path) -> None:
+    """Also if it is stopped before its first epoch: its own state is then not that of the training before."""
+    source, out = write_shapes(tmp_path / "shapes", 24), tmp_path / "model.pt"
+    stop_at_once(source, out)
+    assert CliRunner().invoke(cli, command(source, out, "--restart", "--seed", "1", epochs=1)).exit_code == 0
+    assert not out.with_name("model.pt.state").exists()
+
+
 class Malicious:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('code of a training state was run')",)

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
 from onnxplain.explainers.drawing.colours import BLACK, WHITE
 from onnxplain.explainers.drawing.marks import enlargement, resized
 from onnxplain.explainers.drawing.text import SMALLEST_FONT, fit_text
+from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.arrays import ByteArray
 
 _LONGEST_SHEET_SIDE = 1024

@@ -13,9 +13,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.atomic import write_atomically
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
+from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.arrays import FloatArray
 
 # Masks are added to the sums in blocks of this size, even if a run is interrupted, so the order of additions is fixed.

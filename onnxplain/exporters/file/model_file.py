@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -20,6 +19,8 @@ from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
 from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
 from onnxplain.exporters.file.unrolling import unroll
 from onnxplain.exporters.operators.table import look_up
+from onnxplain.files.atomic import flush_to_disk, open_beside
+from onnxplain.files.lock import lock_output
 
 LOWEST_OPSET = 18
 # Since opset 18, Relu and Softmax have function bodies. ONNX Runtime's CPU provider has no float16 kernels for them. It
@@ -141,19 +142,24 @@ def finish(model: ir.Model) -> onnx.ModelProto:
 
 
 def write_protos(protos: Mapping[Path, onnx.ModelProto]) -> None:
-    """Write every file completely under a temporary name; only then rename each, in the given order."""
+    """Write every file completely under a temporary name; only then rename each, in the given order.
+
+    While they are renamed no other process writes the last file: a model and its tail stay together.
+    """
     temporaries: dict[Path, Path] = {}
     try:
         for path, proto in protos.items():
             temporaries[path] = _write_beside(path, proto)
-        for path, temporary in temporaries.items():
-            try:
-                temporary.replace(path)
-            except OSError as error:
-                raise ModelError(f"{path}: cannot write the file ({error.strerror}): choose another file") from error
+        with lock_output(list(protos)[-1]):
+            for path, temporary in temporaries.items():
+                try:
+                    temporary.replace(path)
+                except OSError as error:
+                    raise _unwritable(path, error) from error
     finally:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
@@ -163,21 +169,23 @@ def _write_beside(path: Path, proto: onnx.ModelProto) -> Path:
     if not path.parent.is_dir():
         raise ModelError(f"{path}: its folder does not exist: create it, or choose another")
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary, stream = open_beside(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot write there ({error.strerror}): choose a folder you may write to") from error
-    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(proto.SerializeToString())
-        temporary.chmod(0o644)
-    except OSError as error:
+        with stream:
+            stream.write(proto.SerializeToString())
+            flush_to_disk(stream)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise ModelError(f"{path}: cannot write the file ({error.strerror}): choose another file") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise
     return temporary
+
+
+def _unwritable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path}: cannot write the file ({error.strerror}): check the disk, or choose another file")
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
