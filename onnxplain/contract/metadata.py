@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
+from onnxplain.contract.metadata_checks import check_labels, check_metadata, check_roles, parse_tree
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
@@ -44,6 +45,8 @@ class ModelSpec:
             raise ModelError(
                 "metadata: found neither a logits nor a scores output, expected one: instrument the original file again"
             )
+        check_labels(self.labels)
+        check_roles(self.named_outputs)
         if self.labels and len(self.labels) != self.classes:
             raise OnnxplainError(
                 f"labels: found {len(self.labels)}, but the model has {self.classes} classes: give one label per class"
@@ -58,6 +61,14 @@ class ModelSpec:
                 f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
                 "instrument the original file again"
             )
+
+    @property
+    def named_outputs(self) -> tuple[str, ...]:
+        """The outputs that have a role: those of the heads, the weights of CAM, and two of each layer."""
+        roles = self.outputs
+        named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
+        named += [output for layer in self.layers for output in (layer.features, layer.gradients)]
+        return tuple(name for name in named if name is not None)
 
     def label(self, class_id: int) -> str:
         """The label of the class, or its index as text if the file has no labels."""
@@ -76,19 +87,20 @@ class ModelSpec:
         return replace(self, input=changed)
 
     def to_json(self) -> str:
-        """The JSON text for ``metadata_props["onnxplain"]``."""
+        """The JSON text for ``metadata_props["onnxplain"]``. Raises OnnxplainError for what `from_json` refuses."""
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
+        check_metadata(tree)
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Parse the metadata. Raises ModelError for another contract version or malformed JSON."""
+        """Parse the metadata. Raises ModelError for another contract version, and for what `METADATA` refuses."""
         try:
-            tree = json.loads(text)
-            version = tree["version"]
-        except (ValueError, TypeError, KeyError) as error:
+            tree = parse_tree(text)
+        except OnnxplainError as error:
             raise ModelError(f"metadata: not onnxplain JSON ({error}): instrument the original file again") from error
+        version = tree["version"]
         if version not in READABLE_VERSIONS:
             readable = " or ".join(map(str, READABLE_VERSIONS))
             raise ModelError(
@@ -96,9 +108,13 @@ class ModelSpec:
                 "instrument the original file again with this onnxplain"
             )
         try:
+            check_metadata(tree)
             return _parse(tree)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise ModelError(f"metadata: malformed ({error}): instrument the original file again") from error
+        except ModelError:
+            raise
+        except OnnxplainError as error:
+            place = "" if str(error).startswith("metadata") else "metadata: "
+            raise ModelError(f"{place}{error}: instrument the original file again") from error
 
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:

@@ -22,6 +22,7 @@ from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
 from onnxplain.runtime.images.pixels import read_pixels
+from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
 from onnxplain.runtime.results import Activations, Batch, Prediction
@@ -84,6 +85,7 @@ class Engine:
         self.sidecars: SidecarFacts
         self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
+        self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
@@ -178,7 +180,10 @@ class Engine:
         def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
             inputs = self._feed.arrays(part_nchw, part_targets, layer)
             outputs = run_session(self._session, self.path, output_names, inputs)
-            return outputs if is_batched(self.spec.input.layout) else [with_batch_axis(output) for output in outputs]
+            if not is_batched(self.spec.input.layout):
+                outputs = [with_batch_axis(output) for output in outputs]
+            self._shapes.check(output_names, outputs, len(part_nchw))
+            return outputs
 
         return self._batches.run(compute, batch_nchw, targets)
 

@@ -27,8 +27,10 @@ from onnxplain.contract import (
     is_batched,
     override,
 )
+from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.image_input import find_declared, find_image_input, readable
+from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
     as_rows,
@@ -53,6 +55,10 @@ class Stated:
     layout: Layout | None = None
     labels: Sequence[str] | None = None
     sidecars: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            check_labels(self.labels)
 
     @property
     def parts(self) -> PreprocessingParts:
@@ -89,10 +95,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
     written = spec.input
     shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
     image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
-    roles = spec.outputs
-    named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
-    named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
-    missing = {name for name in named if name is not None} - {tensor.name for tensor in session.get_outputs()}
+    missing = set(spec.named_outputs) - {tensor.name for tensor in session.get_outputs()}
     if image_input.name != spec.input.name:
         missing.add(spec.input.name)
     if missing:
@@ -100,6 +103,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             f"found no {', '.join(sorted(missing))} in the graph, expected all names in the metadata: the file was "
             "changed after it was instrumented, so instrument the original again"
         )
+    OutputShapes(spec).check_declared(session)
     if stated.layout not in (None, spec.input.layout):
         raise ModelError(
             f"found layout {stated.layout}, expected {spec.input.layout} as in the file: leave out the layout"

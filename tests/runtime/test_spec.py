@@ -189,7 +189,7 @@ def rewrite_metadata(path: Path, old: str, new: str) -> None:
     [
         ('"version": 2', '"version": 3', "contract version 3"),
         ('{"task"', '["task"', "not onnxplain JSON"),
-        ('"classes": 5', '"klasses": 5', "malformed"),
+        ('"classes": 5', '"klasses": 5', "found no classes"),
         (
             '"features": "features/fine"',
             '"features": "features/x"',
