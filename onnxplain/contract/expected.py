@@ -63,8 +63,12 @@ class Number:
     @property
     def words(self) -> str:
         """The range."""
-        above = " above 0" if self.positive else " other than 0" if self.nonzero else ""
-        return f"a finite number{above}" + ("" if self.most == LARGEST_NUMBER else f", at most {self.most:g}")
+        kind = "a positive finite number" if self.positive else "a finite number"
+        return (
+            kind
+            + (" other than 0" if self.nonzero else "")
+            + ("" if self.most == LARGEST_NUMBER else f", at most {self.most:g}")
+        )
 
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""

@@ -83,11 +83,10 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
             read = read.beside(labels=stated.labels, parts=stated.parts, size=stated.input_size_hw)
             return _spec_of_plain_file(session, path, stated, read)
         return *_spec_of_explainable_file(session, path, stated, props[METADATA_KEY]), SidecarFacts()
-    except ModelError as error:
-        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
-        raise ModelError(f"{prefix}{error}") from error
     except OnnxplainError as error:
-        raise OnnxplainError(f"{path}: {error}") from error
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
