@@ -21,6 +21,10 @@ class ModelError(OnnxplainError):
     """A model file that cannot be loaded, or that lacks something that the user asked for."""
 
 
+class TimeLimitError(OnnxplainError):
+    """A run of a model that took longer than the limit (`limit_runs`)."""
+
+
 class UnsupportedError(OnnxplainError):
     """An operator or a method that this model does not support."""
 

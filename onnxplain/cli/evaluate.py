@@ -20,6 +20,7 @@ from onnxplain.cli.options.model import (
     precision_option,
     provider_option,
     sidecar_option,
+    timeout_option,
 )
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
@@ -128,6 +129,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @sidecar_option
 @provider_option
 @precision_option
+@timeout_option
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("source", ModelToExplain)

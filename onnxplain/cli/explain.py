@@ -18,6 +18,7 @@ from onnxplain.cli.options.model import (
     precision_option,
     provider_option,
     sidecar_option,
+    timeout_option,
 )
 from onnxplain.cli.options.pictures import picture_options
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
@@ -67,6 +68,7 @@ from onnxplain.explanations.questions import Question, plan_questions
 @sidecar_option
 @provider_option
 @precision_option
+@timeout_option
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)

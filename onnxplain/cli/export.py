@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import labels_option
+from onnxplain.cli.options.model import labels_option, timeout_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.export_report import print_report
@@ -70,6 +70,7 @@ class ModuleArguments:
 @no_tail_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
+@timeout_option
 @preprocessing_options
 @gather("asked", ModuleArguments)
 @gather("file", OutputFile)

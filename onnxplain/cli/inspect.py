@@ -11,7 +11,7 @@ import click
 
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option, timeout_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 )
 @labels_option
 @sidecar_option
+@timeout_option
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)

@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option
+from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option, timeout_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
@@ -96,6 +96,7 @@ class Changes:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @labels_option
 @sidecar_option
+@timeout_option
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("values", GraphValues)

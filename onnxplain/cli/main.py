@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,6 +31,9 @@ COMMANDS: dict[str, str] = {
 }
 
 WRONG_USAGE = 2
+# Set in the environment, this variable makes errors print their traceback.
+DEBUG = "ONNXPLAIN_DEBUG"
+_LONGEST_UNEXPECTED = 300
 INTERRUPTED = 130
 
 
@@ -59,6 +65,9 @@ class CommandLine(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line. In standalone mode, end the process with the exit status."""
+        if not logging.getLogger().handlers:
+            # What libraries log they also raise; without a handler, Python prints it.
+            logging.getLogger().addHandler(logging.NullHandler())
         try:
             with _first_warning_on_one_line():
                 status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -66,6 +75,10 @@ class CommandLine(click.Group):
             if not standalone_mode:
                 raise
             status = _report(error)
+        except Exception as error:
+            if not standalone_mode:
+                raise
+            status = _report(_unexpected(error))
         if not standalone_mode:
             return status
         sys.exit(status)
@@ -91,10 +104,21 @@ def _first_warning_on_one_line() -> Iterator[None]:
         yield
 
 
+def _unexpected(error: Exception) -> OnnxplainError:
+    """An error that nothing caught, with what to do. No traceback reaches the user unless it is asked for."""
+    if isinstance(error, MemoryError):
+        return OnnxplainError("found too little memory, expected more: use a smaller model or smaller images")
+    words = f"{type(error).__name__}: {error}"[:_LONGEST_UNEXPECTED]
+    hint = "report it" if os.environ.get(DEBUG) else f"set {DEBUG}=1 to see the traceback, and report it"
+    return OnnxplainError(f"internal error ({words}): {hint}")
+
+
 def _report(error: Exception) -> int:
     """Print the error as one line on standard error; returns the exit status."""
     if isinstance(error, click.Abort):
         return INTERRUPTED
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
     message = str(error)
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else "onnxplain"

@@ -16,6 +16,7 @@ from onnxplain.cli.options.model import (
     precision_option,
     provider_option,
     sidecar_option,
+    timeout_option,
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @sidecar_option
 @provider_option
 @precision_option
+@timeout_option
 @megapixels_option
 @preprocessing_options
 @gather("model", ModelArguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from onnxplain.contract.expected import MOST_CHANNELS, shown
 from onnxplain.errors import OnnxplainError
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]
@@ -24,7 +25,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     """Raise OnnxplainError unless `value` is one of the values of the Literal `choices`; the message says `name`."""
     allowed = get_args(choices)
     if value not in allowed:
-        raise OnnxplainError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}")
+        raise OnnxplainError(f"{name}: found {shown(value)}, expected one of {', '.join(allowed)}")
 
 
 def check_channels(value: Channels) -> Channels:
@@ -32,8 +33,10 @@ def check_channels(value: Channels) -> Channels:
     if isinstance(value, bool) or not isinstance(value, int):
         check_choice("channels", value, ColourOrder)
         return value
-    if value < 1:
-        raise OnnxplainError(f"channels: found {value}, expected rgb, bgr, gray or a positive number")
+    if not 1 <= value <= MOST_CHANNELS:
+        raise OnnxplainError(
+            f"channels: found {shown(value)}, expected rgb, bgr, gray or a number from 1 to {MOST_CHANNELS:,}"
+        )
     return COLOUR_COUNTS.get(value, value)
 
 

@@ -6,16 +6,21 @@ one of them takes is not refused by the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from onnxplain.contract.choices import COLOUR_COUNTS, Channels, Layout, check_channels, check_choice, count_channels
+from onnxplain.contract.expected import LARGEST_SIDE
 
 Dtype = Literal["float32", "float16", "float64", "uint8", "int8"]
 Dim = int | str | None
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "float64", "uint8", "int8")
+
+# What one run may take: a quarter of a gigabyte in float32.
+LARGEST_INPUT = 2**26
 
 # The axes of channels, height and width.
 AXES: dict[Layout, tuple[int, int, int]] = {
@@ -104,6 +109,7 @@ class InputFault(Enum):
     LAYOUT_OPEN = "expected to know which dimension holds the channels, they are open: give --layout (layout=…)"
     CHANNELS = "expected {channels} as stated: state other channels (--channels, channels=…)"
     SIZE = "expected {size} as stated: leave the size to the file"
+    TOO_LARGE = "expected at most {largest:,} numbers per run, and sides of at most {side:,}: give a smaller --size"
     SIZE_OPEN = "expected a fixed size, {open} is open: give --size HxW (input_size_hw=(H, W))"
 
 
@@ -124,6 +130,8 @@ class UnreadInput:
             channels=self._channels_text(),
             size=f"{height}x{width}",
             open=self._open_text(),
+            largest=LARGEST_INPUT,
+            side=LARGEST_SIDE,
         )
         return f"found an input {self.declared.name} {self.declared.dtype} {self.declared.shape_text}, {expected}"
 
@@ -179,7 +187,7 @@ def read_image_input(declared: DeclaredInput, stated: StatedShape | None = None)
         return UnreadInput(InputFault.SIZE_OPEN, declared, stated, layouts)
     order: Channels = "rgb" if channels is None else COLOUR_COUNTS.get(channels, channels)
     batch = _fixed(declared.dims[0]) if is_batched(layout) else 1
-    return ImageInput(
+    found = ImageInput(
         declared.name,
         dtypes[0],
         layout,
@@ -187,6 +195,10 @@ def read_image_input(declared: DeclaredInput, stated: StatedShape | None = None)
         order if stated.channels is None else stated.channels,
         (int(height), int(width)),
     )
+    numbers = math.prod(dim or 1 for dim in found.shape)
+    if numbers > LARGEST_INPUT or max(found.size_hw) > LARGEST_SIDE:
+        return UnreadInput(InputFault.TOO_LARGE, declared, stated, layouts)
+    return found
 
 
 def is_batched(layout: Layout) -> bool:

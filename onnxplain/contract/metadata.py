@@ -9,12 +9,13 @@ from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
 from onnxplain.contract.heads import BOX_COORDINATES, BoxSpec, Evidence, HeadSpec, Numbering, ScoreForm
+from onnxplain.contract.metadata_checks import check_labels, check_metadata, check_roles, parse_tree
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
-from onnxplain.errors import ModelError
+from onnxplain.errors import ModelError, OnnxplainError
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.heads:
             raise ModelError("metadata: found no heads, expected one or more: instrument the original file again")
+        check_labels(self.labels)
+        check_roles(self.named_outputs)
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
             raise ModelError(
                 f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
@@ -125,6 +128,14 @@ class ModelSpec:
         """The labels of the default head."""
         return self.head.labels
 
+    @property
+    def named_outputs(self) -> tuple[str, ...]:
+        """The outputs that have a role: those of the heads, the weights of CAM, and two of each layer."""
+        named = [name for head in self.heads for name in (head.logits, head.scores)]
+        named.append(None if self.cam is None else self.cam.weights)
+        named += [output for layer in self.layers for output in (layer.features, layer.gradients)]
+        return tuple(name for name in named if name is not None)
+
     def label(self, class_id: int) -> str:
         """The label of an entry of the default head, or its index as text if the file has no labels."""
         return self.head.label(class_id)
@@ -148,20 +159,24 @@ class ModelSpec:
         return replace(self, input=changed)
 
     def to_json(self) -> str:
-        """The JSON text for ``metadata_props["onnxplain"]``. The labels of the default head stand by themselves."""
+        """The JSON text for ``metadata_props["onnxplain"]``. The labels of the default head stand by themselves.
+
+        Raises OnnxplainError for what `from_json` refuses.
+        """
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
         tree["labels"] = tree["heads"][0].pop("labels")
+        check_metadata(tree)
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Parse the metadata. Raises ModelError for another contract version or malformed JSON."""
+        """Parse the metadata. Raises ModelError for another contract version, and for what `METADATA` refuses."""
         try:
-            tree = json.loads(text)
-            version = tree["version"]
-        except (ValueError, TypeError, KeyError) as error:
+            tree = parse_tree(text)
+        except OnnxplainError as error:
             raise ModelError(f"metadata: not onnxplain JSON ({error}): instrument the original file again") from error
+        version = tree["version"]
         if version not in READABLE_VERSIONS:
             readable = " or ".join(map(str, READABLE_VERSIONS))
             raise ModelError(
@@ -169,9 +184,13 @@ class ModelSpec:
                 "instrument the original file again with this onnxplain"
             )
         try:
+            check_metadata(tree)
             return _parse(tree)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise ModelError(f"metadata: malformed ({error}): instrument the original file again") from error
+        except ModelError:
+            raise
+        except OnnxplainError as error:
+            place = "" if str(error).startswith("metadata") else "metadata: "
+            raise ModelError(f"{place}{error}: instrument the original file again") from error
 
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:

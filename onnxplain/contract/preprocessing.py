@@ -14,6 +14,7 @@ from onnxplain.contract.choices import (
     check_choice,
     count_channels,
 )
+from onnxplain.contract.expected import MOST_CHANNELS, Listed, Number
 from onnxplain.errors import OnnxplainError
 
 LETTERBOX_GREY = 114
@@ -51,11 +52,12 @@ class Preprocessing:
         check_choice("resize", self.resize, Resize)
         check_choice("pixels", self.pixels, PixelValues)
         self._check_depth()
+        Number(nonzero=True).check("scale", self.scale)
+        Number(positive=True, most=1).check("crop_share", self.crop_share)
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "crop_share", float(self.crop_share))
-        if not 0 < self.crop_share <= 1:
-            raise OnnxplainError(f"preprocessing: found crop_share {self.crop_share}, expected a number in (0, 1]")
-        for name in ("mean", "std"):
+        for name, expected in (("mean", Number()), ("std", Number(positive=True))):
+            Listed(expected, MOST_CHANNELS, least=1).check(name, getattr(self, name))
             values = tuple(float(value) for value in getattr(self, name))
             if len(values) == 1 and self.channel_count > 1:
                 values *= self.channel_count
@@ -65,8 +67,6 @@ class Preprocessing:
                     f"{self.channel_count} channels: give {self.channel_count} values, or one for all"
                 )
             object.__setattr__(self, name, values)
-        if not all(value > 0 for value in self.std):
-            raise OnnxplainError(f"preprocessing: found std {list(self.std)}, expected positive numbers")
 
     @property
     def channel_count(self) -> int:

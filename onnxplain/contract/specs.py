@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from onnxplain.contract.choices import Layout, check_choice
+from onnxplain.contract.expected import LARGEST_SIDE, Listed, Whole
 from onnxplain.contract.names import TAIL_FEATURES_INPUT, TAIL_LOGITS_OUTPUT
 from onnxplain.contract.origins import Origins
 from onnxplain.contract.preprocessing import Preprocessing
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.errors import ModelError
 
 ExtraFill = Literal["constant", "image_size_hw", "image_size_wh"]
 
@@ -183,7 +184,7 @@ class TailSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", tuple(self.outputs))
-        if not self.file or any(mark in self.file for mark in "/\\"):
+        if self.file in ("", ".", "..") or any(mark in self.file for mark in "/\\\0"):
             raise ModelError(
                 f"metadata: found tail file {self.file!r}, expected the name of a file in the model's folder: "
                 "instrument the original file again"
@@ -191,7 +192,6 @@ class TailSpec:
 
 
 def _positive_pair(name: str, pair: Sequence[int]) -> tuple[int, int]:
+    Listed(Whole(1, LARGEST_SIDE), 2, least=2).check(name, pair)
     height, width = (int(value) for value in pair)
-    if height < 1 or width < 1:
-        raise OnnxplainError(f"{name}: found {height}x{width}, expected two positive numbers")
     return height, width

@@ -11,13 +11,14 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, ImageInput, Layout, Preprocessing, PreprocessingParts
-from onnxplain.errors import ModelError, OnnxplainError, VerificationError
+from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
+from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
@@ -37,6 +38,7 @@ ONE_IMAGE_ONLY = (
 )
 
 
+@bad_graph_is_model_error()
 def instrument(
     source: str | Path,
     destination: str | Path,
@@ -89,7 +91,8 @@ def instrument(
     preprocessing are kept unless new ones are given.
 
     Raises ModelError for a file or a graph that cannot be instrumented, UnsupportedError for an operator without
-    a gradient rule, VerificationError for a failed check. No file is written then.
+    a gradient rule, VerificationError for a failed check, TimeLimitError for a run of over 30 s (`limit_runs`). No file
+    is written then.
     """
     source, destination = Path(source), Path(destination)
     if destination.exists() and source.exists() and destination.samefile(source):
@@ -194,6 +197,8 @@ def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
     find_roles(model.graph, subject.request.logits, subject.request.box)
     try:
         freed = _with_dynamic_batch(subject.original, subject.request, found)
+    except TimeLimitError:
+        raise
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
 
 from onnxplain.errors import OnnxplainError
@@ -10,6 +11,8 @@ from onnxplain.errors import OnnxplainError
 # ONNX Runtime reads it when it is imported. Its function disable_telemetry_events() comes too late: the device id and
 # the queue of events are already written below the user's cache folder.
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+_LOG_FATAL_ONLY = 4
 
 
 def import_onnxruntime() -> ModuleType:
@@ -19,6 +22,7 @@ def import_onnxruntime() -> ModuleType:
     install, where ONNX Runtime is missing.
     """
     os.environ.setdefault(TELEMETRY_VARIABLE, "1")
+    is_first = "onnxruntime" not in sys.modules
     try:
         import onnxruntime
     except ImportError as error:
@@ -26,4 +30,7 @@ def import_onnxruntime() -> ModuleType:
             'ONNX Runtime is not installed: run pip install "onnxplain[cpu]", or "onnxplain[gpu]" for CUDA'
         ) from error
     module: ModuleType = onnxruntime
+    if is_first:
+        # Failures are raised; ONNX Runtime would also print some of them. A host program's own setting stays.
+        module.set_default_logger_severity(_LOG_FATAL_ONLY)
     return module

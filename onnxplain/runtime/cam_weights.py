@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.contract import ModelSpec
-from onnxplain.errors import UnsupportedError
+from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.session import Session, run_session
@@ -29,7 +29,14 @@ def read_cam_weights(session: Session, path: Path, spec: ModelSpec, feed: Feed, 
         raise UnsupportedError(f"{path}: found no class activation map weights, {reason}")
     zeros = np.zeros((count, spec.input.preprocessing.channel_count, *spec.input.size_hw), np.float32)
     targets = np.full(count, PREDICTED_CLASS, np.int64)
-    inputs = feed.arrays(zeros, targets, None if name is None else resolve_layer(spec, name))
+    layer = None if name is None else resolve_layer(spec, name)
+    inputs = feed.arrays(zeros, targets, layer)
     weights: FloatArray = run_session(session, path, [output], inputs)[0]
+    columns = weights.shape[-1:] if layer is None else (layer.channels,)
+    if weights.shape != (spec.classes, *columns) or weights.dtype.kind != "f":
+        raise ModelError(
+            f"{path}: output {output}: found {weights.dtype} {weights.shape}, expected one row of weights per class as "
+            "in the metadata: instrument the original file again"
+        )
     weights.setflags(write=False)
     return weights

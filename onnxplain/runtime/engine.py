@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing, PreprocessingParts, batched, is_batched
+from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
@@ -22,6 +23,7 @@ from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
 from onnxplain.runtime.images.pixels import read_pixels
+from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
 from onnxplain.runtime.result_list import ResultList
@@ -46,7 +48,8 @@ class Engine:
 
     `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
     has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
-    supports bfloat16 computes in it (`apply_precision`).
+    supports bfloat16 computes in it (`apply_precision`). A run of over `timeout` seconds raises TimeLimitError; the
+    default is 30 (`limit_runs`), 0 means no limit.
 
     A file that `onnxplain instrument` or `export` wrote describes itself in its metadata. For any other file, give
     `preprocessing`, `input_size_hw`, `layout` and `labels`. Everything that is not given is read from the metadata of
@@ -73,18 +76,21 @@ class Engine:
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
         sidecars: bool = True,
+        timeout: float | None = None,
     ) -> None:
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
         self.source = self.path
         self._providers, self._threads, self.precision = providers, threads, precision
-        self._session = open_session(self.path, providers, threads, precision)
+        self.timeout = current_timeout() if timeout is None else checked_timeout(timeout)
+        self._session = open_session(self.path, providers, threads, precision, self.timeout)
         stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)
         self.spec: ModelSpec
         # What other tools say about a plain file, as far as it fits the model; and what could not be used.
         self.sidecars: SidecarFacts
         self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
+        self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
@@ -184,7 +190,10 @@ class Engine:
         def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
             inputs = self._feed.arrays(part_nchw, part_targets, layer)
             outputs = run_session(self._session, self.path, output_names, inputs)
-            return outputs if is_batched(self.spec.input.layout) else [with_batch_axis(output) for output in outputs]
+            if not is_batched(self.spec.input.layout):
+                outputs = [with_batch_axis(output) for output in outputs]
+            self._shapes.check(output_names, outputs, len(part_nchw))
+            return outputs
 
         return self._batches.run(compute, batch_nchw, targets)
 
@@ -245,7 +254,7 @@ class Engine:
 
         Raises ModelError if the model has no tail, or if the tail file is missing or belongs to another model.
         """
-        return open_tail(self.path, self.spec, self._providers, self._threads, self.precision)
+        return open_tail(self.path, self.spec, self._providers, self._threads, self.precision, self.timeout)
 
     def resolve_target(self, target: Target) -> int:
         """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the predicted class."""

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
+from onnxplain.machine.time_limit import LimitedSession, checked_timeout, current_timeout
 from onnxplain.runtime.image import describe_start, one_line
 from onnxplain.runtime.openvino import OPENVINO, source_for_openvino
 from onnxplain.runtime.precision import Precision, apply_precision
@@ -50,11 +51,16 @@ class Session(Protocol):
 
 
 def open_session(
-    path: Path, providers: Sequence[str] | None, threads: int | None, precision: Precision = "float32"
+    path: Path,
+    providers: Sequence[str] | None,
+    threads: int | None,
+    precision: Precision = "float32",
+    timeout: float | None = None,
 ) -> Session:
     """Load a model; `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``.
 
-    None: CUDA if ONNX Runtime has it, then the CPU. Raises OnnxplainError if a provider is missing or ONNX Runtime
+    None: CUDA if ONNX Runtime has it, then the CPU. `timeout`: the seconds that one run may take, 0 for no limit; None:
+    those of `limit_runs`. Raises OnnxplainError if a provider is missing or ONNX Runtime
     replaced it, if no provider supports the precision (`apply_precision`), and if ONNX Runtime is not installed; raises
     ModelError for a file that cannot be used.
     """
@@ -72,7 +78,9 @@ def open_session(
     source = source_for_openvino(path, options) if OPENVINO in names else str(path)
     try:
         # Without enable_fallback=0, ONNX Runtime prints a message and uses the CPU if a provider fails.
-        session: Session = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback=0)
+        loaded = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback=0)
+        session = LimitedSession(loaded, current_timeout() if timeout is None else checked_timeout(timeout))
+        _read_descriptions(session)
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
@@ -118,7 +126,7 @@ def check_providers(asked: Sequence[str], running: Sequence[str]) -> None:
 def run_session(
     session: Session, path: Path, output_names: Sequence[str], feed: Mapping[str, npt.NDArray[np.generic]]
 ) -> list[Any]:
-    """Call ``session.run``. If it fails, raise a ModelError of one line."""
+    """Call ``session.run``. If it fails, raise a ModelError or TimeLimitError of one line."""
     try:
         return session.run(list(output_names), dict(feed))
     except Exception as error:  # ONNX Runtime's errors have no common base class
@@ -135,9 +143,18 @@ def with_batch_axis(output: Any) -> Any:
     return output[None]
 
 
-def run_failure(path: Path, error: Exception) -> ModelError:
-    """The ModelError, of one line, for an error that ONNX Runtime raised while it ran a model."""
+def run_failure(path: Path, error: Exception) -> OnnxplainError:
+    """The ModelError or TimeLimitError, of one line, for an error that ONNX Runtime raised while it ran a model."""
+    if isinstance(error, TimeLimitError):
+        return TimeLimitError(f"{path}: {error}")
     return ModelError(f"{path}: ONNX Runtime failed while running the model: {_message(error)}")
+
+
+def _read_descriptions(session: Session) -> None:
+    """Read every text of the file that will be asked for: those that are not UTF-8 raise an error."""
+    _ = session.get_modelmeta().custom_metadata_map
+    for tensor in (*session.get_inputs(), *session.get_overridable_initializers(), *session.get_outputs()):
+        _ = tensor.name, tensor.type, tensor.shape
 
 
 def _check_file(path: Path) -> None:

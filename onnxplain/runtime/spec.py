@@ -27,8 +27,10 @@ from onnxplain.contract import (
     is_batched,
     override,
 )
+from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.image_input import find_declared, find_image_input, readable
+from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
     as_rows,
@@ -54,6 +56,10 @@ class Stated:
     labels: Sequence[str] | None = None
     sidecars: bool = True
 
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            check_labels(self.labels)
+
     @property
     def parts(self) -> PreprocessingParts:
         """The parts of the preprocessing that are stated."""
@@ -77,11 +83,10 @@ def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, 
             read = read.beside(labels=stated.labels, parts=stated.parts, size=stated.input_size_hw)
             return _spec_of_plain_file(session, path, stated, read)
         return *_spec_of_explainable_file(session, path, stated, props[METADATA_KEY]), SidecarFacts()
-    except ModelError as error:
-        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
-        raise ModelError(f"{prefix}{error}") from error
     except OnnxplainError as error:
-        raise OnnxplainError(f"{path}: {error}") from error
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
@@ -89,10 +94,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
     written = spec.input
     shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
     image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
-    roles = spec.outputs
-    named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
-    named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
-    missing = {name for name in named if name is not None} - {tensor.name for tensor in session.get_outputs()}
+    missing = set(spec.named_outputs) - {tensor.name for tensor in session.get_outputs()}
     if image_input.name != spec.input.name:
         missing.add(spec.input.name)
     if missing:
@@ -100,6 +102,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             f"found no {', '.join(sorted(missing))} in the graph, expected all names in the metadata: the file was "
             "changed after it was instrumented, so instrument the original again"
         )
+    OutputShapes(spec).check_declared(session)
     if stated.layout not in (None, spec.input.layout):
         raise ModelError(
             f"found layout {stated.layout}, expected {spec.input.layout} as in the file: leave out the layout"

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
+from onnxplain.contract import BOX_COORDINATES, TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import FEATURES_AT_ONCE, Batches
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.session import Session, open_session, run_session
+
+_FEATURE_AXES = 4
 
 
 class Tail:
@@ -58,13 +60,26 @@ class Tail:
 
     def _run(self, features: FloatArray) -> list[FloatArray]:
         feed = {self._input: np.ascontiguousarray(features, np.float32)}
-        return [np.concatenate(run_session(self._session, self.path, self._outputs, feed), axis=1)]
+        outputs = run_session(self._session, self.path, self._outputs, feed)
+        sizes = (self.classes, BOX_COORDINATES)[: len(outputs)]
+        if any(np.shape(output) != (len(features), size) for output, size in zip(outputs, sizes, strict=True)):
+            shapes = ", ".join(str(np.shape(output)) for output in outputs)
+            raise ModelError(
+                f"{self.path}: found outputs of shape {shapes}, expected {sizes} columns: write it again with "
+                "`onnxplain instrument` (or `export`)"
+            )
+        return [np.concatenate(outputs, axis=1)]
 
 
 def open_tail(
-    model: Path, spec: ModelSpec, providers: Sequence[str] | None, threads: int | None, precision: Precision
+    model: Path,
+    spec: ModelSpec,
+    providers: Sequence[str] | None,
+    threads: int | None,
+    precision: Precision,
+    timeout: float | None = None,
 ) -> Tail:
-    """The tail of a model, with the same providers, threads and precision. Its file is in the model's folder.
+    """The tail of a model, with the same providers, threads, precision and timeout. Its file is in the model's folder.
 
     Raises ModelError if the model has no tail, or if the tail file is missing or belongs to another model. Also raises
     the errors of `open_session`.
@@ -80,7 +95,7 @@ def open_tail(
             f"{path}: found no tail file, expected it in the folder of {model.name}: put it there, or write both "
             "again with `onnxplain instrument` (or `export`)"
         )
-    session = open_session(path, providers, threads, precision)
+    session = open_session(path, providers, threads, precision, timeout)
     found = session.get_modelmeta().custom_metadata_map.get(TAIL_METADATA_KEY)
     if found != spec.tail.id:
         kind = "no tail" if found is None else f"tail {found}"
@@ -88,4 +103,17 @@ def open_tail(
             f"{path}: found {kind}, expected tail {spec.tail.id} of {model.name}: write both again with "
             "`onnxplain instrument` (or `export`)"
         )
+    _check_names(session, path, spec.tail)
     return Tail(session, path, spec, spec.tail)
+
+
+def _check_names(session: Session, path: Path, tail_spec: TailSpec) -> None:
+    """Raise ModelError unless the file has the input and the outputs that the metadata name."""
+    wanted = {tail_spec.input, *tail_spec.outputs}
+    missing = wanted - {tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())}
+    inputs = session.get_inputs()
+    if missing or [tensor.name for tensor in inputs] != [tail_spec.input] or len(inputs[0].shape) != _FEATURE_AXES:
+        raise ModelError(
+            f"{path}: found inputs or outputs of other names or shapes, expected {', '.join(sorted(wanted))} as in the "
+            "metadata of the model: write both again with `onnxplain instrument` (or `export`)"
+        )

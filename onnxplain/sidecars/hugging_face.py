@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any
 
 from onnxplain.contract import Channels, PreprocessingParts
+from onnxplain.contract.expected import MOST_CHANNELS
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.labels import labels_of_tree
 from onnxplain.sidecars.problem import UnusableError
 from onnxplain.sidecars.resizing import Resizing, crop_share
 from onnxplain.sidecars.surroundings import Surroundings, load_object
-from onnxplain.sidecars.values import MOST_CHANNELS, divisors, flag, per_channel, positive, size_hw, whole
+from onnxplain.sidecars.values import divisors, flag, per_channel, positive, size_hw, whole
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 # From this size on, ConvNeXT's processor squeezes the image to a square instead of cutting out its centre.

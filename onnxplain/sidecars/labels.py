@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxplain.contract.metadata_checks import LONGEST_LABEL
 from onnxplain.errors import OnnxplainError
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.problem import UnusableError
 from onnxplain.sidecars.surroundings import Surroundings, load_text, parse_json
 
 MOST_LABELS = 100_000
-LONGEST_LABEL = 1_000
 EXPECTED = (
     "one label per line, or JSON: a list of labels, a list of records such as {index, name}, "
     "or an object from index to label"

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxplain.contract import PreprocessingParts
+from onnxplain.contract.expected import MOST_CHANNELS
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.labels import labels_of_tree
 from onnxplain.sidecars.problem import UnusableError
 from onnxplain.sidecars.resizing import Resizing
 from onnxplain.sidecars.surroundings import Surroundings, as_object, load_object
-from onnxplain.sidecars.values import MOST_CHANNELS, divisors, per_channel, positive, size_hw, whole
+from onnxplain.sidecars.values import divisors, per_channel, positive, size_hw, whole
 
 FILE = "config.json"
 _SOURCE = "config.json (timm)"

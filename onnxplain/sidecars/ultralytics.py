@@ -9,11 +9,12 @@ from __future__ import annotations
 from functools import partial
 
 from onnxplain.contract import PreprocessingParts
+from onnxplain.contract.expected import MOST_CHANNELS
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.labels import labels_of_tree
 from onnxplain.sidecars.problem import UnusableError
 from onnxplain.sidecars.surroundings import Surroundings, parse_literal
-from onnxplain.sidecars.values import MOST_CHANNELS, size_hw, whole
+from onnxplain.sidecars.values import size_hw, whole
 
 _SOURCE = "the file's Ultralytics metadata"
 # Predictors resize to a letterbox with grey 114; classification scales the short side to the size and cuts out the

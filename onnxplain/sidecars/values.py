@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from onnxplain.contract.expected import LARGEST_SIDE, MOST_CHANNELS
 from onnxplain.sidecars.problem import UnusableError
 from onnxplain.sidecars.surroundings import kind_of
 
-LARGEST_SIDE = 2**16
-MOST_CHANNELS = 2**10
 _FRACTION = re.compile(r"\s*([0-9.eE+-]{1,32})\s*(?:/\s*([0-9.eE+-]{1,32}))?\s*")
 
 

@@ -138,6 +138,20 @@ REFUSED: Mapping[str, Row] = {
     ),
     "the logits as box": (_with_model(), {"box": "logits"}, ModelError, r"--box logits: .*expected \[N, 4\]"),
     "labels of another number": (_with_model(), {"labels": ["a", "b"]}, OnnxplainError, "found 2, .* 5 classes"),
+    "labels that are no text": (
+        _with_model(),
+        {"labels": [1, 2, 3, 4, 5]},
+        OnnxplainError,
+        r"labels\[0\]: found 1, expected text",
+    ),
+    "a text for labels": (_with_model(), {"labels": "abcde"}, OnnxplainError, "labels: found 'abcde', expected a list"),
+    "half a surrogate pair": (
+        _with_model(),
+        {"labels": ["a", "b", "c", "d", "\ud800"]},
+        OnnxplainError,
+        r"labels\[4\]: found '.ud800', expected text that can be encoded",
+    ),
+    "an endless label": (_with_model(), {"labels": ["x" * 10**6] * 5}, OnnxplainError, "1,000,000 characters"),
     "gray preprocessing": (
         _with_model(),
         {"preprocessing": Preprocessing("gray", 1, (0,), (1,))},

@@ -189,7 +189,7 @@ def rewrite_metadata(path: Path, old: str, new: str) -> None:
     [
         ('"version": 2', '"version": 3', "contract version 3"),
         ('{"input"', '["input"', "not onnxplain JSON"),
-        ('"kind": "classes"', '"kynd": "classes"', "malformed"),
+        ('"kind": "classes"', '"kynd": "classes"', "found no kind"),
         (
             '"features": "features/fine"',
             '"features": "features/x"',

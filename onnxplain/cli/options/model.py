@@ -10,6 +10,7 @@ import click
 
 from onnxplain.cli.options.preprocessing import StatedInput
 from onnxplain.cli.output.sidecar_lines import print_problems
+from onnxplain.machine.time_limit import DEFAULT_TIMEOUT, limit_runs
 from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:
@@ -45,6 +46,22 @@ precision_option = click.option(
     default="float32",
     show_default=True,
     help="bfloat16 is faster but less exact. It is available with openvino, and with cpu on ARM64 processors.",
+)
+
+
+def _limit_runs(ctx: click.Context, _: click.Parameter, seconds: float) -> None:
+    ctx.with_resource(limit_runs(seconds))
+
+
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=10**6),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_limit_runs,
+    expose_value=False,
+    help="Give up if one run of the model takes longer. 0: no limit.",
 )
 
 

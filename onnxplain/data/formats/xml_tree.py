@@ -14,6 +14,8 @@ from onnxplain.data.formats.annotation_text import read_bytes
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.runtime.image import one_line
 
+_DEEPEST = 100
+
 
 @dataclass
 class Element:
@@ -44,16 +46,23 @@ def read_xml(path: Path) -> Element:
     open_elements = [document]
     parser = expat.ParserCreate()
 
+    # Expat gives the text of an element in pieces, one per line or more.
+    texts: list[list[str]] = [[]]
+
     def start(tag: str, attributes: dict[str, str]) -> None:
+        if len(open_elements) > _DEEPEST:
+            message = f"found elements nested over {_DEEPEST} deep, expected a Pascal VOC annotation"
+            raise ProblemError(Problem(path, parser.CurrentLineNumber, message))
         element = Element(tag, parser.CurrentLineNumber)
+        texts.append([])
         open_elements[-1].children.append(element)
         open_elements.append(element)
 
     def end(tag: str) -> None:
-        open_elements.pop()
+        open_elements.pop().text = "".join(texts.pop())
 
     def add_text(text: str) -> None:
-        open_elements[-1].text += text
+        texts[-1].append(text)
 
     def refuse(*declaration: object) -> None:
         message = "found a document type (<!DOCTYPE …>), expected XML without one: remove it, its entities are unsafe"

@@ -20,8 +20,8 @@ from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, tap_point
 from onnxplain.exporters.anatomy.positions import FrameEnd
 from onnxplain.exporters.graph.values import (
     FLOATS,
+    computed_values,
     int_attribute,
-    is_constant,
     maybe_dims,
     name_of,
     producer_of,
@@ -87,8 +87,9 @@ def find_layers(
     unplaced: list[Unplaced] = []
     tapped: set[ir.Value] = set()
     macs = 0
+    computed = computed_values(graph)
     for node in graph:
-        macs += multiply_adds(node)
+        macs += multiply_adds(node) if node.outputs[0] in computed else 0
         # Values before the first product with weights are still the image, possibly in another layout.
         if not macs or (hands_on(node, Hands.WHOLE) and node.inputs[0] in arrangements):
             continue
@@ -99,7 +100,7 @@ def find_layers(
             if arrangement is None or arrangement.positions < 2 or value.dtype not in FLOATS:
                 continue
             channels = channels_of(value, arrangement)
-            if channels is None or tap in tapped or is_constant(value) or _is_quantized_later(value):
+            if channels is None or tap in tapped or value not in computed or _is_quantized_later(value):
                 continue
             tapped.add(tap)
             frame, name = frames.get(value), name_of(value)
@@ -107,7 +108,7 @@ def find_layers(
                 unplaced += [Unplaced(name, tap, frame)] if frame is not None else []
                 continue
             features = channels not in PICTURE_CHANNELS and not _is_crop(node, frame, frames)
-            automatic = features and (arrangement.form == "nchw" or _ends_a_block(node))
+            automatic = features and (arrangement.form == "nchw" or _ends_a_block(node, computed))
             is_live = tap in live or value in live
             layers.append(Layer(name, tap, arrangement, channels, macs, frame, is_live and automatic, is_live))
     return layers, unplaced
@@ -120,10 +121,10 @@ def _is_crop(node: ir.Node, frame: MapFrame, frames: Mapping[ir.Value, MapFrame 
     return is_move and isinstance(source, MapFrame) and source.seen_hw != frame.seen_hw
 
 
-def _ends_a_block(node: ir.Node) -> bool:
+def _ends_a_block(node: ir.Node, computed: Collection[ir.Value]) -> bool:
     """Whether the node is a normalization or a sum of two activations: these separate transformer blocks."""
     if node.op_type == "Add":
-        return all(source is not None and not is_constant(source) for source in node.inputs)
+        return all(source in computed for source in node.inputs)
     return operator_of(node).ends_block
 
 
@@ -214,7 +215,7 @@ def _is_quantized_later(value: ir.Value) -> bool:
 def multiply_adds(node: ir.Node) -> int:
     """The number of multiply-adds for one image if the node is a product with weights, else 0."""
     operator = operator_of(node)
-    if operator.weight is None or is_constant(node.outputs[0]):
+    if operator.weight is None:
         return 0
     out, factor = maybe_dims(node.outputs[0]), node.inputs[operator.weight]
     weight = None if factor is None else maybe_dims(factor)

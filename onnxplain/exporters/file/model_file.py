@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
 from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
-from onnxplain.exporters.file.unrolling import unroll
+from onnxplain.exporters.file.unrolling import MOST_NODES, unroll
 from onnxplain.exporters.operators.table import look_up
 from onnxplain.files.atomic import flush_to_disk, open_beside
 from onnxplain.files.lock import lock_output
@@ -37,12 +38,17 @@ def load_proto(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: found {found}, expected an ONNX model file")
     try:
         proto = onnx.load(path)
-    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, MemoryError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{path}: found no complete ONNX model ({_first_line(error)}), expected one: export or copy it again"
         ) from error
     if not proto.graph.node or not proto.graph.output:
         raise ModelError(f"{path}: found no ONNX graph in it, expected a model: export or copy it again")
+    if len(proto.graph.node) > MOST_NODES:
+        raise ModelError(
+            f"{path}: found a graph of {len(proto.graph.node):,} nodes, expected at most {MOST_NODES:,}: simplify "
+            "it, or use rise, which needs no gradients"
+        )
     _check_acyclic(path, proto)
     return proto
 
@@ -51,21 +57,28 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
     """Raise ModelError with the name of a node if its inputs depend on itself, or on a value that no node computes."""
     made = {value.name for value in (*proto.graph.input, *proto.graph.initializer)} | {""}
     made.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
-    waiting = list(proto.graph.node)
-    while waiting:
-        later = []
-        for node in waiting:
-            if made.issuperset(node.input):
-                made.update(node.output)
-            else:
-                later.append(node)
-        if len(later) == len(waiting):
-            value = next(name for name in later[0].input if name not in made)
-            raise ModelError(
-                f"{path}: value {value!r} of node {later[0].name or later[0].op_type!r} depends on itself or on "
-                "nothing: the graph has a cycle or a gap, export it again"
-            )
-        waiting = later
+    users: dict[str, list[int]] = defaultdict(list)
+    missing = []
+    for index, node in enumerate(proto.graph.node):
+        absent = set(node.input) - made
+        missing.append(len(absent))
+        for name in absent:
+            users[name].append(index)
+    ready = [index for index, count in enumerate(missing) if not count]
+    while ready:
+        for name in set(proto.graph.node[ready.pop()].output) - made:
+            made.add(name)
+            for index in users[name]:
+                missing[index] -= 1
+                if not missing[index]:
+                    ready.append(index)
+    stuck = next((node for node, count in zip(proto.graph.node, missing, strict=True) if count), None)
+    if stuck is not None:
+        value = next(name for name in stuck.input if name not in made)
+        raise ModelError(
+            f"{path}: value {value!r} of node {stuck.name or stuck.op_type!r} depends on itself or on nothing: "
+            "the graph has a cycle or a gap, export it again"
+        )
 
 
 def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False) -> ir.Model:

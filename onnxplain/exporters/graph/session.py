@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from onnxplain.errors import VerificationError
+from onnxplain.errors import TimeLimitError, VerificationError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
+from onnxplain.machine.time_limit import LimitedSession, current_timeout
 
 # Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
@@ -37,22 +38,25 @@ class GraphSession:
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._what = what
-        self._run_options = ort.RunOptions()
+        config = {}
         if memory_limit is not None:
             _limit_memory(memory_limit)
             options.add_session_config_entry("session.use_env_allocators", "1")
             # The allocator outlives the session.
-            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            config["memory.enable_memory_arena_shrinkage"] = "cpu:0"
         try:
-            self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            loaded = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise VerificationError(f"ONNX Runtime cannot load the {what}: {_first_line(error)}") from error
+        self._session = LimitedSession(loaded, current_timeout(), config)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The outputs by name; all of them if `outputs` is None."""
         names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]
         try:
-            values = self._session.run(names, dict(feeds), self._run_options)
+            values = self._session.run(names, dict(feeds))
+        except TimeLimitError as error:
+            raise TimeLimitError(f"{self._what}: {error}") from error
         except Exception as error:
             raise VerificationError(f"ONNX Runtime cannot run the {self._what}: {_first_line(error)}") from error
         return dict(zip(names, map(np.asarray, values), strict=True))

@@ -148,6 +148,17 @@ def is_constant(value: ir.Value) -> bool:
     return True
 
 
+def computed_values(graph: ir.Graph) -> set[ir.Value]:
+    """The graph's values for which `is_constant` is false, found in one pass over a sorted graph."""
+    computed = set(graph.inputs)
+    for node in graph:
+        sources = [source for source in node.inputs if source is not None]
+        computed.update(source for source in sources if producer_of(source) is None and source.const_value is None)
+        if not computed.isdisjoint(sources):
+            computed.update(node.outputs)
+    return computed
+
+
 def constant_of(value: ir.Value | None) -> np.ndarray | None:
     """The content of a value that depends only on initializers, else None."""
     if value is None or not is_constant(value):

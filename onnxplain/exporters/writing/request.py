@@ -17,6 +17,7 @@ from onnxplain.contract import (
     StatedShape,
     as_parts,
 )
+from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.sidecars import SidecarFacts
 
@@ -47,6 +48,9 @@ class Request:
     shuffle_seed: int | None = None
     read: SidecarFacts = field(default_factory=SidecarFacts)
     earlier: Completed | None = None
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
 
     @property
     def parts(self) -> PreprocessingParts:
