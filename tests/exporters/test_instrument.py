@@ -195,9 +195,7 @@ class TestTarget:
         np.testing.assert_allclose(gradient, np.broadcast_to(expected[..., None, None], gradient.shape), rtol=1e-5)
 
     @pytest.mark.parametrize(("count", "targets"), [(3, 2), (3, 4), (2, 0), (1, 0)])
-    def test_any_other_number_fails(
-        self, classifier: ort.InferenceSession, count: int, targets: int
-    ) -> None:
+    def test_any_other_number_fails(self, classifier: ort.InferenceSession, count: int, targets: int) -> None:
         with pytest.raises(Exception, match="ONNXRuntimeError"):
             classifier.run(["gradients/late"], feeds(count, [0] * targets, [True]))
 
