@@ -44,7 +44,6 @@ class ModelSpec:
         if not self.heads:
             raise ModelError("metadata: found no heads, expected one or more: instrument the original file again")
         check_labels(self.labels)
-        check_roles(self.named_outputs)
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
             raise ModelError(
                 f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
@@ -185,7 +184,9 @@ class ModelSpec:
             )
         try:
             check_metadata(tree)
-            return _parse(tree)
+            spec = _parse(tree)
+            check_roles(spec.named_outputs)
+            return spec
         except ModelError:
             raise
         except OnnxplainError as error:

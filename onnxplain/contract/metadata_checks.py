@@ -78,7 +78,10 @@ _LAYERS = Listed(
             "channels": Whole(1, 2**24),
             "size_hw": Listed(_SIDE, 2, least=2),
         },
-        {"frame": Maybe(Fields({"scale_hw": _PAIR, "offset_hw": _PAIR, "seen_hw": Listed(_PAIR, 2, least=2)}))},
+        {
+            "frame": Maybe(Fields({"scale_hw": _PAIR, "offset_hw": _PAIR, "seen_hw": Listed(_PAIR, 2, least=2)})),
+            "many_targets": Flag(),
+        },
     ),
     MOST_LAYERS,
 )

@@ -153,7 +153,7 @@ class LayerSpec:
     """An instrumented layer: its name, its two outputs and the shape of its feature maps.
 
     `frame`: where the maps lie in the model's input; None in files of contract version 1, whose maps are spread over
-    the whole input.
+    the whole input. `many_targets`: whether one run differentiates several targets of one image.
     """
 
     name: str
@@ -162,6 +162,7 @@ class LayerSpec:
     channels: int
     size_hw: tuple[int, int]
     frame: MapFrame | None = None
+    many_targets: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_hw", _positive_pair(f"layer {self.name} size_hw", self.size_hw))

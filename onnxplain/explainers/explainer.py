@@ -13,7 +13,7 @@ from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.needs import SCORES, Need
 from onnxplain.runtime.image import ImageLike, is_image, list_images
 from onnxplain.runtime.result_list import ResultList
-from onnxplain.runtime.target import Target, spread_target
+from onnxplain.runtime.target import Target, is_list, spread_target
 
 
 class Explainer(ABC):
@@ -21,8 +21,9 @@ class Explainer(ABC):
 
     Call it with an image (path, PIL image or uint8 RGB array (H, W, 3)) for one `Explanation`, or with any iterable of
     images for a list. `target`: a class index, a label, ``"box:0"``…``"box:3"`` if the method and the model allow it,
-    or None for the predicted class. Give one target for all images, or a list with one per image. Raises OnnxplainError
-    for a target that does not exist and for lists of different lengths.
+    or None for the predicted class. Give one target for all images, or a list with one per image. A list of targets for
+    a single image returns a list with one `Explanation` per target (`for_targets`). Raises OnnxplainError for a target
+    that does not exist and for lists of different lengths.
 
     To write a method of your own, subclass this with a `name`, its `needs` and a constructor. The constructor takes an
     engine first; its other parameters are the options. The method need not be in `METHODS`.
@@ -41,12 +42,20 @@ class Explainer(ABC):
     ) -> Explanation: ...
 
     @overload
+    def __call__(self, images: ImageLike, target: list[Target] | tuple[Target, ...]) -> list[Explanation]: ...
+
+    @overload
     def __call__(self, images: Iterable[ImageLike], target: Target | Sequence[Target] = ...) -> list[Explanation]: ...
 
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], target: Target | Sequence[Target] = None
     ) -> Explanation | list[Explanation]:
-        """One `Explanation` for one image, a list of them for any iterable of images."""
+        """One `Explanation` for one image, a list of them for any iterable of images or for a list of targets."""
+        if is_image(images) and is_list(target):
+            targets = list(target)
+            if not targets:
+                raise OnnxplainError("target: found an empty list, expected at least one target")
+            return ResultList(replace(each, image=images) for each in self.for_targets(images, targets))
         listed = list_images(images)
         explanations = self._explain_all(listed, spread_target(target, len(listed)))
         named = [replace(each, image=image) for each, image in zip(explanations, listed, strict=True)]

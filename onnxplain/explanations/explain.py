@@ -35,6 +35,17 @@ def explain(
 @overload
 def explain(
     model_or_engine: Engine | str | os.PathLike[str],
+    image: ImageLike,
+    method: str | None = ...,
+    *,
+    target: list[Target] | tuple[Target, ...],
+    **options: Any,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model_or_engine: Engine | str | os.PathLike[str],
     image: Iterable[ImageLike],
     method: str | None = ...,
     target: Target | Sequence[Target] = ...,
@@ -56,7 +67,8 @@ def explain(
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
     them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
     instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`: see `Explainer`.
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`: see `Explainer`; a list of targets for one
+    image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of

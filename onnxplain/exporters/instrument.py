@@ -14,6 +14,7 @@ from onnxplain.contract import Batch, BoxFormat, BoxUnits, ImageInput, Layout, P
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
+from onnxplain.exporters.checks.report import Checks
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
@@ -25,10 +26,11 @@ from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.graph.session import GraphSession
-from onnxplain.exporters.writing.explainable import build_explainable, input_spec
+from onnxplain.exporters.writing.explainable import Explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
+from onnxplain.exporters.writing.verified import build_verified
 from onnxplain.exporters.writing.write import write_verified
 from onnxplain.sidecars import read_sidecars, read_with_facts
 
@@ -116,11 +118,12 @@ def instrument(
     subject = _open(source, request, shuffle_weights, sidecars=sidecars)
     GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
     prepared = _prepare(subject, batch)
-    explainable = build_explainable(prepared.model, subject.request)
+
+    def check(built: Explainable) -> Checks:
+        return verify(built.base, built.proto, built.spec, built.witnesses, original=subject.original)
+
     try:
-        checks = verify(
-            explainable.base, explainable.proto, explainable.spec, explainable.witnesses, original=subject.original
-        )
+        explainable, checks = build_verified(prepared.model, subject.request, check)
     except VerificationError as error:
         if shuffle_weights is None:
             raise

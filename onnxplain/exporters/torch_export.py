@@ -24,7 +24,7 @@ from onnxplain.contract import (
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.checks.directional import allowed_error
-from onnxplain.exporters.checks.report import LayerCheck
+from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.model_file import prepare
@@ -42,10 +42,11 @@ from onnxplain.exporters.pytorch.module import (
     run,
     trace,
 )
-from onnxplain.exporters.writing.explainable import Explainable, build_explainable
+from onnxplain.exporters.writing.explainable import Explainable
 from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
+from onnxplain.exporters.writing.verified import build_verified
 from onnxplain.exporters.writing.write import write_verified
 
 if TYPE_CHECKING:
@@ -123,10 +124,13 @@ def _export(
     request = replace(request, logits=OUTPUT_NAMES[0], box=OUTPUT_NAMES[1] if has_box else None)
     if taps:
         del plain.graph.output[-len(taps) :]
-    explainable = build_explainable(model, request, values)
-    _check_dynamic(explainable)
-    checked = _check_against_module(module, explainable, plain, taps)
-    checks = verify(explainable.base, explainable.proto, explainable.spec, explainable.witnesses, plain, checked)
+
+    def check(built: Explainable) -> Checks:
+        _check_dynamic(built)
+        checked = _check_against_module(module, built, plain, taps)
+        return verify(built.base, built.proto, built.spec, built.witnesses, plain, checked)
+
+    explainable, checks = build_verified(model, request, check, values)
     return write_verified(explainable, path, plain, checks)
 
 

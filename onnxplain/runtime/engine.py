@@ -21,8 +21,9 @@ from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
-from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
+from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
 from onnxplain.runtime.images.pixels import read_pixels
+from onnxplain.runtime.many_targets import run_for_targets, spread_row
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
@@ -35,6 +36,7 @@ from onnxplain.runtime.tail import Tail, open_tail
 from onnxplain.runtime.target import (
     PREDICTED_CLASS,
     Target,
+    is_list,
     resolve_layer,
     resolve_target,
     resolve_targets,
@@ -179,22 +181,28 @@ class Engine:
     ) -> list[AnyArray]:
         """The named outputs of the file, unchanged, for a batch float32 (N, C, H, W).
 
-        `target`: int64 (N,), the scalar to differentiate for each image; -1, the default, is the predicted class.
-        `explain`: the layer whose gradients are computed; None, the default: no gradients. At most 8 images run at a
-        time. If the graph fixes the batch size, the last batch is padded and the outputs of the padding are dropped.
-        Raises OnnxplainError for another shape or a target that does not exist.
+        `target`: int64 (N,), the scalar to differentiate for each image; -1, the default, is the predicted class. One
+        image may have any number T of targets: gradients then have T rows, all other outputs one, from one forward pass
+        if the layer has `many_targets`. `explain`: the layer whose gradients are computed; None, the default: no
+        gradients. At most 8 images, or 32 targets of one, run at a time. If the graph fixes the batch size, the last
+        batch is padded and the outputs of the padding are dropped. Raises OnnxplainError for another shape or a target
+        that does not exist.
         """
         targets = self._feed.check(batch_nchw, target)
         layer = None if explain is None else self.resolve_layer(explain)
+        added = {name for entry in self.spec.layers for name in (entry.features, entry.gradients)}
 
         def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
             inputs = self._feed.arrays(part_nchw, part_targets, layer)
             outputs = run_session(self._session, self.path, output_names, inputs)
             if not is_batched(self.spec.input.layout):
-                outputs = [with_batch_axis(output) for output in outputs]
-            self._shapes.check(output_names, outputs, len(part_nchw))
+                named = zip(output_names, outputs, strict=True)
+                outputs = [output if name in added else with_batch_axis(output) for name, output in named]
+            self._shapes.check(output_names, outputs, len(part_nchw), len(part_targets))
             return outputs
 
+        if len(targets) > len(batch_nchw):
+            return run_for_targets(compute, self._batches, batch_nchw, targets, output_names, self.spec.layers)
         return self._batches.run(compute, batch_nchw, targets)
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
@@ -225,23 +233,25 @@ class Engine:
     ) -> Activations:
         """Feature maps of a layer (by default the last) and the gradients of one target per image.
 
-        `target`: one target for all images, or a list with one per image; see `resolve_target`. Raises
-        UnsupportedError for a file without instrumented layers.
+        `target`: one target for all images, or a list with one per image; see `resolve_target`. For a single image (no
+        list), a list of any number of targets: a row for each, from one forward pass if the layer has `many_targets`.
+        Raises UnsupportedError for a file without instrumented layers.
         """
         chosen = self.resolve_layer(layer)
+        several = list(target) if is_image(images) and is_list(target) else None
         batch = self.prepare(images)
-        targets = resolve_targets(self.spec, target, len(batch.frames))
+        targets = resolve_targets(self.spec, target, len(several or batch.frames))
         names = [self.class_output, chosen.features, *([chosen.gradients] if gradients else [])]
         outputs = self.run(batch.pixels, names, targets, chosen.name if gradients else None)
-        rows = as_rows(outputs[0])
+        rows, scores = as_rows(outputs[0]), self.class_scores(outputs[0])
         return Activations(
             layer=chosen,
-            features=outputs[1],
+            features=spread_row(outputs[1], len(targets)),
             gradients=outputs[2] if gradients else None,
-            logits=rows if self.spec.outputs.logits else None,
-            scores=self.class_scores(outputs[0]),
+            logits=spread_row(rows, len(targets)) if self.spec.outputs.logits else None,
+            scores=spread_row(scores, len(targets)),
             target=np.where(targets == PREDICTED_CLASS, rows.argmax(axis=1), targets),
-            frames=batch.frames,
+            frames=batch.frames * (1 if several is None else len(targets)),
         )
 
     def cam_weights(self) -> FloatArray:

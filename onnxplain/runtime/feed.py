@@ -26,7 +26,10 @@ class Feed:
         self._optional = controls & {tensor.name for tensor in session.get_overridable_initializers()}
 
     def check(self, batch_nchw: FloatArray, target: npt.NDArray[np.integer] | None) -> npt.NDArray[np.int64]:
-        """The target of each image, int64 (N,). Raises OnnxplainError if batch or targets do not fit the model."""
+        """The target of each image, int64 (N,), or any number of targets of one image.
+
+        Raises OnnxplainError if batch or targets do not fit the model.
+        """
         channels, (height, width) = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
         if batch_nchw.ndim != 4 or batch_nchw.shape[1:] != (channels, height, width) or not len(batch_nchw):
             raise OnnxplainError(

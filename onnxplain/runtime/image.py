@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     )
 
 
-def is_image(images: ImageLike | Iterable[ImageLike]) -> bool:
+def is_image(images: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:
     """Whether this is one image: a path, a PIL image or an array. Anything else counts as several images."""
     return isinstance(images, _ONE_IMAGE)
 

@@ -52,13 +52,13 @@ class OutputShapes:
             if dims and not fits:
                 self._refuse(tensor.name, dims)
 
-    def check(self, names: Sequence[str], outputs: Sequence[Any], count: int) -> None:
-        """Raise ModelError if an output of a run on `count` images has another shape."""
+    def check(self, names: Sequence[str], outputs: Sequence[Any], count: int, targets: int) -> None:
+        """Raise ModelError if an output of a run on `count` images, for so many targets, has another shape."""
         for name, output in zip(names, outputs, strict=True):
             shape = np.shape(output)
             if name in self._maps:
                 # A closed gate gives no gradients.
-                counts = (count, 0) if name in self._gradients else (count,)
+                counts = (max(count, targets), 0) if name in self._gradients else (count,)
                 fits = shape[:1] in [(each,) for each in counts] and shape[1:] == self._maps[name]
             elif name in self._heads:
                 fits = shape[:1] == (count,) and math.prod(shape[1:]) == self._heads[name]

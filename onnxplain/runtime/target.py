@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -46,19 +47,27 @@ def spread_target(target: Target | Iterable[Target], count: int) -> list[Target]
     return targets
 
 
+def is_list(target: Target | Iterable[Target]) -> TypeGuard[Iterable[Target]]:
+    """Whether a target is a list of targets."""
+    return isinstance(target, Iterable) and not isinstance(target, str)
+
+
 def resolve_targets(spec: ModelSpec, target: Target | Iterable[Target], count: int) -> npt.NDArray[np.int64]:
     """Indices int64 (count,): one target for all images, or a list with one per image."""
     return np.asarray([resolve_target(spec, entry) for entry in spread_target(target, count)], np.int64)
 
 
 def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, count: int) -> npt.NDArray[np.int64]:
-    """Check that target indices exist in the model: int64 (count,). None: the predicted class of each image."""
+    """Check that target indices exist in the model: int64 (count,), or any number for one image.
+
+    None: the predicted class of each image.
+    """
     if targets is None:
         return np.full(count, PREDICTED_CLASS, np.int64)
-    if targets.shape != (count,) or not np.issubdtype(targets.dtype, np.integer):
-        raise OnnxplainError(
-            f"target: found {targets.dtype} {targets.shape}, expected one integer per image, ({count},)"
-        )
+    fits = targets.shape == (count,) or (count == 1 and targets.ndim == 1 and targets.size > 0)
+    if not fits or not np.issubdtype(targets.dtype, np.integer):
+        expected = "integers, (T,)" if count == 1 else f"one integer per image, ({count},)"
+        raise OnnxplainError(f"target: found {targets.dtype} {targets.shape}, expected {expected}")
     for index in np.unique(targets):
         resolve_target(spec, int(index))
     return targets.astype(np.int64)

@@ -135,8 +135,8 @@ def test_classes_behind_a_linear_head_share_their_passes(
     run = engine.run
     monkeypatch.setattr(engine, "run", lambda batch, *rest: (sizes.append(len(batch)), run(batch, *rest))[1])
     explainer.for_targets(photo(), targets)
-    # The image itself with each target, then the copies in batches.
-    assert sizes == [len(targets), *[5, 5, 2] * passes]
+    # The image itself, then the copies in batches.
+    assert sizes == [1, *[5, 5, 2] * passes]
 
 
 def test_features_behind_a_linear_head_say_what_the_gradients_say(make_model: MakeModel) -> None:

@@ -131,26 +131,38 @@ def run_gradient(
     model: ir.Model, layer: str, cotangents: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Append the gradient of Σ cotangent · value with respect to the value named `layer`, and run it."""
+    seeded = append_gradient(model, layer, {name: cotangent.shape for name, cotangent in cotangents.items()})
+    seeds = {seeded[name]: np.asarray(cotangent, np.float32) for name, cotangent in cotangents.items()}
+    return np.asarray(session(ir.to_proto(model)).run([GRADIENT], {**feeds, **seeds})[0])
+
+
+def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
+    """The inputs of a graph and all that its nodes compute, by name."""
+    values = {str(value.name): value for value in graph.inputs}
+    return values | {str(output.name): output for node in graph for output in node.outputs}
+
+
+def append_gradient(model: ir.Model, layer: str, seeded: Mapping[str, Sequence[int | str]]) -> dict[str, str]:
+    """Append the gradient with respect to the value named `layer` as the output GRADIENT.
+
+    `seeded`: names of the values at which it starts, and the shapes of their cotangents. Returns the names of the
+    inputs that take these cotangents.
+    """
     graph = model.graph
-    values = {value.name: value for value in graph.inputs}
-    values |= {output.name: output for node in graph for output in node.outputs}
+    values = values_of(graph)
     branch = Branch("gradient_of")
-    seeds, fed = {}, dict(feeds)
-    for index, (name, cotangent) in enumerate(cotangents.items()):
-        seed = ir.Value(
-            name=f"{COTANGENT}_{index}",
-            shape=ir.Shape(cotangent.shape),
-            type=ir.TensorType(ir.DataType.FLOAT),
-        )
+    seeds, inputs = {}, {}
+    for index, (name, shape) in enumerate(seeded.items()):
+        inputs[name] = f"{COTANGENT}_{index}"
+        seed = ir.Value(name=inputs[name], shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
         graph.inputs.append(seed)
         seeds[values[name]] = seed
-        fed[f"{COTANGENT}_{index}"] = np.asarray(cotangent, np.float32)
     gradient = branch.Identity(differentiate(branch, seeds, values[layer]))
     gradient.name = GRADIENT
     graph.extend(branch.nodes)
     graph.outputs.append(gradient)
     gradient.type = ir.TensorType(ir.DataType.FLOAT)
-    return np.asarray(session(ir.to_proto(model)).run([GRADIENT], fed)[0])
+    return inputs
 
 
 def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:

@@ -186,10 +186,16 @@ class TestTarget:
         with pytest.raises(Exception, match="ONNXRuntimeError"):
             localizer.run(["gradients/late"], feeds(2, target, [True]))
 
-    @pytest.mark.parametrize(("count", "targets"), [(1, 2), (1, 3), (3, 2), (3, 4), (2, 0), (1, 0)])
-    def test_neither_one_nor_one_per_image_fails(
-        self, classifier: ort.InferenceSession, count: int, targets: int
-    ) -> None:
+    @pytest.mark.parametrize("targets", [[4, 0], [3, -1, 1], [0] * 7])
+    def test_one_image_may_have_several(self, classifier: ort.InferenceSession, targets: list[int]) -> None:
+        best = run(classifier, "logits", feeds(1)).argmax()
+        features, gradient = classifier.run(["features/late", "gradients/late"], feeds(1, targets, [True]))
+        assert len(features) == 1
+        expected = WEIGHTS[[best if target < 0 else target for target in targets]] / POSITIONS
+        np.testing.assert_allclose(gradient, np.broadcast_to(expected[..., None, None], gradient.shape), rtol=1e-5)
+
+    @pytest.mark.parametrize(("count", "targets"), [(3, 2), (3, 4), (2, 0), (1, 0)])
+    def test_any_other_number_fails(self, classifier: ort.InferenceSession, count: int, targets: int) -> None:
         with pytest.raises(Exception, match="ONNXRuntimeError"):
             classifier.run(["gradients/late"], feeds(count, [0] * targets, [True]))
 

@@ -234,7 +234,8 @@ def test_what_a_plain_file_cannot_do_is_refused(tmp_path):
         (lambda engine: engine.activations(IMAGES[:2], layer="x"), "layer: found 'x'"),
         (lambda engine: engine.run(probe_batch(1, (6, 8)), ["logits"], np.array([9])), "target: found 9"),
         (lambda engine: engine.run(probe_batch(1, (6, 8)), ["logits"], np.array([-2])), "target: found -2"),
-        (lambda engine: engine.run(probe_batch(1, (6, 8)), ["logits"], np.array([0, 0])), "one integer per image"),
+        (lambda engine: engine.run(probe_batch(2, (6, 8)), ["logits"], np.array([0, 0, 0])), "one integer per image"),
+        (lambda engine: engine.run(probe_batch(1, (6, 8)), ["logits"], np.array([], np.int64)), "expected integers"),
     ],
 )
 def test_bad_calls_are_refused(tmp_path, call, message):

@@ -134,7 +134,7 @@ class AugmentedGradCAM(GradCAM):
     ) -> list[Explanation]:
         """One explanation per index; the image is number `position` of `images`."""
         batch = self.engine.prepare(image)
-        seen = self.engine.activations([batch.images[0]] * len(indices), indices, self._layer.name, gradients=False)
+        seen = self.engine.activations(batch.images[0], indices, self._layer.name, gradients=False)
         passes = self._plan(seen)
         maps: dict[int, FloatArray] = {}
         for number, planned in enumerate(passes):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.layer_explainer import LayerExplainer, repeat_row
+from onnxplain.explainers.cam.layer_explainer import LayerExplainer
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.many_targets import targets_at_once
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import PREDICTED_CLASS, Target
+from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
@@ -57,8 +58,13 @@ class ActivationMapExplainer(LayerExplainer):
         """
         raise NotImplementedError
 
-    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
-        """The activations of a layer for the method, one row per image. `targets`: indices; −1: the predicted class."""
+    def _observe(
+        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
+    ) -> Activations:
+        """The activations of a layer for the method: one row per image, or one per target of a single image.
+
+        `targets`: indices; −1: the predicted class.
+        """
         return self.engine.activations(images, targets, layer.name, gradients=self._takes_gradients(targets, layer))
 
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
@@ -66,17 +72,22 @@ class ActivationMapExplainer(LayerExplainer):
         return self.uses_gradients
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation of the image per target. Without gradients, all come from one forward pass per layer.
+        """One explanation of the image per target, all from one forward pass per layer.
 
-        A gradient belongs to one target, so with gradients the image runs once per target, in batches.
+        With gradients, 32 targets share a pass, or fewer if the layer's maps are large. For a layer without
+        `many_targets` the image then runs once per target.
         """
-        if not targets:
+        layers, indices = self._layers(), [self._resolve_target(target) for target in targets]
+        if not indices:
             return []
-        indices = [self._resolve_target(target) for target in targets]
-        if any(self._takes_gradients(indices, layer) for layer in self._layers()):
-            return super().for_targets(image, targets)
-        seen = [self._observe([image], [PREDICTED_CLASS], layer) for layer in self._layers()]
-        return self._explanations([repeat_row(activations, indices) for activations in seen])
+        size = len(indices)
+        if any(self._takes_gradients(indices, layer) for layer in layers):
+            size = targets_at_once(layers)
+        explanations = []
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
+            explanations += self._explanations([self._observe(image, part, layer) for layer in layers])
+        return explanations
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         indices = [self._resolve_target(target) for target in targets]

@@ -27,9 +27,10 @@ class FinerCAM(GradCAM):
 
     y are logits. As in the published code, the closest classes are those whose logits are nearest to y_c; for the
     predicted class these are the next best ones. Gradients are linear, so each class is differentiated separately and
-    the gradients are combined: 1 + `references` forward passes per image and layer. If there are fewer other classes,
-    all are used. `strength` 0 is Grad-CAM; near 1, evidence that the classes share cancels out. The published code
-    weights the references by their softmax scores; here all have the same weight.
+    the gradients are combined. Two forward passes per image and layer: one for the class, one for all references; or
+    1 + `references` where a layer takes one target at a time. If there are fewer other classes, all are used.
+    `strength` 0 is Grad-CAM; near 1, evidence that the classes share cancels out. The published code weights the
+    references by their softmax scores; here all have the same weight.
 
     `raw` is float32 (h, w), signed: positive where there is more evidence for c than for the others. Box coordinates
     are refused. Raises OnnxplainError for a strength below 0, fewer than one reference, and a model with one class.
@@ -52,9 +53,8 @@ class FinerCAM(GradCAM):
                 "finer-cam: found a model with one class, expected at least two to compare: use grad-cam"
             )
 
-    @property
-    def _evaluations_per_layer(self) -> int:
-        return 1 + self._reference_count
+    def _evaluations(self, layer: LayerSpec) -> int:
+        return 2 if layer.many_targets else 1 + self._reference_count
 
     @property
     def _reference_count(self) -> int:
@@ -66,14 +66,20 @@ class FinerCAM(GradCAM):
     def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
         return True
 
-    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
+    def _observe(
+        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
+    ) -> Activations:
         activations = super()._observe(images, targets, layer)
+        contrast = require_gradients(activations).copy()
         similar = find_similar_classes(activations, self._reference_count)
-        shared = np.zeros_like(require_gradients(activations))
-        for references in similar.T:
-            shared += require_gradients(super()._observe(images, references.tolist(), layer))
-        contrast = require_gradients(activations) - self.strength / self._reference_count * shared
-        return replace(activations, gradients=contrast.astype(np.float32))
+        pixels = self.engine.prepare(images).pixels
+        # The rows of each image: one, or one per target of a single image.
+        for rows in [slice(None)] if len(pixels) == 1 else [slice(row, row + 1) for row in range(len(pixels))]:
+            classes, places = np.unique(similar[rows], return_inverse=True)
+            (gradients,) = self.engine.run(pixels[rows][:1], [layer.gradients], classes, layer.name)
+            for references in places.reshape(similar[rows].shape).T:
+                contrast[rows] -= np.float32(self.strength / self._reference_count) * gradients[references]
+        return replace(activations, gradients=contrast)
 
 
 def find_similar_classes(activations: Activations, count: int) -> npt.NDArray[np.int64]:

@@ -65,6 +65,10 @@ class LayerExplainer(Explainer):
     def _evaluations_per_layer(self) -> int:
         return 1
 
+    def _evaluations(self, layer: LayerSpec) -> int:
+        """Forward passes per image for one layer."""
+        return self._evaluations_per_layer
+
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
         """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""
         frames = [
@@ -106,7 +110,7 @@ class LayerExplainer(Explainer):
             label=spec.label(explained_class),
             layer=layer or activations.layer.name,
             frame=frame,
-            evaluations=self._evaluations_per_layer * len(self._layers()),
+            evaluations=sum(map(self._evaluations, self._layers())),
             prediction=prediction,
             map_frame=map_frame,
             unit=self.unit,

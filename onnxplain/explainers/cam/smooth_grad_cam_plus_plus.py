@@ -16,9 +16,11 @@ from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
+from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
+    from onnxplain.explainers.explanation import Explanation
     from onnxplain.runtime.image import ImageLike
 
 
@@ -63,13 +65,19 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     def _evaluations_per_layer(self) -> int:
         return 1 + self.samples
 
-    def _observe(self, images: Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec) -> Activations:
+    def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
+        """One explanation of the image per target; each target has copies of its own."""
+        return self._explain_all([image] * len(targets), targets) if targets else []
+
+    def _observe(
+        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
+    ) -> Activations:
         """The image's own feature maps, and α ∘ ReLU(D¹) in place of its gradients."""
         clean = self.engine.activations(images, targets, layer.name, gradients=False)
-        weighted = np.empty_like(clean.features)
+        weighted = np.empty(clean.features.shape, np.float32)
         for position, pixels_chw in enumerate(self.engine.prepare(images).pixels):
-            before = self._layers().index(layer) * len(images) + position
-            means = self._average_powers(pixels_chw, int(clean.target[position]), layer, before, len(images))
+            before = self._layers().index(layer) * len(targets) + position
+            means = self._average_powers(pixels_chw, int(clean.target[position]), layer, before, len(targets))
             weighted[position] = weigh_gradients(clean.features[position], *means)
         return replace(clean, gradients=weighted)
 

@@ -29,9 +29,11 @@ class Checks:
     """The results of all checks.
 
     `output_error` is the largest difference of the outputs from the original outputs, relative to the largest value.
-    `tail_error` is the same for the outputs of the tail file on the file's features; None without a tail.
+    `tail_error` is the same for the outputs of the tail file on the file's features; None without a tail. `one_target`:
+    layers whose gradients for several targets of one image at once are not those of a run per target.
     """
 
     output_error: float
     layers: tuple[LayerCheck, ...]
     tail_error: float | None = None
+    one_target: tuple[str, ...] = ()

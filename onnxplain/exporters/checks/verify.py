@@ -15,6 +15,7 @@ import onnx
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.gradient_check import check_derivative, check_gradient
+from onnxplain.exporters.checks.many_targets import layers_of_one_target
 from onnxplain.exporters.checks.operator_facts import rounds
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
@@ -66,7 +67,10 @@ def verify(
         check_gradient(layer, runs[0], targets)
         known = checked.get(layer.name)
         layers.append(check_derivative(layer, witness, runs, targets) if known is None else known)
-    return Checks(output_error, tuple(layers))
+    one_target: tuple[str, ...] = ()
+    if stated_batch(explainable, spec.input) in (None, 1):
+        one_target = layers_of_one_target(session, spec, images[0], runs[0], targets)
+    return Checks(output_error, tuple(layers), one_target=one_target)
 
 
 def _unrounded(proto: onnx.ModelProto, name: str) -> GraphSession:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,19 @@ def batch_places(graph: ir.Graph, batch: int) -> dict[ir.Value, BatchPlace]:
 
     All shapes have to be numbers; a value whose shape is not known is left out, and what follows from it.
     """
-    places = {value: BatchPlace(0) for value in graph.inputs if (static_sizes(value) or (0,))[0] == batch}
-    for node in graph:
+    return follow_batch(graph, {value: BatchPlace(0) for value in graph.inputs if _starts_with(value, batch)}, batch)
+
+
+def _starts_with(value: ir.Value, size: int) -> bool:
+    return (static_sizes(value) or (0,))[0] == size
+
+
+def follow_batch(
+    nodes: Iterable[ir.Node], starts: Mapping[ir.Value, BatchPlace], batch: int
+) -> dict[ir.Value, BatchPlace]:
+    """As `batch_places`, through these nodes, from values whose batch is known."""
+    places = dict(starts)
+    for node in nodes:
         carriers = [source for source in node.inputs if source is not None and source in places]
         if not carriers or reads_shape(node):
             continue

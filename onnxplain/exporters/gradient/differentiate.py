@@ -59,6 +59,18 @@ def differentiate(
     return cotangents[layer]
 
 
+def values_that_vary(path: Sequence[ir.Node], roots: Set[ir.Value]) -> set[ir.Value]:
+    """The roots, and the outputs of the path that vary with them.
+
+    The output of a step does not, for example the sizes of a Resize computed from a Shape.
+    """
+    varying = set(roots)
+    for node in path:
+        if not is_step(node) and any(source in varying for source in sources_of(node)):
+            varying.update(node.outputs[:1] if operator_of(node).constant_rest else node.outputs)
+    return varying
+
+
 def _walk_back(
     branch: Branch,
     path: Sequence[ir.Node],
@@ -67,24 +79,20 @@ def _walk_back(
     opset: int,
 ) -> None:
     """Propagate `cotangents` over the nodes, last to first. `roots` are the values whose gradient is wanted."""
-    active_values = set(roots)
-    for node in path:
-        # The output of a step does not vary with the layer, for example the sizes of a Resize computed from a Shape.
-        if not is_step(node) and any(source in active_values for source in sources_of(node)):
-            active_values.update(node.outputs)
+    varying = values_that_vary(path, roots)
     for node in reversed(path):
         arriving = tuple(cotangents.get(output) for output in node.outputs)
         if all(cotangent is None for cotangent in arriving) or is_step(node):
             continue
         operator, rule = operator_of(node), rule_of(node)
-        if operator.control_flow and any(source in active_values for source in sources_of(node)):
+        if operator.control_flow and any(source in varying for source in sources_of(node)):
             why = why_kept(node)
             reason = "" if why is None else f" ({why.value})"
             raise UnsupportedError(
                 f"no gradient for {describe(node)}: control flow on the path{reason}; choose a later layer, or "
                 "explain the file with rise, which needs no gradients"
             )
-        active = frozenset(index for index, source in enumerate(node.inputs) if source in active_values)
+        active = frozenset(index for index, source in enumerate(node.inputs) if source in varying)
         if not active:
             continue
         if rule is None:

@@ -13,6 +13,9 @@ from onnxplain.errors import ModelError
 
 Dims = tuple[int | str, ...]
 
+# A dimension without a name: two of them need not be equal.
+UNKNOWN = "?"
+
 # The domain of the standard ONNX operators, which has two names.
 STANDARD = ("", "ai.onnx")
 
@@ -37,10 +40,10 @@ def describe(node: ir.Node) -> str:
 
 
 def maybe_dims(value: ir.Value) -> Dims | None:
-    """The value's dimensions, symbols as text (``?`` for unnamed ones); None if even the rank is unknown."""
+    """The value's dimensions, symbols as text (`UNKNOWN` for unnamed ones); None if even the rank is unknown."""
     if value.shape is None:
         return None
-    return tuple(dim if isinstance(dim, int) else (dim.value or "?") for dim in value.shape)
+    return tuple(dim if isinstance(dim, int) else (dim.value or UNKNOWN) for dim in value.shape)
 
 
 def dims(value: ir.Value) -> Dims:

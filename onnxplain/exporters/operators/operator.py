@@ -69,8 +69,9 @@ class Operator:
     input is [N, C, …] by the operator's definition. `hands`: how it hands its first input on; None if it computes.
     `broadcasts`: the gradients of its inputs may have the shape of the output and are then summed to the input's.
     `every_output`: its rule uses the gradients of all outputs; of any other operator only the first may be used.
-    `control_flow`: it runs subgraphs. `clamps`: it stops the gradient at a bound. `sums`: its output is a sum of
-    products, or a mean. `ends_block`: it separates the blocks of a transformer.
+    `control_flow`: it runs subgraphs. `counts_images`: its indices say which image of the batch they mean.
+    `constant_rest`: the outputs behind its first count as constants. `clamps`: it stops the gradient at a bound.
+    `sums`: its output is a sum of products, or a mean. `ends_block`: it separates the blocks of a transformer.
 
     `weight`: the input that holds the weights of a product. `not_learnt`: inputs that hold floats but no weights.
     `twin`: the standard operator on floats that it computes, if it is a quantized or fused form of one.
@@ -86,6 +87,8 @@ class Operator:
     broadcasts: bool = False
     every_output: bool = False
     control_flow: bool = False
+    counts_images: bool = False
+    constant_rest: bool = False
     clamps: bool = False
     sums: bool = False
     ends_block: bool = False

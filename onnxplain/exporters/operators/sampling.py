@@ -34,14 +34,14 @@ def grid_sample(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     weights: ir.Value | None = None
     for axis, size in enumerate(sizes):
         # The last axis of the grid counts from the last axis of X: x, y, z.
-        coordinate = op.Reshape(op.Gather(grid, rank - 1 - axis, axis=-1), [-1, points, 1])
+        coordinate = op.Reshape(op.Gather(grid, rank - 1 - axis, axis=-1), [0, points, 1])
         place, weight = _along_axis(op, node, coordinate, size, mode)
         places = place if places is None else _outer(op, op.Mul(places, float(size)), place, op.Add)
         weights = weight if weights is None else _outer(op, weights, weight, op.Mul)
     assert places is not None and weights is not None
     count = NEIGHBOURS[mode] ** rank
     (channels,) = static_dims(x, (1,))
-    indices = op.Expand(op.Cast(op.Reshape(places, [-1, 1, points * count]), to=ir.DataType.INT64), [1, channels, 1])
+    indices = op.Expand(op.Cast(op.Reshape(places, [0, 1, points * count]), to=ir.DataType.INT64), [1, channels, 1])
     picked = op.GatherElements(op.Reshape(x, [0, channels, math.prod(sizes)]), indices, axis=2)
     weighted = op.Mul(op.Reshape(picked, [0, channels, points, count]), op.Unsqueeze(weights, [1]))
     return [op.Reshape(op.ReduceSum(weighted, [3], keepdims=0), [0, channels, *out])]

@@ -11,7 +11,16 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import Dims, attribute, constant_of, describe, dims, maybe_dims, static_dims
+from onnxplain.exporters.graph.values import (
+    UNKNOWN,
+    Dims,
+    attribute,
+    constant_of,
+    describe,
+    dims,
+    maybe_dims,
+    static_dims,
+)
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,49 @@ class Site:
         return constant_of(self.node.inputs[index]) if self.has_input(index) else None
 
     def reshape_like_input(self, cotangent: ir.Value, index: int = 0) -> ir.Value:
-        """The cotangent in the shape of input `index`; one symbolic dimension is inferred."""
+        """The cotangent in the shape of input `index`, with as many rows as it has itself (see `rows_of`)."""
         shape = maybe_dims(self.value(index))
-        if shape is None or sum(isinstance(size, str) for size in shape) > 1:
+        if shape is None or 0 in shape:
             return self.branch.Reshape(cotangent, self.branch.Shape(self.raw(index)))
-        return self.branch.Reshape(cotangent, [-1 if isinstance(size, str) else size for size in shape])
+        symbols = [axis for axis, size in enumerate(shape) if isinstance(size, str)]
+        if len(symbols) > 1:
+            others = self.branch.Shape(self.raw(index), start=1)
+            return self.branch.Reshape(cotangent, self.branch.Concat([-1], others, axis=0))
+        inferred = symbols[0] if symbols else 0
+        return self.branch.Reshape(cotangent, [-1 if axis == inferred else int(d) for axis, d in enumerate(shape)])
+
+    def rows_of(self, cotangent: ir.Value) -> ir.Value:
+        """The number of rows of a cotangent, int64 [1].
+
+        One per image; several targets of one image have one each, while its forward values have one row. They broadcast
+        where an operator does. Where it does not, a rule repeats the row: `repeat_rows`.
+        """
+        return self.branch.Shape(cotangent, start=0, end=1)
+
+    def repeat_rows(self, value: ir.Value, rank: int, cotangent: ir.Value) -> ir.Value:
+        """A value of the branch, of that rank, whose single row is repeated to the rows of the cotangent."""
+        rows = self.rows_of(cotangent)
+        return self.branch.Expand(value, self.branch.Concat(rows, [1] * (rank - 1), axis=0) if rank > 1 else rows)
+
+    def raw_per_row(self, index: int, cotangent: ir.Value) -> ir.Value:
+        """As `raw`, with a row for each row of the cotangent if input `index` has as many rows as the output."""
+        value, dims_of_input = self.raw(index), maybe_dims(self.value(index))
+        if dims_of_input is None or not self._has_rows_of_output(self.value(index)):
+            return value
+        return self.repeat_rows(value, len(dims_of_input), cotangent)
+
+    def zeros_like(self, value: ir.Value, cotangent: ir.Value) -> ir.Value:
+        """Zeros, float32, in the shape of a value of the main graph, with a row for each row of the cotangent."""
+        op = self.branch
+        shape = op.Shape(op.raw(value))
+        if self._has_rows_of_output(value):
+            shape = op.Concat(self.rows_of(cotangent), op.Shape(op.raw(value), start=1), axis=0)
+        return op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
+
+    def _has_rows_of_output(self, value: ir.Value) -> bool:
+        """Whether the first axis of a value is as long as that of the output, so that both can hold the images."""
+        shape, out = maybe_dims(value), maybe_dims(self.node.outputs[0])
+        return shape is not None and out is not None and shape[:1] == out[:1] not in ((), (UNKNOWN,))
 
     def expand_to_input(self, cotangent: ir.Value, axes: Collection[int], index: int = 0) -> ir.Value:
         """A cotangent of size 1 along `axes`, repeated to the shape of input `index`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from onnxplain.exporters.anatomy.layers import Layer, choose_layers
 from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
+from onnxplain.exporters.gradient.many_targets import takes_many_targets
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
@@ -68,10 +69,16 @@ class Explainable:
     read: SidecarFacts
 
 
-def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Value] | None = None) -> Explainable:
+def build_explainable(
+    model: ir.Model,
+    request: Request,
+    taps: Mapping[str, ir.Value] | None = None,
+    one_target: Collection[str] = (),
+) -> Explainable:
     """Instrument a prepared model in place.
 
-    `taps` maps layer names to values of the graph and replaces the search by name.
+    `taps` maps layer names to values of the graph and replaces the search by name. `one_target`: names of layers that
+    take only one target per image, although the graph looks otherwise.
     """
     graph = model.graph
     anatomy = study(graph, request.logits, request.box, request.shape)
@@ -81,7 +88,8 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)
     tail_file = _tail_file(model, layers[-1], anatomy.roles, request)
-    logits, cam_layer = _add_explanation(graph, anatomy, layers, request)
+    many = _with_many_targets(layers, anatomy.roles, request, one_target)
+    logits, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
     linear = any(
         layer.name == cam_layer and is_linear(witness.operators)
         for layer, witness in zip(layers, witnesses, strict=True)
@@ -91,7 +99,7 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
         outputs=_output_roles(anatomy.roles, logits, cam_layer, linear_head=linear),
         classes=anatomy.roles.classes,
         box=None if anatomy.roles.box is None else BoxSpec(request.box_format, request.box_units),
-        layers=tuple(map(_layer_spec, layers)),
+        layers=tuple(_layer_spec(layer, layer in many) for layer in layers),
         labels=tuple(request.labels) or (() if read.labels is None else read.labels.value),
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
@@ -103,8 +111,18 @@ def build_explainable(model: ir.Model, request: Request, taps: dict[str, ir.Valu
     return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file, read)
 
 
+def _with_many_targets(
+    layers: Sequence[Layer], roles: Roles, request: Request, one_target: Collection[str]
+) -> list[Layer]:
+    """The layers whose gradients one run computes for several targets of one image."""
+    ends = [roles.logits] if roles.box is None else [roles.logits, roles.box]
+    many = [layer for layer in layers if layer.name not in one_target and takes_many_targets(layer.tap, ends)]
+    # Without a gate every run computes the gradients of all layers, so one that cannot would fail every run.
+    return many if request.gate or len(many) == len(layers) else []
+
+
 def _add_explanation(
-    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request
+    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request, many: Collection[Layer]
 ) -> tuple[ir.Value, str | None]:
     """Add the inputs and outputs of the contract; returns the logits, and the layer of the class activation maps."""
     controls = (TARGET_INPUT, EXPLAIN_INPUT) if request.gate else (TARGET_INPUT,)
@@ -118,7 +136,7 @@ def _add_explanation(
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     logits = add_logits(graph, anatomy.roles)
     gradients = [
-        add_gradient(graph, layer, value, anatomy.roles, target, gate, index)
+        add_gradient(graph, layer, value, anatomy.roles, target, gate, index, layer in many)
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
     cam_layer = add_cam_weights(graph, layers, anatomy.head, target, gates)
@@ -138,12 +156,19 @@ def _output_roles(roles: Roles, logits: ir.Value, cam_layer: str | None, *, line
     )
 
 
-def _layer_spec(layer: Layer) -> LayerSpec:
-    name = layer.name
-    return LayerSpec(name, features_output(name), gradients_output(name), layer.channels, layer.size_hw, layer.frame)
+def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
+    return LayerSpec(
+        name=layer.name,
+        features=features_output(layer.name),
+        gradients=gradients_output(layer.name),
+        channels=layer.channels,
+        size_hw=layer.size_hw,
+        frame=layer.frame,
+        many_targets=many_targets,
+    )
 
 
-def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: dict[str, ir.Value]) -> list[Layer]:
+def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Mapping[str, ir.Value]) -> list[Layer]:
     """The layers that the user asked for. Raises ModelError if one does not lead to the box head of the model."""
     if taps:
         chosen = _tapped(anatomy, taps)
@@ -155,7 +180,7 @@ def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: dict[str,
     return chosen
 
 
-def _tapped(anatomy: Anatomy, taps: dict[str, ir.Value]) -> list[Layer]:
+def _tapped(anatomy: Anatomy, taps: Mapping[str, ir.Value]) -> list[Layer]:
     chosen: list[Layer] = []
     for layer in anatomy.layers:
         names = [name for name, value in taps.items() if value is layer.tap]

@@ -54,13 +54,14 @@ def add_gradient(
     target: ir.Value,
     gate: ir.Value | None,
     index: int,
+    many: bool = False,
 ) -> ir.Value:
     """Append the layer's `If`, or, without a gate, its content; returns the output ``gradients/<layer>``.
 
-    float32 [explained, K, h, w].
+    float32 [explained, K, h, w]. `many`: one image may have several targets.
     """
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seed_cotangents(then_branch, roles, target, layer.tap)
+    seeds = seed_cotangents(then_branch, roles, target, layer.tap, many)
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
@@ -111,8 +112,12 @@ def flat_logits(branch: Branch, roles: Roles) -> ir.Value:
     return logits if len(dims(roles.logits)) == 2 else branch.Reshape(logits, [-1, roles.classes])
 
 
-def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value) -> dict[ir.Value, ir.Value]:
+def seed_cotangents(
+    branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value, many: bool = False
+) -> dict[ir.Value, ir.Value]:
     """The values at which the gradient for `target` starts, with their cotangents; row i belongs to image i.
+
+    `many`: if there is one image, row i belongs to target i.
 
     For a class, the start is the input of the last product with weights. If `find_last_product` finds no such product,
     it is the logits, with a one-hot cotangent. For a box coordinate it is the box. A negative target means the class
@@ -122,12 +127,10 @@ def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Va
     # The logits are computed inside the branch. ONNX Runtime 1.31 crashes while it optimises the main graph's flattened
     # logits: a Reshape after a DequantizeLinear whose output a subgraph reads.
     logits = flat_logits(branch, roles)
-    batch = branch.Shape(logits, start=0, end=1)
     best = branch.ArgMax(logits, axis=1, keepdims=0)
-    # One target for all images, or one per image. With a single image Expand would accept several targets; the Reshape
-    # then raises an error.
-    asked = branch.Reshape(branch.Expand(target, batch), batch)
+    asked = spread_over(branch, target, branch.Shape(logits, start=0, end=1), many)
     chosen = branch.Where(branch.Less(target, 0), best, asked)
+    batch = branch.Shape(chosen)
     product = find_last_product(roles.logits, roles.classes, layer)
     if product is not None and roles.box is None:
         return {product.source: seed_source(branch, product, chosen)}
@@ -145,6 +148,16 @@ def seed_cotangents(branch: Branch, roles: Roles, target: ir.Value, layer: ir.Va
     is_class = branch.ReduceSum(for_logits, [1], keepdims=0)
     row = branch.Min(chosen, roles.classes - 1)
     return {product.source: seed_source(branch, product, row, is_class), **seeds}
+
+
+def spread_over(branch: Branch, target: ir.Value, batch: ir.Value, many: bool) -> ir.Value:
+    """One target per row of the gradient, int64: one for all images, one per image, or if `many` any for one image.
+
+    Other numbers are an error at run time: in the Expand, or in the Reshape, since Expand accepts several targets, and
+    none, for one image.
+    """
+    rows = branch.Max(batch, branch.Shape(target)) if many else batch
+    return branch.Reshape(branch.Expand(target, batch), rows)
 
 
 def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:

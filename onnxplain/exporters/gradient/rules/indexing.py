@@ -52,7 +52,7 @@ def scatter_slices(at: Site, g: ir.Value, indices: ir.Value, count: int, axis: i
     others = [other for other in range(rank) if other != axis]
     shape = op.Shape(at.raw(0))
     if axis:
-        shape = op.Gather(shape, [axis, *others])
+        shape = op.Gather(op.Concat(at.rows_of(g), op.Shape(at.raw(0), start=1), axis=0), [axis, *others])
         before, after = range(axis), range(axis + count, rank - 1 + count)
         g = op.Transpose(g, perm=[*range(axis, axis + count), *before, *after])
     zeros = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
@@ -107,14 +107,15 @@ def _picked(start: int, end: int, step: int, size: int) -> np.ndarray:
 def gather_elements(at: Site, g: ir.Value) -> Gradients:
     """Y = X at one index per position along `axis`: dY is added back at that index."""
     axis = at.attribute("axis", 0)
-    return [at.branch.ScatterElements(zeros_like(at, 0), at.raw(1), g, axis=axis, reduction="add"), None]
+    zeros = at.zeros_like(at.value(0), g)
+    return [at.branch.ScatterElements(zeros, at.raw_per_row(1, g), g, axis=axis, reduction="add"), None]
 
 
 def gather_nd(at: Site, g: ir.Value) -> Gradients:
     """Y = X at index tuples: dY is added back there."""
     if at.attribute("batch_dims", 0):
         raise at.refuse("batch_dims")
-    return [at.branch.ScatterND(zeros_like(at, 0), at.raw(1), g, reduction="add"), None]
+    return [at.branch.ScatterND(at.zeros_like(at.value(0), g), at.raw(1), g, reduction="add"), None]
 
 
 def scatter_nd(at: Site, g: ir.Value) -> Gradients:
@@ -122,7 +123,7 @@ def scatter_nd(at: Site, g: ir.Value) -> Gradients:
     if at.attribute("reduction", "none") != "none":
         raise at.refuse("found a reduction, expected none: only placing is supported")
     op, indices = at.branch, at.raw(1)
-    dx = op.ScatterND(g, indices, zeros_like(at, 2)) if at.needs(0) else None
+    dx = op.ScatterND(g, indices, at.zeros_like(at.value(2), g)) if at.needs(0) else None
     return [dx, None, op.GatherND(g, indices) if at.needs(2) else None]
 
 
@@ -130,27 +131,23 @@ def scatter_elements(at: Site, g: ir.Value) -> Gradients:
     """As ScatterND, one index per position along `axis`."""
     if at.attribute("reduction", "none") != "none":
         raise at.refuse("found a reduction, expected none: only placing is supported")
-    op, indices, axis = at.branch, at.raw(1), at.attribute("axis", 0)
-    dx = op.ScatterElements(g, indices, zeros_like(at, 2), axis=axis) if at.needs(0) else None
+    op, indices, axis = at.branch, at.raw_per_row(1, g), at.attribute("axis", 0)
+    dx = op.ScatterElements(g, indices, at.zeros_like(at.value(2), g), axis=axis) if at.needs(0) else None
     return [dx, None, op.GatherElements(g, indices, axis=axis) if at.needs(2) else None]
-
-
-def zeros_like(at: Site, index: int) -> ir.Value:
-    """Zeros, float32, in the shape of an input."""
-    op = at.branch
-    return op.ConstantOfShape(op.Shape(at.raw(index)), value=ir.tensor(np.zeros(1, np.float32)))
 
 
 def split(at: Site, g: ir.Value) -> Gradients:
     """Y_i = parts of X along `axis`: dX is the concatenated dY_i, with zeros for a part that is not used."""
-    op = at.branch
+    op, axis = at.branch, at.attribute("axis", 0)
     parts = []
     for cotangent, output in zip(at.cotangents, at.node.outputs, strict=True):
         if cotangent is None:
             shape = op.Shape(op.raw(output))
+            if axis % len(at.input_dims()):
+                shape = op.Concat(at.rows_of(g), op.Shape(op.raw(output), start=1), axis=0)
             cotangent = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
         parts.append(cotangent)
-    return [op.Concat(*parts, axis=at.attribute("axis", 0)), None]
+    return [op.Concat(*parts, axis=axis), None]
 
 
 def expand(at: Site, g: ir.Value) -> Gradients:

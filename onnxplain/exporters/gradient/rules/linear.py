@@ -149,5 +149,12 @@ def rotary_embedding(at: Site, g: ir.Value) -> Gradients:
     """
     if at.needs(1) or at.needs(2):
         raise at.refuse("its angles depend on the layer")
-    operands = [g, at.input(1), at.branch.Neg(at.input(2)), *([at.raw(3)] if at.has_input(3) else [])]
+    op, rank = at.branch, len(at.input_dims(1))
+    angles = [at.input(1), op.Neg(at.input(2))]
+    if at.has_input(3):
+        positions = [at.raw_per_row(3, g)]
+    else:
+        # Without positions the angles are given per image.
+        positions, angles = [], [at.repeat_rows(angle, rank, g) for angle in angles]
+    operands = [g, *angles, *positions]
     return [*at.branch.repeat(at.node, operands), *[None] * (len(at.node.inputs) - 1)]

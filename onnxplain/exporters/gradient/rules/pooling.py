@@ -80,8 +80,11 @@ def max_pool(at: Site, g: ir.Value) -> Gradients:
         # The indices of the maxima are the same, and not every runtime has an integer MaxPool with Indices.
         x = op.Cast(x, to=ir.DataType.FLOAT)
     _, indices = op.emit("MaxPool", [x], attributes, outputs=2)
-    zeros = op.ConstantOfShape(op.Reshape(op.Size(x), [1]), value=ir.tensor(np.zeros(1, np.float32)))
-    flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(g, [-1]), reduction="add")
+    # Indices count over the whole batch; within its image each row of the cotangent finds its own.
+    entries = op.Div(op.Size(x), op.Shape(x, start=0, end=1))
+    winners = at.repeat_rows(op.Reshape(op.Mod(indices, entries), [0, -1]), 2, g)
+    zeros = op.ConstantOfShape(op.Concat(at.rows_of(g), entries, axis=0), value=ir.tensor(np.zeros(1, np.float32)))
+    flat = op.ScatterElements(zeros, winners, op.Reshape(g, [0, -1]), axis=1, reduction="add")
     return [at.reshape_like_input(flat)]
 
 
@@ -90,8 +93,9 @@ def global_max_pool(at: Site, g: ir.Value) -> Gradients:
     op, size = at.branch, at.spatial(at.value(0))
     channels = at.input_dims()[1]
     flat = op.Reshape(at.input(0), [-1, channels, math.prod(size)])
-    best = op.ArgMax(flat, axis=2, keepdims=1)
-    zeros = op.ConstantOfShape(op.Shape(flat), value=ir.tensor(np.zeros(1, np.float32)))
+    best = at.repeat_rows(op.ArgMax(flat, axis=2, keepdims=1), 3, g)
+    shape = op.Concat(at.rows_of(g), op.Shape(flat, start=1), axis=0)
+    zeros = op.ConstantOfShape(shape, value=ir.tensor(np.zeros(1, np.float32)))
     placed = op.ScatterElements(zeros, best, op.Reshape(g, [-1, channels, 1]), axis=2)
     return [at.reshape_like_input(placed)]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.gradient.rules.indexing import scatter_slices, zeros_like
+from onnxplain.exporters.gradient.rules.indexing import scatter_slices
 from onnxplain.exporters.graph.values import static_dims
 from onnxplain.exporters.operators.site import Gradients, Site
 
@@ -17,9 +17,9 @@ def top_k(at: Site, g: ir.Value) -> Gradients:
     values = at.cotangents[0]
     if values is None:
         return [None, None]
-    indices = at.branch.raw(at.node.outputs[1])
+    indices = at.repeat_rows(at.branch.raw(at.node.outputs[1]), len(at.input_dims()), values)
     axis = at.attribute("axis", -1)
-    return [at.branch.ScatterElements(zeros_like(at, 0), indices, values, axis=axis), None]
+    return [at.branch.ScatterElements(at.zeros_like(at.value(0), values), indices, values, axis=axis), None]
 
 
 def compress(at: Site, g: ir.Value) -> Gradients:
@@ -30,20 +30,24 @@ def compress(at: Site, g: ir.Value) -> Gradients:
     if axis is not None:
         rank = len(at.input_dims())
         return [scatter_slices(at, g, chosen, 1, axis % rank, rank), None]
-    zeros = op.Reshape(zeros_like(at, 0), [-1])
+    zeros = op.Reshape(at.zeros_like(at.value(0), g), [-1])
     return [at.reshape_like_input(op.ScatterElements(zeros, chosen, g)), None]
 
 
 def reverse_sequence(at: Site, g: ir.Value) -> Gradients:
     """Y = X with the first entries of each sequence in reverse order: dY reversed again."""
     attributes = {name: attr.value for name, attr in at.node.attributes.items()}
-    (gradient,) = at.branch.emit("ReverseSequence", [g, at.raw(1)], attributes)
+    lengths = at.raw(1) if attributes.get("batch_axis", 1) else at.repeat_rows(at.raw(1), 1, g)
+    (gradient,) = at.branch.emit("ReverseSequence", [g, lengths], attributes)
     return [gradient, None]
 
 
 def max_unpool(at: Site, g: ir.Value) -> Gradients:
     """Y = zeros with X placed at flat indices: dX is dY there."""
-    return [at.branch.Gather(at.branch.Reshape(g, [-1]), at.raw(1)), None, None]
+    op, flat = at.branch, at.branch.Reshape(g, [0, -1])
+    # As those of MaxPool, the indices count over the whole batch.
+    places = op.Reshape(op.Mod(at.raw(1), op.Shape(flat, start=1)), [0, -1])
+    return [at.reshape_like_input(op.GatherElements(flat, at.repeat_rows(places, 2, g), axis=1)), None, None]
 
 
 def col2im(at: Site, g: ir.Value) -> Gradients:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.exporters.gradient.rules.indexing import zeros_like
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.operators.site import Gradients, Site
 
@@ -33,7 +32,7 @@ def roi_align(at: Site, g: ir.Value) -> Gradients:
         left, right = rows.corners(), columns.corners()
         shares = _to_the_largest(at, g, images, rows, columns)
     regions = op.MatMul(op.MatMul(op.Transpose(left, perm=[0, 1, 3, 2]), shares), right)
-    gradient = op.ScatterND(zeros_like(at, 0), op.Unsqueeze(images, [-1]), regions, reduction="add")
+    gradient = op.ScatterND(at.zeros_like(at.value(0), g), op.Unsqueeze(images, [-1]), regions, reduction="add")
     return [gradient, None, None]
 
 

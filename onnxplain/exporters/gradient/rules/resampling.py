@@ -61,7 +61,9 @@ def resize(at: Site, g: ir.Value) -> Gradients:
         bounds = None
         if roi is not None and roi.size:
             bounds = float(roi[position]), float(roi[position + len(axes)])
-        g = along_axis(at, g, _resize_matrix(at, size_in, size_out, scale, bounds), axis, rank)
+        matrix = _resize_matrix(at, size_in, size_out, scale, bounds)
+        # A batch of one may have several targets.
+        g = at.branch.Mul(g, float(matrix[0, 0])) if matrix.size == 1 else along_axis(at, g, matrix, axis, rank)
     return [g, None, None, None]
 
 

@@ -1,0 +1,59 @@
+"""Several targets of one image: in one forward pass where the layer can, else with a copy of the image for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.contract import LayerSpec
+from onnxplain.runtime.arrays import AnyArray, FloatArray
+from onnxplain.runtime.batches import Batches
+
+MOST_TARGETS = 32
+GRADIENT_BYTES = 64 * 2**20
+"""What the gradients of one run may take in memory."""
+
+# Images float32 (N, C, H, W) and targets int64 (N,) → the outputs asked for.
+Compute = Callable[[FloatArray, npt.NDArray[np.int64]], Sequence[AnyArray]]
+
+
+def targets_at_once(layers: Sequence[LayerSpec]) -> int:
+    """How many targets of one image one run differentiates: fewer if the maps of a layer are large."""
+    largest = max((4 * layer.channels * math.prod(layer.size_hw) for layer in layers), default=1)
+    return max(1, min(MOST_TARGETS, GRADIENT_BYTES // largest))
+
+
+def run_for_targets(
+    compute: Compute,
+    batches: Batches,
+    image_1chw: FloatArray,
+    targets: npt.NDArray[np.int64],
+    output_names: Sequence[str],
+    layers: Collection[LayerSpec],
+) -> list[AnyArray]:
+    """The outputs for one image and several targets: a row per target of gradients, one row of all others.
+
+    `layers`: all that the file has.
+    """
+    asked = [layer for layer in layers if layer.gradients in output_names]
+    if not asked:
+        return batches.run(compute, image_1chw, targets[:1])
+    if all(layer.many_targets for layer in asked):
+        size = targets_at_once(asked)
+        parts = [compute(image_1chw, targets[start : start + size]) for start in range(0, len(targets), size)]
+    else:
+        copies = np.broadcast_to(image_1chw, (len(targets), *image_1chw.shape[1:]))
+        parts = [batches.run(compute, copies, targets)]
+    differ = {layer.gradients for layer in asked}
+    return [
+        np.concatenate(outputs) if name in differ else outputs[0][:1]
+        for name, outputs in zip(output_names, zip(*parts, strict=True), strict=True)
+    ]
+
+
+def spread_row(array: FloatArray, count: int) -> FloatArray:
+    """The single row of an array `count` times, without a copy; an array of several rows as it is."""
+    return np.broadcast_to(array, (count, *array.shape[1:])) if len(array) == 1 else array
