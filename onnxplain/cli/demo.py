@@ -14,13 +14,16 @@ from onnxplain.demo import MODEL, read_samples
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explain_images import ExplainedImage, explain_images
 from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle
+from onnxplain.explanations.open_model import OpenedModel
+from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import Question, plan_questions
+from onnxplain.explanations.run_record import record_run
 
 if TYPE_CHECKING:
     from onnxplain.data.record import Record
 
 # One method of each kind.
-_METHODS = ("cam", "grad-cam", "rise")
+_METHODS = ("cam", "grad-cam", "augmented-grad-cam", "rise")
 _TRUTH_COLOUR = (64, 220, 120)
 _SHEET_WIDTH = 1920
 
@@ -47,9 +50,11 @@ def demo(output: Path) -> None:
 
     engine = Engine(MODEL)
     samples = read_samples()
-    with progress_bar() as bar, ExplanationFolder(output, PictureStyle()) as folder:
-        methods = [name for name in supported(engine) if name in _METHODS]
-        questions = plan_questions(engine, methods, (), {})
+    methods = tuple(name for name in supported(engine) if name in _METHODS)
+    questions = plan_questions(engine, methods, (), {})
+    style = PictureStyle()
+    run = record_run(OpenedModel(engine, methods), OpenOptions(), questions, style, output)
+    with progress_bar() as bar, ExplanationFolder(output, style, run) as folder:
         sources = [Path(sample.image) for sample in samples if isinstance(sample.image, Path)]
         explained = list(explain_images(engine, sources, questions, folder, bar))
         if explained[-1].interrupted:

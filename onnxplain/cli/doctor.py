@@ -9,8 +9,8 @@ import click
 
 from onnxplain.cli.output.describe import print_description
 from onnxplain.cli.output.tables import print_json
-from onnxplain.cli.output.this_machine import find_versions, read_processor
 from onnxplain.extras import EXTRAS, install_command, missing_modules
+from onnxplain.machine.installed import find_versions, read_processor
 
 if TYPE_CHECKING:
     from onnxplain.explanations.model_cache import CacheEntry, ModelCache

@@ -239,7 +239,7 @@ def _open(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> tuple[Eng
     """The engine, and the layer that the methods explain. Without methods, nothing is instrumented."""
     if not asked.methods:
         return source.model.open(), asked.options["layer"]
-    opened = source.open(asked, bar)
+    opened = source.open(source.options_for(asked), asked, bar)
     return opened.engine, opened.layer
 
 

@@ -29,6 +29,7 @@ from onnxplain.cli.output.tables import box_text
 from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
 from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle, WrittenExplanation
 from onnxplain.explanations.questions import Question, plan_questions
+from onnxplain.explanations.run_record import record_run
 
 
 @click.command(short_help="Explain predictions: one heatmap picture per image and method.")
@@ -96,10 +97,9 @@ def explain(
     STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
     comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
 
-    DIR also receives explanations.jsonl, which each run replaces. It has one line per heatmap: image, method, target,
-    label, score, status (ok, no_positive_evidence, constant or non_finite), boxes (largest region first), level (the
-    heatmap value at which they are cut), evaluations (forward passes), seconds, layer, heatmap and overlay (files in
-    DIR), and the method's own report.
+    DIR also receives explanations.jsonl, which each run replaces, with one line per heatmap, and run.json: which files,
+    options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both
+    files are described in docs/provenance.md. STEM.METHOD.raw.npy is the map before it was enlarged.
 
     An image that cannot be read gets an error line in explanations.jsonl and on standard error. The other images are
     still explained (exit status 1). Wrong usage and a model that cannot be used are reported before the first image
@@ -107,12 +107,14 @@ def explain(
     """
     failed = interrupted = warned = False
     with progress_bar(quiet=quiet) as bar:
-        opened = source.open(asked, bar, quiet=quiet)
+        options = source.options_for(asked)
+        opened = source.open(options, asked, bar, quiet=quiet)
         engine = opened.engine
         sources = images.paths()
         questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer))
         check_no_overwrite(output, sources, questions)
-        with ExplanationFolder(output, style, engine.spec.input.origins.assumed) as folder:
+        run = record_run(opened, options, questions, style, output, images.max_megapixels)
+        with ExplanationFolder(output, style, run) as folder:
             for explained in explain_images(
                 engine,
                 sources,

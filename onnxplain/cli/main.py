@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "explain": "onnxplain.cli.explain:explain",
     "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
+    "verify": "onnxplain.cli.verify:verify",
     "methods": "onnxplain.cli.methods:methods",
     "doctor": "onnxplain.cli.doctor:doctor",
 }

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxplain.errors import ImageError, OnnxplainError
-from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, WrittenExplanation
+from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, SourceImage, WrittenExplanation
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
 from onnxplain.explanations.questions import Question
+from onnxplain.explanations.run_record import RUN_FILE, hash_of
 from onnxplain.explanations.unique import unique_names
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def explain_images(
         image_hwc = as_picture(pixels_hwc)
         prediction = engine.predict(pixels_hwc)[0] if engine.spec.box is not None else None
         head_box = None if prediction is None else prediction.box_xyxy
+        image = SourceImage(source, name, image_hwc, hash_of(source), head_box)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
         asked = _AskedImage(pixels_hwc, questions, explainers)
@@ -89,14 +91,14 @@ def explain_images(
             explanation, seconds = asked.explain(question)
             answered.append(question)
             largest = asked.share_of_hottest(question)
-            name_of_map = name + question.suffix
-            written.append(folder.add(source, name_of_map, image_hwc, explanation, seconds, head_box, largest))
+            written.append(folder.add(image, question.suffix, explanation, seconds, largest))
             progress.step()
             if on_written is not None:
                 on_written(source, question, written[-1])
         sheet = _add_sheet(folder, name, image_hwc, answered, written)
         yield ExplainedImage(source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted)
         if asked.interrupted:
+            folder.interrupted = True
             return
 
 
@@ -145,9 +147,10 @@ class _AskedImage:
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
     names = unique_names([source.stem for source in sources])
-    written = [output / RESULTS_FILE]
+    written = [output / RESULTS_FILE, output / RUN_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
-    written += [output / f"{name}{suffix}.png" for name in names for suffix in suffixes]
+    endings = (".png", ".npy", ".raw.npy")
+    written += [output / f"{name}{suffix}{ending}" for name in names for suffix in suffixes for ending in endings]
     clashes = {path.resolve() for path in written} & {source.resolve() for source in sources}
     if clashes:
         raise OnnxplainError(

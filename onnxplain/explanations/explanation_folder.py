@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explanations.json_number import json_number
+from onnxplain.explanations.result_line import describe_explanation, npy_bytes
+from onnxplain.explanations.run_record import RUN_FILE, RunCounts, RunRecord, relative_to
 from onnxplain.files.atomic import open_anew, write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
+from onnxplain.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,20 +68,38 @@ class WrittenExplanation:
     path: Path
 
 
+@dataclass(frozen=True, eq=False)
+class SourceImage:
+    """An image that is explained. `name`: what the names of its files begin with. `image_hwc`: its picture, uint8 RGB.
+
+    `sha256`: of its file. `head_box`: the box of the box head, if the model has one.
+    """
+
+    path: Path
+    name: str
+    image_hwc: ByteArray
+    sha256: str
+    head_box: Corners | None = None
+
+
 class ExplanationFolder:
     """A folder of explanations. Each run replaces the results; each file and each line is written completely at once.
 
-    `assumed`: the parts of the preprocessing that are assumed, which the pictures say.
+    `run`: the record of the run, which is written as ``run.json`` at the beginning and at the end.
     Raises OnnxplainError if the folder cannot be created or written to, or if another process writes to it.
     """
 
-    def __init__(self, path: Path, style: PictureStyle, assumed: Sequence[str] = ()) -> None:
-        self.path, self._style, self._assumed = path, style, tuple(assumed)
+    def __init__(self, path: Path, style: PictureStyle, run: RunRecord) -> None:
+        self.path, self._style, self._run = path, style, run
+        self._explanations = self._errors = 0
+        self._images: set[Path] = set()
+        self.interrupted = False
 
     def __enter__(self) -> ExplanationFolder:
         try:
             with ExitStack() as opened:
                 opened.enter_context(lock_folder(self.path))
+                self._write_run(self._run)
                 self._results = LineFile(open_anew(self.path / RESULTS_FILE))
                 opened.callback(self._results.close)
                 self._opened = opened.pop_all()
@@ -94,64 +113,53 @@ class ExplanationFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        with self._opened:
+            if kind is None:
+                counts = RunCounts(len(self._images), self._explanations, self._errors, self.interrupted)
+                self._write_run(self._run.finished(counts))
 
     def add(
-        self,
-        source: Path,
-        name: str,
-        image_hwc: ByteArray,
-        explanation: Explanation,
-        seconds: float,
-        head_box: Corners | None = None,
-        largest: float = 1.0,
+        self, image: SourceImage, suffix: str, explanation: Explanation, seconds: float, largest: float = 1.0
     ) -> WrittenExplanation:
-        """Write ``<name>.png``, ``<name>.npy`` and a line of the results. `head_box`: the box of the box head.
+        """Write picture, heatmap, raw map and a line of the results: ``NAME + suffix`` with .png, .npy and .raw.npy.
 
         `largest`: the heat of the hottest pixel on a scale that several maps share.
         """
-        import numpy as np
-
         from onnxplain.explainers.drawing.explained import draw_explanation
         from onnxplain.explainers.drawing.figure import HeatStyle
         from onnxplain.explainers.drawing.sheet import save_png
 
         regions = explanation.boxes(self._style.threshold)
-        heat = HeatStyle(
-            self._style.colormap, self._style.alpha, largest if self._style.heat_scale == "shared" else 1.0
+        shared = largest if self._style.heat_scale == "shared" else 1.0
+        heat = HeatStyle(self._style.colormap, self._style.alpha, shared)
+        picture, box = draw_explanation(
+            explanation, image.image_hwc, regions, heat, image.head_box, self._run.assumed_parts
         )
-        picture, box = draw_explanation(explanation, image_hwc, regions, heat, head_box, self._assumed)
+        name = image.name + suffix
+        line = {
+            "run": self._run.id,
+            "image": relative_to(image.path, self.path),
+            "image_sha256": image.sha256,
+            **describe_explanation(explanation, regions, box),
+            "seconds": round(seconds, 6),
+            "heatmap": f"{name}.npy",
+            "raw": f"{name}.raw.npy",
+            "overlay": f"{name}.png",
+            **({} if explanation.report is None else explanation.report.as_json()),
+        }
         path = self.path / f"{name}.png"
-        save_png(path, picture)
-        stream = io.BytesIO()
-        np.save(stream, explanation.heatmap)
-        write_atomically(path.with_name(f"{name}.npy"), stream.getvalue())
-        self._write_line(
-            {
-                "image": str(source),
-                "method": explanation.method,
-                "target": explanation.target_name if _is_box_target(explanation) else explanation.target,
-                "label": explanation.label,
-                "score": json_number(explanation.score),
-                "status": explanation.status,
-                "boxes": [
-                    {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}
-                    for xyxy, score, area in zip(regions.xyxy, regions.score, regions.area, strict=True)
-                ],
-                "level": regions.level,
-                "evaluations": explanation.evaluations,
-                "seconds": round(seconds, 6),
-                "layer": explanation.layer,
-                "heatmap": f"{name}.npy",
-                "overlay": f"{name}.png",
-                **({} if explanation.report is None else explanation.report.as_json()),
-            }
-        )
+        save_png(path, picture, {"Software": f"onnxplain {__version__}", "onnxplain": json_bytes(line).decode()})
+        write_atomically(path.with_name(f"{name}.npy"), npy_bytes(explanation.heatmap))
+        write_atomically(path.with_name(f"{name}.raw.npy"), npy_bytes(explanation.raw))
+        self._write_line(line)
+        self._images.add(image.path)
+        self._explanations += 1
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
 
     def add_error(self, source: Path, message: str) -> None:
         """Write the line for an image that could not be read."""
-        self._write_line({"image": str(source), "error": message})
+        self._errors += 1
+        self._write_line({"run": self._run.id, "image": relative_to(source, self.path), "error": message})
 
     def add_sheet(
         self,
@@ -176,6 +184,9 @@ class ExplanationFolder:
         save_png(path, sheet)
         return path
 
+    def _write_run(self, run: RunRecord) -> None:
+        write_atomically(self.path / RUN_FILE, json_bytes(run.as_json(), indent=2))
+
     def _write_line(self, entry: dict[str, Any]) -> None:
         try:
             self._results.add(json_bytes(entry))
@@ -184,8 +195,3 @@ class ExplanationFolder:
                 f"{self.path / RESULTS_FILE}: cannot be written ({error.strerror}), expected a writable file: "
                 "check the disk, or give another folder with -o"
             ) from error
-
-
-def _is_box_target(explanation: Explanation) -> bool:
-    prediction = explanation.prediction
-    return prediction is not None and explanation.target >= len(prediction.scores)

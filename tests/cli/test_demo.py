@@ -33,7 +33,7 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
     result = run("demo", "-o", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (0, "")
     engine, samples, rows = Engine(path), read_samples(), result.stdout.splitlines()[2:8]
-    methods = [name for name in ("cam", "grad-cam", "rise") if name in supported(engine)]
+    methods = [name for name in ("cam", "grad-cam", "augmented-grad-cam", "rise") if name in supported(engine)]
     entries = [json.loads(line) for line in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()]
     assert [entry["method"] for entry in entries] == [*methods] * 6
     for entry in entries:

@@ -9,8 +9,8 @@ from importlib.metadata import version
 import pytest
 
 from onnxplain import __version__
-from onnxplain.cli.output.this_machine import Processor, read_processor_name
 from onnxplain.extras import EXTRAS, install_command
+from onnxplain.machine.installed import Processor, read_processor_name
 from onnxplain.machine.processor import ProcessorTraits
 from tests.cli.process import run_without
 

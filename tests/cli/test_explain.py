@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +50,9 @@ def read_lines(folder: Path) -> list[dict]:
 def test_names(arguments, stems, run, models, images, tmp_path):
     out = tmp_path / "out" / "deep"
     assert run("explain", models / "explainable.onnx", images, "-o", out, *arguments).exit_code == 0
-    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy")} | {
-        "explanations.jsonl"
+    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy", ".raw.npy")} | {
+        "run.json",
+        "explanations.jsonl",
     }
 
 
@@ -61,7 +63,8 @@ def test_several_methods_and_targets(run, models, images, tmp_path):
         *("-m", "cam", "-m", "rise", "--masks", 20, "--target", "one", "--target", "3"),
     )
     stems = [f"a.{method}.{target}" for target in ("one", "3") for method in ("cam", "rise")]
-    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy")} | {
+    assert files_in(out) == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".npy", ".raw.npy")} | {
+        "run.json",
         "explanations.jsonl",
         "a.sheet.png",
     }
@@ -80,7 +83,10 @@ def test_several_methods_and_targets(run, models, images, tmp_path):
 def test_default_method_and_folder(run, models, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("explain", models / "explainable.onnx", "images/a.png")
-    assert files_in(tmp_path / "explanations") == {"a.grad-cam.png", "a.grad-cam.npy", "explanations.jsonl"}
+    assert files_in(tmp_path / "explanations") == {f"a.grad-cam{suffix}" for suffix in (".png", ".npy", ".raw.npy")} | {
+        "explanations.jsonl",
+        "run.json",
+    }
     assert result.stdout.startswith("images/a.png  grad-cam  ")
     assert result.stdout.rstrip().endswith("a.grad-cam.png")
 
@@ -144,8 +150,24 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
     (entry,) = read_lines(out)
     boxes = entry.pop("boxes")
     assert entry.pop("seconds") > 0
+    frame, map_frame = entry.pop("frame"), entry.pop("map_frame")
+    assert (frame["scale_xy"], frame["offset_xy"]) == (list(expected.frame.scale_xy), list(expected.frame.offset_xy))
+    assert (map_frame is None) == (expected.map_frame is None)
+    np.testing.assert_array_equal(np.load(out / entry["raw"]), expected.raw)
+    prediction = engine.predict(source)[0]
+    best = [
+        {"class_id": index, "label": label, "score": pytest.approx(score)} for index, label, score in prediction.top(5)
+    ]
+    assert entry.pop("box")["xyxy"] == boxes[0]["xyxy"]
     assert entry == {
-        "image": str(source),
+        "run": json.loads((out / "run.json").read_text())["id"],
+        "image": "../images/b.jpg",
+        "image_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "image_size_hw": list(expected.frame.image_size_hw),
+        "predicted": prediction.class_id,
+        "top": best,
+        "unit": expected.unit,
+        "raw": f"b.{method}.raw.npy",
         "method": method,
         "target": 1,
         "label": "w",

@@ -9,6 +9,11 @@ import pytest
 from PIL import Image
 
 from onnxplain import Engine
+from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle
+from onnxplain.explanations.open_model import OpenedModel
+from onnxplain.explanations.open_options import OpenOptions
+from onnxplain.explanations.questions import Question
+from onnxplain.explanations.run_record import record_run
 from tests.models import ExplainableModel
 
 
@@ -49,3 +54,10 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(path)
     return path
+
+
+def open_folder(engine: Engine, questions: tuple[Question, ...], path: Path) -> ExplanationFolder:
+    """A folder for these questions, with the record of the run."""
+    style = PictureStyle()
+    run = record_run(OpenedModel(engine, ()), OpenOptions(), questions, style, path)
+    return ExplanationFolder(path, style, run)

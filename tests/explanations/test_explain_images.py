@@ -12,8 +12,8 @@ import pytest
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import CAM, RISE
 from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
-from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle
 from onnxplain.explanations.questions import plan_questions
+from tests.explanations.conftest import open_folder
 
 
 def read_lines(folder: Path) -> list[dict]:
@@ -25,7 +25,7 @@ def test_good_and_bad_images(engine, photo, progress, tmp_path):
     broken.write_text("no image")
     questions = plan_questions(engine, ["cam", "rise"], (), {"masks": 20, "batch_size": 10})
     told = []
-    with ExplanationFolder(tmp_path / "out", PictureStyle()) as folder:
+    with open_folder(engine, questions, tmp_path / "out") as folder:
         bad, good = explain_images(
             engine,
             [broken, photo],
@@ -61,7 +61,7 @@ def test_one_method_with_different_options(engine, photo, progress, tmp_path):
     (few,) = plan_questions(engine, ["rise"], ["one"], {"masks": 20})
     (many,) = plan_questions(engine, ["rise"], ["one"], {"masks": 60})
     questions = [dataclasses.replace(few, suffix=".few"), dataclasses.replace(many, suffix=".many")]
-    with ExplanationFolder(tmp_path / "out", PictureStyle()) as folder:
+    with open_folder(engine, questions, tmp_path / "out") as folder:
         (explained,) = explain_images(engine, [photo], questions, folder, progress)
     assert [each.explanation.report.masks for each in explained.written] == [20, 60]
     for masks, name in ((20, "few"), (60, "many")):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxplain.cli.options.method import MethodArguments
     from onnxplain.cli.output.progress import Bar
     from onnxplain.explanations.open_model import OpenedModel
+    from onnxplain.explanations.open_options import OpenOptions
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,12 @@ class ModelToExplain:
     batch: BatchChoice = "auto"
     no_cache: bool = False
 
-    def open(self, asked: MethodArguments, bar: Bar, *, quiet: bool = False) -> OpenedModel:
-        """The model for these methods. Says on standard error what was instrumented; `quiet`: only warnings."""
-        from onnxplain.explainers.method_options import divide_options
-        from onnxplain.explanations.open_model import open_model
+    def options_for(self, asked: MethodArguments) -> OpenOptions:
+        """How the model is opened for these methods. Reads the files that options name."""
         from onnxplain.explanations.open_options import OpenOptions
-        from onnxplain.explanations.opening_notes import notes
 
         model = self.model
-        if asked.methods:
-            divide_options(asked.methods, asked.options)
-        options = OpenOptions(
+        return OpenOptions(
             providers=model.providers or None,
             precision=model.precision,
             preprocessing=model.stated.parts,
@@ -52,8 +48,17 @@ class ModelToExplain:
             batch=self.batch,
             use_cache=not self.no_cache,
         )
+
+    def open(self, options: OpenOptions, asked: MethodArguments, bar: Bar, *, quiet: bool = False) -> OpenedModel:
+        """The model for these methods. Says on standard error what was instrumented; `quiet`: only warnings."""
+        from onnxplain.explainers.method_options import divide_options
+        from onnxplain.explanations.open_model import open_model
+        from onnxplain.explanations.opening_notes import notes
+
+        if asked.methods:
+            divide_options(asked.methods, asked.options)
         opened = open_model(
-            Path(model.path), asked.methods, options, lambda path: bar.say(f"instrumenting {path.name}")
+            Path(self.model.path), asked.methods, options, lambda path: bar.say(f"instrumenting {path.name}")
         )
         for note in notes(opened):
             if note.warning or not quiet:

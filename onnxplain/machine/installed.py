@@ -1,4 +1,4 @@
-"""What `doctor` says about this machine: installed versions and the processor."""
+"""What is installed on this machine, and its processor."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""A line of explanations.jsonl, as plain data. The keys are documented in docs/provenance.md."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.explanations.json_number import json_number
+
+if TYPE_CHECKING:
+    from onnxplain.explainers import Explanation, Regions
+    from onnxplain.explainers.drawing.explained import DrawnBox
+    from onnxplain.runtime.arrays import AnyArray
+
+TOP = 5
+
+
+def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnBox | None) -> dict[str, Any]:
+    """What is explained, where the map lies in the image, and the boxes. `box`: the one in the picture."""
+    prediction, frame = explanation.prediction, explanation.frame
+    return {
+        "image_size_hw": list(frame.image_size_hw),
+        "method": explanation.method,
+        "target": explanation.target_name if is_box_target(explanation) else explanation.target,
+        "label": explanation.label,
+        "score": json_number(explanation.score),
+        "status": explanation.status,
+        "predicted": None if prediction is None else prediction.class_id,
+        "top": []
+        if prediction is None
+        else [
+            {"class_id": class_id, "label": label, "score": json_number(score)}
+            for class_id, label, score in prediction.top(TOP)
+        ],
+        "boxes": [
+            {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}
+            for xyxy, score, area in zip(regions.xyxy, regions.score, regions.area, strict=True)
+        ],
+        "level": regions.level,
+        "box": None if box is None else {"xyxy": list(box.xyxy), "source": box.origin, "doubt": box.doubt or None},
+        "evaluations": explanation.evaluations,
+        "layer": explanation.layer,
+        "frame": asdict(frame),
+        "map_frame": None if explanation.map_frame is None else asdict(explanation.map_frame),
+        "unit": explanation.unit,
+    }
+
+
+def is_box_target(explanation: Explanation) -> bool:
+    """Whether a coordinate of the box head is explained."""
+    prediction = explanation.prediction
+    return prediction is not None and explanation.target >= len(prediction.scores)
+
+
+def npy_bytes(array: AnyArray) -> bytes:
+    """The bytes of a NumPy file."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()

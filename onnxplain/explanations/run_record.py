@@ -1,0 +1,169 @@
+"""The record of one run of `explain`: what has to be known to repeat it. It is written as ``run.json``.
+
+The keys are documented, with their version, in docs/provenance.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.open_options import OpenOptions
+
+if TYPE_CHECKING:
+    from onnxplain.explanations.explanation_folder import PictureStyle
+    from onnxplain.explanations.open_model import OpenedModel
+    from onnxplain.explanations.questions import Question
+
+RUN_FILE = "run.json"
+RUN_SCHEMA = "onnxplain-run"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """What a run did: images read, explanations written, images that could not be read."""
+
+    images: int = 0
+    explanations: int = 0
+    errors: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run. `entries`: the keys that do not change while it goes on, as plain data."""
+
+    entries: Mapping[str, Any]
+    counts: RunCounts = RunCounts()
+    ended: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The name of the run, which every line of explanations.jsonl repeats."""
+        return str(self.entries["id"])
+
+    @property
+    def assumed_parts(self) -> tuple[str, ...]:
+        """The parts of the preprocessing that are assumed."""
+        return tuple(self.entries["assumed"])
+
+    def finished(self, counts: RunCounts) -> RunRecord:
+        """The record at the end of the run."""
+        return replace(self, counts=counts, ended=_now())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for ``run.json``."""
+        return {**self.entries, "ended": self.ended, "counts": asdict(self.counts)}
+
+
+def record_run(
+    opened: OpenedModel,
+    options: OpenOptions,
+    questions: Sequence[Question],
+    style: PictureStyle,
+    folder: Path,
+    max_megapixels: float | None = None,
+) -> RunRecord:
+    """The record of a run that is about to begin. Paths in it are relative to `folder`."""
+    from onnxplain.machine.installed import find_versions, read_processor
+    from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
+
+    engine = opened.engine
+    preprocessing = json.loads(engine.spec.to_json())["input"]
+    return RunRecord(
+        {
+            "schema": RUN_SCHEMA,
+            "version": RUN_VERSION,
+            "id": uuid.uuid4().hex,
+            "started": _now(),
+            "command": [str(argument) for argument in sys.argv[1:]],
+            "model": _describe_model(opened, folder),
+            "opened_with": _describe_options(options),
+            "preprocessing": preprocessing,
+            "assumed": list(engine.spec.input.origins.assumed),
+            "engine": {
+                "providers": list(engine.providers),
+                "precision": engine.precision,
+                "threads": options.threads,
+                "fixed_batch": engine.fixed_batch,
+                "masked_copies": "made on the host, in the type of the model's input",
+            },
+            "questions": [_describe_question(question) for question in questions],
+            "pictures": asdict(style),
+            "max_megapixels": DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels,
+            "processor": read_processor().as_json(),
+            "versions": find_versions(),
+        }
+    )
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """The path as it is written into a folder's files: from that folder, with forward slashes."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # Another drive of Windows.
+        return path.absolute().as_posix()
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OnnxplainError if it cannot be read."""
+    from onnxplain.runtime.protobuf.model_facts import hash_files
+
+    try:
+        return hash_files([path])
+    except OSError as error:
+        raise OnnxplainError(f"{path}: cannot be read ({error.strerror}), expected the file: put it back") from error
+
+
+def _describe_model(opened: OpenedModel, folder: Path) -> dict[str, Any]:
+    """The file that the user named, and the explainable copy if it was instrumented on the way."""
+    from onnxplain.runtime.protobuf.model_facts import model_files
+
+    engine = opened.engine
+    first, *rest = model_files(engine.source)
+    copy = None
+    if opened.copy is not None:
+        copy = {"sha256": hash_of(engine.path), "layers": [layer.name for layer in engine.spec.layers]}
+    return {
+        "file": relative_to(first, folder),
+        "sha256": hash_of(first),
+        "weights": [{"file": relative_to(path, folder), "sha256": hash_of(path)} for path in rest],
+        "instrumented": copy,
+        "metadata": json.loads(engine.spec.to_json()),
+    }
+
+
+def _describe_options(options: OpenOptions) -> dict[str, Any]:
+    """What opens the model again in the same way; preprocessing and labels are recorded whole, with the model."""
+    return {
+        "providers": None if options.providers is None else list(options.providers),
+        "input_size_hw": options.input_size_hw,
+        "layout": options.layout,
+        "layers": list(options.layers),
+        "logits": options.logits,
+        "box": options.box,
+        "batch": options.batch,
+    }
+
+
+def _describe_question(question: Question) -> dict[str, Any]:
+    return {
+        "method": question.method,
+        "target": question.target,
+        "target_text": question.target_text,
+        "options": {name: list(value) if isinstance(value, tuple) else value for name, value in question.options},
+        "suffix": question.suffix,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,216 @@
+"""Explain again as ``run.json`` says, and tell what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.explanation_folder import RESULTS_FILE
+from onnxplain.explanations.open_options import OpenOptions
+from onnxplain.explanations.run_record import RUN_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
+
+if TYPE_CHECKING:
+    from onnxplain.explainers import Explainer, Explanation
+    from onnxplain.runtime import Engine
+    from onnxplain.runtime.arrays import AnyArray
+
+DifferenceKind = Literal["model", "version", "image", "answer", "map", "missing"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as it was. `subject`: the file or the map; `found`, `recorded`: in a few words."""
+
+    kind: DifferenceKind
+    subject: str
+    found: str
+    recorded: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: found {self.found}, recorded {self.recorded}"
+
+
+@dataclass(frozen=True)
+class RunToVerify:
+    """A folder of `explain` with its record and its lines, checked as far as this program reads them."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    lines: tuple[Mapping[str, Any], ...]
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        return self.folder / str(self.record["model"]["file"])
+
+
+def read_run(folder: Path) -> RunToVerify:
+    """The record and the lines of a folder. Raises OnnxplainError for a folder of another schema or without them."""
+    record = _read_json(folder / RUN_FILE)
+    if record.get("schema") != RUN_SCHEMA or record.get("version") != RUN_VERSION:
+        raise OnnxplainError(
+            f"{folder / RUN_FILE}: found schema {record.get('schema')!r} version {record.get('version')!r}, expected "
+            f"{RUN_SCHEMA!r} version {RUN_VERSION}: explain the images again with this version"
+        )
+    try:
+        text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
+        lines = tuple(json.loads(line) for line in text.splitlines())
+        run = RunToVerify(folder, record, lines)
+        _ = run.model, record["id"], record["model"]["sha256"], record["opened_with"], record["questions"]
+        others = {line["run"] for line in lines} - {record["id"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OnnxplainError(
+            f"{folder}: found a record that was changed or is not whole ({type(error).__name__}: {error}), expected "
+            "the files of `onnxplain explain`: explain the images again"
+        ) from error
+    if others:
+        raise OnnxplainError(
+            f"{folder / RESULTS_FILE}: found lines of run {sorted(map(str, others))[0]}, expected those of "
+            f"{record['id']}: explain the images again"
+        )
+    return run
+
+
+def verify_run(run: RunToVerify) -> Iterator[Difference]:
+    """The differences, in the order in which they are found. Raises OnnxplainError if the run cannot be repeated.
+
+    Maps are compared bit for bit. Versions and processors that differ are reported only if a map differs, because they
+    are then the likely reason.
+    """
+    changed_model = tuple(_changed_files(run))
+    yield from changed_model
+    engine = _open(run)
+    differs = False
+    explainers: dict[str, Explainer] = {}
+    for line in run.lines:
+        if "error" in line:
+            continue
+        for difference in _compare(run, engine, line, explainers):
+            differs = True
+            yield difference
+    if differs:
+        yield from _changed_surroundings(run)
+
+
+def _changed_files(run: RunToVerify) -> Iterator[Difference]:
+    model = run.record["model"]
+    for entry in ({"file": model["file"], "sha256": model["sha256"]}, *model["weights"]):
+        found = hash_of(run.folder / entry["file"])
+        if found != entry["sha256"]:
+            yield Difference("model", str(entry["file"]), f"SHA-256 {found[:12]}…", f"{entry['sha256'][:12]}…")
+
+
+def _changed_surroundings(run: RunToVerify) -> Iterator[Difference]:
+    from onnxplain.machine.installed import find_versions, read_processor
+
+    for name, found in find_versions().items():
+        recorded = run.record["versions"].get(name)
+        if found != recorded:
+            yield Difference("version", f"version of {name}", str(found), str(recorded))
+    processor = read_processor().as_json()
+    if processor != run.record["processor"]:
+        yield Difference("version", "processor", str(processor), str(run.record["processor"]))
+
+
+def _open(run: RunToVerify) -> Engine:
+    """The engine, opened as it was: with the whole recorded preprocessing, and without what other files say now."""
+    from onnxplain.contract import ModelSpec, PreprocessingParts
+    from onnxplain.explanations.open_model import open_model
+
+    spec = ModelSpec.from_json(json.dumps(run.record["model"]["metadata"]))
+    with_ = run.record["opened_with"]
+    instrumented = run.record["model"]["instrumented"] is not None
+    options = OpenOptions(
+        providers=None if with_["providers"] is None else tuple(with_["providers"]),
+        threads=run.record["engine"]["threads"],
+        precision=run.record["engine"]["precision"],
+        preprocessing=PreprocessingParts.of(spec.input.preprocessing),
+        input_size_hw=None if with_["input_size_hw"] is None else tuple(with_["input_size_hw"]),
+        layout=with_["layout"],
+        labels=spec.labels or None,
+        sidecars=False,
+        layers=tuple(with_["layers"]),
+        logits=with_["logits"] if instrumented else None,
+        box=with_["box"] if instrumented else None,
+        batch=with_["batch"] if instrumented else "auto",
+    )
+    methods = tuple(dict.fromkeys(question["method"] for question in run.record["questions"]))
+    return open_model(run.model, methods, options).engine
+
+
+def _compare(
+    run: RunToVerify, engine: Engine, line: Mapping[str, Any], explainers: dict[str, Explainer]
+) -> Iterator[Difference]:
+    """Explain the image of one line again, and compare image, answer and map."""
+    import numpy as np
+
+    path = run.folder / line["image"]
+    name = f"{line['image']} {line['method']}"
+    try:
+        found_hash = hash_of(path)
+    except OnnxplainError:
+        yield Difference("missing", str(line["image"]), "no such file", "an image")
+        return
+    if found_hash != line["image_sha256"]:
+        yield Difference("image", str(line["image"]), f"SHA-256 {found_hash[:12]}…", f"{line['image_sha256'][:12]}…")
+    try:
+        recorded = np.load(run.folder / line["raw"])
+    except (OSError, ValueError) as error:
+        yield Difference("missing", str(line["raw"]), f"no array ({error})", "a map")
+        return
+    try:
+        explanation = _explain(run, engine, line, path, explainers)
+    except ImageError as error:
+        yield Difference("image", str(line["image"]), str(error), "an image that can be read")
+        return
+    if explanation.label != line["label"] or explanation.status != line["status"]:
+        yield Difference("answer", name, f"{explanation.label}, {explanation.status}",
+                         f"{line['label']}, {line['status']}")  # fmt: skip
+    if not np.array_equal(explanation.raw, recorded, equal_nan=True):
+        yield Difference("map", name, _describe_change(explanation.raw, recorded), "the same map")
+
+
+def _explain(
+    run: RunToVerify, engine: Engine, line: Mapping[str, Any], path: Path, explainers: dict[str, Explainer]
+) -> Explanation:
+    """The explanation of a line's question, by an explainer that is built once for each method and its options."""
+    from onnxplain.explainers import build
+    from onnxplain.explanations.image_arguments import read_image
+
+    questions: Sequence[Mapping[str, Any]] = run.record["questions"]
+    question = next(each for each in questions if line["raw"].endswith(f"{each['suffix']}.raw.npy"))
+    key = json.dumps([question["method"], question["options"]], sort_keys=True)
+    if key not in explainers:
+        options = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in question["options"].items()
+        }
+        explainers[key] = build(question["method"], engine, **options)
+    pixels = read_image(engine, path, run.record["max_megapixels"])
+    (explanation,) = explainers[key].for_targets(pixels, [question["target"]])
+    return explanation
+
+
+def _describe_change(found: AnyArray, recorded: AnyArray) -> str:
+    import numpy as np
+
+    if found.shape != recorded.shape:
+        return f"a map of {found.shape}, not {recorded.shape}"
+    scale = float(np.abs(recorded).max()) or 1.0
+    return f"values up to {float(np.abs(found - recorded).max()) / scale:.1e} of the largest away"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OnnxplainError(
+            f"{path}: cannot be read ({error}), expected the record that `onnxplain explain` writes: explain the "
+            "images again with this version"
+        ) from error
+    if not isinstance(tree, dict):
+        raise OnnxplainError(f"{path}: found {type(tree).__name__}, expected an object: explain the images again")
+    return tree
