@@ -51,3 +51,44 @@ class ResNet50(nn.Module):
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
     return conv, nn.BatchNorm2d(channels_out)
+
+
+class InvertedResidual(nn.Module):
+    """1 × 1 to `expansion` times the channels, 3 × 3 in each, 1 × 1 back (Sandler et al. 2018, table 1)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = expansion * channels_in
+        wide = [*_conv(channels_in, width, 1), nn.ReLU6()] if expansion > 1 else []
+        depthwise = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
+        self.body = nn.Sequential(*wide, depthwise, nn.BatchNorm2d(width), nn.ReLU6(), *_conv(width, channels_out, 1))
+        self.adds = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x) if self.adds else self.body(x)
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 (Sandler et al. 2018, table 2): 3.5 million parameters, 0.3 G multiply-adds at 224 × 224."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers, channels = [*_conv(3, 32, 3, 2), nn.ReLU6()], 32
+        rows = (
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        )
+        for expansion, width, blocks, stride in rows:
+            for block in range(blocks):
+                layers.append(InvertedResidual(channels, width, stride if block == 0 else 1, expansion))
+                channels = width
+        self.features = nn.Sequential(*layers, *_conv(channels, 1280, 1), nn.ReLU6())
+        self.head = nn.Linear(1280, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean((2, 3)))

@@ -101,7 +101,6 @@ ONE_AT_A_TIME: dict[str, Tail] = {
         MAPS * SIZE**2,
         integers={"cut": [-1, SIZE], "whole": [-1, MAPS * SIZE**2]},
     ),
-    "tokens first": Tail(_attention([2, 0, 1], [1, 0, 2]), **OF_ATTENTION),
 }
 
 
@@ -182,6 +181,15 @@ def test_many_targets(name: str, form: str, tmp_path: Path) -> None:
     assert [layer.many_targets for layer in spec.layers] == [True, True]
     for layer in ("early", "late"):
         assert_as_one_by_one(session, layer)
+
+
+@pytest.mark.parametrize(("batch", "many"), [("N", True), (1, False)])
+def test_a_batch_behind_the_tokens(batch: int | str, many: bool, tmp_path: Path) -> None:
+    plain = model(Tail(_attention([2, 0, 1], [1, 0, 2]), **OF_ATTENTION), batch)
+    session, spec = written(plain, tmp_path, batch="auto" if many else "fixed")
+    assert [layer.many_targets for layer in spec.layers] == [many, many]
+    if many:
+        assert_as_one_by_one(session, "early")
 
 
 @pytest.mark.parametrize("name", ONE_AT_A_TIME)

@@ -1,7 +1,7 @@
 """Whether one run can differentiate several targets of one image.
 
 The cotangents then have one row per target, and broadcast over the one row of the image's forward values. This is right
-where every value that the gradient passes holds the images along its first axis and nowhere else.
+where every value that the gradient passes holds the images along one axis that holds nothing else.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from onnxplain.exporters.operators.table import operator_of
 def takes_many_targets(layer: ir.Value, ends: Sequence[ir.Value]) -> bool:
     """Whether a walk from `ends` back to `layer` may have more rows than the image. Decided without a run.
 
-    Not where the batch is merged with windows or attention heads, stands at another axis, is fixed above 1, or is
-    counted by indices (GatherND).
+    Not where the batch is merged with windows or attention heads, is fixed above 1, or is counted by indices
+    (GatherND). A fixed batch of 1 has to be the first axis. The check before a file is written compares the gradients
+    (checks/many_targets.py).
     """
     path = path_between(layer, ends)
     if any(operator_of(node).counts_images for node in path):
@@ -30,7 +31,7 @@ def takes_many_targets(layer: ir.Value, ends: Sequence[ir.Value]) -> bool:
     passed = [layer, *(value for node in path for value in node.outputs if value in varying and _is_used(value, ends))]
     batch = dims(layer)[0]
     if isinstance(batch, str):
-        return batch != UNKNOWN and all(_is_first_axis_alone(value, batch) for value in passed)
+        return batch != UNKNOWN and all(_is_one_axis(value, batch) for value in passed)
     if batch != 1:
         return False
     places = follow_batch(path, {layer: BatchPlace(0)}, batch)
@@ -41,7 +42,6 @@ def _is_used(value: ir.Value, ends: Collection[ir.Value]) -> bool:
     return bool(value.consumers()) or value in ends
 
 
-def _is_first_axis_alone(value: ir.Value, batch: str) -> bool:
-    """Whether the value is [batch, numbers …]."""
-    shape = maybe_dims(value) or ()
-    return shape[:1] == (batch,) and all(isinstance(size, int) for size in shape[1:])
+def _is_one_axis(value: ir.Value, batch: str) -> bool:
+    """Whether one axis of the value is the batch, and all others are numbers."""
+    return [size for size in maybe_dims(value) or () if not isinstance(size, int)] == [batch]
