@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Literal
 
 from onnxplain.contract.choices import COLOUR_COUNTS, Channels, Layout, check_channels, check_choice, count_channels
+from onnxplain.contract.quantization import Quantization
 
 Dtype = Literal["float32", "float16", "float64", "uint8", "int8"]
 Dim = int | str | None
@@ -34,12 +35,13 @@ class DeclaredInput:
     """An input as the graph declares it: name, type (numpy's name), dimensions.
 
     A dimension is a number, or the name of a symbol, or None where it is open without a name; `dims` is None where even
-    their number is unknown.
+    their number is unknown. `quantization`: what its integers stand for, where the graph says so.
     """
 
     name: str
     dtype: str
     dims: tuple[Dim, ...] | None
+    quantization: Quantization | None = None
 
     @classmethod
     def of(cls, name: str, dtype: str, dims: Sequence[object] | None) -> DeclaredInput:
@@ -75,6 +77,8 @@ class StatedShape:
 class ImageInput:
     """The image input: name, type, layout, channels and size. `batch`: the size that the graph fixes, else None.
 
+    `quantization`: what its integers stand for, where the graph says so.
+
     Layouts without a batch axis take one image at a time; their `batch` is 1.
     """
 
@@ -84,6 +88,7 @@ class ImageInput:
     batch: int | None
     channels: Channels
     size_hw: tuple[int, int]
+    quantization: Quantization | None = None
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -186,6 +191,7 @@ def read_image_input(declared: DeclaredInput, stated: StatedShape | None = None)
         batch,
         order if stated.channels is None else stated.channels,
         (int(height), int(width)),
+        declared.quantization,
     )
 
 

@@ -12,6 +12,7 @@ from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
+from onnxplain.contract.quantization import Quantization
 from onnxplain.contract.specs import BoxSpec, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 
@@ -79,6 +80,8 @@ class ModelSpec:
         """The JSON text for ``metadata_props["onnxplain"]``."""
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
+        if self.input.quantization is None:
+            del tree["input"]["quantization"]
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
@@ -106,9 +109,11 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     # Files of version 1 have none of these.
     optional = {"crop_share", "pixels", "depth"} - set(source)
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
+    quantization = Quantization(**source["quantization"]) if source.get("quantization") else None
+    origins = _parse_origins(source)
     return ModelSpec(
         task=tree["task"],
-        input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source)),
+        input=InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, origins, quantization),
         outputs=OutputRoles(**tree["outputs"]),
         classes=int(tree["classes"]),
         box=BoxSpec(**tree["box"]) if tree["box"] else None,

@@ -11,13 +11,13 @@ from onnxplain.contract import (
     INT8_ZERO,
     DeclaredInput,
     Dim,
-    Dtype,
     ImageInput,
     InputFault,
     Layout,
     PreprocessingParts,
     StatedShape,
     UnreadInput,
+    complete_input,
     count_channels,
     read_image_input,
 )
@@ -64,7 +64,7 @@ def _fit_input(facts: SidecarFacts, declared: DeclaredInput, image: ImageInput) 
         problems.append(_contradiction(counted.source, f"{counted.value} channels", f"{channels}"))
         counted = None
     if parts is not None:
-        fault = _fault(parts, channels, image.dtype)
+        fault = _fault(parts, channels, image)
         if fault is not None:
             problems.append(fault)
             parts = None
@@ -104,7 +104,7 @@ def _sides(declared: DeclaredInput, layout: Layout) -> tuple[Dim, ...]:
     return tuple((declared.dims or ())[axis] for axis in AXES[layout])
 
 
-def _fault(parts: Sourced[PreprocessingParts], channels: int, dtype: Dtype) -> SidecarProblem | None:
+def _fault(parts: Sourced[PreprocessingParts], channels: int, image: ImageInput) -> SidecarProblem | None:
     """Why the preprocessing does not fit the input."""
     said = parts.value
     if said.channels is not None and count_channels(said.channels) != channels:
@@ -113,10 +113,18 @@ def _fault(parts: Sourced[PreprocessingParts], channels: int, dtype: Dtype) -> S
     numbers = max(len(said.mean or ()), len(said.std or ()))
     if numbers > 1 and numbers != channels:
         return _contradiction(parts.source, f"mean and std of {numbers} channels", f"{channels} channels")
-    if dtype not in INTEGER_RANGES or not {"scale", "mean", "std"} & set(said.known):
+    if image.dtype not in INTEGER_RANGES or not {"scale", "mean", "std"} & set(said.known):
         return None
+    if image.quantization is not None:
+        completed = complete_input(image, PreprocessingParts(), said)
+        if image.quantization.holds(completed.preprocessing):
+            return None
+        low, high = image.quantization.limits
+        first, last = completed.preprocessing.limits
+        found = f"values from {first:.4g} to {last:.4g}"
+        return _contradiction(parts.source, found, f"values from {low:.4g} to {high:.4g}")
     # Nothing that computes with integers takes values that were normalised before.
-    zero, text = INTEGER_RANGES[dtype]
+    zero, text = INTEGER_RANGES[image.dtype]
     plain = (
         said.scale in (None, 1.0)
         and all(value == zero for value in said.mean or (0.0,))

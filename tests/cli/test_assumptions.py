@@ -132,7 +132,7 @@ def test_many_channels_from_the_command_line(run, tmp_path):
     ("flags", "words"),
     [
         (["--channels", "gray"], ["[1, 32, 32, 3]", "1 channel (gray)"]),
-        (["--preset", "imagenet"], ["'imagenet' for an input of int8", "raw"]),
+        (["--preset", "imagenet"], ["-2.118 to 2.64", "expected values from 0 to 1 ", "int8, scale", "--preset raw"]),
         (["--channels", "hsv"], ["--channels", "rgb, bgr, gray or a positive number"]),
         (["--depth", "17"], ["--depth"]),
         (["--depth", "12", "--pixels", "native"], ["depth", "native"]),

@@ -14,6 +14,7 @@ from onnxplain.contract import (
     ModelSpec,
     Preprocessing,
     PreprocessingParts,
+    Quantization,
     StatedShape,
     as_parts,
 )
@@ -29,7 +30,8 @@ class Request:
     gradients on. `tail_of`: the model file beside which the tail of the last layer will be written; None for no tail.
     `shuffle_seed`: the seed with which the weights were shuffled; None if they were not. `read`: what other tools say,
     for everything that the user does not state, as far as it fits the image input. `earlier`: the preprocessing of a
-    file that was explainable before; it takes the place of what is read and assumed.
+    file that was explainable before; it takes the place of what is read and assumed. `quantization`: that of the image
+    input.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -47,6 +49,7 @@ class Request:
     shuffle_seed: int | None = None
     read: SidecarFacts = field(default_factory=SidecarFacts)
     earlier: Completed | None = None
+    quantization: Quantization | None = None
 
     @property
     def parts(self) -> PreprocessingParts:
@@ -57,6 +60,16 @@ class Request:
     def shape(self) -> StatedShape:
         """What the user states about the shape of the input."""
         return StatedShape(self.input_size_hw, self.layout, self.parts.channels)
+
+    def quantized(self, quantization: Quantization | None, earlier: ModelSpec | None) -> Request:
+        """This request for an input with that quantization.
+
+        Files of earlier versions know none: their preprocessing gives integers, and is changed to the real values.
+        """
+        before = self.earlier
+        if before is not None and earlier is not None and earlier.input.quantization is None and quantization:
+            before = replace(before, preprocessing=quantization.real(before.preprocessing))
+        return replace(self, quantization=quantization, earlier=before)
 
     def or_as_before(self, earlier: ModelSpec) -> Request:
         """This request, with settings that the user left out taken from the metadata of an explainable file."""
