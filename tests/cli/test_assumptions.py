@@ -31,26 +31,26 @@ ALL = ["--preset", "raw", "--resize", "crop"]
         (ALL, "", ""),
     ],
 )
+@pytest.mark.parametrize("method", ["rise", "grad-cam"], ids=["plain", "instrumented on the way"])
 @pytest.mark.parametrize("command", ["predict", "explain", "evaluate"])
-def test_one_warning_per_run(command, flags, named, options, run, models, images, tmp_path):
+def test_one_warning_per_run(command, method, flags, named, options, run, models, images, tmp_path):
+    """Also where the line about an instrumented copy names the preprocessing."""
+    asked = ["-m", method, *(["--masks", "8"] if method == "rise" else [])]
     arguments = {
         "predict": [images, "--json"],
-        "explain": [images, "-m", "rise", "--masks", "8", "-o", tmp_path / "out"],
+        "explain": [images, *asked, "-o", tmp_path / "out"],
         "evaluate": [
             "digits",
             "--limit",
             "2",
-            "-m",
-            "rise",
-            "--masks",
-            "8",
+            *asked,
             "-o",
             tmp_path / "out",
             "--target",
             "predicted",
         ],
     }[command]
-    result = run(command, models / "plain.onnx", *arguments, *flags)
+    result = run(command, models / ("plain.onnx" if method == "rise" else "conv.onnx"), *arguments, *flags)
     assert result.exit_code == 0
     warned = [line for line in result.stderr.splitlines() if "warning" in line]
     assert len(warned) == bool(named)
