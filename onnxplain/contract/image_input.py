@@ -77,9 +77,9 @@ class StatedShape:
 class ImageInput:
     """The image input: name, type, layout, channels and size. `batch`: the size that the graph fixes, else None.
 
-    `quantization`: what its integers stand for, where the graph says so.
-
-    Layouts without a batch axis take one image at a time; their `batch` is 1.
+    Layouts without a batch axis take one image at a time; their `batch` is 1. `quantization`: what its integers stand
+    for, where the graph says so. `channels_source`: the file that says how many channels there are, where the graph
+    leaves them open; None for the graph itself or the user.
     """
 
     name: str
@@ -89,6 +89,7 @@ class ImageInput:
     channels: Channels
     size_hw: tuple[int, int]
     quantization: Quantization | None = None
+    channels_source: str | None = None
 
     @property
     def shape(self) -> tuple[int | None, ...]:

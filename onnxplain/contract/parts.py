@@ -125,14 +125,15 @@ def complete_input(
 ) -> Completed:
     """As `complete`, for an image input: what is assumed is what its type and channels suggest, and `resize`.
 
-    Where the graph has one channel, or a number that is no photo's, its channels have no order to assume: they are
-    read from the graph.
+    Where the input has one channel, or a number that is no photo's, its channels have no order to assume: they are
+    read from the graph, or from the file that closes them.
     """
     assumed = replace(assumed_preprocessing(image.dtype, image.channels, image.quantization), resize=resize)
     found = complete(stated.with_preset(image.dtype, image.channels, image.quantization), read, source, assumed)
     if found.origins.channels.kind != "assumed" or count_channels(image.channels) == count_channels("rgb"):
         return found
-    return replace(found, origins=found.origins.with_parts(["channels"], Origin("read", GRAPH)))
+    source = image.channels_source or GRAPH
+    return replace(found, origins=found.origins.with_parts(["channels"], Origin("read", source)))
 
 
 def override(stated: PreprocessingParts, earlier: Completed) -> Completed:

@@ -47,7 +47,12 @@ def read_with_facts(
     shape = _closed(declared, shape, "channels", channels)
     shape = _closed(declared, shape, "size_hw", None if facts.input_size_hw is None else facts.input_size_hw.value)
     image = read_image_input(declared, shape)
-    return (image, facts) if isinstance(image, UnreadInput) else (image, _fit_input(facts, declared, image))
+    if isinstance(image, UnreadInput):
+        return image, facts
+    is_open = not isinstance(_sides(declared, image.layout)[0], int)
+    if is_open and stated.channels is None and facts.channels is not None:
+        image = replace(image, channels_source=facts.channels.source)
+    return image, _fit_input(facts, declared, image)
 
 
 def _fit_input(facts: SidecarFacts, declared: DeclaredInput, image: ImageInput) -> SidecarFacts:

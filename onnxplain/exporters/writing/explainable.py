@@ -224,7 +224,7 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
 
 def input_spec(image: ImageInput, request: Request) -> InputSpec:
     """Name, layout, size and preprocessing of the image input; each part as stated, read or assumed."""
-    image = replace(image, quantization=request.quantization)
+    image = replace(image, quantization=request.quantization, channels_source=request.channels_source)
     if request.earlier is not None:
         found = override(request.parts.with_preset(image.dtype, image.channels, image.quantization), request.earlier)
     else:
