@@ -20,7 +20,7 @@ IntegerType = Literal["uint8", "int8"]
 INTEGER_LIMITS: Mapping[str, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127)}
 
 # Operators that say of an input of theirs: the positions at which integers can stand; scale and zero point follow them.
-_QUANTIZED_OPERANDS: Mapping[str, Collection[int]] = {
+QUANTIZED_OPERANDS: Mapping[str, Collection[int]] = {
     "DequantizeLinear": (0,),
     "QGemm": (0, 3),
     "QLinearAdd": (0, 3),
@@ -149,7 +149,7 @@ def find_quantization(
 
 def _stated_at(node: NamedNode, position: int, scalars: Mapping[str, float]) -> tuple[float, int] | None:
     """Scale and zero point that a node states for its input at that position."""
-    if position not in _QUANTIZED_OPERANDS.get(node.operator, ()):
+    if position not in QUANTIZED_OPERANDS.get(node.operator, ()):
         return None
     scale_name, zero_name = (*node.inputs[position + 1 : position + 3], "", "")[:2]
     scale = scalars.get(scale_name)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.contract import DeclaredInput, Quantization, find_quantization
+from onnxplain.contract.quantization import QUANTIZED_OPERANDS
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.close_input import declare_input
+from onnxplain.exporters.operators.table import ROWS
 from onnxplain.runtime.image_input import with_quantization
 from tests.quantized_inputs.quantized_model import QuantizedModel
 
@@ -103,3 +106,16 @@ def test_scales_of_other_types(elem: int, dtype: type, raw: bool, tmp_path: Path
     assert declared.quantization == Quantization(float(scale), 0, "int8")
     found = with_quantization(tmp_path / "m.onnx", DeclaredInput.of("image", "int8", [1, 3, 4, 4]))
     assert found.quantization == declared.quantization
+
+
+def test_the_operands_are_those_of_the_operators_table() -> None:
+    """Both tables come from the specification; only QLinearReduceMean has no row, since it has no kernel to check."""
+    rows = {row.name: row for row in ROWS if row.integers is not None}
+    assert {name for name in QUANTIZED_OPERANDS if name not in rows} == {"QLinearReduceMean"}
+    for name, positions in QUANTIZED_OPERANDS.items():
+        integers = rows[name].integers if name in rows else None
+        if integers is not None:
+            node = ir.Node("", name, [ir.Value(name=f"x{index}") for index in range(11)])
+            stated = set(integers.operands_of(node))
+            # Weights of a convolution are no image.
+            assert {position for position in positions if position < 11} in (stated, stated - {3})
