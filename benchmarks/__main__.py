@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.bench import SCRATCH, Bench
 from benchmarks.cases import CASES
 from benchmarks.client import ROOT
-from benchmarks.environments import UnknownPeerError, environment, install, peers, remove
+from benchmarks.environments import ENVIRONMENTS, UnknownPeerError, environment, install, peers, remove
 from benchmarks.machine import count_cores
 from benchmarks.record import start_run
 from benchmarks.results import ResultsError
@@ -88,6 +88,8 @@ def list_cases(_arguments: argparse.Namespace) -> None:
 
 
 def manage_peers(arguments: argparse.Namespace) -> None:
+    """Print, install or remove. Ends with 1 if a peer that was named to be installed cannot be."""
+    missing = []
     for name in arguments.names or peers():
         if arguments.remove:
             remove(name)
@@ -96,6 +98,12 @@ def manage_peers(arguments: argparse.Namespace) -> None:
         found = install(name) if arguments.install else environment(name)
         size = "" if found.installed_bytes is None else f", {found.installed_bytes / 2**20:.0f} MiB"
         print(f"{name}: {found.reason or 'ready'}{size}", flush=True)
+        if arguments.install and name in arguments.names and found.reason is not None:
+            missing.append(name)
+    if missing:
+        logs = ", ".join(str((ENVIRONMENTS / name / "pip.log").relative_to(ROOT)) for name in missing)
+        say(f"not installed: {', '.join(missing)}: check the network, read {logs}, and run the same command again")
+        sys.exit(1)
 
 
 def _fail(message: str) -> int:

@@ -124,8 +124,7 @@ def explain(
                 max_megapixels=images.max_megapixels,
                 on_written=None if quiet else functools.partial(_print_line, bar),
             ):
-                # The line about an instrumented copy says what is assumed.
-                if not warned and opened.copy is None:
+                if not warned:
                     warn_assumed(engine.spec.input, bar.echo)
                     warned = True
                 if explained.error:

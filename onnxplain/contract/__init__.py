@@ -84,7 +84,9 @@ from onnxplain.contract.preprocessing import (
     Preprocessing,
     assumed_preprocessing,
     preset,
+    presets_of,
 )
+from onnxplain.contract.quantization import INTEGER_LIMITS, NamedNode, Quantization, find_quantization
 from onnxplain.contract.specs import (
     CamSpec,
     CellSpan,
@@ -107,6 +109,7 @@ __all__ = [
     "EXPLAIN_INPUT",
     "GRAY_PRESETS",
     "INT8_ZERO",
+    "INTEGER_LIMITS",
     "LETTERBOX_GREY",
     "LOGITS_OUTPUT",
     "MAX_DEPTH",
@@ -156,6 +159,7 @@ __all__ = [
     "Layout",
     "MapFrame",
     "ModelSpec",
+    "NamedNode",
     "Numbering",
     "Origin",
     "Origins",
@@ -164,6 +168,7 @@ __all__ = [
     "PixelValues",
     "Preprocessing",
     "PreprocessingParts",
+    "Quantization",
     "ReadKind",
     "Resize",
     "ScoreForm",
@@ -182,11 +187,13 @@ __all__ = [
     "complete_input",
     "count_channels",
     "features_output",
+    "find_quantization",
     "gradients_output",
     "is_batched",
     "order_heads",
     "override",
     "preset",
+    "presets_of",
     "read_image_input",
     "tell_heads",
 ]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from onnxplain.contract.choices import COLOUR_COUNTS, Channels, Layout, check_channels, check_choice, count_channels
 from onnxplain.contract.expected import LARGEST_SIDE
+from onnxplain.contract.quantization import Quantization
 
 Dtype = Literal["float32", "float16", "float64", "uint8", "int8"]
 Dim = int | str | None
@@ -39,12 +40,13 @@ class DeclaredInput:
     """An input as the graph declares it: name, type (numpy's name), dimensions.
 
     A dimension is a number, or the name of a symbol, or None where it is open without a name; `dims` is None where even
-    their number is unknown.
+    their number is unknown. `quantization`: what its integers stand for, where the graph says so.
     """
 
     name: str
     dtype: str
     dims: tuple[Dim, ...] | None
+    quantization: Quantization | None = None
 
     @classmethod
     def of(cls, name: str, dtype: str, dims: Sequence[object] | None) -> DeclaredInput:
@@ -80,7 +82,9 @@ class StatedShape:
 class ImageInput:
     """The image input: name, type, layout, channels and size. `batch`: the size that the graph fixes, else None.
 
-    Layouts without a batch axis take one image at a time; their `batch` is 1.
+    Layouts without a batch axis take one image at a time; their `batch` is 1. `quantization`: what its integers stand
+    for, where the graph says so. `channels_source`: the file that says how many channels there are, where the graph
+    leaves them open; None for the graph itself or the user.
     """
 
     name: str
@@ -89,6 +93,8 @@ class ImageInput:
     batch: int | None
     channels: Channels
     size_hw: tuple[int, int]
+    quantization: Quantization | None = None
+    channels_source: str | None = None
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -194,6 +200,7 @@ def read_image_input(declared: DeclaredInput, stated: StatedShape | None = None)
         batch,
         order if stated.channels is None else stated.channels,
         (int(height), int(width)),
+        declared.quantization,
     )
     numbers = math.prod(dim or 1 for dim in found.shape)
     if numbers > LARGEST_INPUT or max(found.size_hw) > LARGEST_SIDE:

@@ -14,6 +14,7 @@ from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
+from onnxplain.contract.quantization import Quantization
 from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 
@@ -164,6 +165,8 @@ class ModelSpec:
         """
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
+        if self.input.quantization is None:
+            del tree["input"]["quantization"]
         tree["labels"] = tree["heads"][0].pop("labels")
         check_metadata(tree)
         return json.dumps(tree, ensure_ascii=False)
@@ -199,7 +202,9 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     # Files of version 1 have none of these.
     optional = {"crop_share", "pixels", "depth"} - set(source)
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
-    image = InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, _parse_origins(source))
+    quantization = Quantization(**source["quantization"]) if source.get("quantization") else None
+    origins = _parse_origins(source)
+    image = InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, origins, quantization)
     others: dict[str, Any] = {
         "layers": tuple(map(_parse_layer, tree["layers"])),
         "shuffle_seed": None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),

@@ -61,6 +61,7 @@ _INPUT = Fields(
         "pixels": _WORD,
         "depth": Maybe(Whole(1)),
         "assumed": Flag(),
+        "quantization": Fields({"scale": Number(positive=True), "zero_point": Whole(-128, 255), "dtype": _WORD}),
         "origins": Fields(
             {},
             dict.fromkeys(("channels", "scale", "mean", "std", "resize", "crop_share", "pixels", "depth"), _ORIGIN),

@@ -9,6 +9,7 @@ from onnxplain.contract.choices import Channels, PixelValues, Resize, check_chan
 from onnxplain.contract.image_input import ImageInput
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.preprocessing import CROP_SHARE, Preprocessing, assumed_preprocessing, preset
+from onnxplain.contract.quantization import Quantization
 
 # What the pixels are multiplied with, and what is subtracted and divided by then, belongs together: where one of these
 # is known, the others are not taken from a preset.
@@ -59,14 +60,16 @@ class PreprocessingParts:
         """The parts that are known, by name."""
         return {part: getattr(self, part) for part in self.known}
 
-    def with_preset(self, dtype: str, channels: Channels) -> PreprocessingParts:
+    def with_preset(
+        self, dtype: str, channels: Channels, quantization: Quantization | None = None
+    ) -> PreprocessingParts:
         """The parts without a preset: its numbers for an input of that type and these channels take its place.
 
         Raises OnnxplainError for a preset that does not exist for them.
         """
         if self.preset is None:
             return self
-        named = preset(self.preset, dtype, channels)
+        named = preset(self.preset, dtype, channels, quantization)
         numbers = {"channels": named.channels, "scale": named.scale, "mean": named.mean, "std": named.std}
         return replace(self, preset=None, **{**numbers, **self.values})
 
@@ -122,14 +125,15 @@ def complete_input(
 ) -> Completed:
     """As `complete`, for an image input: what is assumed is what its type and channels suggest, and `resize`.
 
-    Where the graph has one channel, or a number that is no photo's, its channels have no order to assume: they are
-    read from the graph.
+    Where the input has one channel, or a number that is no photo's, its channels have no order to assume: they are
+    read from the graph, or from the file that closes them.
     """
-    assumed = replace(assumed_preprocessing(image.dtype, image.channels), resize=resize)
-    found = complete(stated.with_preset(image.dtype, image.channels), read, source, assumed)
+    assumed = replace(assumed_preprocessing(image.dtype, image.channels, image.quantization), resize=resize)
+    found = complete(stated.with_preset(image.dtype, image.channels, image.quantization), read, source, assumed)
     if found.origins.channels.kind != "assumed" or count_channels(image.channels) == count_channels("rgb"):
         return found
-    return replace(found, origins=found.origins.with_parts(["channels"], Origin("read", GRAPH)))
+    source = image.channels_source or GRAPH
+    return replace(found, origins=found.origins.with_parts(["channels"], Origin("read", source)))
 
 
 def override(stated: PreprocessingParts, earlier: Completed) -> Completed:
@@ -144,7 +148,13 @@ def override(stated: PreprocessingParts, earlier: Completed) -> Completed:
 
 
 def as_parts(stated: Preprocessing | PreprocessingParts | None) -> PreprocessingParts:
-    """What a user states, a whole preprocessing, parts of one or nothing, as parts."""
-    if isinstance(stated, Preprocessing):
-        return PreprocessingParts.of(stated)
-    return PreprocessingParts() if stated is None else stated
+    """What a user states, a whole preprocessing, parts of one or nothing, as parts.
+
+    A whole preprocessing that leaves the pixels as they are is the preset ``raw``: for an input of integers this means
+    pixels as integers, whatever real values they stand for.
+    """
+    if not isinstance(stated, Preprocessing):
+        return PreprocessingParts() if stated is None else stated
+    parts = PreprocessingParts.of(stated)
+    plain = stated.scale == 1 and not any(stated.mean) and set(stated.std) == {1.0} and stated.pixels == "bytes"
+    return replace(parts, scale=None, mean=None, std=None, preset="raw") if plain else parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from onnxplain.contract.choices import (
@@ -15,19 +16,20 @@ from onnxplain.contract.choices import (
     count_channels,
 )
 from onnxplain.contract.expected import MOST_CHANNELS, Listed, Number
+from onnxplain.contract.quantization import INTEGER_LIMITS, Quantization
 from onnxplain.errors import OnnxplainError
 
 LETTERBOX_GREY = 114
 CROP_SHARE = 0.875
 MAX_DEPTH = 16
 INT8_ZERO = 128.0
-INTEGERS = ("uint8", "int8")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How pixels are converted to the model's input values: ``(pixel · scale − mean) / std``.
 
+    For an input with a `Quantization` these are the real values that its integers stand for.
     `mean` and `std` have one entry per channel, in the order of `channels`: ``rgb``, ``bgr`` and ``gray`` are made from
     any photo; a number is for images that have this many channels themselves.
     `resize`: ``crop`` (resize the short side to size / `crop_share`, then cut out the centre), ``stretch``, or
@@ -78,6 +80,16 @@ class Preprocessing:
         """Whether the channels are made from the colours of a photo, not images with channels of their own."""
         return isinstance(self.channels, str)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value that pixels of 0–255 become, over all channels."""
+        ends = [
+            (pixel * self.scale - mean) / std
+            for mean, std in zip(self.mean, self.std, strict=True)
+            for pixel in (0, 255)
+        ]
+        return min(ends), max(ends)
+
     def _check_depth(self) -> None:
         if self.depth is None:
             return
@@ -104,17 +116,18 @@ GRAY_PRESETS: Mapping[str, Preprocessing] = {
 }
 
 
-def preset(name: str, dtype: str, channels: Channels) -> Preprocessing:
+def preset(name: str, dtype: str, channels: Channels, quantization: Quantization | None = None) -> Preprocessing:
     """The preset for an input of that type (``float32``, ``uint8`` …) and these channels.
 
-    Inputs of integers have the preset ``raw`` only: those of the others would be rounded to a few integers. int8 takes
-    pixel − 128. Presets of equal numbers for all channels exist for any number of channels. Raises OnnxplainError for
-    any other.
+    ``raw`` gives an input of integers the pixels themselves: uint8 takes pixel, int8 pixel − 128. With a `quantization`
+    the numbers are those of the real values, also for ``raw``. Integers without one have the preset ``raw`` only: the
+    values of the others would be rounded to a few integers. Presets of equal numbers for all channels exist for any
+    number of channels. Raises OnnxplainError for any other.
     """
-    if name != "raw" and dtype in INTEGERS:
+    if name != "raw" and dtype in INTEGER_LIMITS and quantization is None:
         raise OnnxplainError(
-            f"preset: found {name!r} for an input of {dtype}, expected raw: give it, or --scale, --mean and --std in "
-            "units of its integers"
+            f"preset: found {name!r} for an input of {dtype} without a quantization of its own, expected raw: give it, "
+            "or --scale, --mean and --std in units of its integers"
         )
     count = count_channels(channels)
     presets = {1: GRAY_PRESETS, 3: PRESETS}.get(count, _uniform_presets())
@@ -126,19 +139,28 @@ def preset(name: str, dtype: str, channels: Channels) -> Preprocessing:
     chosen = presets[name]
     if name == "raw" and dtype == "int8":
         chosen = replace(chosen, mean=(INT8_ZERO,))
-    if chosen.channel_count == count:
-        return chosen
-    return replace(chosen, channels=count, mean=chosen.mean[:1], std=chosen.std[:1])
+    if chosen.channel_count != count:
+        chosen = replace(chosen, channels=count, mean=chosen.mean[:1], std=chosen.std[:1])
+    return quantization.real(chosen) if name == "raw" and quantization is not None else chosen
 
 
-def assumed_preprocessing(dtype: str, channels: Channels) -> Preprocessing:
+def presets_of(dtype: str, channels: Channels, quantization: Quantization | None = None) -> dict[str, Preprocessing]:
+    """All presets that exist for an input, by name."""
+    found = {}
+    for name in PRESETS:
+        with suppress(OnnxplainError):
+            found[name] = preset(name, dtype, channels, quantization)
+    return found
+
+
+def assumed_preprocessing(dtype: str, channels: Channels, quantization: Quantization | None = None) -> Preprocessing:
     """What is assumed where nobody states it, in the order of channels that is given.
 
     ``imagenet`` for float inputs of one or three channels, ``unit`` for other numbers of channels, ``raw`` for
     integers.
     """
-    name = "raw" if dtype in INTEGERS else "imagenet" if count_channels(channels) in COLOUR_COUNTS else "unit"
-    return replace(preset(name, dtype, channels), channels=channels)
+    name = "raw" if dtype in INTEGER_LIMITS else "imagenet" if count_channels(channels) in COLOUR_COUNTS else "unit"
+    return replace(preset(name, dtype, channels, quantization), channels=channels)
 
 
 def _uniform_presets() -> Mapping[str, Preprocessing]:

@@ -11,6 +11,7 @@ from onnxplain.contract.expected import LARGEST_SIDE, Listed, Whole
 from onnxplain.contract.names import TAIL_FEATURES_INPUT, TAIL_LOGITS_OUTPUT
 from onnxplain.contract.origins import Origins
 from onnxplain.contract.preprocessing import Preprocessing
+from onnxplain.contract.quantization import Quantization
 from onnxplain.errors import ModelError
 
 ExtraFill = Literal["constant", "image_size_hw", "image_size_wh"]
@@ -24,6 +25,9 @@ class InputSpec:
     """The model's image input: its name, memory layout, size and preprocessing.
 
     `origins` says of each part of the preprocessing whether it was stated, read from a file, or assumed.
+    `quantization`: what the integers of the input stand for; the preprocessing gives these real values. None: it gives
+    the values of the input itself, as in files that do not mention it. Raises OnnxplainError if the integers cannot
+    hold the real values.
     """
 
     name: str
@@ -31,9 +35,12 @@ class InputSpec:
     size_hw: tuple[int, int]
     preprocessing: Preprocessing
     origins: Origins = field(default_factory=Origins)
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         check_choice("layout", self.layout, Layout)
+        if self.quantization is not None:
+            self.quantization.check(self.preprocessing)
         object.__setattr__(self, "size_hw", _positive_pair("input size_hw", self.size_hw))
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnxplain.contract import GRAY_PRESETS, PRESETS, Origins, Preprocessing
+from onnxplain.contract import Origins, presets_of
 from onnxplain.explanations.open_model import InstrumentedCopy, OpenedModel
 from onnxplain.explanations.warning_texts import describe_products, problem_text
 
@@ -33,7 +33,7 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
             yield _note(f"{problem.folder}: the cache cannot be written ({problem.reason}), going on without it", True)
         spec = opened.engine.spec
         layers = ", ".join(layer.name for layer in spec.layers)
-        preprocessing = f"{_name(spec.input.preprocessing)} ({_describe(spec.input.origins)})"
+        preprocessing = f"{_name(opened.engine)} ({_describe(spec.input.origins)})"
         title = "layers" if len(spec.layers) > 1 else "layer"
         yield _note(f"{source}: {_how(opened.copy)}, {title} {layers}, preprocessing {preprocessing}")
         if saturating := products_wrong_here(opened.engine):
@@ -62,11 +62,12 @@ def _how(copy: InstrumentedCopy) -> str:
     return f"instrumented in {copy.seconds:.1f} s{'' if copy.kept else ', not kept'}"
 
 
-def _name(preprocessing: Preprocessing) -> str:
+def _name(engine: Engine) -> str:
     """The preset with these numbers, else the numbers; and the way of resizing."""
-    presets = GRAY_PRESETS if preprocessing.channels == "gray" else PRESETS
-    for name, preset in presets.items():
-        if replace(preset, resize=preprocessing.resize, crop_share=preprocessing.crop_share) == preprocessing:
+    source = engine.spec.input
+    preprocessing = source.preprocessing
+    for name, named in presets_of(str(engine.input_dtype), preprocessing.channels, source.quantization).items():
+        if replace(named, resize=preprocessing.resize, crop_share=preprocessing.crop_share) == preprocessing:
             return f"{name}, {preprocessing.resize}"
     numbers = f"scale {preprocessing.scale:g}, mean {_texts(preprocessing.mean)}, std {_texts(preprocessing.std)}"
     return f"{preprocessing.channels}, {numbers}, {preprocessing.resize}"

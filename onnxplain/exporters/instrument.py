@@ -170,7 +170,7 @@ def _open(source: Path, request: Request, shuffle_weights: int | None, *, sideca
         image, read = read_with_facts(declared, request.shape, request.read)
         steps += close_input(original, image)
         if isinstance(image, ImageInput):
-            request = replace(request, read=read, layout=image.layout)
+            request = replace(request, read=read).of_input(image, earlier)
     if shuffle_weights is not None:
         seed = request.shuffle_seed
         if seed is not None:

@@ -33,6 +33,7 @@ INTEGER_PRODUCTS: Mapping[str, Operands] = {
     "DynamicQuantizeMatMul": Operands(left_zero=None, right=1, right_zero=3),
     "MatMulInteger": Operands(left_zero=2, right=1, right_zero=3),
     "MatMulIntegerToFloat": Operands(left_zero=4, right=1, right_zero=5),
+    "QAttention": Operands(left_zero=6, right=1, right_zero=7),
     "QGemm": Operands(left_zero=2, right=3, right_zero=5),
     "QLinearConv": Operands(left_zero=2, right=3, right_zero=5),
     "QLinearMatMul": Operands(left_zero=2, right=3, right_zero=5),

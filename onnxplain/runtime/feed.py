@@ -45,7 +45,8 @@ class Feed:
         self, batch_nchw: FloatArray, targets: npt.NDArray[np.int64], layer: LayerSpec | None
     ) -> dict[str, AnyArray]:
         """The inputs of one run by name. `layer`: the layer whose gradients are computed; None: no gradients."""
-        images = to_model(batch_nchw, self._spec.input.layout, self._image.dtype)
+        source = self._spec.input
+        images = to_model(batch_nchw, source.layout, self._image.dtype, source.quantization)
         controls = self._controls(targets, layer)
         given = self._required | self._optional
         return {self._image.name: images, **{name: controls[name] for name in given}}

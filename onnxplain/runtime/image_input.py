@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxplain.contract import DeclaredInput, ImageInput, StatedShape, UnreadInput, read_image_input
+from onnxplain.contract import (
+    INTEGER_LIMITS,
+    DeclaredInput,
+    ImageInput,
+    StatedShape,
+    UnreadInput,
+    find_quantization,
+    read_image_input,
+)
 from onnxplain.errors import ModelError
+from onnxplain.runtime.protobuf.graph_reader import read_graph
+from onnxplain.runtime.protobuf.wire import WireError
 from onnxplain.runtime.session import Session
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
@@ -46,3 +57,18 @@ def declare(tensor: Any) -> DeclaredInput:
     """ONNX Runtime's description of an input, with the name of its type as numpy's."""
     dtype = _DTYPES.get(tensor.type, tensor.type.removeprefix("tensor(").removesuffix(")"))
     return DeclaredInput.of(tensor.name, dtype, tensor.shape)
+
+
+def with_quantization(path: Path, declared: DeclaredInput) -> DeclaredInput:
+    """The input of a plain file, with the quantization that its graph states; only integers are looked up.
+
+    A file that ONNX Runtime reads and that is no ONNX protobuf has none, such as its own format ORT.
+    """
+    if declared.dtype not in INTEGER_LIMITS:
+        return declared
+    try:
+        graph = read_graph(path.read_bytes())
+    except WireError:
+        return declared
+    found = find_quantization(declared.name, declared.dtype, graph.nodes, graph.scalars)
+    return replace(declared, quantization=found)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing, batched, is_batched
+from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing, Quantization, batched, is_batched
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.geometry import Frame, bilinear_matrix
@@ -77,17 +77,22 @@ def normalise(images_nhwc: AnyArray, preprocessing: Preprocessing) -> FloatArray
     return batch_nchw
 
 
-def to_model(batch_nchw: FloatArray, layout: Layout, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+def to_model(
+    batch_nchw: FloatArray, layout: Layout, dtype: npt.DTypeLike, quantization: Quantization | None = None
+) -> npt.NDArray[np.generic]:
     """A batch (N, C, H, W) in the session's layout and type. For integers, values are rounded and clipped.
 
-    A layout without a batch axis takes one image, N = 1.
+    With a `quantization` the batch holds real values, and the model is fed q = round(real / scale) + zero point. A
+    layout without a batch axis takes one image, N = 1.
     """
     batch: AnyArray = batch_nchw.transpose(0, 2, 3, 1) if batched(layout) == "nhwc" else batch_nchw
     if not is_batched(layout):
         (batch,) = batch
     if np.dtype(dtype).kind in "iu":
         limits = np.iinfo(np.dtype(dtype))
-        batch = np.clip(np.rint(batch.astype(np.float32, copy=False)), limits.min, limits.max)
+        scale, zero_point = (1.0, 0) if quantization is None else (quantization.scale, quantization.zero_point)
+        rounded = np.rint(batch.astype(np.float32, copy=False) / np.float32(scale)) + np.float32(zero_point)
+        batch = np.clip(rounded, limits.min, limits.max)
     return np.ascontiguousarray(batch, dtype)
 
 

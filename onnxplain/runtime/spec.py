@@ -29,7 +29,7 @@ from onnxplain.contract import (
 )
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.image_input import find_declared, find_image_input, readable
+from onnxplain.runtime.image_input import find_declared, find_image_input, readable, with_quantization
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
@@ -114,7 +114,7 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             "original again with --size"
         )
     if stated.preprocessing is not None:
-        parts = stated.parts.with_preset(image_input.dtype, image_input.channels)
+        parts = stated.parts.with_preset(image_input.dtype, image_input.channels, written.quantization)
         spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     if stated.labels is not None:
         spec = spec.with_labels(stated.labels)
@@ -124,12 +124,18 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
 def _spec_of_plain_file(
     session: Session, path: Path, stated: Stated, read: SidecarFacts
 ) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
-    found, read = read_with_facts(find_declared(session, path), stated.shape, read)
+    declared = with_quantization(path, find_declared(session, path))
+    found, read = read_with_facts(declared, stated.shape, read)
     image_input = readable(path, found)
     said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
     completed = complete_input(image_input, stated.parts, said, source)
     input_spec = InputSpec(
-        image_input.name, image_input.layout, image_input.size_hw, completed.preprocessing, completed.origins
+        image_input.name,
+        image_input.layout,
+        image_input.size_hw,
+        completed.preprocessing,
+        completed.origins,
+        image_input.quantization,
     )
     outputs = _probe(session, path, image_input, input_spec)
     roles, classes = _find_roles(outputs)
@@ -150,7 +156,7 @@ def _probe(
     dtype = np.uint8 if preprocessing.pixels == "bytes" else np.float32
     batch_nchw = normalise(noise_nhwc.astype(dtype), preprocessing)
     names = [tensor.name for tensor in session.get_outputs()]
-    feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
+    feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype, input_spec.quantization)}
     outputs = run_session(session, path, names, feed)
     if not is_batched(input_spec.layout):
         outputs = [with_batch_axis(output) for output in outputs]

@@ -11,13 +11,13 @@ from onnxplain.contract import (
     INT8_ZERO,
     DeclaredInput,
     Dim,
-    Dtype,
     ImageInput,
     InputFault,
     Layout,
     PreprocessingParts,
     StatedShape,
     UnreadInput,
+    complete_input,
     count_channels,
     read_image_input,
 )
@@ -47,7 +47,12 @@ def read_with_facts(
     shape = _closed(declared, shape, "channels", channels)
     shape = _closed(declared, shape, "size_hw", None if facts.input_size_hw is None else facts.input_size_hw.value)
     image = read_image_input(declared, shape)
-    return (image, facts) if isinstance(image, UnreadInput) else (image, _fit_input(facts, declared, image))
+    if isinstance(image, UnreadInput):
+        return image, facts
+    is_open = not isinstance(_sides(declared, image.layout)[0], int)
+    if is_open and stated.channels is None and facts.channels is not None:
+        image = replace(image, channels_source=facts.channels.source)
+    return image, _fit_input(facts, declared, image)
 
 
 def _fit_input(facts: SidecarFacts, declared: DeclaredInput, image: ImageInput) -> SidecarFacts:
@@ -64,7 +69,7 @@ def _fit_input(facts: SidecarFacts, declared: DeclaredInput, image: ImageInput) 
         problems.append(_contradiction(counted.source, f"{counted.value} channels", f"{channels}"))
         counted = None
     if parts is not None:
-        fault = _fault(parts, channels, image.dtype)
+        fault = _fault(parts, channels, image)
         if fault is not None:
             problems.append(fault)
             parts = None
@@ -104,7 +109,7 @@ def _sides(declared: DeclaredInput, layout: Layout) -> tuple[Dim, ...]:
     return tuple((declared.dims or ())[axis] for axis in AXES[layout])
 
 
-def _fault(parts: Sourced[PreprocessingParts], channels: int, dtype: Dtype) -> SidecarProblem | None:
+def _fault(parts: Sourced[PreprocessingParts], channels: int, image: ImageInput) -> SidecarProblem | None:
     """Why the preprocessing does not fit the input."""
     said = parts.value
     if said.channels is not None and count_channels(said.channels) != channels:
@@ -113,10 +118,18 @@ def _fault(parts: Sourced[PreprocessingParts], channels: int, dtype: Dtype) -> S
     numbers = max(len(said.mean or ()), len(said.std or ()))
     if numbers > 1 and numbers != channels:
         return _contradiction(parts.source, f"mean and std of {numbers} channels", f"{channels} channels")
-    if dtype not in INTEGER_RANGES or not {"scale", "mean", "std"} & set(said.known):
+    if image.dtype not in INTEGER_RANGES or not {"scale", "mean", "std"} & set(said.known):
         return None
+    if image.quantization is not None:
+        completed = complete_input(image, PreprocessingParts(), said)
+        if image.quantization.holds(completed.preprocessing):
+            return None
+        low, high = image.quantization.limits
+        first, last = completed.preprocessing.limits
+        found = f"values from {first:.4g} to {last:.4g}"
+        return _contradiction(parts.source, found, f"values from {low:.4g} to {high:.4g}")
     # Nothing that computes with integers takes values that were normalised before.
-    zero, text = INTEGER_RANGES[dtype]
+    zero, text = INTEGER_RANGES[image.dtype]
     plain = (
         said.scale in (None, 1.0)
         and all(value == zero for value in said.mean or (0.0,))

@@ -14,6 +14,7 @@ from benchmarks import __main__ as command
 from benchmarks import run as running
 from benchmarks.bench import Bench, Outcome
 from benchmarks.case import Case
+from benchmarks.environments import Environment
 from benchmarks.record import Run
 from benchmarks.results import FORMAT, ResultsError, append_case, measured, read_results
 from benchmarks.run import UsageError, choose_cases, run_cases
@@ -183,6 +184,33 @@ def test_the_command_line_says_one_line_and_ends_with_2(
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(("named", "status"), [(["other", "gone"], 1), ([], 0)], ids=["named", "all"])
+def test_a_named_peer_that_cannot_be_installed_ends_with_1(
+    named: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of all peers some cannot be installed on every machine; one that is named is needed."""
+
+    def install(name: str) -> Environment:
+        reason = "not installable here: no network" if name == "gone" else None
+        return Environment(name, Path(sys.executable), Path("worker.py"), None, reason=reason)
+
+    monkeypatch.setattr(command, "install", install)
+    monkeypatch.setattr(command, "peers", lambda: ("other", "gone"))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "peers", "--install", *named])
+    if status:
+        with pytest.raises(SystemExit) as stop:
+            command.main()
+        assert stop.value.code == status
+    else:
+        command.main()
+    out, error = capsys.readouterr()
+    assert out.splitlines() == ["other: ready", "gone: not installable here: no network"]
+    assert bool(error) == bool(status)
+    if status:
+        (line,) = error.splitlines()
+        assert "not installed: gone: check the network" in line and "runs/peers/gone/pip.log" in line
 
 
 @pytest.mark.parametrize(

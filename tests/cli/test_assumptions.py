@@ -31,26 +31,26 @@ ALL = ["--preset", "raw", "--resize", "crop"]
         (ALL, "", ""),
     ],
 )
+@pytest.mark.parametrize("method", ["rise", "grad-cam"], ids=["plain", "instrumented on the way"])
 @pytest.mark.parametrize("command", ["predict", "explain", "evaluate"])
-def test_one_warning_per_run(command, flags, named, options, run, models, images, tmp_path):
+def test_one_warning_per_run(command, method, flags, named, options, run, models, images, tmp_path):
+    """Also where the line about an instrumented copy names the preprocessing."""
+    asked = ["-m", method, *(["--masks", "8"] if method == "rise" else [])]
     arguments = {
         "predict": [images, "--json"],
-        "explain": [images, "-m", "rise", "--masks", "8", "-o", tmp_path / "out"],
+        "explain": [images, *asked, "-o", tmp_path / "out"],
         "evaluate": [
             "digits",
             "--limit",
             "2",
-            "-m",
-            "rise",
-            "--masks",
-            "8",
+            *asked,
             "-o",
             tmp_path / "out",
             "--target",
             "predicted",
         ],
     }[command]
-    result = run(command, models / "plain.onnx", *arguments, *flags)
+    result = run(command, models / ("plain.onnx" if method == "rise" else "conv.onnx"), *arguments, *flags)
     assert result.exit_code == 0
     warned = [line for line in result.stderr.splitlines() if "warning" in line]
     assert len(warned) == bool(named)
@@ -132,7 +132,7 @@ def test_many_channels_from_the_command_line(run, tmp_path):
     ("flags", "words"),
     [
         (["--channels", "gray"], ["[1, 32, 32, 3]", "1 channel (gray)"]),
-        (["--preset", "imagenet"], ["'imagenet' for an input of int8", "raw"]),
+        (["--preset", "imagenet"], ["-2.118 to 2.64", "expected values from 0 to 1 ", "int8, scale", "--preset raw"]),
         (["--channels", "hsv"], ["--channels", "rgb, bgr, gray or a positive number"]),
         (["--depth", "17"], ["--depth"]),
         (["--depth", "12", "--pixels", "native"], ["depth", "native"]),

@@ -331,7 +331,7 @@ def test_the_picture_is_the_overlay_between_title_and_bar(run, models, tmp_path)
 
 
 def test_one_command_explains_a_plain_file(run, models, images, tmp_path):
-    """The same map as of the instrumented file; one line on standard error, also the second time."""
+    """The same map as of the instrumented file; two lines on standard error, also the second time."""
     words = [images / "a.png", "--target", 1, "--layer", "convolved", "--labels", tmp_path / "labels.txt"]
     (tmp_path / "labels.txt").write_text("v\nw\nx\ny\nz\n")
     run("explain", models / "instrumented.onnx", *words[:-2], "-o", tmp_path / "by_hand")
@@ -339,13 +339,17 @@ def test_one_command_explains_a_plain_file(run, models, images, tmp_path):
     for said in ("instrumented in", "instrumented copy from the cache"):
         result = run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out")
         assert result.exit_code == 0
-        assert result.stderr.count("\n") == 1
-        assert result.stderr.startswith(f"onnxplain: {models / 'conv.onnx'}: {said}")
-        assert "layer convolved, preprocessing imagenet, crop (assumed)" in result.stderr
+        done, warned = result.stderr.splitlines()
+        assert done.startswith(f"onnxplain: {models / 'conv.onnx'}: {said}")
+        assert "layer convolved, preprocessing imagenet, crop (assumed)" in done
+        assert "warning: parts of the preprocessing are assumed" in warned
         np.testing.assert_array_equal(np.load(tmp_path / "out" / "a.grad-cam.npy"), expected)
     (entry,) = read_lines(tmp_path / "out")
     assert (entry["label"], entry["layer"]) == ("w", "convolved")
-    assert run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out", "--quiet").stderr == ""
+    (warned,) = run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out", "--quiet").stderr.splitlines()
+    assert "warning: parts of the preprocessing are assumed" in warned
+    stated = ["--quiet", "--preset", "imagenet", "--resize", "crop"]
+    assert run("explain", models / "conv.onnx", *words, "-o", tmp_path / "out", *stated).stderr == ""
 
 
 def test_options_of_a_plain_file(run, models, images, tmp_path):

@@ -199,6 +199,30 @@ def _matmul_nbits(
     return np.asarray(x @ weight.reshape(N, -1)[:, :K].T + bias)
 
 
+def _gather_block_quantized(
+    data: np.ndarray,
+    indices: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray | None = None,
+    bits: int = 4,
+    block_size: int = 128,
+    quantize_axis: int = 1,
+    gather_axis: int = 0,
+) -> np.ndarray:
+    packed = data.dtype == np.uint8
+    numbers = _bits_of(data, bits) if packed else data.astype(np.int64)
+    if zeros is None:
+        centres = np.full(scales.shape, 2 ** (bits - 1) if packed else 0)
+    else:
+        centres = _bits_of(zeros, bits)[..., : scales.shape[-1]] if packed else zeros.astype(np.int64)
+    table = np.zeros(numbers.shape)
+    for place in np.ndindex(*numbers.shape):
+        block = list(place)
+        block[quantize_axis] //= block_size
+        table[place] = (numbers[place] - centres[tuple(block)]) * scales[tuple(block)]
+    return table.take(indices, gather_axis)
+
+
 def _simplified_layer_normalization(
     x: np.ndarray, gamma: np.ndarray, axis: int = -1, epsilon: float = 1e-5
 ) -> np.ndarray:
@@ -238,6 +262,7 @@ FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     (MICROSOFT, "FusedConv"): _fused_conv,
     (MICROSOFT, "FusedGemm"): _fused_gemm,
     (MICROSOFT, "FusedMatMul"): _fused_matmul,
+    (MICROSOFT, "GatherBlockQuantized"): _gather_block_quantized,
     (MICROSOFT, "Gelu"): _gelu,
     (MICROSOFT, "GridSample"): _grid_sample,
     (MICROSOFT, "MatMulNBits"): _matmul_nbits,

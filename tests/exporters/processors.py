@@ -19,6 +19,7 @@ INTEGER_PRODUCTS = {
     "DynamicQuantizeMatMul": (1, 3),
     "MatMulInteger": (1, 3),
     "MatMulIntegerToFloat": (1, 5),
+    "QAttention": (1, 7),
     "QGemm": (3, 5),
     "QLinearConv": (3, 5),
     "QLinearMatMul": (3, 5),

@@ -227,3 +227,69 @@ def _read_packed(inner: int, packed: np.ndarray, scale: np.ndarray, zero: np.nda
         number = byte >> 4 if row % 2 else byte & 15
         found[row, column] = (number - centre) * float(scale.reshape(columns, blocks)[column, block])
     return found
+
+
+def _table_network(use: str) -> tuple[onnx.ModelProto, np.ndarray]:
+    """Maps [N, 16, h, w], then a table of 4 bits as factors of the positions, or as weights of a product."""
+    rng = np.random.default_rng(12)
+    packed, scale = rng.integers(0, 256, (16, 8)).astype(np.uint8), rng.uniform(0.1, 0.2, (16, 1)).astype(np.float32)
+    stored = {
+        **{"kernel": rng.normal(size=(16, 3, 3, 3)).astype(np.float32), "packed": packed, "scale": scale},
+        **{"rows": np.arange(16), "shape": np.array([1, 16, 4, 4])},
+        "narrow": rng.normal(size=(16, 5)).astype(np.float32),
+    }
+    attributes = {"bits": 4, "block_size": 16, "quantize_axis": 1, "gather_axis": 0, "domain": "com.microsoft"}
+    pool = [make("GlobalAveragePool", ["used"], ["pooled"]), make("Flatten", ["pooled"], ["means"])]
+    positions = [
+        make("Reshape", ["table", "shape"], ["positions"]),
+        make("Mul", ["maps", "positions"], ["moved"]),
+        make("Sigmoid", ["moved"], ["used"]),
+        *pool,
+        make("MatMul", ["means", "narrow"], ["logits"]),
+    ]
+    weights = [
+        make("Sigmoid", ["maps"], ["used"]),
+        *pool,
+        make("MatMul", ["means", "table"], ["hidden"]),
+        make("Tanh", ["hidden"], ["curved"]),
+        make("MatMul", ["curved", "narrow"], ["logits"]),
+    ]
+    nodes = [
+        make("Conv", ["image", "kernel"], ["convolved"], pads=[1] * 4, strides=[2, 2]),
+        make("Tanh", ["convolved"], ["maps"]),
+        make("GatherBlockQuantized", ["packed", "rows", "scale"], ["table"], **attributes),
+        *{"positions": positions, "weights": weights}[use],
+    ]
+    used = {name for node in nodes for name in node.input}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "table",
+        [info("image", FLOAT, ["N", 3, 8, 8])],
+        [info("logits", FLOAT, ["N", 5])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in stored.items() if name in used],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
+    # The lower half of a byte comes first; 8 is zero.
+    table = (np.stack([packed & 15, packed >> 4], axis=-1).reshape(16, 16) - 8.0) * scale
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), table
+
+
+@pytest.mark.parametrize("use", ["positions", "weights"])
+def test_a_file_with_a_table_of_four_bits(use: str, tmp_path: Path) -> None:
+    model, numbers = _table_network(use)
+    onnx.save(model, tmp_path / "table.onnx")
+    spec = instrument(tmp_path / "table.onnx", tmp_path / "explainable.onnx", layers=["maps"]).spec
+    image = np.random.default_rng(3).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    feeds = {"image": image, TARGET_INPUT: np.array([1, 4]), EXPLAIN_INPUT: np.array([True])}
+    features, gradients = open_session(tmp_path / "explainable.onnx").run(
+        [spec.layers[0].features, spec.layers[0].gradients], feeds
+    )
+    maps, table = torch.tensor(features, dtype=torch.float64, requires_grad=True), torch.tensor(numbers)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    narrow = torch.tensor(stored["narrow"].astype(np.float64))
+    if use == "positions":
+        logits = torch.sigmoid(maps * table.reshape(1, 16, 4, 4)).mean((2, 3)) @ narrow
+    else:
+        logits = torch.tanh(torch.sigmoid(maps).mean((2, 3)) @ table) @ narrow
+    (expected,) = torch.autograd.grad(logits[[0, 1], [1, 4]].sum(), maps)
+    assert relative_error(gradients, expected.numpy()) < 1e-5

@@ -58,7 +58,7 @@ def test_every_row_is_an_operator_of_onnx_or_of_onnxruntime(operator: str) -> No
 @pytest.mark.parametrize("operator", FORMS)
 def test_the_positions_are_those_of_the_specification(operator: str) -> None:
     form, (inputs, outputs) = FORMS[operator], names_in_specification(operator)
-    assert onnx.defs.has(form.twin)
+    assert form.twin in {schema.name for schema in get_all_operator_schema() if schema.domain == form.domain}
     if form.result_scale is not None:
         assert inputs[form.result_scale] == f"{outputs[0]}_scale"
     if form.computed_scale is not None:

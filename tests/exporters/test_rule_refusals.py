@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.helper
@@ -11,9 +12,15 @@ import pytest
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.file.model_file import prepare
+from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import OperatorCase, run_gradient
 
 _X, _MAP = np.ones((2, 3)), np.ones((1, 2, 4, 4))
+_TOKENS, _PROJECTION, _BIAS = np.ones((1, 2, 4)), np.ones((4, 12)), np.ones(12)
+_INTEGERS = (_TOKENS.astype(np.uint8), _PROJECTION.astype(np.int8), _BIAS, np.array(0.5), np.array(0.5))
+_BY_LENGTH, _CACHE = np.array([2], np.int32), np.ones((2, 1, 2, 1, 2))
+_ATTENTION = {"domain": MICROSOFT, "open_batch": False}
+_TWO, _CAUSAL = {"num_heads": 2}, {"num_heads": 2, "unidirectional": 1}
 REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
     "Conv weight": (OperatorCase("Conv", (_MAP, np.ones((2, 2, 1, 1))), wrt=(1,)), "weight or bias depends"),
     "Clip bound": (OperatorCase("Clip", (_X, np.array(0.0)), wrt=(1,)), "bound depends"),
@@ -91,6 +98,41 @@ REFUSED: Mapping[str, tuple[OperatorCase, str]] = {
             note="sizes",
         ),
         "keep_aspect_ratio_policy not_larger",
+    ),
+    "Attention mask": (
+        OperatorCase("Attention", (_TOKENS, _PROJECTION, _BIAS, _BY_LENGTH), _TWO, **_ATTENTION),
+        "its mask_index",
+    ),
+    "Attention cache": (
+        OperatorCase("Attention", (_TOKENS, _PROJECTION, _BIAS, None, _CACHE), _TWO, **_ATTENTION),
+        "its past",
+    ),
+    "Attention causal": (
+        OperatorCase("Attention", (_TOKENS, _PROJECTION, _BIAS), _CAUSAL, **_ATTENTION),
+        "its unidirectional",
+    ),
+    "QAttention mask": (
+        OperatorCase("QAttention", (*_INTEGERS, _BY_LENGTH), _TWO, (2,), **_ATTENTION),
+        "its mask_index",
+    ),
+    "QAttention cache": (
+        OperatorCase("QAttention", (*_INTEGERS, None, None, None, _CACHE), _TWO, (2,), **_ATTENTION),
+        "its past",
+    ),
+    "QAttention causal": (
+        OperatorCase("QAttention", _INTEGERS, _CAUSAL, (2,), **_ATTENTION),
+        "its unidirectional",
+    ),
+    "GatherBlockQuantized float8": (
+        OperatorCase(
+            "GatherBlockQuantized",
+            (np.ones((2, 16), ml_dtypes.float8_e4m3fn), np.array([0]), np.ones((2, 1))),
+            {"block_size": 16},
+            (2,),
+            opset=21,
+            **_ATTENTION,
+        ),
+        "its data of type FLOAT8E4M3FN",
     ),
 }
 

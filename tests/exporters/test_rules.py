@@ -31,7 +31,7 @@ QUANTIZING = frozenset(
     }
 )
 # Fused operators of integers, which test_fused_integers.py has.
-OF_INTEGERS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "NhwcMaxPool"})
+OF_INTEGERS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "NhwcMaxPool", "QAttention"})
 STEPS = {name for name, rule in RULES.items() if rule is rules.step}
 # ONNX Runtime has no float16 form of these.
 NO_HALF = frozenset({"Celu", "MeanVarianceNormalization"})

@@ -57,6 +57,8 @@ KINDS = [
     # By an activation.
     Kind((node("MatMulInteger", "w x zw za"),), S, U, True),
     Kind((node("MatMulInteger", "w x zw za"),), U, S, False),
+    Kind((node("QAttention", "x w bias s s mask za zw"),), U, S, True),
+    Kind((node("QAttention", "x w bias s s mask za zw"),), U, U, False),
     Kind((node("DynamicQuantizeMatMul", "x w s zw"),), U, S, True),
     Kind((node("DynamicQuantizeMatMul", "x w s zw"),), U, U, False),
     Kind((DEQUANTIZED[1], node("Conv", "x b")), U, S, False),

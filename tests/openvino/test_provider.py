@@ -65,7 +65,7 @@ def answers(provider: str, paths: list[Path], folder: Path) -> dict[str, np.ndar
     """What that provider answers (`answers.py`)."""
     found = environment("onnxplain-openvino")
     if found.reason is not None:
-        pytest.skip(f"{found.reason}: run make test-openvino")
+        pytest.fail(f"{found.reason}: run make test-openvino")
     variables = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PYTHONPATH": str(ROOT)}
     out = folder / f"{provider}.npz"
     command = [str(part) for part in (found.python, ANSWERS, provider, out, *paths)]

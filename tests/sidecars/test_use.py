@@ -33,10 +33,11 @@ def write_model(
     *,
     props: dict[str, str] | None = None,
     dtype: int = TensorProto.FLOAT,
+    channels: int = 3,
 ) -> Path:
     """Conv, Relu, mean, linear head of 5 classes."""
     rng = np.random.default_rng(0)
-    constants = {"kernel": rng.normal(size=(4, 3, 3, 3)), "weights": rng.normal(size=(5, 4))}
+    constants = {"kernel": rng.normal(size=(4, channels, 3, 3)), "weights": rng.normal(size=(5, 4))}
     node = helper.make_node
     nodes = [
         node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),

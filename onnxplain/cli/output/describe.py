@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from onnxplain.contract import CROP_SHARE, ModelSpec, Origins, OutputRoles, Preprocessing
+from onnxplain.contract import CROP_SHARE, ModelSpec, Origins, OutputRoles, Preprocessing, Quantization
 
 _LABELS_SHOWN = 5
 
@@ -18,6 +18,7 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
         ("task", f"{spec.task}, {spec.classes} classes"),
         ("labels", _describe_labels(spec.labels)),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
+        *_describe_quantization(spec.input.quantization),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
         *_describe_origins(spec.input.origins),
         ("outputs", _describe_outputs(spec.outputs)),
@@ -90,6 +91,13 @@ def _describe_labels(labels: Sequence[str]) -> str:
         return "none in the file: classes are shown by index; give their names with --labels FILE"
     shown = "; ".join(labels[:_LABELS_SHOWN])
     return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
+
+
+def _describe_quantization(quantization: Quantization | None) -> list[tuple[str, str]]:
+    if quantization is None:
+        return []
+    low, high = quantization.limits
+    return [("quantization", f"{quantization}: real values from {low:.4g} to {high:.4g}")]
 
 
 def _describe_outputs(outputs: OutputRoles) -> str:

@@ -82,16 +82,16 @@ def _candidates(engine: Engine, stated: StatedInput) -> list[tuple[str, Preproce
     orders: tuple[Channels, ...] = ("rgb", "bgr") if colour else (base.preprocessing.channels,)
     found: dict[Preprocessing, str] = {}
     for name in PRESETS:
-        if engine.input_dtype.kind in "iu" and name != "raw":
-            continue
         for order in orders:
             tried = replace(stated, preset=stated.preset or name, channels=stated.channels or order)
             try:
-                parts = as_parts(tried.parts).with_preset(dtype, tried.channels or order)
+                parts = as_parts(tried.parts).with_preset(dtype, tried.channels or order, source.quantization)
+                preprocessing = override(parts, base).preprocessing
+                replace(source, preprocessing=preprocessing)
             except OnnxplainError:
-                # This preset does not exist for so many channels; one that the user stated would not have opened.
+                # This preset does not exist for such an input; one that the user stated would not have opened.
                 continue
-            found.setdefault(override(parts, base).preprocessing, tried.preset or name)
+            found.setdefault(preprocessing, tried.preset or name)
     return [(name, preprocessing) for preprocessing, name in found.items()]
 
 

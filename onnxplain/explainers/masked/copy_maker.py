@@ -30,7 +30,7 @@ def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMake
 
     Both make the same copies, up to float32 rounding. Types without a graph (float64, int8) are made on the host.
     """
-    image = lay_out(view, engine.input_layout, engine.input_dtype)
+    image = lay_out(view, engine.input_layout, engine.input_dtype, engine.spec.input.quantization)
     if image.dtype.name not in CHAINED_DTYPES:
         return make_on_host(engine, image, geometry)
     if memory_of(engine.providers) != HOST:

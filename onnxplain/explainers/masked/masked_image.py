@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.contract import Layout
+from onnxplain.contract import Layout, Quantization
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.runtime.arrays import FloatArray
 
@@ -26,9 +26,15 @@ class MaskedImage:
     dtype: np.dtype[Any]
 
 
-def lay_out(view: View, layout: Layout, dtype: np.dtype[Any]) -> MaskedImage:
-    """The masked image for a model with this layout and type. For integers, values are clipped to their range."""
+def lay_out(view: View, layout: Layout, dtype: np.dtype[Any], quantization: Quantization | None = None) -> MaskedImage:
+    """The masked image for a model with this layout and type. For integers, values are clipped to their range.
+
+    With a `quantization`, real values become integers first, not yet rounded.
+    """
     pixels, hidden = view.pixels, view.hidden
+    if quantization is not None:
+        scale, zero_point = np.float32(quantization.scale), np.float32(quantization.zero_point)
+        pixels, hidden = (part / scale + zero_point for part in (pixels, hidden))
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         pixels, hidden = (part.clip(limits.min, limits.max) for part in (pixels, hidden))

@@ -110,6 +110,40 @@ class FusedMatMul(_Fused):
         return (left @ right * (1.0 if alpha is None else alpha),)
 
 
+class Attention(_Fused):
+    """softmax(scale · Q Kᵀ + added) V of each head; Q, K and V are parts of one product of x."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        weights: np.ndarray,
+        bias: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        past: np.ndarray | None = None,
+        added: np.ndarray | None = None,
+        num_heads: int | None = None,
+        qkv_hidden_sizes: Sequence[int] | None = None,
+        scale: float | None = None,
+        unidirectional: int | None = None,
+        do_rotary: int | None = None,
+        **of_the_standard_operator: object,
+    ) -> tuple[np.ndarray]:
+        if mask is not None or past is not None or unidirectional or do_rotary:
+            raise UnsupportedError("Attention: masks by length, caches and causal attention are not supported")
+        projected = x @ weights if bias is None else x @ weights + bias
+        sizes = list(qkv_hidden_sizes or [weights.shape[1] // 3] * 3)
+        heads = num_heads or 1
+        query, key, value = (
+            part.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+            for part in np.split(projected, np.cumsum(sizes)[:2], axis=2)
+        )
+        scores = query @ key.swapaxes(2, 3) * (scale or 1 / np.sqrt(query.shape[3]))
+        scores = scores if added is None else scores + added
+        powers = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = powers / powers.sum(-1, keepdims=True) @ value
+        return (mixed.transpose(0, 2, 1, 3).reshape(*x.shape[:2], -1),)
+
+
 class SkipLayerNormalization(_Fused):
     """LayerNormalization of input + skip + bias over the last axis; the fourth output is that sum."""
 
@@ -129,4 +163,4 @@ class SkipLayerNormalization(_Fused):
         return (normal if beta is None else normal + beta, mean, deviation, total)
 
 
-FUSED: Sequence[type[OpRun]] = (BiasGelu, FastGelu, FusedMatMul, Gelu, QuickGelu, SkipLayerNormalization)
+FUSED: Sequence[type[OpRun]] = (Attention, BiasGelu, FastGelu, FusedMatMul, Gelu, QuickGelu, SkipLayerNormalization)

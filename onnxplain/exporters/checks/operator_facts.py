@@ -51,6 +51,7 @@ class QuantizedForm:
     `twin` is a standard operator on floats. `repeats`: further operands follow the last, each three inputs behind the
     one before. `result_scale` is the position of the scale among the inputs, `computed_scale` among the outputs of an
     operator that chooses its scale itself. Where both are None the result is not rounded: it is that of the twin.
+    `domain`: of the twin, and `behind`: inputs that the twin takes as they are, behind the operands.
     `around_the_run`: it rounds a float operand itself, or adds a bias that the twin lacks: a change is added to the
     result of the run. `kept`: inputs that the twin takes as they are, in front of the
     operands. `channels_last`: maps are [N, h, w, C]; other operators say so by an attribute of that name.
@@ -64,6 +65,8 @@ class QuantizedForm:
     around_the_run: bool = False
     kept: tuple[int, ...] = ()
     channels_last: bool = False
+    domain: str = ""
+    behind: tuple[int, ...] = ()
 
     @property
     def is_rounded(self) -> bool:
@@ -181,9 +184,16 @@ FACTS: Mapping[str, OperatorFacts] = {
         in_integers=True,
         form=QuantizedForm("MatMul", (Operand(0, 2, 4, _rows), Operand(1, 3, 5, _columns)), around_the_run=True),
     ),
+    "GatherBlockQuantized": OperatorFacts(in_integers=True),
     "MatMulNBits": OperatorFacts(in_integers=True, packs_weights=True),
     "NhwcMaxPool": OperatorFacts(
         gates=True, in_integers=True, form=QuantizedForm("MaxPool", (Operand(0),), channels_last=True)
+    ),
+    "QAttention": OperatorFacts(
+        in_integers=True,
+        form=QuantizedForm(
+            "Attention", (Operand(0, 3, 6), Operand(1, 4, 7, _columns)), domain="com.microsoft", behind=(2,)
+        ),
     ),
     "QGemm": _saturating(QuantizedForm("Gemm", (Operand(0, 1, 2), Operand(3, 4, 5, _columns)), result_scale=7)),
     "QLinearAdd": _binary("Add"),

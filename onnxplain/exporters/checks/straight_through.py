@@ -70,8 +70,13 @@ def _emit_twin(
         _dequantized(witness, node, operand, bring, f"{output}/{operand.integers}")
         for operand in form.operands_of(node)
     ]
-    known = onnx.defs.get_schema(form.twin).attributes
-    attributes = {name: entry.value for name, entry in node.attributes.items() if name in known}
+    attributes = {name: entry.value for name, entry in node.attributes.items()}
+    if form.domain:
+        operands += [witness.input(node.inputs[position]) for position in form.behind]
+        attributes["domain"] = form.domain
+    else:
+        known = onnx.defs.get_schema(form.twin).attributes
+        attributes = {name: value for name, value in attributes.items() if name in known}
     kept = [node.inputs[position] for position in form.kept]
     others = ["" if value is None else witness.input(value) if is_constant(value) else bring(value) for value in kept]
     if not form.channels_last and not int_attribute(node, "channels_last", 0):

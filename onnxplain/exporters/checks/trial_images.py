@@ -39,8 +39,9 @@ def image_batch(original: onnx.ModelProto, spec: InputSpec, seed: int, count: in
         batch = batch[0]
     dtype = _input_dtype(original, spec)
     if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        batch = np.clip(np.round(batch), info.min, info.max)
+        info, quantization = np.iinfo(dtype), spec.quantization
+        scale, zero_point = (1, 0) if quantization is None else (quantization.scale, quantization.zero_point)
+        batch = np.clip(np.round(batch / scale) + zero_point, info.min, info.max)
     return np.ascontiguousarray(batch, dtype=dtype)
 
 

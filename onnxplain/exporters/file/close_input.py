@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import onnx
 import onnx.helper
+import onnx.numpy_helper
 
-from onnxplain.contract import DeclaredInput, ImageInput, UnreadInput
+from onnxplain.contract import INTEGER_LIMITS, DeclaredInput, ImageInput, UnreadInput, find_quantization
 from onnxplain.errors import ModelError
 
 
 def declare_input(proto: onnx.ModelProto) -> DeclaredInput | None:
-    """The file's only input, as its graph declares it; None where there are several, or where it is no tensor."""
+    """The file's only input, as its graph declares it, with its quantization.
+
+    None where there are several inputs, or where it is no tensor.
+    """
     stored = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in stored]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
@@ -18,7 +26,12 @@ def declare_input(proto: onnx.ModelProto) -> DeclaredInput | None:
     tensor = inputs[0].type.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return DeclaredInput.of(inputs[0].name, dtype, dims if tensor.HasField("shape") else None)
+    declared = DeclaredInput.of(inputs[0].name, dtype, dims if tensor.HasField("shape") else None)
+    if dtype not in INTEGER_LIMITS:
+        return declared
+    nodes = [_Node(node.op_type, node.input, node.output) for node in proto.graph.node]
+    quantization = find_quantization(declared.name, dtype, nodes, _scalars(proto.graph))
+    return replace(declared, quantization=quantization)
 
 
 def close_input(proto: onnx.ModelProto, image: ImageInput | UnreadInput) -> tuple[str, ...]:
@@ -40,3 +53,24 @@ def close_input(proto: onnx.ModelProto, image: ImageInput | UnreadInput) -> tupl
         return ()
     shape = ", ".join("?" if size is None else str(size) for size in image.shape)
     return (f"input fixed to [{shape}]",)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A `NamedNode`."""
+
+    operator: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def _scalars(graph: onnx.GraphProto) -> dict[str, float]:
+    """The constants of one element, by name."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                constants[node.output[0]] = attribute.t
+    small = {name: tensor for name, tensor in constants.items() if math.prod(tensor.dims) == 1}
+    numbers = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in small.items()}
+    return {name: float(array.item()) for name, array in numbers.items() if array.dtype.kind in "fiu"}

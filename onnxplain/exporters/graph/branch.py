@@ -57,11 +57,16 @@ class Branch:
         return emit
 
     def emit(
-        self, op_type: str, operands: Sequence[BranchOperand], attributes: Mapping[str, Any], outputs: int = 1
+        self,
+        op_type: str,
+        operands: Sequence[BranchOperand],
+        attributes: Mapping[str, Any],
+        outputs: int = 1,
+        domain: str = "",
     ) -> Sequence[ir.Value]:
-        """Append one node of the default domain; returns its outputs."""
+        """Append one node; returns its outputs."""
         node = ir.Node(
-            "",
+            domain,
             op_type,
             [self._operand(operand) for operand in operands],
             attributes=ir.convenience.convert_attributes(attributes),
@@ -75,9 +80,12 @@ class Branch:
         return node.outputs
 
     def repeat(self, node: ir.Node, operands: Sequence[BranchOperand]) -> Sequence[ir.Value]:
-        """Append a copy of a node of the main graph with other operands; returns its outputs."""
+        """Append the standard operator of a node's name and attributes, with other operands; returns its outputs."""
+        return self._copied(node, operands, "")
+
+    def _copied(self, node: ir.Node, operands: Sequence[BranchOperand], domain: str) -> Sequence[ir.Value]:
         attributes = {name: attr.value for name, attr in node.attributes.items()}
-        return self.emit(node.op_type, operands, attributes, len(node.outputs))
+        return self.emit(node.op_type, operands, attributes, len(node.outputs), domain)
 
     def constant(self, array: np.ndarray) -> ir.Value:
         """A constant of the branch; equal constants are stored once."""
@@ -116,7 +124,7 @@ class Branch:
             # subgraphs of the main graph keep their types.
             bring = self.forward if node.graph is None else self.raw
             operands = [None if source is None else bring(source) for source in node.inputs]
-            self._inside.update(zip(node.outputs, self.repeat(node, operands), strict=True))
+            self._inside.update(zip(node.outputs, self._copied(node, operands, node.domain), strict=True))
         return self._inside[value]
 
     def _dequantized(self, node: ir.Node) -> ir.Value:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
+import onnx.helper
+import onnx.numpy_helper
 import onnx.reference
 import onnx_ir as ir
 
 from onnxplain.errors import ModelError
+from onnxplain.exporters.graph.session import GraphSession
 
 Dims = tuple[int | str, ...]
 
@@ -18,6 +21,8 @@ UNKNOWN = "?"
 
 # The domain of the standard ONNX operators, which has two names.
 STANDARD = ("", "ai.onnx")
+# Of a graph without a standard operator; one that has integers of 4 bits.
+_ANY_OPSET = 21
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16})
 
@@ -213,8 +218,13 @@ def _dequantize(node: ir.Node, operands: list[np.ndarray | None]) -> np.ndarray:
 
 
 def evaluate_node(node: ir.Node, operands: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """The node's named outputs on onnx's reference evaluator; None for an input that is left out."""
+    """The node's named outputs on onnx's reference evaluator; None for an input that is left out.
+
+    Operators of other domains, such as com.microsoft, run on ONNX Runtime. Raises VerificationError if it cannot.
+    """
     proto = ir.to_proto(node)
+    if node.domain not in STANDARD:
+        return _evaluate_on_onnxruntime(proto, operands)
     feeds = {name: array for name, array in zip(proto.input, operands, strict=True) if array is not None}
     opset = node.graph.opset_imports.get("", 18) if node.graph is not None else 18
     graph = onnx.helper.make_graph(
@@ -228,6 +238,17 @@ def evaluate_node(node: ir.Node, operands: Sequence[np.ndarray | None]) -> list[
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     return [np.asarray(array) for array in onnx.reference.ReferenceEvaluator(model).run(None, feeds)]
+
+
+def _evaluate_on_onnxruntime(proto: onnx.NodeProto, operands: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """As `evaluate_node`; the operands are constants of the graph, because integers of 4 bits cannot be fed."""
+    given = [(name, array) for name, array in zip(proto.input, operands, strict=True) if array is not None]
+    tensors = {name: onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in given}
+    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
+    graph = onnx.helper.make_graph([proto], "constant", [], outputs, list(tensors.values()))
+    opsets = [onnx.helper.make_opsetid("", _ANY_OPSET), onnx.helper.make_opsetid(proto.domain, 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return list(GraphSession(model, f"constant node {proto.op_type}").run({}).values())
 
 
 def dequantizer_of(value: ir.Value) -> ir.Node:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import describe, dims, int_attribute, static_dims
+from onnxplain.exporters.operators.fused import scaled_product
 
 
 def attention(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
@@ -27,6 +28,19 @@ def attention(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
     (width,) = static_dims(weights, (1,))
     sizes = list(node.attributes.get_ints("qkv_hidden_sizes", ())) or [width // 3] * 3
     return _attended_parts(op, node, projected, sizes, _given(node, 5))
+
+
+def quantized_attention(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:
+    """Attention of dequantized input and weights, in floats.
+
+    Inputs: q, weights, bias, s_q, s_w, mask, q₀, w₀, past.
+    """
+    _refuse_forms(node, {5: "mask_index", 8: "past"}, {"unidirectional", "do_rotary", "past_present_share_buffer"})
+    x, weights, bias, x_scale, weight_scale, _, x_zero, weight_zero, _ = (*node.inputs, *[None] * 4)[:9]
+    projected = scaled_product(op, (x, weights, x_zero, weight_zero), op.Mul(x_scale, weight_scale), bias)
+    assert weights is not None
+    (width,) = static_dims(weights, (1,))
+    return _attended_parts(op, node, projected, [width // 3] * 3, None)
 
 
 def multi_head_attention(op: Branch, node: ir.Node) -> Sequence[ir.Value | None]:

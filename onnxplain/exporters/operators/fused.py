@@ -87,19 +87,18 @@ def nhwc_max_pool(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
 def matmul_integer_to_float(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """(A − a₀)(B − b₀) · s_a s_b + bias; inputs: A, B, s_a, s_b, a₀, b₀, bias."""
     a, b, a_scale, b_scale, a_zero, b_zero, bias = (*node.inputs, *[None] * 3)[:7]
-    return [_scaled_product(op, (a, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
+    return [scaled_product(op, (a, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
 
 
 def dynamic_quantize_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     """As MatMulIntegerToFloat, of an A that is quantized at run time; inputs: A, B, s_b, b₀, bias."""
     a, b, b_scale, b_zero, bias = (*node.inputs, *[None] * 2)[:5]
     quantized, a_scale, a_zero = op.emit("DynamicQuantizeLinear", [a], {}, outputs=3)
-    return [_scaled_product(op, (quantized, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
+    return [scaled_product(op, (quantized, b, a_zero, b_zero), op.Mul(a_scale, b_scale), bias)]
 
 
-def _scaled_product(
-    op: Branch, operands: Sequence[ir.Value | None], scale: ir.Value, bias: ir.Value | None
-) -> ir.Value:
+def scaled_product(op: Branch, operands: Sequence[ir.Value | None], scale: ir.Value, bias: ir.Value | None) -> ir.Value:
+    """(A − a₀)(B − b₀) · scale + bias; operands: A, B, a₀, b₀."""
     product = op.Mul(op.Cast(op.MatMulInteger(*operands), to=ir.DataType.FLOAT), scale)
     return product if bias is None else op.Add(product, bias)
 

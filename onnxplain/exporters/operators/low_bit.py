@@ -1,7 +1,7 @@
-"""Products with weights of 2, 4 or 8 bits in blocks, several in a byte: MatMulNBits, in standard operators.
+"""Weights of 2, 4 or 8 bits in blocks, several in a byte: MatMulNBits, GatherBlockQuantized, in standard operators.
 
-Definition: docs/ContribOperators.md of ONNX Runtime. The weights are unpacked inside the branch, so that the file holds
-them once.
+Definitions: docs/ContribOperators.md of ONNX Runtime. The weights are unpacked inside the branch, so that the file
+holds them once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import FLOATS, describe, int_attribute
+from onnxplain.exporters.graph.values import FLOATS, describe, dims, int_attribute, static_dims
 
 BITS_OF_A_BYTE = 8
 
@@ -40,6 +40,39 @@ def matmul_nbits(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
     weight = op.Reshape(op.Mul(centred, op.Reshape(scales, [columns, blocks, 1])), [columns, blocks * block])
     product = op.MatMul(a, op.Transpose(op.Slice(weight, [0], [inner], [1]), perm=[1, 0]))
     return [product if bias is None else op.Add(product, bias)]
+
+
+def gather_block_quantized(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
+    """Rows of a table, table[…, k, …] = (data − zero[…, block of k, …]) · scale[…, block of k, …].
+
+    Bytes hold several numbers along the last axis, and zero is then the middle of their range where it is left out.
+    """
+    data, indices, scales, zeros = (*node.inputs, None)[:4]
+    assert data is not None and scales is not None
+    axes = tuple(range(len(dims(data))))
+    shape, counts = list(static_dims(data, axes)), list(static_dims(scales, axes))
+    block, axis = int_attribute(node, "block_size", 128), int_attribute(node, "quantize_axis", 1) % len(shape)
+    if data.dtype is ir.DataType.UINT8:
+        bits = int_attribute(node, "bits", 4)
+        shape[-1] *= BITS_OF_A_BYTE // bits
+        integers = _unpacked(op, data, bits, shape)
+        if zeros is not None:
+            # The last byte of a row may be filled up.
+            whole = _unpacked(op, zeros, bits, [*counts[:-1], -1])
+            zeros = op.Slice(whole, [0], [counts[-1]], [len(counts) - 1])
+        centre: ir.Value | float = 2.0 ** (bits - 1) if zeros is None else zeros
+    elif data.dtype in (ir.DataType.INT4, ir.DataType.UINT4):
+        integers = op.Cast(data, to=ir.DataType.FLOAT)
+        centre = 0.0 if zeros is None else op.Cast(zeros, to=ir.DataType.FLOAT)
+    else:
+        raise UnsupportedError(f"no gradient for {describe(node)}: its data of type {data.dtype}")
+    blocks = np.arange(shape[axis]) // block
+    if not isinstance(centre, float):
+        centre = op.Gather(centre, blocks, axis=axis)
+    whole_scales = scales if scales.dtype is ir.DataType.FLOAT else op.Cast(scales, to=ir.DataType.FLOAT)
+    table = op.Mul(op.Sub(integers, centre), op.Gather(whole_scales, blocks, axis=axis))
+    rows = op.Gather(table, indices, axis=int_attribute(node, "gather_axis", 0))
+    return [rows if scales.dtype is ir.DataType.FLOAT else op.Cast(rows, to=scales.dtype)]
 
 
 def _unpacked(op: Branch, packed: ir.Value | None, bits: int, shape: Sequence[int]) -> ir.Value:

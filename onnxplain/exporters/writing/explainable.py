@@ -248,11 +248,12 @@ def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer:
 
 def input_spec(image: ImageInput, request: Request) -> InputSpec:
     """Name, layout, size and preprocessing of the image input; each part as stated, read or assumed."""
+    image = replace(image, quantization=request.quantization, channels_source=request.channels_source)
     if request.earlier is not None:
-        found = override(request.parts.with_preset(image.dtype, image.channels), request.earlier)
+        found = override(request.parts.with_preset(image.dtype, image.channels, image.quantization), request.earlier)
     else:
         resize: Resize = "crop" if request.box is None else "stretch"
         said = request.read.parts
         read, source = (PreprocessingParts(), None) if said is None else (said.value, said.source)
         found = complete_input(image, request.parts, read, source, resize)
-    return InputSpec(image.name, image.layout, image.size_hw, found.preprocessing, found.origins)
+    return InputSpec(image.name, image.layout, image.size_hw, found.preprocessing, found.origins, image.quantization)

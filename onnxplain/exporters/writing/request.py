@@ -10,10 +10,12 @@ from onnxplain.contract import (
     BoxFormat,
     BoxUnits,
     Completed,
+    ImageInput,
     Layout,
     ModelSpec,
     Preprocessing,
     PreprocessingParts,
+    Quantization,
     StatedShape,
     as_parts,
 )
@@ -30,7 +32,8 @@ class Request:
     gradients on. `tail_of`: the model file beside which the tail of the last layer will be written; None for no tail.
     `shuffle_seed`: the seed with which the weights were shuffled; None if they were not. `read`: what other tools say,
     for everything that the user does not state, as far as it fits the image input. `earlier`: the preprocessing of a
-    file that was explainable before; it takes the place of what is read and assumed.
+    file that was explainable before; it takes the place of what is read and assumed. `quantization` and
+    `channels_source`: those of the image input (`ImageInput`).
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -48,6 +51,8 @@ class Request:
     shuffle_seed: int | None = None
     read: SidecarFacts = field(default_factory=SidecarFacts)
     earlier: Completed | None = None
+    quantization: Quantization | None = None
+    channels_source: str | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -61,6 +66,22 @@ class Request:
     def shape(self) -> StatedShape:
         """What the user states about the shape of the input."""
         return StatedShape(self.input_size_hw, self.layout, self.parts.channels)
+
+    def of_input(self, image: ImageInput, earlier: ModelSpec | None) -> Request:
+        """This request for that image input.
+
+        Files written earlier know no quantization: their preprocessing gives integers, and is changed to real values.
+        """
+        before, quantization = self.earlier, image.quantization
+        if before is not None and earlier is not None and earlier.input.quantization is None and quantization:
+            before = replace(before, preprocessing=quantization.real(before.preprocessing))
+        return replace(
+            self,
+            layout=image.layout,
+            earlier=before,
+            quantization=quantization,
+            channels_source=image.channels_source,
+        )
 
     def or_as_before(self, earlier: ModelSpec) -> Request:
         """This request, with settings that the user left out taken from the metadata of an explainable file."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.machine.saturation import NodeNames
+from onnxplain.runtime.protobuf.scalars import read_scalar
 from onnxplain.runtime.protobuf.wire import WireError, WireField, encode_content, read_fields, read_integers, without
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -30,7 +31,8 @@ class GraphNames:
     """The main graph of a file: its nodes, and the names of inputs, outputs and stored constants.
 
     `eight_bit` holds the constants in int8 and uint8, flat; of those that lie in another file only the two ends of
-    their type are known. `metadata`: the keys of the file's metadata.
+    their type are known. `scalars`: the constants of one element, in these types or float. `metadata`: the keys of the
+    file's metadata.
     """
 
     nodes: tuple[NodeNames, ...]
@@ -38,6 +40,7 @@ class GraphNames:
     outputs: tuple[str, ...]
     initializers: tuple[str, ...]
     eight_bit: Mapping[str, npt.NDArray[Any]]
+    scalars: Mapping[str, float]
     metadata: tuple[str, ...]
 
 
@@ -47,20 +50,22 @@ def read_graph(model: bytes | memoryview) -> GraphNames:
     fields = list(read_fields(_graph_of(view).content))
     tensors = [field.content for field in fields if field.number == _GRAPH_INITIALIZER]
     names = [_string(tensor, _TENSOR_NAME) for tensor in tensors]
-    eight_bit = {name: _eight_bit(tensor) for name, tensor in zip(names, tensors, strict=True)}
+    constants = dict(zip(names, tensors, strict=True))
     nodes = []
     for field in fields:
         if field.number == _GRAPH_NODE:
             node = _read_node(field.content)
             nodes.append(node)
-            if node.operator == "Constant" and node.outputs:
-                eight_bit[node.outputs[0]] = _constant_of(field.content)
+            tensor = _constant_of(field.content) if node.operator == "Constant" and node.outputs else None
+            if tensor is not None:
+                constants[node.outputs[0]] = tensor
     return GraphNames(
         nodes=tuple(nodes),
         inputs=_values(fields, _GRAPH_INPUT),
         outputs=_values(fields, _GRAPH_OUTPUT),
         initializers=tuple(names),
-        eight_bit={name: array for name, array in eight_bit.items() if array is not None},
+        eight_bit={name: array for name, each in constants.items() if (array := _eight_bit(each)) is not None},
+        scalars={name: number for name, each in constants.items() if (number := read_scalar(each)) is not None},
         metadata=tuple(_string(f.content, _ENTRY_KEY) for f in read_fields(view) if f.number == _MODEL_METADATA),
     )
 
@@ -97,13 +102,13 @@ def _read_node(message: memoryview) -> NodeNames:
     return NodeNames("".join(field.text for field in fields if field.number == _NODE_OPERATOR), inputs, outputs)
 
 
-def _constant_of(node: memoryview) -> npt.NDArray[Any] | None:
-    """The eight-bit tensor of a Constant node."""
+def _constant_of(node: memoryview) -> memoryview | None:
+    """The tensor of a Constant node."""
     for attribute in (field.content for field in read_fields(node) if field.number == _NODE_ATTRIBUTE):
         if _string(attribute, _ATTRIBUTE_NAME) == "value":
             for field in read_fields(attribute):
                 if field.number == _ATTRIBUTE_TENSOR:
-                    return _eight_bit(field.content)
+                    return field.content
     return None
 
 

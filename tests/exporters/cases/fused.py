@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tests.exporters.cases.values import RNG, axes, ints, positive, real
@@ -64,6 +65,28 @@ def _low_bit_products() -> Iterable[OperatorCase]:
             yield fused("MatMulNBits", *inputs, attributes=attributes, note="float-zero-points-and-bias")
 
 
+def _low_bit_tables() -> Iterable[OperatorCase]:
+    """Rows of a table of 32 columns; what varies is the scale of each block."""
+    rng = np.random.default_rng(8)
+    indices = np.array([[2, 0], [1, -1]])
+    for bits in (2, 4, 8):
+        packed = rng.integers(0, 256, (3, 32 * bits // 8)).astype(np.uint8)
+        zeros = rng.integers(0, 256, (3, -(-2 * bits // 8))).astype(np.uint8)
+        attributes = {"bits": bits, "block_size": 16, "quantize_axis": 1, "gather_axis": 0}
+        for given, note in (((), "symmetric"), ((zeros,), "zero-points")):
+            inputs = (packed, indices, rng.uniform(0.5, 1.5, (3, 2)), *given)
+            yield fused(
+                "GatherBlockQuantized", *inputs, wrt=(2,), attributes=attributes, note=note, open_batch=False, opset=21
+            )
+    for dtype, low, high in ((ml_dtypes.int4, -8, 8), (ml_dtypes.uint4, 0, 16)):
+        table = rng.integers(low, high, (20, 5)).astype(dtype)
+        zeros = rng.integers(low, high, (2, 5)).astype(dtype)
+        for axis, given in ((0, ()), (1, (zeros,))):
+            attributes = {"block_size": 16, "quantize_axis": 0, "gather_axis": axis}
+            inputs = (table, np.array([4, 1, 1], np.int32), rng.uniform(0.5, 1.5, (2, 5)), *given)
+            yield fused("GatherBlockQuantized", *inputs, wrt=(2,), attributes=attributes, open_batch=False, opset=21)
+
+
 def _fused_gemms() -> Iterable[OperatorCase]:
     parameters: dict[str, dict[str, float]] = {
         **{name: {} for name in ("Relu", "Sigmoid", "Softplus", "Softsign", "Tanh")},
@@ -97,6 +120,7 @@ FUSED_FLOAT_CASES = (
     *_attentions(),
     *_multi_head_attentions(),
     *_low_bit_products(),
+    *_low_bit_tables(),
     *_fused_gemms(),
     *_normalizations(),
     fused("ExpandDims", real(2, 3), np.array(1, np.int32)),

@@ -1,0 +1,1 @@
+"""Image inputs of integers that have a quantization of their own."""
