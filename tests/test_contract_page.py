@@ -14,7 +14,6 @@ from onnxplain.contract import (
     PRESETS,
     BoxSpec,
     CamSpec,
-    Evidence,
     ExtraInput,
     HeadKind,
     HeadSpec,
