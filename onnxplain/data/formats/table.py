@@ -93,7 +93,7 @@ _OWN: dict[str, Format] = {
     ),
     "csv-labels": _file_format(
         ".csv",
-        "labels and numbers: a .csv file of file,label or file,labels or file and columns of numbers, or a folder with one",
+        "labels or numbers: a .csv file of file and label, labels or columns of numbers, or a folder with one",
         looks_like_labels,
         read_csv_labels,
     ),
