@@ -94,21 +94,29 @@ class Localizer(nn.Module):
         exporter takes the tokens themselves."""
         return "features" if getattr(self.features, "gives_map", True) else "auto"
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Images float32 (N, 3, H, W) → logits (N, C), with a box head (logits, box); probabilities of labels (N, L);
-        or numbers (N, K)."""
+    def forward(
+        self, images: torch.Tensor
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor] | dict[str, torch.Tensor]:
+        """Images float32 (N, 3, H, W) → logits (N, C), with a box head (logits, box); or a head by its name:
+        ``labels``, probabilities (N, L); ``values``, numbers (N, K)."""
         answer, box = self.heads(images)
         if self.config.answer == "labels":
-            answer = torch.sigmoid(answer)
+            return {"labels": torch.sigmoid(answer)}
+        if self.config.answer == "values":
+            return {"values": answer}
         return answer if box is None else (answer, box)
 
     def heads(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits (N, C) or numbers (N, K), and box (N, 4), cx, cy, w, h as shares of width and height; None without a
         box head."""
         features = self.features(images)
-        answer = self.classifier(features.mean(dim=(2, 3)))
-        if self.scale is not None and self.mean is not None:
-            answer = answer * self.scale + self.mean
+        pooled = features.mean(dim=(2, 3))
+        if self.scale is None or self.mean is None:
+            answer = self.classifier(pooled)
+        else:
+            # One linear layer, so that the exported number has a class activation map.
+            weight = self.classifier.weight * self.scale[:, None]
+            answer = nn.functional.linear(pooled, weight, self.classifier.bias * self.scale + self.mean)
         return answer, None if self.box is None else self.box(features)
 
     def expect_numbers(self, truths: torch.Tensor) -> None:

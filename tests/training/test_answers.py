@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,6 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from onnxplain.contract import EndNode, EndValue, GraphEnd, tell_heads  # noqa: E402
 from onnxplain.data import DataSet, open_dataset  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.exporters.pytorch.module import trace  # noqa: E402
 from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
 from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
 from onnxplain.training.options import ANSWERS, TrainingOptions  # noqa: E402
@@ -82,7 +83,7 @@ def test_several_labels_are_learnt_by_heart(tagged: DataSet, tmp_path: Path) -> 
     module = load_checkpoint(tmp_path / "tags.pt").module
     images = torch.rand(2, 3, 24, 32)
     with torch.no_grad():
-        torch.testing.assert_close(module(images), torch.sigmoid(module.heads(images)[0]))
+        torch.testing.assert_close(module(images), {"labels": torch.sigmoid(module.heads(images)[0])})
     shares = photos.train.truths.mean(axis=0)
     constant = photos.constant()
     assert isinstance(constant, MultiLabelScore)
@@ -108,32 +109,34 @@ def test_a_number_is_learnt_in_its_unit(loss: str, tagged: DataSet, tmp_path: Pa
     assert module.mean.item() == pytest.approx(truths.mean())
     assert module.scale.item() == pytest.approx(truths.std())
     assert LOWEST < module.mean.item() < HIGHEST
+    images = torch.rand(2, 3, 24, 32)
+    with torch.no_grad():
+        plain = module.classifier(module.features(images).mean(dim=(2, 3)))
+        torch.testing.assert_close(module(images), {"values": plain * module.scale + module.mean})
 
 
 def graph_end(module: torch.nn.Module) -> GraphEnd:
     """The end of the graph that torch exports of a module."""
-    plain, _ = trace(module, (3, 48, 64), [])
-    outputs = tuple(
-        EndValue(
-            value.name,
-            "float32",
-            tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim),
-        )
-        for value in plain.graph.output
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside torch
+        program = torch.onnx.export(module, (torch.zeros(2, 3, 48, 64),), dynamo=True, verbose=False)
+    graph = program.model_proto.graph
+
+    def known(value: Any) -> EndValue:
+        return EndValue(value.name, "float32", tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim))
+
+    return GraphEnd(
+        outputs=tuple(map(known, graph.output)),
+        nodes=tuple(EndNode(node.op_type, tuple(node.input), tuple(node.output)) for node in graph.node),
+        values={value.name: known(value) for value in graph.value_info},
+        opset=program.model_proto.opset_import[0].version,
     )
-    nodes = tuple(EndNode(node.op_type, tuple(node.input), tuple(node.output)) for node in plain.graph.node)
-    values = {
-        value.name: EndValue(
-            value.name, "float32", tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
-        )
-        for value in plain.graph.value_info
-    }
-    return GraphEnd(outputs, nodes, values, opset=18)
 
 
 @pytest.mark.parametrize(("answer", "size"), [("labels", 3), ("values", 1)])
 def test_the_end_of_the_graph_tells_the_kind(answer: str, size: int) -> None:
     module = build_localizer(LocalizerConfig(size, (48, 64), (8, 16), 0, answer=answer), 0).eval()
+    assert list(module(torch.zeros(1, 3, 48, 64))) == [answer], "the name of the head"
     (head,) = tell_heads(graph_end(module)).heads
     assert (head.kind, head.size) == (answer, size)
     if answer == "labels":
