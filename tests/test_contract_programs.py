@@ -83,7 +83,7 @@ def c(files: Files) -> Run:
         pytest.skip("no C compiler on this machine")
     library = _library(files.folder / "lib")
     program = files.folder / "grad_cam"
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{os.environ['ONNXRUNTIME_INCLUDE']}", f"-L{library}"]
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-isystem", os.environ["ONNXRUNTIME_INCLUDE"], f"-L{library}"]
     built = execute(
         compiler, PROGRAMS / "grad_cam.c", *flags, "-lonnxruntime", "-lm", f"-Wl,-rpath,{library}", "-o", program
     )

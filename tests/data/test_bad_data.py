@@ -264,6 +264,11 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
             ("labels.csv", 5, "no image 'c.png' in"),
         ],
     ),
+    "csv-labels: a number too large for float32": (
+        "csv-labels",
+        {"labels.csv": "file,labels,age\na.png,cat,3\nb.png,dog,-1e39\n"},
+        [("labels.csv", 3, "column age: found '-1e39', expected a number up to 1e\\+30")],
+    ),
     "csv-labels: a word among numbers": (
         "csv-labels",
         {"labels.csv": "file,labels,age\na.png,cat,3\nb.png,dog,old\na.png,dog,3\nb.png,cat,nan\nb.png,ox,7\n"},

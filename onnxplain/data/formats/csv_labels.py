@@ -20,6 +20,8 @@ from onnxplain.data.problem import Place, Problem, ProblemError
 _ALIASES = {**FILE_ALIASES, "tags": "labels"}
 _EXPECTED = "expected a header: file, and label, labels (separated by ; or |) or columns of numbers"
 _NO_NUMBERS = ("", "file", "label", "labels", "width", "height")
+_LARGEST = 1e30
+"""Far above any measurement, and small enough for float32."""
 _SEVERAL = re.compile(r"[;|]")
 
 
@@ -114,6 +116,8 @@ def _add(
             continue
         try:
             (number,) = parse_numbers([fields[name]])
+            if abs(number) > _LARGEST:
+                raise ValueError(f"found {fields[name]!r}, expected a number up to {_LARGEST:g}")
             if found.numbers.setdefault(name, number) != number:
                 raise ValueError(f"found {fields[name]!r}, expected {found.numbers[name]:g} as in the rows above")
         except ValueError as error:
