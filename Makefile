@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks test-openvino check format docs clean
+.PHONY: help demo install test test-networks test-openvino test-programs check format docs clean
 .PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
+	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -41,6 +42,11 @@ test-networks: install
 test-openvino: install
 	@$(BIN)/python -m benchmarks peers --install onnxplain-openvino
 	@$(BIN)/python -m pytest -m openvino tests/openvino
+
+# Needs npm. C is compiled where ONNXRUNTIME_INCLUDE names the folder of onnxruntime_c_api.h.
+test-programs: install
+	@npm install --silent --no-audit --no-fund --prefix build/js onnxruntime-web@1.30.0
+	@$(BIN)/python -m pytest -rs tests/test_contract_programs.py
 
 check: install
 	@$(BIN)/ruff check .

@@ -17,6 +17,7 @@ EXCEPTIONS = {
     "export": "the command and the library call that it makes",
     "instrument": "the command and the library call that it makes",
     "methods": "the command and the library call of the same content",
+    "verify": "the command that repeats a run; the checks before a file is written",
     "softmax": "scores from logits; the gradient rule of the operator Softmax",
     "split": "a data set into parts; the gradient rule of the operator Split",
     "pad": "masks up to a whole batch; the gradient rule of the operator Pad",

@@ -1,4 +1,4 @@
-"""`onnxplain train`: train a localizer on generated digits or on a data set of photos."""
+"""`onnxplain train`: train a network on generated digits or on a data set of photos."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from onnxplain.training.loop import TrainingProgress
     from onnxplain.training.options import TrainingOptions
     from onnxplain.training.photo_training import PhotoParts
-    from onnxplain.training.score import LocalizationScore
+    from onnxplain.training.score import Score
     from onnxplain.training.training import Training, TrainingReport
 
 GOAL_ACCURACY = 0.95
 GOAL_MEAN_IOU = 0.75
 
 
-@click.command(short_help="Train a localizer: class and bounding box.")
+@click.command(short_help="Train a localizer (class and bounding box), or a network of labels or a number.")
 @click.argument("dataset", metavar="DATASET")
 @click.option(
     "-o",
@@ -49,11 +49,12 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
     """Train a localizer: a network that predicts the class of an object and its bounding box.
 
     The loss is cross-entropy for the label plus a distance for the box. With --supervision labels, the network learns
-    from labels alone, and the box comes from the heatmap.
+    from labels alone, and the box comes from the heatmap. With multi-label it answers with any number of labels, with
+    number it answers with a number, such as an age.
 
     DATASET is a data set of photos: a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of
-    boxes, or a folder with one subfolder of images per class. Some images are kept for choosing the best epoch, others
-    for the test at the end. What cannot be used is listed on standard error.
+    boxes, of labels or of numbers, or a folder with one subfolder of images per class. Some images are kept for
+    choosing the best epoch, others for the test at the end. What cannot be used is listed on standard error.
 
     Or DATASET is digits: handwritten digits at a random place, scale and contrast on photographs of textures,
     generated during the training. The test uses 1,000 images, made of digits and textures that are not used for
@@ -72,7 +73,9 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
 
     if data.dataset == DIGITS:
         if data.states_photos:
-            raise click.UsageError("--images, --split, --strict, --no-flip and --no-augment are for photos, not digits")
+            raise click.UsageError(
+                "--images, --split, --strict, --column, --no-flip and --no-augment are for photos, not digits"
+            )
         training, photos = _prepare_digits(chosen, data.images_per_epoch), None
     elif data.images_per_epoch is not None:
         raise click.UsageError("--images-per-epoch is for digits: photos are shown once per epoch")
@@ -119,11 +122,15 @@ def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts
         from onnxplain.training.options import TrainingOptions
         from onnxplain.training.parts import open_parts
         from onnxplain.training.photo_training import read_parts
+        from onnxplain.training.truths import told_supervision
 
-    options = TrainingOptions(**chosen, augmentation=Augmentation(mirror=data.flip) if data.augment else None)
-    opened = open_parts(data.dataset, images=data.images, lists=data.lists, seed=options.seed, strict=data.strict)
-    parts = opened.usable(options.supervision)
-    photos = read_parts(parts, options.size_hw, strict=data.strict)
+    opened = open_parts(
+        data.dataset, images=data.images, lists=data.lists, seed=chosen.get("seed", 0), strict=data.strict
+    )
+    asked = {"supervision": "number" if data.column else told_supervision(opened.train), **chosen}
+    options = TrainingOptions(**asked, augmentation=Augmentation(mirror=data.flip) if data.augment else None)
+    parts = opened.usable(options.supervision, data.column)
+    photos = read_parts(parts, options.size_hw, options.supervision, strict=data.strict)
     problems = (*parts.problems, *photos.problems)
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
@@ -133,8 +140,18 @@ def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts
         click.echo(f"left out: {', '.join(said)}", err=True)
     sizes = [("train", photos.train), ("validation", photos.validation), ("test", photos.test)]
     described = ", ".join(f"{name} {len(part)}" for name, part in sizes if part is not None)
-    click.echo(f"{data.dataset}: {len(photos.train.labels)} classes; images: {described}")
+    click.echo(f"{data.dataset}: {_describe_truths(photos)}; images: {described}")
     return photos, options
+
+
+def _describe_truths(photos: PhotoParts) -> str:
+    """What the images teach, in words."""
+    labels, truths = photos.train.labels, photos.train.truths
+    if photos.supervision == "number":
+        return f"numbers {labels[0]}, {truths.min():g} to {truths.max():g}"
+    if photos.supervision == "multi-label":
+        return f"{len(labels)} labels, {truths.sum(axis=1).mean():.1f} per image"
+    return f"{len(labels)} classes"
 
 
 def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) -> Path:
@@ -150,8 +167,10 @@ def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) ->
 
 def _judge_digits(report: TrainingReport) -> None:
     """Print the result of the digits recipe; exit status 1 if it missed the goal."""
+    from onnxplain.training.score import LocalizationScore
+
     test = report.test
-    if test is None:
+    if not isinstance(test, LocalizationScore):
         raise OnnxplainError("digits: found no test score, expected one")
     goal = f"goal: accuracy {GOAL_ACCURACY:.0%}" + ("" if test.mean_iou is None else f", mean IoU {GOAL_MEAN_IOU}")
     click.echo(f"on {test.count} unseen images: {_describe(test)} ({goal})")
@@ -159,14 +178,14 @@ def _judge_digits(report: TrainingReport) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _show_test(test: LocalizationScore, photos: PhotoParts, model: Path | None) -> None:
+def _show_test(test: Score, photos: PhotoParts, model: Path | None) -> None:
     """Print the scores on the test images: of the model, of a constant baseline, and of boxes from the heatmaps."""
     click.echo(f"on {test.count} unseen images: {_describe(test)}")
     constant = photos.constant()
     if constant is None:
         return
-    click.echo(f"  baseline (most frequent label, mean box): {_describe(constant)}")
-    if model is not None and photos.test is not None:
+    click.echo(f"  baseline ({_BASELINES[photos.supervision]}): {_describe(constant)}")
+    if model is not None and photos.test is not None and photos.supervision in ("boxes", "labels"):
         from onnxplain.explainers.heatmap_boxes import predict_by_heatmap
         from onnxplain.training.score import score_predictions
 
@@ -174,28 +193,41 @@ def _show_test(test: LocalizationScore, photos: PhotoParts, model: Path | None) 
         click.echo(f"  boxes from the heatmaps, no box head: {_describe(by_heatmap)}")
 
 
-def _describe(score: LocalizationScore) -> str:
-    parts = [f"accuracy {score.accuracy:.1%}"]
-    if score.mean_iou is not None:
-        parts.append(f"mean IoU {score.mean_iou:.3f}")
-    if score.box_accuracy is not None:
-        parts.append(f"IoU of at least 0.5 {score.box_accuracy:.1%}")
-    return ", ".join(parts)
+_BASELINES = {
+    "boxes": "most frequent label, mean box",
+    "labels": "most frequent label, mean box",
+    "multi-label": "the same labels for each image",
+    "number": "the median of the training images",
+}
+# The numbers of a score that are printed, those that it has: field, words, format.
+_NUMBERS = (
+    ("mean_average_precision", "mean average precision", ".3f"),
+    ("accuracy", "accuracy", ".1%"),
+    ("mean_iou", "mean IoU", ".3f"),
+    ("box_accuracy", "IoU of at least 0.5", ".1%"),
+    ("mean_absolute_error", "mean absolute error", ".4g"),
+)
+
+
+def _describe(score: Score) -> str:
+    found = [(words, getattr(score, name, None), form) for name, words, form in _NUMBERS]
+    return ", ".join(f"{words} {value:{form}}" for words, value, form in found if value is not None)
 
 
 def _show(bar: Bar, progress: TrainingProgress) -> None:
     """Move the bar over all steps, and print one line per epoch on standard output."""
-    running = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}{_overlap(progress.mean_iou)}"
+    numbers = (
+        ("accuracy", progress.accuracy, ".1%"),
+        ("IoU", progress.mean_iou, ".3f"),
+        ("error", progress.mean_error, ".4g"),
+    )
+    known = "".join(f"  {words} {value:{form}}" for words, value, form in numbers if value is not None)
+    running = f"loss {progress.loss:.3f}{known}"
     bar.expect(progress.epochs * progress.steps)
     bar.reach((progress.epoch - 1) * progress.steps + progress.step)
     bar.say(running)
     if progress.validation is not None:
-        score = progress.validation
         bar.echo(
             f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}  {running}  "
-            f"validation: accuracy {score.accuracy:.1%}{_overlap(score.mean_iou)}"
+            f"validation: {_describe(progress.validation)}"
         )
-
-
-def _overlap(mean_iou: float | None) -> str:
-    return "" if mean_iou is None else f"  IoU {mean_iou:.3f}"

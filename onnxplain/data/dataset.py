@@ -19,8 +19,8 @@ class DataSet:
 
     `name`: the name in reports. `labels`: the class names; a class's id is its position, even if no record shows the
     class. `records`: one per image and class; an image is read or drawn when its record is used. `problems`: one for
-    everything that was left out when the data set was read. Raises OnnxplainError if there is no record or no label,
-    and for a label that is given twice.
+    everything that was left out when the data set was read. Raises OnnxplainError if there is no record, for records
+    with neither label nor numbers, and for a label that is given twice.
     """
 
     name: str
@@ -35,8 +35,18 @@ class DataSet:
                 f"{self.name}: found no usable image ({len(self.problems)} problems{first}), expected at least one"
             )
         twice = [label for label, count in Counter(self.labels).items() if count > 1]
-        if not self.labels or twice:
+        if twice or (not self.labels and not self.columns):
             raise OnnxplainError(f"{self.name}: found labels {list(self.labels)}, expected at least one, each once")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers that the images have, sorted."""
+        return tuple(sorted({name for record in self.records for name in record.numbers}))
+
+    @property
+    def images_with_several_labels(self) -> int:
+        """How many images show objects of more than one class."""
+        return sum(count > 1 for count in Counter(map(image_key, self.records)).values())
 
     @property
     def skipped(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ class Record:
 
     `image`: a path, or the pixels themselves, uint8 (H, W, 3) RGB. `label`: the class's name. `boxes_xyxy`:
     float32 (M, 4), pixels of the image, one row per object *of that class*; M may be 0 if a data set has
-    labels only. An image that shows several classes gives several records. `name`: the image's name in reports;
-    by default the path's stem. Raises OnnxplainError for anything else.
+    labels only. An image that shows several classes gives several records; one that shows none has one record with an
+    empty label. `name`: the image's name in reports; by default the path's stem. `numbers`: what the data set measured
+    of the image, by column. Raises OnnxplainError for anything else.
     """
 
     image: Path | npt.NDArray[np.uint8]
     label: str
     boxes_xyxy: npt.NDArray[np.float32]
     name: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.image, np.ndarray):

@@ -32,7 +32,7 @@ def build_records(
     problems: list[Problem] = []
     taken: dict[Path, AnnotatedImage] = {}
     for image in images:
-        if not image.objects:
+        if not image.objects and not image.without_label:
             continue  # the reader has already reported it
         try:
             path = lookup.find(image.name, image.folder)
@@ -44,6 +44,8 @@ def build_records(
             problems.append(image.place.problem(f"image {path} is already annotated in {taken[path].place.path}"))
             continue
         taken[path] = image
+        if not image.objects:
+            found[path, ""] = [np.empty((0, 4), np.float32)]
         for annotated in image.objects:
             try:
                 box = _checked_box(annotated, labels, size_hw)
@@ -55,7 +57,9 @@ def build_records(
                 problems.append(annotated.place.problem(f"{error}"))
     kept = {key: np.concatenate(boxes) for key, boxes in found.items() if boxes}
     names = _name_records(list(kept))
-    records = tuple(Record(path, label, kept[path, label], names[path, label]) for path, label in kept)
+    records = tuple(
+        Record(path, label, kept[path, label], names[path, label], taken[path].numbers) for path, label in kept
+    )
     return records, tuple(problems)
 
 

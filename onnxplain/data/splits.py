@@ -22,10 +22,10 @@ from onnxplain.files.atomic import write_atomically
 def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0) -> tuple[DataSet, ...]:
     """Divide a data set at random into sides that share no image; each side gets its share of every class.
 
-    All records of an image go to one side; an image of several classes counts for the first class by name. The size of
-    a side differs from its share by about one image, in total and within each class. The same images, shares and seed
-    give the same sides, in any order of the annotations. Raises OnnxplainError for shares that are not positive or do
-    not sum to 1, and if a side is empty.
+    All records of an image go to one side; an image of several classes counts for the first class by name, and images
+    without a label count as a class of their own. The size of a side differs from its share by about one image, in
+    total and within each class. The same images, shares and seed give the same sides, in any order of the annotations.
+    Raises OnnxplainError for shares that are not positive or do not sum to 1, and if a side is empty.
     """
     if seed < 0 or len(shares) < 2 or min(shares) <= 0 or not math.isclose(sum(shares), 1):
         raise OnnxplainError(
@@ -38,11 +38,11 @@ def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0)
     rng = np.random.default_rng(seed)
     strata: dict[str, list[list[int]]] = {label: [] for label in dataset.labels}
     for label, _, indices in sorted(images.values()):
-        strata[label].append(indices)
+        strata.setdefault(label, []).append(indices)
     sides: list[list[int]] = [[] for _ in shares]
     counts = np.zeros(len(shares))
     for position in rng.permutation(len(strata)):
-        stratum = strata[dataset.labels[position]]
+        stratum = list(strata.values())[position]
         for place in rng.permutation(len(stratum)):
             # The side that is farthest behind its share takes the next image.
             side = int(np.argmax(np.array(shares) * (counts.sum() + 1) - counts))

@@ -42,7 +42,15 @@ def _describe(records: Sequence[Record]) -> Any:
     if isinstance(records, Subset) and drawn_when_asked(records):
         return ["some", [int(index) for index in records.indices], _describe(records.base)]
     ids = ImageIds(records)
-    return [[ids.of(record), record.label, record.boxes_xyxy.tolist(), _content(record)] for record in records]
+    return [
+        [ids.of(record), record.label, record.boxes_xyxy.tolist(), _content(record), *_numbers(record)]
+        for record in records
+    ]
+
+
+def _numbers(record: Record) -> list[dict[str, float]]:
+    """The numbers of an image; nothing without any, so that the hash of other data sets stays the same."""
+    return [dict(record.numbers)] if record.numbers else []
 
 
 def _content(record: Record) -> Any:

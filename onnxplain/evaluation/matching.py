@@ -21,6 +21,11 @@ def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
     """
     # Generated records are not drawn just to get their labels; they may have any label.
     shown = dataset.labels if drawn_when_asked(dataset.records) else [record.label for record in dataset.records]
+    if "" in shown:
+        raise OnnxplainError(
+            f"{dataset.name}: found {list(shown).count('')} images without a label, expected one for each: explain the "
+            "predicted class with --target predicted"
+        )
     found, missing = {}, []
     for label in dict.fromkeys(shown):
         try:

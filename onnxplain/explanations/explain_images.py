@@ -13,7 +13,7 @@ from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationF
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
 from onnxplain.explanations.questions import Question
-from onnxplain.explanations.run_record import RUN_FILE, hash_of
+from onnxplain.explanations.run_record import RECORD_FILE, hash_of
 from onnxplain.explanations.unique import unique_names
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class _AskedImage:
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
     names = unique_names([source.stem for source in sources])
-    written = [output / RESULTS_FILE, output / RUN_FILE]
+    written = [output / RESULTS_FILE, output / RECORD_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
     endings = (".png", ".npy", ".raw.npy")
     written += [output / f"{name}{suffix}{ending}" for name in names for suffix in suffixes for ending in endings]

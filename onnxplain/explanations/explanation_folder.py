@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.result_line import describe_explanation, npy_bytes
-from onnxplain.explanations.run_record import RUN_FILE, RunCounts, RunRecord, relative_to
+from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord, relative_to
 from onnxplain.files.atomic import open_anew, write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
@@ -185,7 +185,7 @@ class ExplanationFolder:
         return path
 
     def _write_run(self, run: RunRecord) -> None:
-        write_atomically(self.path / RUN_FILE, json_bytes(run.as_json(), indent=2))
+        write_atomically(self.path / RECORD_FILE, json_bytes(run.as_json(), indent=2))
 
     def _write_line(self, entry: dict[str, Any]) -> None:
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnxplain.explainers.drawing.explained import DrawnBox
     from onnxplain.runtime.arrays import AnyArray
 
-TOP = 5
+TOP_CLASSES = 5
 
 
 def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnBox | None) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
         if prediction is None
         else [
             {"class_id": class_id, "label": label, "score": json_number(score)}
-            for class_id, label, score in prediction.top(TOP)
+            for class_id, label, score in prediction.top(TOP_CLASSES)
         ],
         "boxes": [
             {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnxplain.explanations.open_model import OpenedModel
     from onnxplain.explanations.questions import Question
 
-RUN_FILE = "run.json"
+RECORD_FILE = "run.json"
 RUN_SCHEMA = "onnxplain-run"
 RUN_VERSION = 1
 

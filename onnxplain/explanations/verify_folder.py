@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
-from onnxplain.explanations.run_record import RUN_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
+from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
@@ -50,11 +50,11 @@ class RunToVerify:
 
 def read_run(folder: Path) -> RunToVerify:
     """The record and the lines of a folder. Raises OnnxplainError for a folder of another schema or without them."""
-    record = _read_json(folder / RUN_FILE)
+    record = _read_json(folder / RECORD_FILE)
     if record.get("schema") != RUN_SCHEMA or record.get("version") != RUN_VERSION:
         raise OnnxplainError(
-            f"{folder / RUN_FILE}: found schema {record.get('schema')!r} version {record.get('version')!r}, expected "
-            f"{RUN_SCHEMA!r} version {RUN_VERSION}: explain the images again with this version"
+            f"{folder / RECORD_FILE}: found schema {record.get('schema')!r} version {record.get('version')!r}, "
+            f"expected {RUN_SCHEMA!r} version {RUN_VERSION}: explain the images again with this version"
         )
     try:
         text = (folder / RESULTS_FILE).read_text(encoding="utf-8")

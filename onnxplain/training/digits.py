@@ -18,11 +18,11 @@ from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.backbone import SMALL_PREPROCESSING, backbone_preprocessing
 from onnxplain.training.localizer import Localizer, build_localizer
-from onnxplain.training.loop import TrainBatch
 from onnxplain.training.options import TrainingOptions
 from onnxplain.training.photos import Photos, read_photos, score_photos
 from onnxplain.training.prediction import localizer_predict
 from onnxplain.training.score import LocalizationScore, Predict, score_predictions, true_boxes
+from onnxplain.training.step import TrainBatch
 from onnxplain.training.training import Training
 
 DIGITS_OPTIONS = TrainingOptions(
@@ -37,8 +37,11 @@ def digits_training(options: TrainingOptions = DIGITS_OPTIONS, *, images_per_epo
     """A training of the digits localizer from scratch, ready to run.
 
     No scene is used twice. The same seed, versions and thread count give the same weights. Raises OnnxplainError for
-    fewer images than one batch, and for augmentation: scenes vary as they are drawn.
+    fewer images than one batch, for augmentation (scenes vary as they are drawn), and for a supervision that the digits
+    do not have.
     """
+    if options.supervision not in ("boxes", "labels"):
+        raise OnnxplainError(f"digits: found supervision {options.supervision}, expected boxes or labels")
     if options.augmentation is not None:
         raise OnnxplainError("digits: found augmentation, expected none: scenes vary as they are drawn")
     loop = options.loop(images_per_epoch // options.batch_size)
@@ -98,7 +101,7 @@ def train_batch(
     sizes_whwh = np.array([image.shape[1::-1] * 2 for image in images], np.float32)
     return TrainBatch(
         images=torch.from_numpy(model_inputs(images, size_hw, preprocessing)),
-        classes=torch.tensor([DIGIT_LABELS.index(record.label) for record in records]),
+        truths=torch.tensor([DIGIT_LABELS.index(record.label) for record in records]),
         boxes=torch.from_numpy(xyxy_to_cxcywh(true_boxes(records) / sizes_whwh)),
     )
 

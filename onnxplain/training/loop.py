@@ -5,61 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from onnxplain.data.boxes import cxcywh_to_xyxy, paired_iou
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.localizer import Localizer
-from onnxplain.training.loss import BoxLoss, localization_loss
-from onnxplain.training.score import LocalizationScore
-
-
-class TrainBatch(NamedTuple):
-    """`images` float32 (N, 3, H, W), `classes` int64 (N,), `boxes` float32 (N, 4) cxcywh, shares of the input; None
-    if only labels are learnt."""
-
-    images: torch.Tensor
-    classes: torch.Tensor
-    boxes: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """`epochs` of `steps` batches each. `learning_rate` is the peak of one warm-up and cosine decay over all epochs.
-    `box_weight` scales the box term of the loss; `box_loss` is its type. `seed`: of random numbers in the network, such
-    as dropout."""
-
-    epochs: int
-    steps: int
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.02
-    box_weight: float = 2.0
-    box_loss: BoxLoss = "l2"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.steps < 1:
-            raise OnnxplainError(f"training: found {self.epochs} epochs of {self.steps} steps, expected at least 1")
+from onnxplain.training.loop_config import LoopConfig
+from onnxplain.training.score import Score
+from onnxplain.training.step import LEARNED, Learned, TrainBatch
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Progress after a step: `epoch` and `step` count from 1; the other numbers are means over the epoch so far."""
+    """Progress after a step: `epoch` and `step` count from 1; the other numbers are means over the epoch so far, None
+    for what is not learnt. `mean_error`: of a number, absolute, in its unit."""
 
     epoch: int
     epochs: int
     step: int
     steps: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     mean_iou: float | None
-    """None if only labels are learnt."""
-    validation: LocalizationScore | None = None
+    validation: Score | None = None
     """Present after the last step of an epoch."""
+    mean_error: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +39,7 @@ class LoopState:
     """A training between two epochs: validation scores of the finished epochs, and state dicts for the next one. The
     state dicts share memory with the training: save them before it continues."""
 
-    scores: tuple[LocalizationScore, ...]
+    scores: tuple[Score, ...]
     module: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -79,14 +51,14 @@ ProgressCallback = Callable[[TrainingProgress], None]
 def fit(
     module: Localizer,
     batches: Callable[[int], Iterable[TrainBatch]],
-    validate: Callable[[Localizer], LocalizationScore],
+    validate: Callable[[Localizer], Score],
     config: LoopConfig,
     *,
-    on_best: Callable[[LocalizationScore], None],
+    on_best: Callable[[Score], None],
     on_state: Callable[[LoopState], None] | None = None,
     resume: LoopState | None = None,
     progress: ProgressCallback | None = None,
-) -> LocalizationScore:
+) -> Score:
     """Train `module` in place; returns the best validation score, by `quality`.
 
     ``batches(epoch)`` gives the `config.steps` batches of an epoch, counted from 0. `validate` is called after
@@ -101,7 +73,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.1, cycle_momentum=False
     )
-    scores: list[LocalizationScore] = []
+    scores: list[Score] = []
     if resume is not None:
         scores += resume.scores
         try:
@@ -123,7 +95,7 @@ def fit(
             # Random numbers depend on the epoch, not on earlier ones, so that a resumed training gets the same.
             torch.manual_seed(config.seed * config.epochs + epoch)
             for step, batch in enumerate(batches(epoch), start=1):
-                running.add(*_step(module, batch, optimizer, config))
+                running.add(_step(module, batch, optimizer, config))
                 schedule.step()
                 if step < config.steps and progress:
                     progress(running.progress(epoch, step, config))
@@ -138,41 +110,34 @@ def fit(
 
 
 class _Running:
-    """Means over the images of an epoch so far."""
+    """Means over the images of an epoch so far; NaN for what a step does not measure."""
 
     def __init__(self) -> None:
         self.images = 0
-        self.sums = np.zeros(3)
+        self.sums = np.zeros(4)
 
-    def add(self, loss: float, hits: npt.NDArray[np.bool_], overlaps: npt.NDArray[np.float32] | None) -> None:
-        self.images += len(hits)
-        self.sums += (loss * len(hits), hits.sum(), np.nan if overlaps is None else overlaps.sum())
+    def add(self, learned: Learned) -> None:
+        self.images += learned.images
+        measured = (learned.hits, learned.overlaps, learned.errors)
+        sums = (np.nan if values is None else float(values.sum()) for values in measured)
+        self.sums += (learned.loss.item() * learned.images, *sums)
 
-    def progress(
-        self, epoch: int, step: int, config: LoopConfig, score: LocalizationScore | None = None
-    ) -> TrainingProgress:
-        loss, accuracy, overlap = (float(value) for value in self.sums / max(self.images, 1))
-        mean_iou = None if math.isnan(overlap) else overlap
-        return TrainingProgress(epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score)
+    def progress(self, epoch: int, step: int, config: LoopConfig, score: Score | None = None) -> TrainingProgress:
+        loss, *measured = (float(value) for value in self.sums / max(self.images, 1))
+        accuracy, mean_iou, mean_error = (None if math.isnan(value) else value for value in measured)
+        return TrainingProgress(
+            epoch + 1, config.epochs, step, config.steps, loss, accuracy, mean_iou, score, mean_error
+        )
 
 
-def _step(
-    module: Localizer, batch: TrainBatch, optimizer: torch.optim.Optimizer, config: LoopConfig
-) -> tuple[float, npt.NDArray[np.bool_], npt.NDArray[np.float32] | None]:
-    """One update; returns the batch's loss, right labels and overlaps from before the update."""
+def _step(module: Localizer, batch: TrainBatch, optimizer: torch.optim.Optimizer, config: LoopConfig) -> Learned:
+    """One update; returns the batch's loss and what was right before the update."""
     optimizer.zero_grad()
-    logits, boxes = module.heads(batch.images.contiguous(memory_format=torch.channels_last))
-    overlaps = None
-    if boxes is None or batch.boxes is None:
-        total = torch.nn.functional.cross_entropy(logits, batch.classes)
-    else:
-        loss = localization_loss(logits, boxes, batch.classes, batch.boxes, config.box_weight, config.box_loss)
-        total = loss.total
-        overlaps = paired_iou(cxcywh_to_xyxy(boxes.detach().numpy()), cxcywh_to_xyxy(batch.boxes.numpy()))
-    value = total.item()
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    learned = LEARNED[module.config.answer](module, batch._replace(images=images), config)
+    value = learned.loss.item()
     if not math.isfinite(value):
         raise OnnxplainError(f"training: the loss became {value}: lower the learning rate ({config.learning_rate:g})")
-    total.backward()  # type: ignore[no-untyped-call]
+    learned.loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    hits = (logits.argmax(dim=1) == batch.classes).numpy()
-    return value, hits, overlaps
+    return learned

@@ -1,4 +1,4 @@
-"""The loss of localization: softmax cross-entropy for the label, a distance for the box."""
+"""The losses: softmax cross-entropy and a distance for a box; of several labels per image; of a number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 BoxLoss = Literal["l2", "smooth-l1"]
+NumberLoss = Literal["huber", "squared"]
 
 SMOOTH_L1_BETA = 0.1
 """Difference at which smooth L1 changes from quadratic to linear, in units of the boxes: a tenth of the image."""
@@ -43,3 +44,24 @@ def localization_loss(
     else:
         box = functional.smooth_l1_loss(boxes, target_boxes, reduction="sum", beta=SMOOTH_L1_BETA) / len(boxes)
     return LocalizationLoss(label + box_weight * box, label, box)
+
+
+def multi_label_loss(logits: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of the sigmoid of each logit, the mean over N images and L labels.
+
+    `logits` (N, L); `truths` float32 (N, L), 1 where the image shows the label, else 0. Computed from the logits as
+    max(z, 0) − z · t + log(1 + exp(−|z|)), which does not overflow.
+    """
+    return functional.binary_cross_entropy_with_logits(logits, truths)
+
+
+def number_loss(
+    values: torch.Tensor, truths: torch.Tensor, scale: torch.Tensor, loss: NumberLoss = "huber"
+) -> torch.Tensor:
+    """The mean over N images of a distance of d = (value − truth) / scale; both (N, 1), `scale` positive.
+
+    ``huber``: d² / 2 where |d| < 1, else |d| − 1/2 (Huber 1964), which weighs outliers less. ``squared``: d². `scale`
+    is the standard deviation of the training numbers, so that the unit does not matter.
+    """
+    distance = functional.huber_loss if loss == "huber" else functional.mse_loss
+    return distance(values / scale, truths / scale)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.augmentation import Augmentation
 from onnxplain.training.backbone import SMALL
-from onnxplain.training.localizer import LocalizerConfig
-from onnxplain.training.loop import LoopConfig
-from onnxplain.training.loss import BoxLoss
+from onnxplain.training.localizer import AnswerKind, LocalizerConfig
+from onnxplain.training.loop_config import LoopConfig
+from onnxplain.training.loss import BoxLoss, NumberLoss
 
-Supervision = Literal["boxes", "labels"]
+Supervision = Literal["boxes", "labels", "multi-label", "number"]
+ANSWERS: Mapping[Supervision, AnswerKind] = {
+    "boxes": "classes",
+    "labels": "classes",
+    "multi-label": "labels",
+    "number": "values",
+}
 
 BOX_CHANNELS = 16
 
@@ -22,9 +29,10 @@ BOX_CHANNELS = 16
 class TrainingOptions:
     """Everything that a training depends on, except its images.
 
-    `supervision`: ``boxes`` learns label and box; ``labels`` learns only labels and has no box head. `backbone`,
-    `pretrained`: see `build_backbone`; `widths` are those of the small one. `size_hw`: of the input. `learning_rate`:
-    the peak. `box_weight`, `box_loss`: of the box term. `augmentation`: None uses every image unchanged. `seed`: for
+    `supervision`: ``boxes`` learns label and box; ``labels`` learns one label per image; ``multi-label`` learns any
+    number of labels per image; ``number`` learns a number. `backbone`, `pretrained`: see `build_backbone`; `widths` are
+    those of the small one. `size_hw`: of the input. `learning_rate`: the peak. `box_weight`, `box_loss`: of the box
+    term. `number_loss`: of a number. `augmentation`: None uses every image unchanged. `seed`: for
     weights, order and augmentation. Raises OnnxplainError for numbers out of range, a size that the small backbone
     cannot halve in every stage, and unknown names.
     """
@@ -40,16 +48,21 @@ class TrainingOptions:
     weight_decay: float = 0.02
     box_weight: float = 2.0
     box_loss: BoxLoss = "l2"
+    number_loss: NumberLoss = "huber"
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.localizer(classes=1)  # checks backbone and size
-        choices: tuple[tuple[str, Any], ...] = (("supervision", Supervision), ("box_loss", BoxLoss))
+        choices: tuple[tuple[str, Any], ...] = (
+            ("supervision", Supervision),
+            ("box_loss", BoxLoss),
+            ("number_loss", NumberLoss),
+        )
         for name, choice in choices:
             if getattr(self, name) not in get_args(choice):
                 expected = " or ".join(get_args(choice))
                 raise OnnxplainError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
+        self.localizer(classes=1)  # checks backbone and size
         if min(self.epochs, self.batch_size) < 1 or self.seed < 0:
             raise OnnxplainError(
                 f"training: found {self.epochs} epochs, batches of {self.batch_size}, seed {self.seed}, expected at "
@@ -70,10 +83,18 @@ class TrainingOptions:
             self.widths,
             box_channels=BOX_CHANNELS if self.supervision == "boxes" else 0,
             backbone=self.backbone,
+            answer=ANSWERS[self.supervision],
         )
 
     def loop(self, steps: int) -> LoopConfig:
         """The configuration of the training loop with this number of steps per epoch."""
         return LoopConfig(
-            self.epochs, steps, self.learning_rate, self.weight_decay, self.box_weight, self.box_loss, self.seed
+            epochs=self.epochs,
+            steps=steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            box_weight=self.box_weight,
+            box_loss=self.box_loss,
+            number_loss=self.number_loss,
+            seed=self.seed,
         )

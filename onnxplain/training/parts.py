@@ -14,6 +14,7 @@ from onnxplain.data.formats.parts import Part, part_folders
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.options import Supervision
+from onnxplain.training.truths import choose_column, one_per_image, with_number
 
 VALIDATION_SHARES = (0.85, 0.15)
 """Shares of train and validation among the images that are not for testing."""
@@ -33,12 +34,23 @@ class Parts:
     problems: tuple[Problem, ...]
     left_out: tuple[tuple[int, str], ...] = ()
 
-    def usable(self, supervision: Supervision) -> Parts:
+    def usable(self, supervision: Supervision, column: str | None = None) -> Parts:
         """Only the images that a training can use.
 
         With boxes: for training, images that show one object; for scoring, images that show one class, with any number
-        of boxes. With labels only: images that show one class. Raises OnnxplainError if a part has none.
+        of boxes. With labels only: images that show one class. With several labels: every image. With a number: images
+        that have one in `column`, by default the only column. Raises OnnxplainError if a part has none.
         """
+        if column is not None and supervision != "number":
+            raise OnnxplainError(f"column: found {column!r} for supervision {supervision}, expected it only for number")
+        if supervision == "multi-label":
+            if not self.train.labels:
+                raise OnnxplainError(f"{self.train.name}: found no labels, expected at least one: learn a number")
+            return self
+        if supervision == "number":
+            return self._with_number(choose_column(self.train, column))
+        if not self.train.labels:
+            raise OnnxplainError(f"{self.train.name}: found numbers but no labels: learn a number (supervision number)")
         if supervision == "boxes":
             train, left_out = _with_one_box(self.train)
         else:
@@ -53,6 +65,17 @@ class Parts:
         ]
         assert scored[0] is not None
         return replace(self, train=train, validation=scored[0], test=scored[1], left_out=left_out)
+
+    def _with_number(self, column: str) -> Parts:
+        train = with_number(self.train, column)
+        left_out = len(one_per_image(self.train).records) - len(train.records)
+        return replace(
+            self,
+            train=train,
+            validation=with_number(self.validation, column),
+            test=None if self.test is None else with_number(self.test, column),
+            left_out=((left_out, f"without a number in {column}"),),
+        )
 
 
 def open_parts(
@@ -111,10 +134,12 @@ def _of_one_class(dataset: DataSet, *, with_box: bool = False) -> tuple[DataSet,
     kept = [
         index
         for index, record in enumerate(dataset.records)
-        if classes[image_key(record)] == 1 and (len(record.boxes_xyxy) or not with_box)
+        if record.label and classes[image_key(record)] == 1 and (len(record.boxes_xyxy) or not with_box)
     ]
     left_out = sum(count > 1 for count in classes.values())
-    return replace(dataset, records=Subset(dataset.records, kept)), ((left_out, "of several classes"),)
+    unlabelled = sum(not record.label for record in dataset.records)
+    reasons = ((left_out, "of several classes"), (unlabelled, "without a label"))
+    return replace(dataset, records=Subset(dataset.records, kept)), reasons
 
 
 def _unique(problems: Sequence[Sequence[Problem]]) -> tuple[Problem, ...]:

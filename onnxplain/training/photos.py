@@ -18,9 +18,18 @@ from onnxplain.data.inputs import model_inputs
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.augmentation import Augmentation
 from onnxplain.training.localizer import Localizer
-from onnxplain.training.loop import TrainBatch
+from onnxplain.training.options import Supervision
 from onnxplain.training.prediction import evaluating
-from onnxplain.training.score import LocalizationScore, best_overlaps, score_boxes
+from onnxplain.training.score import (
+    LocalizationScore,
+    Score,
+    best_overlaps,
+    score_boxes,
+    score_labels,
+    score_numbers,
+)
+from onnxplain.training.step import TrainBatch
+from onnxplain.training.truths import Truths, one_per_image, read_truths
 
 CACHE_BYTES = 1 << 30
 """If all decoded images together need more than this, each is decoded again whenever it is used."""
@@ -34,14 +43,14 @@ _SCORED_AT_ONCE = 64
 class Photos:
     """Labelled images at the size of the model's input, whole and stretched.
 
-    `records`: those that could be read. `classes`: int64 (N,). `boxes_xyxy`: per image float32 (M, 4), shares of
-    width and height. `pixels_nhwc`: uint8 (N, H, W, 3) RGB, exactly what the engine makes at run time; None if
-    they need too much memory.
+    `records`: those that could be read. `truths`: what they teach, N rows. `boxes_xyxy`: per image float32 (M, 4),
+    shares of width and height. `pixels_nhwc`: uint8 (N, H, W, 3) RGB, exactly what the engine makes at run time; None
+    if they need too much memory.
     """
 
     records: tuple[Record, ...]
     labels: tuple[str, ...]
-    classes: npt.NDArray[np.int64]
+    truths: Truths
     boxes_xyxy: tuple[npt.NDArray[np.float32], ...]
     size_hw: tuple[int, int]
     pixels_nhwc: npt.NDArray[np.uint8] | None
@@ -61,6 +70,7 @@ class Photos:
         sha = hashlib.sha256(repr((self.size_hw, self.labels)).encode())
         for record, boxes in zip(self.records, self.boxes_xyxy, strict=True):
             sha.update(repr((record.name, record.label, boxes.tolist())).encode())
+        sha.update(self.truths.tobytes())
         if self.pixels_nhwc is not None:
             sha.update(self.pixels_nhwc.tobytes())
         return sha.hexdigest()[:16]
@@ -71,19 +81,21 @@ def read_photos(
     size_hw: tuple[int, int],
     problems: list[Problem],
     *,
+    supervision: Supervision = "boxes",
     strict: bool = False,
     cache_bytes: int = CACHE_BYTES,
 ) -> Photos:
     """Read every image of a data set once; those that cannot be read become `problems`.
 
-    `strict`: raise OnnxplainError instead. Also raises it if no image is left.
+    `supervision`: what the images teach. `strict`: raise OnnxplainError instead. Also raises it if no image is left.
     """
+    images = one_per_image(dataset) if supervision == "multi-label" else dataset
     bytes_each = math.prod(size_hw) * 3
-    keep = len(dataset.records) * bytes_each <= cache_bytes
-    pixels = np.empty((len(dataset.records) if keep else 0, *size_hw, 3), np.uint8)
+    keep = len(images.records) * bytes_each <= cache_bytes
+    pixels = np.empty((len(images.records) if keep else 0, *size_hw, 3), np.uint8)
     records: list[Record] = []
     boxes: list[npt.NDArray[np.float32]] = []
-    for record, image_hwc in load_images(dataset.records, problems, strict=strict):
+    for record, image_hwc in load_images(images.records, problems, strict=strict):
         if keep:
             pixels[len(records)] = _stretch(image_hwc, size_hw)
         records.append(record)
@@ -91,9 +103,9 @@ def read_photos(
         boxes.append(shares.astype(np.float32, copy=False))
     if not records:
         raise OnnxplainError(f"{dataset.name}: found no image that can be read, the last: {problems[-1]}")
-    classes = np.array([dataset.labels.index(record.label) for record in records], np.int64)
+    truths = read_truths(dataset, records, supervision)
     kept = pixels[: len(records)] if keep else None
-    return Photos(tuple(records), dataset.labels, classes, tuple(boxes), size_hw, kept)
+    return Photos(tuple(records), dataset.labels, truths, tuple(boxes), size_hw, kept)
 
 
 def photo_batches(
@@ -120,7 +132,7 @@ def photo_batches(
                 _augment(rng, images_nhwc, boxes, place, augmentation)
         yield TrainBatch(
             images=torch.from_numpy(model_inputs(list(images_nhwc), photos.size_hw, preprocessing)),
-            classes=torch.from_numpy(photos.classes[indices]),
+            truths=torch.from_numpy(photos.truths[indices]),
             boxes=None if boxes is None else torch.from_numpy(xyxy_to_cxcywh(boxes)),
         )
 
@@ -130,31 +142,35 @@ def steps_per_epoch(photos: Photos, batch_size: int) -> int:
     return math.ceil(len(photos) / batch_size)
 
 
-def score_photos(module: Localizer, photos: Photos, preprocessing: Preprocessing) -> LocalizationScore:
-    """Score a localizer on images; if it has a box head, each image needs at least one box.
+def score_photos(module: Localizer, photos: Photos, preprocessing: Preprocessing) -> Score:
+    """Score a network on images; if it has a box head, each image needs at least one box.
 
     Overlaps are with the nearest true box. They are the same in shares of the image as in pixels.
     """
-    logits, boxes = [], []
+    found, boxes = [], []
     with evaluating(module):
         for start in range(0, len(photos), _SCORED_AT_ONCE):
             chunk = photos.pixels(range(start, min(start + _SCORED_AT_ONCE, len(photos))))
-            batch_logits, batch_boxes = module.heads(
+            batch_answers, batch_boxes = module.heads(
                 torch.from_numpy(model_inputs(list(chunk), photos.size_hw, preprocessing))
             )
-            logits.append(batch_logits)
+            found.append(batch_answers)
             boxes += [] if batch_boxes is None else [batch_boxes.numpy()]
-    scores = torch.cat(logits)
-    hits = scores.argmax(dim=1).numpy() == photos.classes
+    answers = torch.cat(found)
+    if module.config.answer == "labels":
+        return score_labels(answers.numpy(), photos.truths.astype(np.float32, copy=False))
+    if module.config.answer == "values":
+        return score_numbers(answers.numpy(), photos.truths.astype(np.float32, copy=False))
+    hits = answers.argmax(dim=1).numpy() == photos.truths
     if boxes:
         return score_boxes(hits, best_overlaps(cxcywh_to_xyxy(np.concatenate(boxes)), photos.boxes_xyxy))
-    right = scores.softmax(dim=1).numpy()[np.arange(len(photos)), photos.classes]
+    right = answers.softmax(dim=1).numpy()[np.arange(len(photos)), photos.truths]
     return LocalizationScore(float(hits.mean()), None, float(right.mean()), len(photos))
 
 
 def score_constant(train: Photos, test: Photos) -> LocalizationScore:
     """The score of a constant prediction on `test`: the most frequent label and the mean box of `train`."""
-    hits = test.classes == np.bincount(train.classes).argmax()
+    hits = test.truths == np.bincount(train.truths).argmax()
     box_xyxy = np.concatenate(train.boxes_xyxy).mean(axis=0, keepdims=True)
     return score_boxes(hits, best_overlaps(box_xyxy.repeat(len(test), axis=0), test.boxes_xyxy))
 

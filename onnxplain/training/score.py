@@ -1,4 +1,4 @@
-"""The score of a localizer: share of right labels, and overlap of its boxes with the true boxes."""
+"""The score of a network: right labels and overlaps of boxes; average precision of labels; error of a number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
+from onnxplain.data.answer_scores import mean_absolute_error, mean_average_precision
 from onnxplain.data.boxes import HIT_IOU, paired_iou
 from onnxplain.data.record import Record
 from onnxplain.errors import OnnxplainError
@@ -28,6 +30,63 @@ class LocalizationScore:
     quality: float
     count: int
     box_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class MultiLabelScore:
+    """`mean_average_precision`: over the labels that some image shows, in [0, 1]; 0 if none does. `accuracy`: share of
+    right answers, shown or not, over all images and labels; `probability`: the mean probability of the right answer.
+    `count`: of images. `quality` chooses the best weights."""
+
+    mean_average_precision: float
+    accuracy: float
+    probability: float
+    count: int
+
+    @property
+    def quality(self) -> float:
+        """The mean average precision; where it is equal, the probability of the right answers decides."""
+        return self.mean_average_precision + _TIE_BREAK * self.probability
+
+
+_TIE_BREAK = 1e-3
+
+
+@dataclass(frozen=True)
+class NumberScore:
+    """`mean_absolute_error`: in the unit of the number. `count`: of images. `quality` chooses the best weights."""
+
+    mean_absolute_error: float
+    count: int
+
+    @property
+    def quality(self) -> float:
+        """The negative error."""
+        return -self.mean_absolute_error
+
+
+Score = LocalizationScore | MultiLabelScore | NumberScore
+SCORE_TYPES: dict[str, type[LocalizationScore] | type[MultiLabelScore] | type[NumberScore]] = {
+    kind.__name__: kind for kind in (LocalizationScore, MultiLabelScore, NumberScore)
+}
+"""The types of scores by the names under which a training state stores them."""
+
+
+def score_labels(logits: npt.NDArray[np.float32], truths: npt.NDArray[np.float32]) -> MultiLabelScore:
+    """The score of logits (N, L) for truths (N, L) of 0 and 1."""
+    shown = truths > 0.5
+    right = expit(np.where(shown, logits, -logits))
+    return MultiLabelScore(
+        mean_average_precision=mean_average_precision(logits, shown) or 0.0,
+        accuracy=float(((logits > 0) == shown).mean()),
+        probability=float(right.mean()),
+        count=len(logits),
+    )
+
+
+def score_numbers(values: npt.NDArray[np.float32], truths: npt.NDArray[np.float32]) -> NumberScore:
+    """The score of numbers (N, 1)."""
+    return NumberScore(mean_absolute_error(values, truths), len(values))
 
 
 def score_predictions(

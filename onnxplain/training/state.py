@@ -10,7 +10,7 @@ from typing import Any
 from onnxplain.errors import OnnxplainError
 from onnxplain.training.archive import Archive
 from onnxplain.training.loop import LoopState
-from onnxplain.training.score import LocalizationScore
+from onnxplain.training.score import SCORE_TYPES, LocalizationScore
 
 _ARCHIVE = Archive("onnxplain training", 1, "training state", "a stopped `onnxplain train`")
 
@@ -30,7 +30,7 @@ class StateFile:
         tree = {
             "identity": dict(self.identity),
             "seconds": seconds,
-            "scores": [asdict(score) for score in state.scores],
+            "scores": [{"type": type(score).__name__, **asdict(score)} for score in state.scores],
             "module": state.module,
             "optimizer": state.optimizer,
             "schedule": state.schedule,
@@ -58,7 +58,9 @@ class StateFile:
                     "resume with the same arguments, or start again without --resume"
                 )
         try:
-            scores = tuple(LocalizationScore(**score) for score in tree["scores"])
+            scores = tuple(
+                SCORE_TYPES[score.pop("type", LocalizationScore.__name__)](**score) for score in tree["scores"]
+            )
             state = LoopState(scores, tree["module"], tree["optimizer"], tree["schedule"])
             return state, float(tree["seconds"])
         except (KeyError, TypeError, ValueError) as error:

@@ -12,9 +12,11 @@ from onnxplain.contract import Preprocessing
 from onnxplain.files.lock import lock_output
 from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from onnxplain.training.localizer import Localizer
-from onnxplain.training.loop import LoopConfig, LoopState, ProgressCallback, TrainBatch, fit
-from onnxplain.training.score import LocalizationScore
+from onnxplain.training.loop import LoopState, ProgressCallback, fit
+from onnxplain.training.loop_config import LoopConfig
+from onnxplain.training.score import Score
 from onnxplain.training.state import StateFile
+from onnxplain.training.step import TrainBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,8 @@ class Training:
     preprocessing: Preprocessing
     loop: LoopConfig
     batches: Callable[[int], Iterable[TrainBatch]]
-    validate: Callable[[Localizer], LocalizationScore]
-    test: Callable[[Localizer], LocalizationScore] | None
+    validate: Callable[[Localizer], Score]
+    test: Callable[[Localizer], Score] | None
     data: Mapping[str, object]
 
     def run(
@@ -109,5 +111,5 @@ class TrainingReport:
     seed: int
     epochs: int
     seconds: float
-    validation: LocalizationScore
-    test: LocalizationScore | None
+    validation: Score
+    test: Score | None

@@ -20,6 +20,7 @@ from onnxplain.training.score import LocalizationScore
 from onnxplain.training.training import Training, TrainingReport
 from tests.cli.conftest import write_photo
 from tests.training.shapes import NAMES, write_shapes
+from tests.training.tagged import write_tagged
 
 PREPROCESSING = Preprocessing("rgb", 1 / 255, (0.5,) * 3, (0.25,) * 3, resize="stretch")
 
@@ -146,6 +147,33 @@ def test_train_on_photos_says_what_was_left_out_and_what_was_reached(flags, task
 
 
 @pytest.mark.parametrize(
+    ("flags", "says", "reached", "baseline", "labels"),
+    [
+        ([], "2 labels, 1.0 per image", "mean average precision", "the same labels for each image", NAMES),
+        (["--column", "age"], "numbers age, ", "mean absolute error", "the median of the training images", ("age",)),
+    ],
+    ids=["labels", "number"],
+)
+def test_train_on_labels_or_numbers_as_the_file_says(flags, says, reached, baseline, labels, run, tmp_path):
+    source = write_tagged(tmp_path / "tagged", 20)
+    lists = [tmp_path / name for name in ("train.txt", "validation.txt", "test.txt")]
+    for path, numbers in zip(lists, (range(12), range(12, 16), range(16, 20)), strict=True):
+        path.write_text("".join(f"{number:02}\n" for number in numbers))
+    divided = [argument for path in lists for argument in ("--split", path)]
+    result = run("train", source, "-o", tmp_path / "t.pt", "--epochs", 2, "--size", "16x24", *divided, *flags)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ("left out: 1 without a number in age\n" if flags else "")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{source}: {says}")
+    assert lines[0].endswith(f"images: train {11 if flags else 12}, validation 4, test 4")
+    assert f"validation: {reached} " in next(line for line in lines if line.startswith("epoch 2/2"))
+    assert lines[-2].startswith(f"on 4 unseen images: {reached} ")
+    assert lines[-1].startswith(f"  baseline ({baseline}): {reached} ")
+    assert load_checkpoint(tmp_path / "t.pt").labels == labels
+    assert (tmp_path / "t.split" / "test.txt").read_text().splitlines() == [f"{n}.png" for n in range(16, 20)]
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["digits", "--strict"], ["--strict", "not digits"]),
@@ -158,6 +186,12 @@ def test_train_on_photos_says_what_was_left_out_and_what_was_reached(flags, task
         (["{shapes}", "--pretrained"], ["small", "no pretrained weights"]),
         (["{shapes}", "--resume"], ["model.pt.state", "no training to resume"]),
         (["{shapes}", "--images", "nowhere"], ["nowhere"]),
+        (["digits", "--column", "age"], ["--column", "not digits"]),
+        (["digits", "--supervision", "number"], ["digits", "supervision number", "expected boxes or labels"]),
+        (["{tagged}", "--column", "size"], ["columns of numbers age", "'size'", "--column"]),
+        (["{tagged}", "--column", "age", "--supervision", "labels"], ["'age'", "only for number"]),
+        (["{tagged}", "--supervision", "boxes"], ["labels but no boxes"]),
+        (["{shapes}", "--supervision", "number"], ["columns of numbers none"]),
         (["{bad}", "--strict"], ["boxes.csv:12", "ghost.png"]),
         (["nowhere"], ["nowhere", "no such file"]),
         (["{text}"], ["notes.txt", "no known data set"]),
@@ -168,6 +202,7 @@ def test_trainings_that_cannot_begin_say_why_in_one_line(arguments, words, run, 
         "shapes": write_shapes(tmp_path / "shapes", 10),
         "bad": write_shapes(tmp_path / "bad", 10),
         "text": tmp_path / "notes.txt",
+        "tagged": write_tagged(tmp_path / "tagged", 10),
     }
     paths["bad"].write_text(paths["bad"].read_text() + "ghost.png,red,1,1,5,5\n")
     paths["text"].write_text("no data set")

@@ -41,6 +41,47 @@ def test_wsol_lists_without_boxes_give_labels_alone(tmp_path: Path) -> None:
     assert dataset.images_without_boxes == 2
 
 
+def test_a_csv_of_labels_and_numbers(tmp_path: Path) -> None:
+    dataset = open_dataset(write(tmp_path, FORMATS["csv-labels"]), strict=True)
+
+    assert boxes_of(dataset) == {("a", "cat"): [], ("a", "dog"): [], ("b", "cat"): []}
+    assert [dict(record.numbers) for record in dataset.records] == [{"age": 3}, {"age": 3}, {"age": 4.5}]
+    assert (dataset.labels, dataset.columns) == (("cat", "dog"), ("age",))
+    assert (dataset.images_with_several_labels, dataset.images_without_boxes) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File,Class\na.png,cat\na.png,dog\nb.png,cat\n",
+        "tags,image\ncat|dog,a.png\n cat ,b.png\n",
+        "path,label,labels,city\na.png,cat,dog,Rome\nb.png,,cat,Oslo\n",
+        "filename,labels,width,height\na.png,cat; dog;,40,32\nb.png,cat,16,48\n",
+    ],
+    ids=["a row per label", "tags", "both, and a column of text", "sizes"],
+)
+def test_spellings_of_a_csv_of_labels(text: str, tmp_path: Path) -> None:
+    dataset = open_dataset(write(tmp_path, {"labels.csv": text}), strict=True)
+    assert [(record.name, record.label) for record in dataset.records] == [
+        ("a#cat", "cat"),
+        ("a#dog", "dog"),
+        ("b", "cat"),
+    ]
+    assert dataset.columns == ()
+
+
+def test_numbers_alone_and_images_without_a_label(tmp_path: Path) -> None:
+    numbers = open_dataset(write(tmp_path / "1", {"ages.csv": "file,Age,Note\na.png,3,x\nb.png,,y\n"}), strict=True)
+    assert (numbers.labels, numbers.columns) == ((), ("Age",))
+    assert [(record.name, record.label, dict(record.numbers)) for record in numbers.records] == [
+        ("a", "", {"Age": 3}),
+        ("b", "", {}),
+    ]
+    labels = open_dataset(write(tmp_path / "2", {"tags.csv": "file,labels\na.png,cat\nb.png,\n"}), strict=True)
+    assert labels.labels == ("cat",)
+    assert [record.label for record in labels.records] == ["cat", ""]
+
+
 def test_class_folders_give_labels_and_names_that_differ(tmp_path: Path) -> None:
     for path in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/deep/3.png", "dog/3.png", "dog/3.bmp"):
         paint(tmp_path / path)

@@ -10,6 +10,7 @@ import pytest
 from onnxplain.data import open_dataset
 from onnxplain.data.formats.coco import looks_like_coco
 from onnxplain.data.formats.csv_boxes import looks_like_boxes
+from onnxplain.data.formats.csv_labels import looks_like_labels
 from onnxplain.data.open import recognise_format
 from onnxplain.errors import OnnxplainError
 from tests.data.written import COCO, CSV, FORMATS, VOC_A, write
@@ -75,6 +76,28 @@ def test_boxes_are_told_by_the_first_row(text: str, holds_boxes: bool, tmp_path:
     path = tmp_path / "file.csv"
     path.write_text(text, encoding="utf-8")
     assert looks_like_boxes(path) == holds_boxes
+
+
+@pytest.mark.parametrize(
+    ("text", "holds_labels"),
+    [
+        ("file,label\na.png,cat\n", True),
+        ("\nImage, Tags\n", True),
+        ("file,age\na.png,3\n", True),
+        ("file,age\na.png,3\nb.png,4\nc.png,1", True),
+        ("file,width,height\na.png,3,4\n", False),
+        ("file,city\na.png,Rome\n", False),
+        ("name,label\na.png,cat\n", False),
+        ("a.png,cat\nb.png,dog\n", False),
+        (CSV, False),
+        ("", False),
+        ("\x00", False),
+    ],
+)
+def test_labels_and_numbers_are_told_by_the_header(text: str, holds_labels: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(text, encoding="utf-8")
+    assert looks_like_labels(path) == holds_labels
 
 
 @pytest.mark.parametrize(("suffix", "other"), [(".json", '{"cat": 0}'), (".csv", "who,when\nme,today\n")])

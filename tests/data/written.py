@@ -65,6 +65,7 @@ FORMATS: dict[str, Files] = {
         "labels/b.txt": "0 0.375 0.3125 0.5 0.5\n\n0 0.75 0.8125 0.5 0.375\n",
     },
     "csv": {"boxes.csv": CSV},
+    "csv-labels": {"labels.csv": "file,labels,age\na.png,cat;dog,3\nb.png,cat,4.5\n"},
     "wsol": {
         "image_ids.txt": "a.png\nb.png\n",
         "class_labels.txt": "a.png,3\nb.png,12\n",

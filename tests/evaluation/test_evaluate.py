@@ -143,6 +143,12 @@ def test_labels_that_the_model_lacks_are_named(engine: Engine, dataset: DataSet)
     assert match_labels(engine, replace(other, records=records[2:3])) == {"red": 1}
 
 
+def test_images_without_a_label_are_counted(engine: Engine, dataset: DataSet) -> None:
+    records = [replace(each, label="") if place < 2 else each for place, each in enumerate(dataset.records)]
+    with pytest.raises(OnnxplainError, match=r"found 2 images without a label, expected one .*--target predicted"):
+        match_labels(engine, replace(dataset, records=records))
+
+
 def test_labels_may_be_indices(engine: Engine, dataset: DataSet) -> None:
     for label, index in {"0": 0, "3": 3, "red": 1}.items():
         assert match_labels(engine, _relabelled(dataset, label)) == {label: index}
@@ -360,6 +366,11 @@ def test_the_table_per_image(engine: Engine, dataset: DataSet, tmp_path: Path) -
 
 CHANGES = {
     "another model": lambda asked, tmp_path: {"engine": write_model(tmp_path / "b.onnx", power=1)},
+    "other numbers": lambda asked, tmp_path: {
+        "dataset": replace(
+            asked["dataset"], records=[replace(each, numbers={"age": 3.0}) for each in asked["dataset"].records]
+        )
+    },
     "other labels": lambda asked, tmp_path: {"engine": Engine(asked["engine"].path, labels=LABELS[::-1])},
     "fewer images": lambda asked, tmp_path: {
         "dataset": replace(asked["dataset"], records=asked["dataset"].records[:9])

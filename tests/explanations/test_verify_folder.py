@@ -91,8 +91,8 @@ def _edit_option(folder: Path) -> None:
     path = folder / "out" / "run.json"
     record = json.loads(path.read_text())
     for question in record["questions"]:
-        if question["method"] == "rise":
-            question["options"]["masks"] = 40
+        if question["target"] == 1:
+            question["target"] = 3
     path.write_text(json.dumps(record))
 
 

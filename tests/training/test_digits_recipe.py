@@ -74,7 +74,7 @@ def test_a_batch_holds_shares_of_the_image_whatever_its_size() -> None:
     batch = train_batch([Record(image, "7", np.array([[15, 0, 45, 30]], np.float32))], (64, 64))
 
     assert batch.boxes.tolist() == [[0.5, 0.5, 0.5, 1.0]]
-    assert batch.classes.tolist() == [7]
+    assert batch.truths.tolist() == [7]
     assert batch.images.shape == (1, 3, 64, 64)
     assert batch.images.unique().tolist() == [2.0]  # (255 / 255 - 0.5) / 0.25
 

@@ -13,8 +13,10 @@ from onnxplain.data.digits.scenes import DigitScenes  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
 from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch  # noqa: E402
 from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
-from onnxplain.training.loop import LoopConfig, LoopState, TrainBatch, TrainingProgress, fit  # noqa: E402
+from onnxplain.training.loop import LoopState, TrainingProgress, fit  # noqa: E402
+from onnxplain.training.loop_config import LoopConfig  # noqa: E402
 from onnxplain.training.score import LocalizationScore  # noqa: E402
+from onnxplain.training.step import TrainBatch  # noqa: E402
 
 
 def scores(*qualities: float) -> object:
@@ -51,7 +53,7 @@ def test_eight_images_are_learnt_by_heart() -> None:
 
     with torch.inference_mode():
         logits, _ = module.eval()(batch.images)
-        assert torch.nn.functional.cross_entropy(logits, batch.classes) < 0.02
+        assert torch.nn.functional.cross_entropy(logits, batch.truths) < 0.02
     assert last[-1].accuracy == 1
     assert last[-1].mean_iou > 0.9
 

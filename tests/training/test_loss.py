@@ -5,7 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.training.loss import SMOOTH_L1_BETA, localization_loss  # noqa: E402
+from onnxplain.training.loss import (  # noqa: E402
+    SMOOTH_L1_BETA,
+    localization_loss,
+    multi_label_loss,
+    number_loss,
+)
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]])
 CLASSES = np.array([0, 2])
@@ -73,3 +78,43 @@ def test_smooth_l1_and_its_gradient_equal_the_closed_form() -> None:
     assert loss.total.item() == pytest.approx(loss.label.item() + WEIGHT * terms.sum() / 2, rel=1e-12)
     gradient = WEIGHT * np.where(near, differences / SMOOTH_L1_BETA, np.sign(differences)) / 2
     np.testing.assert_allclose(boxes.grad.numpy(), gradient, rtol=1e-9)
+
+
+def test_multi_label_loss_and_its_gradient_equal_the_closed_form() -> None:
+    """−[t · log p + (1 − t) · log(1 − p)] with p = sigmoid(z); its gradient is p − t."""
+    values, truths = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]]), np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    logits = torch.tensor(values, requires_grad=True)
+    loss = multi_label_loss(logits, torch.tensor(truths))
+    loss.backward()
+
+    shown = 1 / (1 + np.exp(-values))
+    terms = -(truths * np.log(shown) + (1 - truths) * np.log(1 - shown))
+    assert loss.item() == pytest.approx(terms.mean(), rel=1e-12)
+    np.testing.assert_allclose(logits.grad.numpy(), (shown - truths) / terms.size, rtol=1e-12)
+
+
+def test_multi_label_loss_does_not_overflow() -> None:
+    logits = torch.tensor([[1000.0, -1000.0]], requires_grad=True)
+    loss = multi_label_loss(logits, torch.tensor([[0.0, 0.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(500)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["huber", "squared"])
+def test_number_loss_and_its_gradient_equal_the_closed_form(kind: str) -> None:
+    """In units of the scale, 4: differences of 0.5, −0.25 are quadratic for Huber, 3 is linear."""
+    scale = 4.0
+    truths, differences = np.array([[30.0], [50.0], [20.0]]), np.array([[0.5], [-0.25], [3.0]])
+    values = torch.tensor(truths + scale * differences, requires_grad=True)
+    loss = number_loss(values, torch.tensor(truths), torch.tensor([scale], dtype=torch.float64), kind)
+    loss.backward()
+
+    if kind == "squared":
+        terms, slopes = differences**2, 2 * differences
+    else:
+        near = np.abs(differences) < 1
+        terms = np.where(near, differences**2 / 2, np.abs(differences) - 0.5)
+        slopes = np.where(near, differences, np.sign(differences))
+    assert loss.item() == pytest.approx(terms.mean(), rel=1e-12)
+    np.testing.assert_allclose(values.grad.numpy(), slopes / scale / 3, rtol=1e-12)

@@ -45,7 +45,7 @@ def test_training_sees_the_pixels_that_the_engine_makes(photos: Photos) -> None:
 def test_every_image_is_shown_once_in_batches_of_nearly_equal_size_with_its_box(photos: Photos) -> None:
     shown = batches(photos)
 
-    assert [len(batch.classes) for batch in shown] == [3, 2, 2]
+    assert [len(batch.truths) for batch in shown] == [3, 2, 2]
     found = torch.cat([batch.boxes for batch in shown]).numpy()
     for record in photos.records:
         x1, y1, x2, y2 = record.boxes_xyxy[0]
@@ -78,7 +78,7 @@ def test_augmented_boxes_lie_on_their_rectangles(photos: Photos) -> None:
 
 
 def test_labels_alone_never_look_at_boxes(photos: Photos) -> None:
-    blind = Photos(photos.records, photos.labels, photos.classes, ((),) * 7, SIZE_HW, photos.pixels_nhwc)
+    blind = Photos(photos.records, photos.labels, photos.truths, ((),) * 7, SIZE_HW, photos.pixels_nhwc)
     shown = batches(blind, augmentation=Augmentation(), with_boxes=False)
 
     assert [batch.boxes for batch in shown] == [None] * 3
@@ -139,7 +139,7 @@ def test_an_image_of_several_boxes_scores_its_nearest(tmp_path: Path) -> None:
         module.box[2].weight.zero_()
         module.box[2].bias.copy_(torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]))
     first = Photos(
-        photos.records[:1], photos.labels, photos.classes[:1], photos.boxes_xyxy[:1], SIZE_HW, photos.pixels_nhwc
+        photos.records[:1], photos.labels, photos.truths[:1], photos.boxes_xyxy[:1], SIZE_HW, photos.pixels_nhwc
     )
     score = score_photos(module, first, SMALL_PREPROCESSING)
 
@@ -161,7 +161,7 @@ def test_labels_alone_are_scored_by_their_probability(photos: Photos) -> None:
 
 def test_the_constant_box_is_the_mean_of_the_training_boxes(photos: Photos) -> None:
     (box,) = photos.boxes_xyxy[0]
-    same = Photos(photos.records, photos.labels, photos.classes, (box[None],) * 7, SIZE_HW, None)
+    same = Photos(photos.records, photos.labels, photos.truths, (box[None],) * 7, SIZE_HW, None)
     score = score_constant(same, photos)
 
     assert score.accuracy == pytest.approx(4 / 7)

@@ -15,9 +15,10 @@ from onnxplain.cli.options.preprocessing import read_size
 _CHOICES = (
     click.option(
         "--supervision",
-        type=click.Choice(["boxes", "labels"]),
-        help="boxes: train a label head and a box head. labels: train only a label head, without boxes. "
-        "Default: boxes.",
+        type=click.Choice(["boxes", "labels", "multi-label", "number"]),
+        help="boxes: train a label head and a box head. labels: train only a label head, without boxes. multi-label: "
+        "any number of labels per image. number: one number per image. Default: boxes; for a CSV file of labels or "
+        "numbers, what it holds.",
     ),
     click.option(
         "--backbone",
@@ -62,6 +63,12 @@ _CHOICES = (
         "distance. Default: l2.",
     ),
     click.option(
+        "--number-loss",
+        type=click.Choice(["huber", "squared"]),
+        help="Loss of a number, in standard deviations of the training numbers. huber: weighs outliers less. squared: "
+        "squared error. Default: huber.",
+    ),
+    click.option(
         "--seed",
         type=click.IntRange(min=0),
         metavar="N",
@@ -78,6 +85,7 @@ CHOICE_NAMES = (
     "learning_rate",
     "box_weight",
     "box_loss",
+    "number_loss",
     "seed",
 )
 
@@ -93,6 +101,11 @@ _DATA = (
         "the test. Default: the data set's own parts, otherwise 68, 12 and 20 % of each class at random.",
     ),
     strict_option,
+    click.option(
+        "--column",
+        metavar="NAME",
+        help="With --supervision number: the column of the CSV file with the numbers. Default: the only one.",
+    ),
     click.option(
         "--flip/--no-flip",
         default=True,
@@ -114,12 +127,14 @@ _DATA = (
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images to train on, and their augmentation. `images_per_epoch`: number of generated digits."""
+    """The images to train on, and their augmentation. `column`: of the numbers to learn. `images_per_epoch`: number of
+    generated digits."""
 
     dataset: str
     images: Path | None
     lists: tuple[Path, ...]
     strict: bool
+    column: str | None
     flip: bool
     augment: bool
     images_per_epoch: int | None
@@ -127,7 +142,7 @@ class TrainingData:
     @property
     def states_photos(self) -> bool:
         """Whether an option was given that is only for photos."""
-        return bool(self.images or self.lists or self.strict or not (self.flip and self.augment))
+        return bool(self.images or self.lists or self.strict or self.column or not (self.flip and self.augment))
 
 
 training_options = stack(*_CHOICES, gather_stated("chosen", CHOICE_NAMES), *_DATA, gather("data", TrainingData))

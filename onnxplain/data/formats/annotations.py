@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxplain.contract import BoxUnits
@@ -29,7 +30,9 @@ class AnnotatedImage:
 
     `name`: a path relative to `folder`, as written in the file; its suffix may be missing. `size_hw`: the size that the
     file states, None if it states none. `part`: the part of the data set that the image belongs to (``train``,
-    ``validation``, ``test``), empty if the data set has no parts.
+    ``validation``, ``test``), empty if the data set has no parts. `numbers`: what was measured of the image, by column.
+    `without_label`: the file says that the image shows no class, or it only has numbers; other images without an object
+    are a problem that the reader has reported.
     """
 
     name: str
@@ -38,6 +41,8 @@ class AnnotatedImage:
     objects: tuple[AnnotatedObject, ...]
     size_hw: tuple[int, int] | None = None
     part: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    without_label: bool = False
 
 
 @dataclass(frozen=True)

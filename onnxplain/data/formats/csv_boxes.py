@@ -16,10 +16,10 @@ from onnxplain.data.formats.annotation_text import parse_box, parse_numbers, par
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.problem import Place, Problem, ProblemError
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_REQUIRED = ("file", "label", *_CORNERS)
-_ALIASES = {"filename": "file", "image": "file", "path": "file", "class": "label"}
-_WITHOUT_HEADER = {6: _REQUIRED, 8: ("file", "label", "width", "height", *_CORNERS)}
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_REQUIRED = ("file", "label", *CORNERS)
+FILE_ALIASES = {"filename": "file", "image": "file", "path": "file", "class": "label"}
+_WITHOUT_HEADER = {6: _REQUIRED, 8: ("file", "label", "width", "height", *CORNERS)}
 _EXPECTED = f"expected columns {', '.join(_REQUIRED)}, optionally width, height, separated by commas"
 
 
@@ -28,7 +28,7 @@ def read_csv(source: Path) -> Reading:
 
     Raises ProblemError for a file that is not CSV or has other columns.
     """
-    rows = list(_rows(source))
+    rows = list(csv_rows(source, _EXPECTED))
     if not rows:
         raise ProblemError(Problem(source, None, f"found only empty rows, {_EXPECTED}"))
     columns, skip = _columns(source, rows[0])
@@ -62,19 +62,24 @@ def looks_like_boxes(path: Path) -> bool:
     text = read_start(path)
     if text is None:
         return True
-    row = next((row for row in csv.reader(text.splitlines()) if any(field.strip() for field in row)), [])
-    return any(name in _CORNERS for name in _names(row)) or _without_header(row) is not None
+    row = first_row(text)
+    return any(name in CORNERS for name in _names(row)) or _without_header(row) is not None
 
 
-def _rows(path: Path) -> Iterator[tuple[Place, list[str]]]:
-    """The rows that are not blank, each with the line where it ends."""
+def first_row(text: str) -> list[str]:
+    """The first row of a CSV that is not blank; empty if there is none."""
+    return next((row for row in csv.reader(text.splitlines()) if any(field.strip() for field in row)), [])
+
+
+def csv_rows(path: Path, expected: str) -> Iterator[tuple[Place, list[str]]]:
+    """The rows that are not blank, each with the line where it ends. Raises ProblemError, with what was `expected`."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         for row in reader:
             if any(field.strip() for field in row):
                 yield Place(path, reader.line_num), row
     except csv.Error as error:
-        raise ProblemError(Problem(path, reader.line_num, f"found invalid CSV ({error}), {_EXPECTED}")) from None
+        raise ProblemError(Problem(path, reader.line_num, f"found invalid CSV ({error}), {expected}")) from None
 
 
 def _columns(path: Path, first: tuple[Place, list[str]]) -> tuple[tuple[str, ...], int]:
@@ -95,7 +100,7 @@ def _columns(path: Path, first: tuple[Place, list[str]]) -> tuple[tuple[str, ...
 def _names(row: Sequence[str]) -> tuple[str, ...]:
     """The columns that a header names."""
     names = [field.strip().lower() for field in row]
-    return tuple(_ALIASES.get(name, name) for name in names)
+    return tuple(FILE_ALIASES.get(name, name) for name in names)
 
 
 def _without_header(row: Sequence[str]) -> tuple[str, ...] | None:
@@ -111,7 +116,7 @@ def _read_object(fields: Mapping[str, str], place: Place) -> AnnotatedObject:
     label = fields["label"].strip()
     if not fields["file"].strip() or not label:
         raise ValueError("found an empty file or label, expected both")
-    return AnnotatedObject(label, parse_box([fields[corner] for corner in _CORNERS]), place)
+    return AnnotatedObject(label, parse_box([fields[corner] for corner in CORNERS]), place)
 
 
 def _read_size(fields: Mapping[str, str]) -> tuple[int, int] | None:

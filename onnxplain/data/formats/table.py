@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from onnxplain.data.formats.annotations import Reading
 from onnxplain.data.formats.coco import looks_like_coco, read_coco
 from onnxplain.data.formats.csv_boxes import looks_like_boxes, read_csv
+from onnxplain.data.formats.csv_labels import looks_like_labels, read_csv_labels
 from onnxplain.data.formats.image_folder import is_image_folder, read_image_folder
 from onnxplain.data.formats.voc import is_voc, read_voc
 from onnxplain.data.formats.wsol import IDS_FILE, LABELS_FILE, read_wsol
@@ -89,6 +90,12 @@ _OWN: dict[str, Format] = {
         "boxes: a .csv file of file,label,xmin,ymin,xmax,ymax, or a folder with one",
         looks_like_boxes,
         read_csv,
+    ),
+    "csv-labels": _file_format(
+        ".csv",
+        "labels or numbers: a .csv file of file and label, labels or columns of numbers, or a folder with one",
+        looks_like_labels,
+        read_csv_labels,
     ),
     "wsol": Format(
         f"WSOL benchmark: a folder with {IDS_FILE} and {LABELS_FILE}",
