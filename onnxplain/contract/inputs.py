@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from onnxplain.contract.image_input import (
     DeclaredInput,
+    Dim,
     ImageInput,
     StatedShape,
     UnreadInput,
@@ -87,17 +88,19 @@ def choose_inputs(
         listed = ", ".join(f"{entry.name} {entry.dtype} {entry.shape_text}" for entry in declared) or "none"
         return UnreadInputs(InputsFault.NO_IMAGE, listed)
     (image,) = images
+    batch = next((entry.dims[0] for entry in declared if entry.name == image.name and entry.dims), None)
     extra = []
     for entry in declared:
         if entry.name != image.name:
-            filled = _filled(entry, given)
+            filled = _filled(entry, given, batch)
             if isinstance(filled, UnreadInputs):
                 return filled
             extra.append(filled)
     return ChosenInputs(image, tuple(extra))
 
 
-def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInputs:
+def _filled(entry: DeclaredInput, given: GivenInputs, batch: Dim) -> ExtraInput | UnreadInputs:
+    """What an input is given. `batch`: the batch dimension of the images, as the graph names it."""
     described = f"{entry.name} {entry.dtype} {entry.shape_text}"
     if entry.dtype not in _DTYPES:
         return UnreadInputs(InputsFault.TYPE, described)
@@ -117,7 +120,11 @@ def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInpu
     fitted = _fit(cast, shape)
     if fitted is None:
         return UnreadInputs(InputsFault.SHAPE, described)
-    return ExtraInput(entry.name, entry.dtype, tuple(fitted.shape), "constant", tuple(fitted.ravel().tolist()))
+    # One row for each image where the batch is open; an open vector may as well be a setting for all of them.
+    is_batch = shape[:1] == (None,) and (len(shape) > 1 or (isinstance(batch, str) and entry.dims == (batch,)))
+    repeats = is_batch and fitted.shape[0] == 1
+    stated = (None, *fitted.shape[1:]) if repeats else fitted.shape
+    return ExtraInput(entry.name, entry.dtype, stated, "constant", tuple(fitted.ravel().tolist()))
 
 
 def _fit(value: npt.NDArray[np.generic], shape: tuple[int | None, ...]) -> npt.NDArray[np.generic] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from onnxplain.contract import (
     DeclaredInput,
     Dim,
     Dtype,
+    HeadSpec,
     ImageInput,
     InputFault,
     Layout,
@@ -78,6 +79,19 @@ def fit_classes(facts: SidecarFacts, classes: int) -> SidecarFacts:
     found = f"{len(facts.labels.value)} labels"
     problem = _contradiction(facts.labels.source, found, f"{classes}, one per class")
     return replace(facts, labels=None, problems=(*facts.problems, problem))
+
+
+def fit_labels(facts: SidecarFacts, heads: Sequence[HeadSpec]) -> tuple[HeadSpec | None, SidecarFacts]:
+    """The head that the labels belong to, and the facts that fit: the first head that has as many classes.
+
+    None if there are no labels, or if they fit no head.
+    """
+    takers = [head for head in heads if head.kind not in ("box", "embedding")]
+    if facts.labels is None:
+        return None, facts
+    count = len(facts.labels.value)
+    owner = next((head for head in takers if head.size == count), None)
+    return owner, facts if owner is not None else fit_classes(facts, takers[0].size if takers else 0)
 
 
 def _closed(declared: DeclaredInput, shape: StatedShape, name: str, value: Any) -> StatedShape:

@@ -74,6 +74,8 @@ class OutputFault(Enum):
     BOX_OR = "it may be {detail}: state --head {name}:box, or --head {name}:KIND"
     DETECTIONS = "it looks like one row per candidate of a detector, beside {detail}"
     TYPE = "it holds no numbers that can be differentiated"
+    PICKED = "it holds only what {detail} picks: instrument the file first, which adds the logits"
+    ROUNDED = "it holds integers: instrument the file first, which adds {detail} as floats"
     STATED = "stated as {detail}, which needs another shape"
     UNKNOWN = "not found in the graph"
 

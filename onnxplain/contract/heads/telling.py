@@ -157,6 +157,8 @@ def _sizes(end: GraphEnd, trail: Trail) -> tuple[int, tuple[int, ...]] | None:
     if dims is None:
         return None
     lead = 0 if _has_no_batch(end, dims) else 1
+    if lead and len(dims) == 1 and isinstance(dims[0], int) and dims[0] not in (1, end.batch):
+        return None  # One row for all images together.
     sizes = tuple(size for size in dims[lead:] if isinstance(size, int))
     return (lead, sizes) if len(sizes) == len(dims) - lead else None
 
