@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,11 +31,12 @@ from onnxplain.contract import (
     read_stated,
 )
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.feed import extra_arrays
-from onnxplain.runtime.heads.graph_end import read_graph_end
+from onnxplain.runtime.heads.graph_end import graph_end_of_file
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts
-from onnxplain.runtime.session import Session, run_session
+from onnxplain.runtime.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
 
 
@@ -164,13 +163,13 @@ def _read_plain_file(session: Session, path: Path, stated: Stated, read: Sidecar
     completed = complete_input(image, stated.parts, said, source)
     input_spec = InputSpec(image.name, image.layout, image.size_hw, completed.preprocessing, completed.origins)
 
-    def run_once(names: Sequence[str]) -> list[Any]:
-        """Outputs for images of zeros."""
-        zeros = np.zeros([image.batch or 1 if side is None else side for side in image.shape], image.dtype)
+    def zeros() -> dict[str, AnyArray]:
+        """One batch of images of zeros, with what the other inputs are given."""
+        images = np.zeros([image.batch or 1 if side is None else side for side in image.shape], image.dtype)
         sizes_hw = np.full((image.batch or 1, 2), image.size_hw, np.int64)
-        return run_session(session, path, names, {image.name: zeros, **extra_arrays(chosen.extra, sizes_hw)})
+        return {image.name: images, **extra_arrays(chosen.extra, sizes_hw)}
 
-    end = read_graph_end(session, path, image, run_once)
+    end = graph_end_of_file(session, path, image, zeros)
     kind = None if read.kind is None else ReadKind(read.kind.value, read.kind.source)
     found = find_plain_heads(end, stated.told_heads, kind)
     spec = ModelSpec(input_spec, found.heads, extra_inputs=chosen.extra)

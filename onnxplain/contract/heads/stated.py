@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from onnxplain.contract.heads.found import StatedHead
 from onnxplain.contract.heads.spec import HeadKind, HeadSpec
@@ -17,11 +17,11 @@ GivenLabels = Sequence[str] | Mapping[str, Sequence[str]]
 
 
 def read_stated(given: StatedHead | str) -> StatedHead:
-    """``NAME`` or ``NAME:KIND``; names of outputs may contain colons themselves."""
+    """``NAME``, ``NAME:KIND`` or ``NAME:none``; names of outputs may contain colons themselves."""
     if isinstance(given, StatedHead):
         return given
     name, _, word = given.rpartition(":")
-    kinds: dict[str, HeadKind] = {kind: kind for kind in get_args(HeadKind)}
+    kinds: dict[str, HeadKind | Literal["none"]] = {"none": "none", **{kind: kind for kind in get_args(HeadKind)}}
     if name and word in kinds:
         return StatedHead(name, kinds[word])
     return StatedHead(given)

@@ -1,9 +1,9 @@
-"""The end of a file's graph: its nodes from the file, the shapes and types of its outputs from the session."""
+"""The end of a file's graph: its nodes from the file, shapes and types of its outputs from ONNX Runtime."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from onnxplain.contract import Dim, EndNode, EndValue, GraphEnd, ImageInput, is_batched
+from onnxplain.errors import ModelError
+from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.image_input import declare
-from onnxplain.runtime.protobuf.end_reader import read_file_graph
+from onnxplain.runtime.protobuf.end_reader import FileGraph, read_file_graph
 from onnxplain.runtime.protobuf.model_facts import opened_model
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.session import Session, open_with_outputs, run_session
 
 # Operators whose output has the shape of their first input.
 _SAME_SHAPE = (
@@ -22,33 +24,56 @@ _SAME_SHAPE = (
     *("Clip", "Softmax", "LogSoftmax", "Sigmoid", "LpNormalization"),
 )
 _RESHAPED = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims")
+_FOLLOWED = (*_SAME_SHAPE, *_RESHAPED, "Transpose", "TopK", "ArgMax", "Mul", "Div")
 
 
-def read_graph_end(
-    session: Session, path: Path, image: ImageInput, run_once: Callable[[Sequence[str]], list[Any]]
+def graph_end_of_file(
+    session: Session, path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]]
 ) -> GraphEnd:
-    """The end of a graph. `run_once` computes outputs for one batch; it is called where their shapes are open.
+    """The end of a graph. `zeros`: inputs for one batch; the model is run on them only where a shape is open.
 
     Of that run only shapes are used. Raises ModelError for a file that is no complete ONNX model.
     """
     with opened_model(path) as model:
         graph = read_file_graph(model)
-    unbatched = not is_batched(image.layout)
-    outputs = tuple(_declared(tensor) for tensor in session.get_outputs())
-    open_ones = [output.name for output in outputs if _is_open(output, unbatched=unbatched)]
-    if open_ones:
-        arrays = dict(zip(open_ones, run_once(open_ones), strict=True))
-        outputs = tuple(_measured(output, arrays.get(output.name), image) for output in outputs)
+    outputs = _shaped(session, path, image, zeros, [tensor.name for tensor in session.get_outputs()])
+    declared = {name: value for name, value in graph.values.items() if _is_closed(value, image)}
+    before, unknown = _before(outputs, graph, declared)
+    if unknown:
+        before.update({value.name: value for value in _measured_inside(path, image, zeros, unknown)})
     return GraphEnd(
-        outputs=outputs,
+        outputs=tuple(outputs),
         nodes=graph.nodes,
-        values={**_before(outputs, graph.nodes), **{n: v for n, v in graph.values.items() if _is_known(v)}},
+        values={**before, **declared},
         constants=graph.constants,
         stored=graph.stored,
         opset=graph.opset,
-        unbatched=unbatched,
+        unbatched=not is_batched(image.layout),
         batch=image.batch,
     )
+
+
+def _shaped(
+    session: Session, path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]], names: Sequence[str]
+) -> list[EndValue]:
+    """Outputs of a session with their shapes; where these are open, from one run."""
+    tensors = {tensor.name: tensor for tensor in session.get_outputs()}
+    outputs = [_declared(tensors[name]) for name in names]
+    open_ones = [value.name for value in outputs if "(" not in value.dtype and not _is_closed(value, image)]
+    if open_ones:
+        arrays = dict(zip(open_ones, run_session(session, path, open_ones, zeros()), strict=True))
+        outputs = [_measured(value, arrays.get(value.name), image) for value in outputs]
+    return outputs
+
+
+def _measured_inside(
+    path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]], names: Sequence[str]
+) -> list[EndValue]:
+    """Inner values with their shapes; none where ONNX Runtime cannot return them, which leaves their shapes open."""
+    try:
+        return _shaped(open_with_outputs(path, names), path, image, zeros, names)
+    except ModelError:
+        return []
 
 
 def _declared(tensor: Any) -> EndValue:
@@ -58,13 +83,10 @@ def _declared(tensor: Any) -> EndValue:
     return EndValue(declared.name, declared.dtype, declared.dims)
 
 
-def _is_open(output: EndValue, *, unbatched: bool) -> bool:
-    """Whether a size is open that is not the batch. ONNX Runtime says () of a shape that it does not know."""
-    if "(" in output.dtype:
-        return False
-    dims = output.dims or ()
-    sizes = dims if unbatched else dims[1:]
-    return not dims or not all(isinstance(size, int) for size in sizes)
+def _is_closed(value: EndValue, image: ImageInput) -> bool:
+    """Whether all sizes but the batch are known. ONNX Runtime says () of a shape that it does not know."""
+    dims = value.dims or ()
+    return bool(dims) and all(isinstance(size, int) for size in (dims[1:] if is_batched(image.layout) else dims))
 
 
 def _measured(output: EndValue, found: object, image: ImageInput) -> EndValue:
@@ -77,29 +99,43 @@ def _measured(output: EndValue, found: object, image: ImageInput) -> EndValue:
     return replace(output, dims=dims)
 
 
-def _is_known(value: EndValue) -> bool:
-    return value.dims is not None and all(isinstance(size, int) for size in value.dims[1:])
+def _before(
+    outputs: Iterable[EndValue], graph: FileGraph, declared: Mapping[str, EndValue]
+) -> tuple[dict[str, EndValue], list[str]]:
+    """The shapes of the values in front of each output as far as they follow, and the values whose shapes do not.
 
-
-def _before(outputs: Sequence[EndValue], nodes: Sequence[EndNode]) -> Mapping[str, EndValue]:
-    """The shapes of the values in front of each output, as far as the operators between them keep them.
-
-    In front of a Reshape of one row of numbers per image, the shape is given as that row.
+    What a Reshape was given may have been a map; unless that is a pooled value or a linear layer, it is unknown.
     """
-    producers = {name: node for node in nodes for name in node.outputs if name}
+    producers = {name: node for node in graph.nodes for name in node.outputs if name}
     values: dict[str, EndValue] = {}
+    unknown: dict[str, None] = {}
     for output in outputs:
         name, dims = output.name, output.dims
-        while dims is not None and (node := producers.get(name)) is not None and node.inputs:
-            dims = _shape_before(node, name, dims)
-            name = node.inputs[0]
+        while (node := producers.get(name)) is not None and node.operator in _FOLLOWED and node.inputs:
+            source = next((source for source in node.inputs if source not in graph.stored), node.inputs[0])
+            row = node.operator in _RESHAPED and _is_row(producers, source)
+            dims = None if dims is None else _shape_before(node, name, dims, row=row)
+            name = source
+            dims = declared[name].dims if name in declared else dims
             if dims is not None:
                 values.setdefault(name, EndValue(name, dims=dims))
-    return values
+            elif name in graph.own:
+                unknown[name] = None
+    return values, list(unknown)
 
 
-def _shape_before(node: EndNode, output: str, dims: tuple[Dim, ...]) -> tuple[Dim, ...] | None:
-    """The shape of a node's first input, from that of its output; None if it is not known."""
+def _is_row(producers: Mapping[str, EndNode], name: str) -> bool:
+    """Whether a value is one row of numbers per image, whatever its shape: what was pooled, or a linear layer gave."""
+    while (node := producers.get(name)) is not None and node.operator in (*_SAME_SHAPE, *_RESHAPED):
+        name = node.inputs[0]
+    return node is not None and node.operator in ("Gemm", "GlobalAveragePool")
+
+
+def _shape_before(node: EndNode, output: str, dims: tuple[Dim, ...], *, row: bool) -> tuple[Dim, ...] | None:
+    """The shape of a node's first input, from that of its output; None if it is not known.
+
+    `row`: the input of a Reshape is one row of numbers, and is described so.
+    """
     if node.outputs[:1] != (output,):
         return None
     if node.operator in _SAME_SHAPE:
@@ -110,6 +146,4 @@ def _shape_before(node: EndNode, output: str, dims: tuple[Dim, ...]) -> tuple[Di
             return None
         return tuple(dims[list(order).index(axis)] for axis in range(len(dims)))
     sizes = [size for size in dims[1:] if isinstance(size, int)]
-    if node.operator in _RESHAPED and len(sizes) == len(dims) - 1 and sum(size != 1 for size in sizes) <= 1:
-        return dims[0], math.prod(sizes)
-    return None
+    return (dims[0], math.prod(sizes)) if row and len(sizes) == len(dims) - 1 > 0 else None

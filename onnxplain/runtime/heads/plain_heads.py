@@ -21,6 +21,7 @@ from onnxplain.contract import (
     stated_default,
     tell_heads,
 )
+from onnxplain.contract.heads.trail import follow
 from onnxplain.errors import ModelError
 from onnxplain.runtime.scores import SMALLEST_INTEGER
 
@@ -77,9 +78,8 @@ def _describe_refusal(found: FoundHeads) -> str:
 def _spec_of(end: GraphEnd, head: FoundHead) -> HeadSpec | UnusedOutput:
     """The head as the engine reads it, or why it cannot be read."""
     tip = end.value(head.outputs[0].name)
-    source, scores = head.first("source"), head.first("scores")
-    if source is not None and end.value(source.name).dtype in SMALLEST_INTEGER:
-        source = None
+    sources = [each for each in head.outputs if each.holds == "source" and _is_source(end, head, each.name)]
+    source, scores = next(iter(sources), None), head.first("scores")
     form = ScoreForm()
     if scores is not None:
         read = _score_form(end, head, scores.name, scores.form)
@@ -103,6 +103,17 @@ def _spec_of(end: GraphEnd, head: FoundHead) -> HeadSpec | UnusedOutput:
         sigmoid=head.sigmoid,
         evidence=head.evidence,
     )
+
+
+def _is_source(end: GraphEnd, head: FoundHead, name: str) -> bool:
+    """Whether an output holds, as floats, what is differentiated.
+
+    Logits that are divided by a temperature before their Softmax are not its source, though they say the same. A
+    normalised embedding has the cosine of the embedding itself.
+    """
+    if end.value(name).dtype in SMALLEST_INTEGER:
+        return False
+    return head.kind == "embedding" or head.source in (name, follow(end, end.value(name)).source)
 
 
 def _score_form(end: GraphEnd, head: FoundHead, name: str, form: ScoreForm) -> ScoreForm | None:

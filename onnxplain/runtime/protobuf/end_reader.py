@@ -42,11 +42,13 @@ _DEEPEST = 64
 class FileGraph:
     """The main graph of a file, its local functions written out.
 
-    `values`: what the file declares of inner values. `constants`: small ones by name; `stored`: the names of all.
+    `own`: the names of the values that it computes itself, not inside a function. `values`: what the file declares of
+    inner values. `constants`: small ones by name; `stored`: the names of all.
     `opset`: the version of the standard operators.
     """
 
     nodes: tuple[EndNode, ...]
+    own: frozenset[str]
     values: Mapping[str, EndValue]
     constants: Mapping[str, npt.NDArray[np.generic]]
     stored: frozenset[str]
@@ -103,7 +105,8 @@ def read_file_graph(model: memoryview) -> FileGraph:
             if node.constant is not None:
                 constants[node.outputs[0]] = node.constant
     ends = tuple(end for node in written for end in _end_nodes(node))
-    return FileGraph(ends, values, constants, frozenset(stored), _opset(fields))
+    own = frozenset(name for node in nodes for name in node.outputs if name)
+    return FileGraph(ends, own, values, constants, frozenset(stored), _opset(fields))
 
 
 def _opset(fields: Sequence[WireField]) -> int:
