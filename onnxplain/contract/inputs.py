@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from onnxplain.contract.image_input import (
     DeclaredInput,
@@ -19,8 +18,12 @@ from onnxplain.contract.image_input import (
 )
 from onnxplain.contract.specs import ExtraFill, ExtraInput
 
-GivenInputs = Mapping[str, npt.ArrayLike]
-"""Values that the user states for inputs besides the image, by name."""
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+GivenInputs = Mapping[str, Any]
+"""Values that the user states for inputs besides the image, by name: numbers or arrays."""
 
 # Detectors ask for the photo's size under these names. RT-DETR (lyuwenyu/RT-DETR, export_onnx.py) takes width first;
 # PaddleDetection and YOLOv3 of the ONNX model zoo take height first.
@@ -110,6 +113,8 @@ def _filled(entry: DeclaredInput, given: GivenInputs, batch: Dim) -> ExtraInput 
         if fill is None or shape[1:] != (2,):
             return UnreadInputs(InputsFault.NO_VALUE, described)
         return ExtraInput(entry.name, entry.dtype, shape, fill)
+    import numpy as np  # The command line shows its help without numpy.
+
     value = np.asarray(given[entry.name])
     if value.dtype.kind not in "biuf" or (value.dtype.kind == "f" and not np.isfinite(value).all()):
         return UnreadInputs(InputsFault.TYPE, described)
@@ -129,9 +134,9 @@ def _filled(entry: DeclaredInput, given: GivenInputs, batch: Dim) -> ExtraInput 
 
 def _fit(value: npt.NDArray[np.generic], shape: tuple[int | None, ...]) -> npt.NDArray[np.generic] | None:
     """The value in the input's shape: one number for all, or the same shape, with or without its leading ones."""
-    concrete = tuple(1 if side is None else side for side in shape)
     if value.size == 1:
-        return np.broadcast_to(value.reshape(()), concrete)
+        ones = value.reshape((1,) * len(shape))
+        return ones.repeat(math.prod(side or 1 for side in shape)).reshape([side or 1 for side in shape])
     if value.ndim < len(shape):
         value = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
     if value.ndim != len(shape) or any(

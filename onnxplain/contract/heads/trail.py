@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from onnxplain.contract.heads.found import Activation
 from onnxplain.contract.heads.graph_end import EndNode, EndValue, GraphEnd
@@ -188,9 +187,9 @@ def _scaled(end: GraphEnd, node: EndNode) -> tuple[str, float] | None:
         return None
     for value, constant in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
         array = end.constants.get(constant)
-        if array is not None and array.size == 1 and np.issubdtype(array.dtype, np.number):
-            number = float(np.real(array.ravel()[0]))
-            if not number > 0 or not np.isfinite(number) or (node.operator == "Div" and value != node.inputs[0]):
+        if array is not None and array.size == 1 and array.dtype.kind in "iuf":
+            number = float(array.ravel()[0])
+            if not 0 < number < math.inf or (node.operator == "Div" and value != node.inputs[0]):
                 return None
             return value, number if node.operator == "Mul" else 1 / number
     return None
@@ -200,8 +199,9 @@ def _axis(end: GraphEnd, node: EndNode) -> int:
     """The axis of a Softmax as the file states it; the default was 1 before opset 13."""
     if node.operator == "Div":
         total = end.producers[node.inputs[1]]
-        stated = end.constants.get(total.inputs[1]) if len(total.inputs) > 1 else np.array(list(_listed(total, "axes")))
-        return -1 if stated is None or stated.size == 0 else int(stated.ravel()[0])
+        stated = end.constants.get(total.inputs[1]) if len(total.inputs) > 1 else None
+        axes = list(_listed(total, "axes")) if stated is None else stated.ravel().tolist()
+        return int(axes[0]) if axes else -1
     axis = node.attributes.get("axis", 1 if 0 < end.opset < 13 else -1)
     assert isinstance(axis, int)
     return axis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -297,3 +298,21 @@ def test_inputs_besides_the_image(tmp_path, name):
     bound.run(3)
     p, y = bound.fetch()
     np.testing.assert_allclose(p[2], y[2] * row.factor + row.shift, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "evidence"),
+    [
+        ({"problem_type": "multi_label_classification"}, "labels", "config.json, problem_type"),
+        ({"problem_type": "regression"}, "values", "config.json, problem_type"),
+        ({"architectures": ["ViTForImageClassification"]}, "classes", "config.json, architectures"),
+        ({"architectures": ["SegformerForSemanticSegmentation"]}, "classes", None),  # does not fit a row
+    ],
+)
+def test_what_hugging_face_says_of_logits(tmp_path, config, kind, evidence):
+    path = write(tmp_path, Row("", Y, (), None))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Engine(path).spec.head.kind == kind
+    assert Engine(path).spec.head.evidence.source == evidence
+    assert Engine(path, sidecars=False).spec.head.evidence.kind == "assumed"
+    assert Engine(path, heads=["y:embedding"]).spec.head.kind == "embedding"
