@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
+from onnxplain.cli.options.model import ModelArguments, model_argument, sidecar_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     help="Also list the feature maps that `instrument --layer` can name, the share of the network's multiply-adds "
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
-@labels_option
+@answer_options
 @sidecar_option
 @megapixels_option
 @preprocessing_options
