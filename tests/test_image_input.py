@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from onnxplain.contract import DeclaredInput, ImageInput, InputFault, StatedShape, UnreadInput, read_image_input
 from onnxplain.errors import ModelError
-from onnxplain.exporters.anatomy.roles import find_image_value
+from onnxplain.exporters.anatomy.inputs import find_image_value
 from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.runtime.image_input import find_image_input

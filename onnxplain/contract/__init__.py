@@ -58,7 +58,14 @@ from onnxplain.contract.image_input import (
     is_batched,
     read_image_input,
 )
-from onnxplain.contract.inputs import ChosenInputs, GivenInputs, InputsFault, UnreadInputs, choose_inputs
+from onnxplain.contract.inputs import (
+    ChosenInputs,
+    GivenInputs,
+    InputsFault,
+    UnreadInputs,
+    choose_inputs,
+    image_candidates,
+)
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
     CAM_WEIGHTS_OUTPUT,
@@ -79,6 +86,7 @@ from onnxplain.contract.names import (
     TARGET_INPUT,
     features_output,
     gradients_output,
+    logits_output,
 )
 from onnxplain.contract.origins import ASSUMED, MODEL_PARTS, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed, PreprocessingParts, as_parts, complete, complete_input, override
@@ -196,8 +204,10 @@ __all__ = [
     "count_channels",
     "features_output",
     "gradients_output",
+    "image_candidates",
     "is_batched",
     "labels_by_head",
+    "logits_output",
     "order_heads",
     "override",
     "preset",

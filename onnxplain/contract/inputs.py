@@ -78,7 +78,7 @@ def choose_inputs(
     unknown = [name for name in given if name not in names]
     if unknown:
         return UnreadInputs(InputsFault.NO_SUCH_INPUT, ", ".join(unknown))
-    candidates = [entry for entry in declared if entry.name not in given and entry.name not in _SIZES]
+    candidates = image_candidates(declared, given)
     read = {entry.name: read_image_input(entry, stated) for entry in candidates}
     images = [image for image in read.values() if isinstance(image, ImageInput)]
     if len(images) > 1:
@@ -100,6 +100,11 @@ def choose_inputs(
                 return filled
             extra.append(filled)
     return ChosenInputs(image, tuple(extra))
+
+
+def image_candidates(declared: Sequence[DeclaredInput], given: GivenInputs | None = None) -> tuple[DeclaredInput, ...]:
+    """The inputs that may take the images: no value is given for them, and they do not ask for a size."""
+    return tuple(entry for entry in declared if entry.name not in (given or {}) and entry.name not in _SIZES)
 
 
 def _filled(entry: DeclaredInput, given: GivenInputs, batch: Dim) -> ExtraInput | UnreadInputs:

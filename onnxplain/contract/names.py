@@ -30,3 +30,8 @@ def features_output(layer: str) -> str:
 def gradients_output(layer: str) -> str:
     """Name of the output that holds d target / d features of `layer`."""
     return f"gradients/{layer}"
+
+
+def logits_output(head: str) -> str:
+    """Name of the output that is added for `head`, if it is not the default head: ``logits/<head>``."""
+    return f"{LOGITS_OUTPUT}/{head}"

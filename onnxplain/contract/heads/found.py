@@ -86,6 +86,7 @@ class OutputFault(Enum):
     ROUNDED = "it holds integers: instrument the file first, which adds {detail} as floats"
     STATED = "stated as {detail}, which needs another shape"
     UNKNOWN = "not found in the graph"
+    OTHER_SIZE = "one file explains embeddings or masks of one size, that of {detail}: to use it, state {detail}:none"
     LEFT_OUT = "stated as no head"
     AFTER = "it is computed from {detail} without weights: if it is an answer of its own, state --head {name}:KIND"
 

@@ -24,15 +24,17 @@ def judge_together(
     `bottoms`: the value behind each output that equal answers share. `named`: outputs that the user states; they stay.
     """
     left = list(unused)
+    stated = {bottoms[head.name] for head in heads if head.evidence.kind == "stated"}
     merged: dict[tuple[str, str], FoundHead] = {}
     for head in heads:
-        key = bottoms[head.name], head.kind if head.evidence.kind == "stated" else ""
+        bottom = bottoms[head.name]
+        key = bottom, head.kind if bottom in stated else ""
         known = merged.get(key)
         if known is not None and _contradict(known, head):
             left.append(UnusedOutput(end.value(head.name), OutputFault.KINDS, f"{known.kind} or {head.kind}"))
         else:
             merged[key] = head if known is None else _joined(known, head)
-    found = _with_stated(list(merged.values()), bottoms)
+    found = list(merged.values())
     detector = [head for head in found if _beside_rows(end, head) is not None]
     kept: list[FoundHead] = []
     for head in found:
@@ -43,18 +45,6 @@ def judge_together(
         else:
             left.append(UnusedOutput(end.value(head.name), *fault))
     return FoundHeads(tuple(kept), tuple(left))
-
-
-def _with_stated(heads: Sequence[FoundHead], bottoms: Mapping[str, str]) -> list[FoundHead]:
-    """Outputs whose kind was told join the stated head of the same answer."""
-    stated = {bottoms[head.name]: head for head in heads if head.evidence.kind == "stated"}
-    joined: dict[str, FoundHead] = {head.name: head for head in heads}
-    for head in heads:
-        owner = stated.get(bottoms[head.name])
-        if owner is not None and head.evidence.kind != "stated" and head.kind == owner.kind:
-            joined[owner.name] = _joined(joined[owner.name], head)
-            del joined[head.name]
-    return list(joined.values())
 
 
 def _contradict(one: FoundHead, other: FoundHead) -> bool:

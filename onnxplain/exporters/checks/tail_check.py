@@ -31,7 +31,8 @@ def check_tail(
     part = GraphSession(tail, "tail", optimised=fused)
     layer = spec.layers[-1]
     names = {name: str(head.logits) for name, head in zip(tail_spec.outputs, spec.heads, strict=True)}
-    dynamic = bool(explainable.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
+    (image,) = [value for value in explainable.graph.input if value.name == spec.input.name]
+    dynamic = bool(image.type.tensor_type.shape.dim[0].dim_param)
     batches = [image_batch(original, spec.input, seed) for seed in TAIL_IMAGE_SEEDS]
     if dynamic:
         batches = [np.concatenate(batches)]

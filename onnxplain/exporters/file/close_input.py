@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx
 import onnx.helper
 
@@ -9,16 +11,19 @@ from onnxplain.contract import DeclaredInput, ImageInput, UnreadInput
 from onnxplain.errors import ModelError
 
 
-def declare_input(proto: onnx.ModelProto) -> DeclaredInput | None:
-    """The file's only input, as its graph declares it; None where there are several, or where it is no tensor."""
-    stored = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in stored]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
-        return None
-    tensor = inputs[0].type.tensor_type
+def declare_inputs(proto: onnx.ModelProto, given: Collection[str] = ()) -> tuple[DeclaredInput, ...]:
+    """The inputs without a default as the graph declares them, and those with one that are `given` a value."""
+    stored = {tensor.name for tensor in proto.graph.initializer} - set(given)
+    return tuple(_declare(value) for value in proto.graph.input if value.name not in stored)
+
+
+def _declare(value: onnx.ValueInfoProto) -> DeclaredInput:
+    tensor = value.type.tensor_type
+    if tensor.elem_type == onnx.TensorProto.UNDEFINED:
+        return DeclaredInput(value.name, "unknown", None)
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return DeclaredInput.of(inputs[0].name, dtype, dims if tensor.HasField("shape") else None)
+    return DeclaredInput.of(value.name, dtype, dims if tensor.HasField("shape") else None)
 
 
 def close_input(proto: onnx.ModelProto, image: ImageInput | UnreadInput) -> tuple[str, ...]:
