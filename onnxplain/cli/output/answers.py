@@ -75,17 +75,13 @@ def _classes_lines(answer: Classes, top_k: int, min_score: float) -> list[tuple[
 
 
 def _labels_lines(answer: Labels, top_k: int, min_score: float) -> list[tuple[str, str]]:
-    above = answer.above(min_score)
-    shown = answer.top(max(top_k, len(above)))
     one = len(answer.scores) == 1 and not answer.head.labels
-    return [
-        (
-            (answer.head.name if one else label.label)
-            + ("" if label.score >= min_score else f" (below {min_score:g})"),
-            score_text(json_number(label.score)),
-        )
-        for label in shown
-    ]
+    lines = []
+    for label in answer.top(max(top_k, len(answer.above(min_score)))):
+        below = "" if label.score >= min_score else f" (below {min_score:g})"
+        name = answer.head.name if one else label.label
+        lines.append((f"{name}{below}", score_text(json_number(label.score))))
+    return lines
 
 
 def _values_lines(answer: Values, top_k: int, min_score: float) -> list[tuple[str, str]]:

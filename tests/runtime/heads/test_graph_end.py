@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnxplain.contract import FoundHeads, ImageInput, tell_heads
 from onnxplain.contract.heads.twins import standard_operator
 from onnxplain.exporters.anatomy.graph_end import read_graph_end
-from onnxplain.exporters.anatomy.roles import find_image_value
+from onnxplain.exporters.anatomy.inputs import find_image_value
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.operators.table import ROWS
 from onnxplain.runtime.heads.graph_end import graph_end_of_file
