@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from onnxplain.contract import (
     AXES,
@@ -12,7 +12,7 @@ from onnxplain.contract import (
     DeclaredInput,
     Dim,
     Dtype,
-    HeadSpec,
+    HeadKind,
     ImageInput,
     InputFault,
     Layout,
@@ -81,7 +81,22 @@ def fit_classes(facts: SidecarFacts, classes: int) -> SidecarFacts:
     return replace(facts, labels=None, problems=(*facts.problems, problem))
 
 
-def fit_labels(facts: SidecarFacts, heads: Sequence[HeadSpec]) -> tuple[HeadSpec | None, SidecarFacts]:
+class SizedHead(Protocol):
+    """A head, wherever it was found."""
+
+    @property
+    def kind(self) -> HeadKind:
+        """What it answers with."""
+
+    @property
+    def size(self) -> int:
+        """Number of values per image."""
+
+
+Sized = TypeVar("Sized", bound=SizedHead)
+
+
+def fit_labels(facts: SidecarFacts, heads: Sequence[Sized]) -> tuple[Sized | None, SidecarFacts]:
     """The head that the labels belong to, and the facts that fit: the first head that has as many classes.
 
     None if there are no labels, or if they fit no head.

@@ -45,9 +45,10 @@ class StatedAnswers:
 
 def _read_heads(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[StatedHead, ...]:
     heads = tuple(read_stated(value) for value in values)
-    names = [head.name for head in heads]
-    for name in names:
-        if not name or names.count(name) > 1:
+    # One head may be stated twice: its kind, and that it is the default.
+    stated = [(head.name, head.kind is None) for head in heads]
+    for name, plain in stated:
+        if not name or stated.count((name, plain)) > 1:
             raise click.BadParameter(f"found {name!r}, expected NAME or NAME:KIND, each name once")
     return heads
 

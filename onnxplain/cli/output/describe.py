@@ -12,7 +12,6 @@ from onnxplain.contract import (
     HeadSpec,
     ModelSpec,
     Origins,
-    OutputRoles,
     Preprocessing,
     UnusedOutput,
 )
@@ -33,7 +32,7 @@ _EVIDENCE = {
     "stated": "stated",
     "read": "as {source} says",
     "graph": "told by {source}",
-    "assumed": "assumed: if it is wrong, give --head NAME:KIND",
+    "assumed": "assumed (otherwise give --head NAME:KIND)",
 }
 
 
@@ -46,11 +45,12 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
         *_describe_origins(spec.input.origins),
-        ("outputs", _describe_outputs(spec.outputs)),
+        *[("head", _describe_head(head)) for head in spec.heads],
     ]
+    if spec.cam is not None:
+        lines.append(("CAM weights", spec.cam.weights))
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
-    lines += [("head", _describe_head(head)) for head in spec.heads]
     lines += [("input", _describe_extra(extra)) for extra in spec.extra_inputs]
     if not spec.gated:
         lines.append(("gate", "none: every run computes the gradients of all layers"))
@@ -149,11 +149,6 @@ def _describe_labels(labels: Sequence[str]) -> str:
         return "none in the file: classes are shown by index; give their names with --labels FILE"
     shown = "; ".join(labels[:_LABELS_SHOWN])
     return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
-
-
-def _describe_outputs(outputs: OutputRoles) -> str:
-    roles = {"logits": outputs.logits, "scores": outputs.scores, "box": outputs.box, "CAM weights": outputs.cam_weights}
-    return ", ".join(f"{role}: {name}" for role, name in roles.items() if name is not None)
 
 
 def _scale_text(scale: float) -> str:

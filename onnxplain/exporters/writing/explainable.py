@@ -44,13 +44,13 @@ from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
 from onnxplain.exporters.writing.gate import add_control, add_gradient, control_defaults, split_gates
-from onnxplain.exporters.writing.head_specs import fit_labels, head_specs
+from onnxplain.exporters.writing.head_specs import head_specs
 from onnxplain.exporters.writing.outputs import add_answers, add_cam_weights, add_features
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.seeds import Asked
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
-from onnxplain.sidecars import SidecarFacts
+from onnxplain.sidecars import SidecarFacts, fit_labels
 
 
 @dataclass(frozen=True)

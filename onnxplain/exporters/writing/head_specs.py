@@ -11,19 +11,7 @@ from onnxplain.contract import BoxSpec, HeadSpec, labels_by_head
 from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.graph.values import name_of
 from onnxplain.exporters.writing.request import Request
-from onnxplain.sidecars import SidecarFacts, fit_classes
-
-UNLABELLED = ("box", "embedding")
-
-
-def fit_labels(facts: SidecarFacts, heads: Sequence[Head]) -> tuple[Head | None, SidecarFacts]:
-    """The head that the labels of another tool belong to, and the facts that fit: the first head of as many classes."""
-    takers = [head for head in heads if head.kind not in UNLABELLED]
-    if facts.labels is None or not takers:
-        return None, replace(facts, labels=None)
-    count = len(facts.labels.value)
-    owner = next((head for head in takers if head.size == count), None)
-    return owner, facts if owner is not None else fit_classes(facts, takers[0].size)
+from onnxplain.sidecars import SidecarFacts
 
 
 def head_specs(

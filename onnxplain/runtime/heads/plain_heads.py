@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from onnxplain.contract import (
     BoxSpec,
@@ -11,6 +12,7 @@ from onnxplain.contract import (
     FoundHead,
     FoundHeads,
     GraphEnd,
+    HeadKind,
     HeadSpec,
     OutputFault,
     ReadKind,
@@ -27,6 +29,7 @@ from onnxplain.runtime.scores import SMALLEST_INTEGER
 
 # Where a node keeps the scale of its integers among its inputs; the zero point stands one place behind.
 _SCALES = {"QuantizeLinear": 1, "Sigmoid": 3, "Softmax": 3}
+_KINDS = ", ".join(get_args(HeadKind))
 _MOVED = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 
@@ -46,6 +49,8 @@ def find_plain_heads(end: GraphEnd, stated: Sequence[StatedHead] = (), read: Rea
     outputs = {output.name for output in end.outputs}
     for name in (head.name for head in stated if head.name not in outputs):
         advice = ": instrument the file first, which adds an output for it" if name in end.producers else ""
+        if ":" in name and name.rpartition(":")[0] in outputs:
+            advice = f", and one of the kinds {_KINDS}, none"
         listed = ", ".join(output.name for output in end.outputs)
         raise ModelError(f"--head {name}: found no such output, expected one of {listed}{advice}")
     found = tell_heads(end, stated, read)
@@ -72,7 +77,7 @@ def find_plain_heads(end: GraphEnd, stated: Sequence[StatedHead] = (), read: Rea
 def _describe_refusal(found: FoundHeads) -> str:
     """One line about all outputs for which a file is refused."""
     listed = "; ".join(str(output) for output in found.refused) or "none"
-    return f"found the outputs {listed}; expected an answer whose kind is known: state one with --head NAME:KIND"
+    return f"found the outputs {listed}; expected an answer whose kind is known ({_KINDS})"
 
 
 def _spec_of(end: GraphEnd, head: FoundHead) -> HeadSpec | UnusedOutput:
