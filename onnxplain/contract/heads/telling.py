@@ -44,9 +44,9 @@ def tell_heads(end: GraphEnd, stated: Sequence[StatedHead] = (), read: ReadKind 
     `stated` says of outputs, or of inner values, that they are heads. `read`: what another tool says; it is used where
     its kind fits the shape.
     """
-    named = {head.name: head.kind for head in stated}
+    named = {head.name: head.kind for head in sorted(stated, key=lambda head: head.kind is not None)}
     known = {output.name for output in end.outputs}
-    inner = [head.name for head in stated if head.name not in known]
+    inner = [name for name in dict.fromkeys(head.name for head in stated) if name not in known]
     heads: list[FoundHead] = []
     unused: list[UnusedOutput] = []
     for name in inner:

@@ -61,7 +61,7 @@ def measure_saturation(original: onnx.ModelProto, explainable: onnx.ModelProto, 
     # One session at a time: each holds the weights again.
     expected = _run(GraphSession(with_exact_products(original), "model in exact integers", optimised=False), feeds)
     found = _run(GraphSession(original, "original model"), feeds)
-    closed = [feeds_of(spec, image, target=-1, explain=False) for image in images]
+    closed = [feeds_of(spec, image, explain=False) for image in images]
     written = _run(GraphSession(explainable, "explainable graph"), closed, list(expected[0]))
     return Saturation(saturating_products(original), _largest_error(found, expected), _largest_error(written, expected))
 

@@ -39,7 +39,7 @@ def check_tail(
     allowed = ROUNDING_TOLERANCE if rounds(explainable) else OUTPUT_TOLERANCE[np.dtype(np.float32)]
     largest = 0.0
     for batch in batches:
-        expected = whole.run(feeds_of(spec, batch, target=-1, explain=False), [layer.features, *names.values()])
+        expected = whole.run(feeds_of(spec, batch, explain=False), [layer.features, *names.values()])
         found = part.run({tail_spec.input: expected[layer.features]}, list(names))
         for name, reference in names.items():
             # The tail's outputs are float32 (N, C); those of the whole file may have another shape and type.

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
+from onnxplain.contract import EXPLAIN_INPUT, PREDICTED, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
 from onnxplain.exporters.checks.questions import Question, control_feeds
 
 
@@ -62,9 +62,14 @@ def plain_feeds(spec: ModelSpec, batch: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def feeds_of(
-    spec: ModelSpec, batch: np.ndarray, target: int, *, explain: bool, question: Question | None = None
+    spec: ModelSpec, batch: np.ndarray, target: int | None = None, *, explain: bool, question: Question | None = None
 ) -> dict[str, np.ndarray]:
-    """All inputs of the explainable graph, including those that may have default values."""
+    """All inputs of the explainable graph, including those that may have default values.
+
+    `target`: None for the default head's best entry; of a box, which has none, its first.
+    """
+    if target is None:
+        target = 0 if spec.head.kind == "box" else PREDICTED
     feeds = {**plain_feeds(spec, batch), TARGET_INPUT: np.array([target], np.int64)}
     feeds |= control_feeds(spec.heads, question)
     return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds
