@@ -49,6 +49,7 @@ CONSTANTS: Mapping[str, np.ndarray] = {
     "three": np.array([3], np.int64),
     "last": np.array([-1], np.int64),
     "first": np.array([1], np.int64),
+    "twice": np.array([2], np.int64),
     "zeros": np.array([0], np.int64),
     "end": np.array([1000], np.int64),
     "rows": np.array([0, 64, 5], np.int64),
