@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +173,7 @@ def _function(message: memoryview) -> tuple[tuple[str, str], _Function]:
     return ("".join(texts[_FUNCTION_DOMAIN]), "".join(texts[_FUNCTION_NAME])), _Function(
         texts[_FUNCTION_INPUT],
         texts[_FUNCTION_OUTPUT],
-        tuple(_node(each.content) for each in fields if each.number == _FUNCTION_NODE),
+        tuple(_node(each.content, inside=True) for each in fields if each.number == _FUNCTION_NODE),
         {each.name: each.value for each in defaults if each.value is not None},
     )
 
@@ -180,8 +181,30 @@ def _function(message: memoryview) -> tuple[tuple[str, str], _Function]:
 _FUNCTION_TEXTS = (_FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_DOMAIN)
 
 
-def _node(message: memoryview) -> _Node:
-    inputs, outputs, operator, domain, attributes = [], [], "", "", []
+class _LaterAttributes(Mapping[str, Attribute]):
+    """The attributes of a node, read when one is asked for: those of most nodes are not."""
+
+    def __init__(self, messages: Sequence[memoryview]) -> None:
+        self._messages = messages
+
+    @cached_property
+    def _read(self) -> Mapping[str, Attribute]:
+        attributes = [_attribute(message) for message in self._messages]
+        return {each.name: each.value for each in attributes if each.value is not None}
+
+    def __getitem__(self, name: str) -> Attribute:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
+def _node(message: memoryview, *, inside: bool = False) -> _Node:
+    """`inside`: in the body of a function, where an attribute may be that of the call."""
+    inputs, outputs, operator, domain, messages = [], [], "", "", []
     for each in read_fields(message):
         if each.number == _NODE_INPUT:
             inputs.append(each.text)
@@ -192,7 +215,10 @@ def _node(message: memoryview) -> _Node:
         elif each.number == _NODE_DOMAIN:
             domain = each.text
         elif each.number == _NODE_ATTRIBUTE:
-            attributes.append(_attribute(each.content))
+            messages.append(each.content)
+    if domain in STANDARD_DOMAINS and operator != "Constant" and not inside:
+        return _Node(domain, operator, tuple(inputs), tuple(outputs), _LaterAttributes(messages), {})
+    attributes = [_attribute(message) for message in messages]
     return _Node(
         domain,
         operator,

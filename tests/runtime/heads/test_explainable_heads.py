@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxplain.contract import PRESETS, StatedHead
@@ -10,7 +11,8 @@ from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine
 from onnxplain.runtime.heads.mask_region import region_of
-from tests.runtime.heads.test_plain_heads import ONE, PHOTO, ROWS, Row, Y, write
+from tests.exporters.heads.graph_ends import end_model
+from tests.runtime.heads.test_plain_heads import ONE, PHOTO, ROWS, P, Row, Y, write
 
 NAMES = (
     *("softmax", "log softmax", "percent", "logits and warm softmax", "sigmoid", "one sigmoid", "one number"),
@@ -88,3 +90,22 @@ def test_the_heads_of_an_explainable_file_are_fixed(tmp_path):
         with pytest.raises(ModelError, match=r"whose heads are fixed: y \(classes\), p \(values\)"):
             Engine(path, heads=[stated])
     assert Engine(path, labels={"p": ["age"]}).parse_target("age").index == 6
+
+
+@pytest.mark.parametrize("given", [2.0, [1, 2, 3, 4, 5, 6]])
+def test_the_value_of_another_input_stays_in_the_file_and_may_be_replaced(tmp_path, given):
+    model = end_model("p = Add(y, tabular)", f"{P}, {Y}", image="float[N, 3, 32, 32] image, float[N, 6] tabular")
+    onnx.save(model, tmp_path / "model.onnx")
+    options = {"preprocessing": PRESETS["unit"], "heads": ("p:values", "y:values")}
+    instrument(tmp_path / "model.onnx", tmp_path / "explainable.onnx", inputs={"tabular": given}, **options)
+    for inputs, shift in ((None, given), ({"tabular": 7}, 7)):
+        engine = Engine(tmp_path / "explainable.onnx", ["cpu"], 1, inputs=inputs)
+        for p, y in engine.answers(PHOTOS):
+            np.testing.assert_allclose(p.numbers, y.numbers + np.asarray(shift, np.float32), rtol=1e-5, atol=1e-6)
+        bound = engine.bind(["p", "y"])
+        bound.bind("image", engine.input_buffer(3))
+        bound.run(3)
+        p, y = bound.fetch()
+        np.testing.assert_allclose(p, y + np.asarray(shift, np.float32), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ModelError, match="found no input k"):
+        Engine(tmp_path / "explainable.onnx", inputs={"k": 1})
