@@ -17,7 +17,7 @@ from onnxplain.sidecars.labels import read_labels
 
 @dataclass(frozen=True)
 class StatedAnswers:
-    """What the options say: heads, files of labels (``FILE`` or ``HEAD=FILE``), values of other inputs."""
+    """What the options say: heads, files of labels (``FILE`` or ``HEAD=FILE``), values of other inputs or their files."""
 
     heads: tuple[StatedHead, ...] = ()
     labels_files: tuple[str, ...] = ()
@@ -36,10 +36,14 @@ class StatedAnswers:
             return {head: read_labels(Path(file)) for head, file in named}
         return read_labels(Path(plain[0])) if plain else None
 
+    def read_inputs(self) -> dict[str, Any]:
+        """The values of other inputs by name; files are read. Raises OnnxplainError."""
+        return {name: _read_array(given) if isinstance(given, Path) else given for name, given in self.inputs.items()}
+
     @property
     def for_exporters(self) -> dict[str, Any]:
         """What is given, under the names of `instrument`'s parameters."""
-        given = {"heads": self.heads, "inputs": self.inputs, "labels": self.labels}
+        given = {"heads": self.heads, "inputs": self.read_inputs(), "labels": self.labels}
         return {name: value for name, value in given.items() if value}
 
 
@@ -54,13 +58,13 @@ def _read_heads(_ctx: click.Context, _param: click.Parameter, values: tuple[str,
 
 
 def _read_inputs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """``NAME=VALUE`` or ``NAME=FILE.npy`` → numbers or arrays by name."""
+    """``NAME=VALUE`` or ``NAME=FILE.npy`` → numbers or paths by name."""
     found: dict[str, Any] = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not (name and equals and text) or name in found:
             raise click.BadParameter(f"found {value!r}, expected NAME=VALUE or NAME=FILE.npy, each name once")
-        found[name] = _read_array(Path(text)) if text.endswith(".npy") else _read_numbers(text)
+        found[name] = Path(text) if text.endswith(".npy") else _read_numbers(text)
     return found
 
 
@@ -70,7 +74,10 @@ def _read_array(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise click.BadParameter(f"found {path}, which cannot be read ({error}), expected a NumPy array") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no array of numbers"
+        raise OnnxplainError(
+            f"--input: found {path}, which cannot be read ({reason}), expected a NumPy file"
+        ) from error
 
 
 def _read_numbers(text: str) -> Any:

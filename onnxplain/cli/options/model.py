@@ -71,5 +71,5 @@ class ModelArguments:
             labels=self.answers.labels,
             sidecars=not self.no_sidecar,
             heads=self.answers.heads,
-            inputs=self.answers.inputs,
+            inputs=self.answers.read_inputs(),
         )

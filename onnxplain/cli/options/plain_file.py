@@ -46,7 +46,7 @@ class ModelToExplain:
             layout=model.stated.layout,
             labels=model.answers.labels,
             heads=model.answers.heads,
-            inputs=model.answers.inputs,
+            inputs=model.answers.read_inputs(),
             sidecars=not model.no_sidecar,
             layers=asked.layers,
             logits=self.logits,
