@@ -12,10 +12,10 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.dataset import strict_option
 from onnxplain.cli.options.evaluation_data import DataArguments, data_options
 from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.method import MethodArguments, evaluation_method_options, layers_option
 from onnxplain.cli.options.model import (
     ModelArguments,
-    labels_option,
     model_argument,
     precision_option,
     provider_option,
@@ -125,7 +125,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
 @evaluation_method_options
 @plain_file_options
-@labels_option
+@answer_options
 @sidecar_option
 @provider_option
 @precision_option

@@ -9,11 +9,11 @@ import click
 
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
 from onnxplain.cli.options.method import MethodArguments, layers_option, method_options
 from onnxplain.cli.options.model import (
     ModelArguments,
-    labels_option,
     model_argument,
     precision_option,
     provider_option,
@@ -65,7 +65,7 @@ from onnxplain.explanations.run_record import record_run
 @click.option("--quiet", is_flag=True, help="Print no results and no progress bar. Errors are still printed.")
 @method_options
 @plain_file_options
-@labels_option
+@answer_options
 @sidecar_option
 @provider_option
 @precision_option

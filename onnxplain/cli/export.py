@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import labels_option, timeout_option
+from onnxplain.cli.options.heads import StatedAnswers, labels_option
+from onnxplain.cli.options.model import timeout_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import StatedInput, preprocessing_options
 from onnxplain.cli.output.export_report import print_report
-from onnxplain.contract import BoxFormat, BoxUnits, Completed, Origins, Preprocessing, as_parts, override
+from onnxplain.contract import BoxFormat, BoxUnits, Completed, GivenLabels, Origins, Preprocessing, as_parts, override
 from onnxplain.errors import OnnxplainError
 from onnxplain.extras import require_modules
-from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:
     from onnxplain.exporters import ExportReport
@@ -74,8 +74,9 @@ class ModuleArguments:
 @preprocessing_options
 @gather("asked", ModuleArguments)
 @gather("file", OutputFile)
+@gather("answers", StatedAnswers)
 def export(
-    asked: ModuleArguments, file: OutputFile, labels_file: Path | None, stated: StatedInput, as_json: bool
+    asked: ModuleArguments, file: OutputFile, answers: StatedAnswers, stated: StatedInput, as_json: bool
 ) -> None:
     """Write SOURCE as an explainable ONNX file with a dynamic batch size.
 
@@ -89,7 +90,7 @@ def export(
     of the network after the last instrumented layer: features in, logits out. Needs the extra `torch`.
     """
     require_modules("torch", "onnxplain.exporters.torch_export", "onnxplain.training.checkpoint")
-    labels = () if labels_file is None else read_labels(labels_file)
+    labels = answers.labels or ()
     if stated.layout not in (None, "nchw"):
         raise OnnxplainError(f"layout: found {stated.layout}, expected nchw: PyTorch modules take [N, C, H, W]")
     if Path(asked.source).exists() or ":" not in asked.source:
@@ -130,7 +131,7 @@ def export_checkpoint(
     source: Path,
     output: Path,
     layers: Sequence[str] = (),
-    labels: Sequence[str] = (),
+    labels: GivenLabels = (),
     stated: StatedInput | None = None,
     *,
     required_inputs: bool = False,

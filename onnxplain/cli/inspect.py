@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option, timeout_option
+from onnxplain.cli.options.model import ModelArguments, model_argument, sidecar_option, timeout_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
-from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
+from onnxplain.cli.output.describe import describe_spec, describe_unused, layer_columns, print_description
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
@@ -25,6 +26,7 @@ from onnxplain.extras import missing_modules, needs_extra
 
 if TYPE_CHECKING:
     from onnxplain.cli.output.try_presets import Trial
+    from onnxplain.contract import UnusedOutput
     from onnxplain.exporters import Candidate
     from onnxplain.runtime import Engine
 
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     help="Also list the feature maps that `instrument --layer` can name, the share of the network's multiply-adds "
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
-@labels_option
+@answer_options
 @sidecar_option
 @timeout_option
 @megapixels_option
@@ -56,13 +58,13 @@ if TYPE_CHECKING:
 def inspect(
     model: ModelArguments, as_json: bool, image: Path | None, list_layers: bool, max_megapixels: float | None
 ) -> None:
-    """Print what MODEL contains: task, labels, input, preprocessing, outputs, layers, and methods that work with it.
+    """Print what MODEL contains: task, labels, input, preprocessing, heads, layers, and methods that work with it.
 
-    MODEL can be any ONNX classifier. If the file is not instrumented, a trial run finds out what its outputs mean, and
-    the preprocessing is assumed. Then the methods are listed that work with the file as it is, and those that work once
-    it is instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names
-    of the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the
-    model.
+    MODEL can be any ONNX image model. If the file is not instrumented, the end of its graph tells what its outputs
+    mean: each head is listed with the evidence, and each output that is none with the reason. Preprocessing that is
+    not known is assumed. Then the methods are listed that work with the file as it is, and those that work once it is
+    instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names of
+    the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the model.
     """
     from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
@@ -81,6 +83,7 @@ def inspect(
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
         tree["saturating_products"] = products_wrong_here(engine)
         if not engine.spec.layers:
+            tree["unused_outputs"] = [_unused_tree(output) for output in engine.unused_outputs]
             tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
             tree["methods_with_tail_file"] = prospect.with_tail
@@ -158,7 +161,14 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
-    lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
+    unused = describe_unused(engine.unused_outputs)
+    lines = [
+        ("format", file_format),
+        *describe_spec(spec),
+        *unused,
+        *describe_sidecars(engine.sidecars),
+        *_tail_line(engine),
+    ]
     lines.append(("methods", ", ".join(working)))
     saturating = products_wrong_here(engine)
     if saturating:
@@ -185,6 +195,10 @@ def _tail_line(engine: Engine) -> list[tuple[str, str]]:
 
 def _top_text(trial: Trial) -> str:
     return ", ".join(f"{label} {score:.2f}" for _, label, score in trial.top)
+
+
+def _unused_tree(output: UnusedOutput) -> dict[str, Any]:
+    return {"name": output.value.name, "shape": output.value.dims, "fault": output.fault.name, "reason": str(output)}
 
 
 def _trial_tree(trial: Trial) -> dict[str, Any]:

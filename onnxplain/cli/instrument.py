@@ -9,7 +9,8 @@ from typing import get_args
 import click
 
 from onnxplain.cli.options.gather import gather
-from onnxplain.cli.options.model import ModelArguments, labels_option, sidecar_option, timeout_option
+from onnxplain.cli.options.heads import answer_options
+from onnxplain.cli.options.model import ModelArguments, sidecar_option, timeout_option
 from onnxplain.cli.options.output_file import OutputFile, no_tail_option, output_option, required_inputs_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.export_report import print_report
@@ -94,7 +95,7 @@ class Changes:
     help="Also measure what each layer's gradient costs, switched off (closed) and on (open).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
-@labels_option
+@answer_options
 @sidecar_option
 @timeout_option
 @preprocessing_options
@@ -136,7 +137,7 @@ def instrument(
         box=values.box,
         box_format=values.box_format,
         box_units=values.box_units,
-        labels=model.read_labels() or (),
+        **model.answers.for_exporters,
         preprocessing=stated.parts,
         input_size_hw=stated.size,
         layout=stated.layout,

@@ -28,6 +28,8 @@ from onnxplain.contract.heads import (
     FoundHead,
     FoundHeads,
     FoundOutput,
+    GivenHeads,
+    GivenLabels,
     GraphEnd,
     HeadKind,
     HeadSpec,
@@ -37,7 +39,10 @@ from onnxplain.contract.heads import (
     ScoreForm,
     StatedHead,
     UnusedOutput,
+    labels_by_head,
     order_heads,
+    read_stated,
+    stated_default,
     tell_heads,
 )
 from onnxplain.contract.image_input import (
@@ -53,16 +58,26 @@ from onnxplain.contract.image_input import (
     is_batched,
     read_image_input,
 )
-from onnxplain.contract.inputs import ChosenInputs, GivenInputs, InputsFault, UnreadInputs, choose_inputs
+from onnxplain.contract.inputs import (
+    ChosenInputs,
+    GivenInputs,
+    InputsFault,
+    UnreadInputs,
+    choose_inputs,
+    image_candidates,
+)
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
     CAM_WEIGHTS_OUTPUT,
     CONTRACT_VERSION,
+    CONTROL_INPUTS,
     EXPLAIN_INPUT,
     EXPLAINED_DIMENSION,
     LOGITS_OUTPUT,
     METADATA_KEY,
     READABLE_VERSIONS,
+    REFERENCE_INPUT,
+    REGION_INPUT,
     TAIL_BOX_OUTPUT,
     TAIL_FEATURES_INPUT,
     TAIL_LOGITS_OUTPUT,
@@ -71,6 +86,7 @@ from onnxplain.contract.names import (
     TARGET_INPUT,
     features_output,
     gradients_output,
+    logits_output,
 )
 from onnxplain.contract.origins import ASSUMED, MODEL_PARTS, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed, PreprocessingParts, as_parts, complete, complete_input, override
@@ -104,6 +120,7 @@ __all__ = [
     "BOX_COORDINATES",
     "CAM_WEIGHTS_OUTPUT",
     "CONTRACT_VERSION",
+    "CONTROL_INPUTS",
     "CROP_SHARE",
     "EXPLAINED_DIMENSION",
     "EXPLAIN_INPUT",
@@ -118,6 +135,8 @@ __all__ = [
     "PREDICTED",
     "PRESETS",
     "READABLE_VERSIONS",
+    "REFERENCE_INPUT",
+    "REGION_INPUT",
     "STATED",
     "TAIL_BOX_OUTPUT",
     "TAIL_FEATURES_INPUT",
@@ -147,7 +166,9 @@ __all__ = [
     "FoundHead",
     "FoundHeads",
     "FoundOutput",
+    "GivenHeads",
     "GivenInputs",
+    "GivenLabels",
     "GraphEnd",
     "HeadKind",
     "HeadSpec",
@@ -189,11 +210,16 @@ __all__ = [
     "features_output",
     "find_quantization",
     "gradients_output",
+    "image_candidates",
     "is_batched",
+    "labels_by_head",
+    "logits_output",
     "order_heads",
     "override",
     "preset",
     "presets_of",
     "read_image_input",
+    "read_stated",
+    "stated_default",
     "tell_heads",
 ]

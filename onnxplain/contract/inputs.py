@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from onnxplain.contract.image_input import (
     DeclaredInput,
+    Dim,
     ImageInput,
     StatedShape,
     UnreadInput,
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-GivenInputs: TypeAlias = Mapping[str, "npt.ArrayLike"]
-"""Values that the user states for inputs besides the image, by name."""
+GivenInputs = Mapping[str, Any]
+"""Values that the user states for inputs besides the image, by name: numbers or arrays."""
 
 # Detectors ask for the photo's size under these names. RT-DETR (lyuwenyu/RT-DETR, export_onnx.py) takes width first;
 # PaddleDetection and YOLOv3 of the ONNX model zoo take height first.
@@ -76,7 +78,7 @@ def choose_inputs(
     unknown = [name for name in given if name not in names]
     if unknown:
         return UnreadInputs(InputsFault.NO_SUCH_INPUT, ", ".join(unknown))
-    candidates = [entry for entry in declared if entry.name not in given and entry.name not in _SIZES]
+    candidates = image_candidates(declared, given)
     read = {entry.name: read_image_input(entry, stated) for entry in candidates}
     images = [image for image in read.values() if isinstance(image, ImageInput)]
     if len(images) > 1:
@@ -89,19 +91,24 @@ def choose_inputs(
         listed = ", ".join(f"{entry.name} {entry.dtype} {entry.shape_text}" for entry in declared) or "none"
         return UnreadInputs(InputsFault.NO_IMAGE, listed)
     (image,) = images
+    batch = next((entry.dims[0] for entry in declared if entry.name == image.name and entry.dims), None)
     extra = []
     for entry in declared:
         if entry.name != image.name:
-            filled = _filled(entry, given)
+            filled = _filled(entry, given, batch)
             if isinstance(filled, UnreadInputs):
                 return filled
             extra.append(filled)
     return ChosenInputs(image, tuple(extra))
 
 
-def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInputs:
-    import numpy as np
+def image_candidates(declared: Sequence[DeclaredInput], given: GivenInputs | None = None) -> tuple[DeclaredInput, ...]:
+    """The inputs that may take the images: no value is given for them, and they do not ask for a size."""
+    return tuple(entry for entry in declared if entry.name not in (given or {}) and entry.name not in _SIZES)
 
+
+def _filled(entry: DeclaredInput, given: GivenInputs, batch: Dim) -> ExtraInput | UnreadInputs:
+    """What an input is given. `batch`: the batch dimension of the images, as the graph names it."""
     described = f"{entry.name} {entry.dtype} {entry.shape_text}"
     if entry.dtype not in _DTYPES:
         return UnreadInputs(InputsFault.TYPE, described)
@@ -111,6 +118,8 @@ def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInpu
         if fill is None or shape[1:] != (2,):
             return UnreadInputs(InputsFault.NO_VALUE, described)
         return ExtraInput(entry.name, entry.dtype, shape, fill)
+    import numpy as np  # The command line shows its help without numpy.
+
     value = np.asarray(given[entry.name])
     if value.dtype.kind not in "biuf" or (value.dtype.kind == "f" and not np.isfinite(value).all()):
         return UnreadInputs(InputsFault.TYPE, described)
@@ -121,16 +130,18 @@ def _filled(entry: DeclaredInput, given: GivenInputs) -> ExtraInput | UnreadInpu
     fitted = _fit(cast, shape)
     if fitted is None:
         return UnreadInputs(InputsFault.SHAPE, described)
-    return ExtraInput(entry.name, entry.dtype, tuple(fitted.shape), "constant", tuple(fitted.ravel().tolist()))
+    # One row for each image where the batch is open; an open vector may as well be a setting for all of them.
+    is_batch = shape[:1] == (None,) and (len(shape) > 1 or (isinstance(batch, str) and entry.dims == (batch,)))
+    repeats = is_batch and fitted.shape[0] == 1
+    stated = (None, *fitted.shape[1:]) if repeats else fitted.shape
+    return ExtraInput(entry.name, entry.dtype, stated, "constant", tuple(fitted.ravel().tolist()))
 
 
 def _fit(value: npt.NDArray[np.generic], shape: tuple[int | None, ...]) -> npt.NDArray[np.generic] | None:
     """The value in the input's shape: one number for all, or the same shape, with or without its leading ones."""
-    import numpy as np
-
-    concrete = tuple(1 if side is None else side for side in shape)
     if value.size == 1:
-        return np.broadcast_to(value.reshape(()), concrete)
+        ones = value.reshape((1,) * len(shape))
+        return ones.repeat(math.prod(side or 1 for side in shape)).reshape([side or 1 for side in shape])
     if value.ndim < len(shape):
         value = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
     if value.ndim != len(shape) or any(

@@ -8,6 +8,9 @@ METADATA_KEY = "onnxplain"
 
 TARGET_INPUT = "target"
 EXPLAIN_INPUT = "explain"
+REFERENCE_INPUT = "reference"
+REGION_INPUT = "region"
+CONTROL_INPUTS = (TARGET_INPUT, EXPLAIN_INPUT, REFERENCE_INPUT, REGION_INPUT)
 CAM_WEIGHTS_OUTPUT = "cam_weights"
 LOGITS_OUTPUT = "logits"
 EXPLAINED_DIMENSION = "explained"
@@ -27,3 +30,8 @@ def features_output(layer: str) -> str:
 def gradients_output(layer: str) -> str:
     """Name of the output that holds d target / d features of `layer`."""
     return f"gradients/{layer}"
+
+
+def logits_output(head: str) -> str:
+    """Name of the output that is added for `head`, if it is not the default head: ``logits/<head>``."""
+    return f"{LOGITS_OUTPUT}/{head}"

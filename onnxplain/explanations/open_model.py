@@ -93,9 +93,9 @@ def open_model(
                 f"{path}: found an explainable file, expected a plain one for {', '.join(options.for_plain_files)}: "
                 "leave this option out, or give the original file"
             )
-        return OpenedModel(options.open_engine(path, options.preprocessing), chosen, layer)
+        return OpenedModel(options.open_engine(path), chosen, layer)
     if not options.for_plain_files and (not needy or _all_met(path, options, needy)):
-        return OpenedModel(options.open_engine(path, options.preprocessing), chosen, layer)
+        return OpenedModel(options.open_engine(path), chosen, layer)
     if ALL_LAYERS in options.layers:
         raise OnnxplainError(
             f"layer: found {ALL_LAYERS} for {path}, a file without instrumented layers, expected the layers to "
@@ -111,7 +111,7 @@ def open_model(
         if methods:
             raise type(error)(f"{error}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}") from error
         return OpenedModel(engine, (FALLBACK_METHOD,), obstacle=error)
-    engine = options.open_engine(copy.path, None)
+    engine = options.open_copy(copy.path)
     engine.source = path
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
@@ -132,7 +132,7 @@ def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
     needs = [find_method(name).needs for name in methods]
     if any(need in (LAYERS, LINEAR_HEAD, TAIL) for need in needs):
         return False
-    spec = options.open_engine(path, options.preprocessing).spec
+    spec = options.open_engine(path).spec
     return all(need.met(spec) for need in needs)
 
 
@@ -151,7 +151,7 @@ def _engine_for_fallback(path: Path, options: OpenOptions) -> Engine | None:
     from onnxplain.explainers.registry import find_method
 
     try:
-        engine = options.open_engine(path, options.preprocessing)
+        engine = options.open_engine(path)
     except ModelError:
         return None
     return engine if find_method(FALLBACK_METHOD).needs.met(engine.spec) else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.contract import BatchChoice, Layout, Preprocessing, PreprocessingParts
+from onnxplain.contract import BatchChoice, GivenLabels, Layout, Preprocessing, PreprocessingParts, StatedHead
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class OpenOptions:
     """Everything has a default: the file's own value, or what is found in its graph.
 
-    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels` and `sidecars` are as for
-    `Engine`. `layers`: the layers to explain. In an explainable file these are names of its layers. In a plain file
-    they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box` and `batch` are as for
-    `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache folder.
+    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`, `heads`, `inputs` and
+    `sidecars` are as for `Engine`. `layers`: the layers to explain. In an explainable file these are names of its
+    layers. In a plain file they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`,
+    `box` and `batch` are as for `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept
+    in the user's cache folder.
     """
 
     providers: tuple[str, ...] | None = None
@@ -30,7 +31,9 @@ class OpenOptions:
     preprocessing: Preprocessing | PreprocessingParts | None = None
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
-    labels: tuple[str, ...] | None = None
+    labels: GivenLabels | None = None
+    heads: tuple[StatedHead, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     sidecars: bool = True
     layers: tuple[str, ...] = ()
     logits: str | None = None
@@ -52,6 +55,8 @@ class OpenOptions:
         """
         return {
             **({"layers": self.layers} if self.layers else {}),
+            **({"heads": self.heads} if self.heads else {}),
+            **({"inputs": self.inputs} if self.inputs else {}),
             "logits": self.logits,
             "box": self.box,
             "batch": self.batch,
@@ -65,10 +70,23 @@ class OpenOptions:
     def for_key(self) -> dict[str, Any]:
         """The same as plain data, for the name of the copy in the cache."""
         preprocessing = None if self.preprocessing is None else asdict(self.preprocessing)
-        return {**self.instrumenting, "preprocessing": preprocessing}
+        heads = [asdict(head) for head in self.heads]
+        inputs = {name: getattr(value, "tolist", lambda value=value: value)() for name, value in self.inputs.items()}
+        return {**self.instrumenting, "preprocessing": preprocessing, "heads": heads, "inputs": inputs}
 
-    def open_engine(self, path: Path, preprocessing: Preprocessing | PreprocessingParts | None) -> Engine:
-        """The engine for a file; `preprocessing` None: the file's own."""
+    @property
+    def stated_heads(self) -> tuple[StatedHead, ...]:
+        """The stated heads, with `logits` and `box` in the same words."""
+        others = [] if self.logits is None else [StatedHead(self.logits, "classes")]
+        others += [] if self.box is None else [StatedHead(self.box, "box")]
+        return (*others, *self.heads)
+
+    def open_copy(self, path: Path) -> Engine:
+        """The engine for an instrumented copy, which keeps everything that was stated, except labels."""
+        return replace(self, preprocessing=None, heads=(), logits=None, box=None, inputs={}).open_engine(path)
+
+    def open_engine(self, path: Path) -> Engine:
+        """The engine for a file as it is."""
         from onnxplain.runtime import Engine
 
         return Engine(
@@ -76,9 +94,11 @@ class OpenOptions:
             self.providers,
             self.threads,
             precision=self.precision,
-            preprocessing=preprocessing,
+            preprocessing=self.preprocessing,
             input_size_hw=self.input_size_hw,
             layout=self.layout,
             labels=self.labels,
             sidecars=self.sidecars,
+            heads=self.stated_heads,
+            inputs=self.inputs,
         )

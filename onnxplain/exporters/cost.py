@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
-from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.checks.scalars import control_feeds
+from onnxplain.exporters.checks.trial_images import image_batch, plain_feeds
 from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.graph.names import PREFIX
@@ -42,13 +43,13 @@ def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec)
     """
     plain_proto, proto = load_proto(Path(original)), load_proto(Path(explainable))
     plain, session = GraphSession(plain_proto, "original model"), GraphSession(proto, "explainable graph")
-    image = {spec.input.name: image_batch(plain_proto, spec.input, seed=0)}
+    image = plain_feeds(spec, image_batch(plain_proto, spec.input, seed=0))
     outputs = [output.name for output in plain_proto.graph.output]
     own = [name for name in outputs if name in {output.name for output in proto.graph.output}]
     costs = []
     for index, layer in enumerate(spec.layers):
         gates = np.arange(len(spec.layers)) == index
-        closed = opened = {**image, TARGET_INPUT: np.array([0])}
+        closed = opened = {**image, TARGET_INPUT: np.array([0]), **control_feeds(spec.heads)}
         if spec.gated:
             closed, opened = ({**closed, EXPLAIN_INPUT: asked} for asked in (np.zeros_like(gates), gates))
         ratios = _ratios(plain, session, image, own, [(closed, own), (opened, [*own, layer.features, layer.gradients])])

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxplain.contract import Batch, BoxFormat, BoxUnits, ImageInput, Layout, Preprocessing, PreprocessingParts
+from onnxplain.contract import (
+    Batch,
+    BoxFormat,
+    BoxUnits,
+    GivenHeads,
+    GivenInputs,
+    GivenLabels,
+    Layout,
+    Preprocessing,
+    PreprocessingParts,
+)
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, VerificationError
+from onnxplain.exporters.anatomy.heads import find_heads
+from onnxplain.exporters.anatomy.inputs import find_image_value
 from onnxplain.exporters.anatomy.layers import AUTO
-from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
 from onnxplain.exporters.checks.report import Checks
 from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
@@ -21,18 +32,16 @@ from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
-from onnxplain.exporters.file.close_input import close_input, declare_input
-from onnxplain.exporters.file.model_file import changes, load_proto, prepare
-from onnxplain.exporters.file.shuffle import permute_weights
-from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.file.extra_inputs import that_decide
+from onnxplain.exporters.file.model_file import changes, prepare
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.writing.explainable import Explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.original import OriginalModel, open_original
 from onnxplain.exporters.writing.request import Request
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.verified import build_verified
 from onnxplain.exporters.writing.write import write_verified
-from onnxplain.sidecars import read_sidecars, read_with_facts
 
 IMAGES_TO_TRY = 3
 ONE_IMAGE_ONLY = (
@@ -46,11 +55,13 @@ def instrument(
     destination: str | Path,
     *,
     layers: Sequence[str] = (AUTO,),
+    heads: GivenHeads = (),
     logits: str | None = None,
     box: str | None = None,
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
-    labels: Sequence[str] = (),
+    labels: GivenLabels = (),
+    inputs: GivenInputs | None = None,
     preprocessing: Preprocessing | PreprocessingParts | None = None,
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
@@ -68,8 +79,12 @@ def instrument(
     the gradients depend on the class and the input, and agree with finite differences.
 
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``.
-    - `logits`, `box`: names of the class logits and of the box head's output, if they cannot be found automatically.
-    - `labels`: one per class.
+    - `heads`: what the model answers with, where its graph does not say it: ``NAME:KIND`` with a kind of
+      classes, labels, values, box, embedding or mask; ``NAME:none`` leaves an output out. ``NAME`` alone is the head
+      that is explained by default. Names are those of outputs, or of any value of the graph.
+    - `logits`, `box`: other words for ``NAME:classes`` and ``NAME:box``.
+    - `labels`: one per class, of the default head; or by the name of a head.
+    - `inputs`: values of inputs besides the image, by name. They become defaults in the file.
     - `preprocessing`: whole, or some parts of it. A part that is not stated is what another tool says, else it is
       assumed: ImageNet's for float inputs of one or three channels, pixel / 255 for other numbers of channels, raw
       pixels for integers. The metadata say of each part whether it was stated, read or assumed.
@@ -103,6 +118,7 @@ def instrument(
         check_tail_path(destination, source)
     request = Request(
         layers=layers,
+        heads=heads,
         logits=logits,
         box=box,
         box_format=box_format,
@@ -115,32 +131,23 @@ def instrument(
         gate=gate,
         tail_of=destination if tail else None,
     )
-    subject = _open(source, request, shuffle_weights, sidecars=sidecars)
-    GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, batch)
+    opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars)
+    GraphSession(opened.original, "original model")  # Reports contradictory shapes and cycles.
+    prepared = _prepare(opened, batch)
 
     def check(built: Explainable) -> Checks:
-        return verify(built.base, built.proto, built.spec, built.witnesses, original=subject.original)
+        return verify(built.base, built.proto, built.spec, built.witnesses, original=opened.original)
 
     try:
-        explainable, checks = build_verified(prepared.model, subject.request, check)
+        explainable, checks = build_verified(prepared.model, opened.request, check)
     except VerificationError as error:
         if shuffle_weights is None:
             raise
         raise VerificationError(
             f"{error} (with shuffled weights the outputs of a network can become constant: try another seed)"
         ) from error
-    steps = (*subject.steps, *prepared.steps)
-    return write_verified(explainable, destination, subject.original, checks, steps, prepared.notes)
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """The plain model to instrument, the user's request, and the changes already made to the file."""
-
-    original: onnx.ModelProto
-    request: Request
-    steps: tuple[str, ...]
+    steps = (*opened.steps, *prepared.steps)
+    return write_verified(explainable, destination, opened.original, checks, steps, prepared.notes)
 
 
 @dataclass(frozen=True)
@@ -152,44 +159,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
 
 
-def _open(source: Path, request: Request, shuffle_weights: int | None, *, sidecars: bool) -> _Subject:
-    """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
-    original, steps = load_proto(source), []
-    earlier = earlier_spec(original)
-    if earlier is not None:
-        original = strip_instrumentation(original, earlier)
-        steps.append("earlier instrumentation removed")
-        request = request.or_as_before(earlier)
-    if sidecars:
-        props = {entry.key: entry.value for entry in original.metadata_props}
-        known = request.parts if request.earlier is None else PreprocessingParts.of(request.earlier.preprocessing)
-        read = read_sidecars(source, props).beside(labels=request.labels, parts=known, size=request.input_size_hw)
-        request = replace(request, read=read)
-    declared = declare_input(original)
-    if declared is not None:
-        image, read = read_with_facts(declared, request.shape, request.read)
-        steps += close_input(original, image)
-        if isinstance(image, ImageInput):
-            request = replace(request, read=read).of_input(image, earlier)
-    if shuffle_weights is not None:
-        seed = request.shuffle_seed
-        if seed is not None:
-            raise ModelError(
-                f"{source}: found weights that are shuffled already (seed {seed}), expected the original model: "
-                "give the original file"
-            )
-        request = replace(request, shuffle_seed=shuffle_weights)
-        original, shuffled = permute_weights(original, shuffle_weights)
-        steps.append(f"{shuffled} weights shuffled, seed {shuffle_weights}")
-    return _Subject(original, request, tuple(steps))
-
-
-def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
+def _prepare(opened: OriginalModel, batch: Batch) -> _Prepared:
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
-    model = prepare(subject.original)
-    steps = tuple(changes(subject.original, model))
+    constants = opened.constants
+    fixed: tuple[str, ...] = ()
+    model = prepare(opened.original, constants=constants)
+    deciding = that_decide(model.graph, constants)
+    if deciding:
+        # The branch that they choose is written out, so another value could not be given any more.
+        constants = tuple(name for name in constants if name not in deciding)
+        fixed = tuple(f"input {name} fixed: a condition depends on it" for name in sorted(deciding))
+        model = prepare(opened.original, constants=constants)
+    steps = (*changes(opened.original, model, opened.constants), *fixed)
     found = fixed_batch(model.graph)
-    if found is not None and is_batch_open(subject.original, model.graph):
+    if found is not None and is_batch_open(opened.original, model.graph):
         if batch == "dynamic":
             raise VerificationError(
                 "check 'dynamic batch' failed: the sizes could be found for one image only; use --batch fixed"
@@ -197,9 +180,9 @@ def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
         return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
     if batch == "fixed" or found is None:
         return _Prepared(model, steps)
-    find_roles(model.graph, subject.request.logits, subject.request.box)
+    find_heads(model.graph, find_image_value(model.graph, opened.request.shape)[1], opened.request.asked)
     try:
-        freed = _with_dynamic_batch(subject.original, subject.request, found)
+        freed = _with_dynamic_batch(opened.original, opened.request, found, constants)
     except TimeLimitError:
         raise
     except (OnnxplainError, ValueError) as error:
@@ -209,9 +192,9 @@ def _prepare(subject: _Subject, batch: Batch) -> _Prepared:
     return _Prepared(freed, (*steps, f"batch {found} → dynamic"))
 
 
-def _with_dynamic_batch(original: onnx.ModelProto, request: Request, batch: int) -> ir.Model:
+def _with_dynamic_batch(original: onnx.ModelProto, request: Request, batch: int, constants: Sequence[str]) -> ir.Model:
     """The prepared model with a symbolic batch; raises VerificationError where the batch changes the outputs."""
-    model = prepare(original, dynamic_batch=True)
+    model = prepare(original, dynamic_batch=True, constants=constants)
     spec = input_spec(find_image_value(model.graph, request.shape)[1], request)
     images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
     tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]

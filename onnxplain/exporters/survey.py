@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxplain.contract import Channels, Layout, StatedShape, read_image_input
+from onnxplain.contract import Channels, GivenHeads, GivenInputs, Layout, PreprocessingParts
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
-from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
+from onnxplain.exporters.anatomy.pooled_head import PooledHead
 from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
-from onnxplain.exporters.file.close_input import close_input, declare_input
-from onnxplain.exporters.file.model_file import load_proto, prepare
-from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import is_differentiable
 from onnxplain.exporters.graph.path import path_between
+from onnxplain.exporters.writing.original import open_original
+from onnxplain.exporters.writing.request import Request
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Candidate:
 def survey(
     source: str | Path,
     *,
+    heads: GivenHeads = (),
     logits: str | None = None,
     box: str | None = None,
+    inputs: GivenInputs | None = None,
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     channels: Channels | None = None,
@@ -48,21 +50,21 @@ def survey(
 
     The parameters and the ModelError are the same as for `instrument`; `channels` closes open channels.
     """
-    proto, shape = load_proto(Path(source)), StatedShape(input_size_hw, layout, channels)
-    earlier = earlier_spec(proto)
-    if earlier is not None:
-        proto = strip_instrumentation(proto, earlier)
-        box = box or earlier.outputs.box
-        spec = earlier.input
-        shape = StatedShape(spec.size_hw, spec.layout, spec.preprocessing.channels)
-    declared = declare_input(proto)
-    if declared is not None:
-        close_input(proto, read_image_input(declared, shape))
-    anatomy = study(prepare(proto).graph, logits, box, shape)
+    request = Request(
+        heads=heads,
+        logits=logits,
+        box=box,
+        preprocessing=PreprocessingParts(channels=channels),
+        input_size_hw=input_size_hw,
+        layout=layout,
+    )
+    opened = open_original(Path(source), request, inputs or {})
+    graph = prepare(opened.original, constants=opened.constants).graph
+    anatomy = study(graph, opened.request.asked, opened.request.shape)
     layers = anatomy.layers
     if not layers:
         return ()
-    automatic = automatic_layer(layers, anatomy.head)
+    automatic = automatic_layer(layers, anatomy.preferred)
     total = max(layer.macs_before for layer in layers) or 1
     return tuple(
         Candidate(
@@ -78,8 +80,8 @@ def survey(
 
 
 def _methods(layer: Layer, anatomy: Anatomy) -> tuple[str, ...]:
-    head = anatomy.head
+    head = anatomy.pooled
     methods = ["cam"] if isinstance(head, PooledHead) and head.layer is layer.tap else []
-    if is_differentiable(path_between(layer.tap, anatomy.roles.targets)):
+    if is_differentiable(path_between(layer.tap, anatomy.targets)):
         methods.append("grad-cam")
     return (*methods, "rise")

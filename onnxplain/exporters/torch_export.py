@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import (
-    EXPLAIN_INPUT,
-    TARGET_INPUT,
     BoxFormat,
     BoxUnits,
+    GivenHeads,
+    GivenLabels,
     Preprocessing,
     PreprocessingParts,
     as_parts,
@@ -23,9 +22,8 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
-from onnxplain.exporters.checks.directional import allowed_error
 from onnxplain.exporters.checks.report import Checks, LayerCheck
-from onnxplain.exporters.checks.trial_images import image_batch
+from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.graph.session import GraphSession
@@ -33,15 +31,15 @@ from onnxplain.exporters.graph.values import producer_of
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import hands_on
 from onnxplain.exporters.pytorch.module import (
-    OUTPUT_NAMES,
+    BOX_NAME,
+    LOGITS_NAME,
     TRIAL_IMAGES,
-    Wanted,
     evaluating,
-    gradients,
     relative_error,
     run,
     trace,
 )
+from onnxplain.exporters.pytorch.module_gradients import check_module_gradients
 from onnxplain.exporters.writing.explainable import Explainable
 from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.request import Request
@@ -61,20 +59,23 @@ def export(
     *,
     input_size_hw: tuple[int, int],
     layers: Sequence[str] = (AUTO,),
-    labels: Sequence[str] = (),
+    heads: GivenHeads = (),
+    labels: GivenLabels = (),
     preprocessing: Preprocessing | PreprocessingParts | None = None,
     box_format: BoxFormat = "cxcywh",
     box_units: BoxUnits = "normalized",
     required_inputs: bool = False,
     tail: bool = True,
 ) -> ExportReport:
-    """Write a PyTorch classifier or localizer as an explainable ONNX file with a dynamic batch.
+    """Write a PyTorch module as an explainable ONNX file with a dynamic batch.
 
-    `module` takes float32 [N, C, H, W], with the channels of `preprocessing` or 3, and returns logits [N, classes], or
-    (logits, box [N, 4]). `layers` are module paths such as ``layer4`` whose output is a map [N, K, h, w], shares of
-    the multiply-adds such as ``50%``, or ``auto``. `labels`: one per class. What `preprocessing` leaves out is assumed
-    as in `instrument`; the image of a localizer is then stretched, not cropped. `required_inputs`, `tail`: as in
-    `instrument`.
+    `module` takes float32 [N, C, H, W], with the channels of `preprocessing` or 3, and returns a tensor, (logits
+    [N, classes], box [N, 4]), another tuple, or a dictionary of tensors. What they mean is told as in `instrument`.
+    A single tensor is named ``logits``; the names of a dictionary become names of heads; the tensors of a tuple are
+    ``output_0``, ``output_1`` and so on. `heads`: as in `instrument`. `layers` are module paths such as ``layer4``
+    whose output is a map [N, K, h, w], shares of the multiply-adds such as ``50%``, or ``auto``. `labels`: one per
+    class, or by the name of a head. What `preprocessing` leaves out is assumed as in `instrument`; the image of a
+    localizer is then stretched, not cropped. `required_inputs`, `tail`: as in `instrument`.
 
     Before the file is written, it is verified as in `instrument`. It is also compared with the module itself: outputs
     and `torch.autograd` gradients for a batch of several images with different targets. The training mode of the
@@ -100,6 +101,7 @@ def export(
             )
         request = Request(
             layers=layers,
+            heads=heads,
             labels=labels,
             preprocessing=preprocessing,
             box_format=box_format,
@@ -118,10 +120,12 @@ def _export(
     taps: Sequence[str],
     request: Request,
 ) -> ExportReport:
-    plain, has_box = trace(module, image_chw, taps)
+    traced = trace(module, image_chw, taps)
+    plain = traced.proto
     model = prepare(plain)
     values = _take_taps(model.graph, taps)
-    request = replace(request, logits=OUTPUT_NAMES[0], box=OUTPUT_NAMES[1] if has_box else None)
+    if traced.is_localizer and not {LOGITS_NAME, BOX_NAME} & {head.name for head in request.asked.stated}:
+        request = replace(request, logits=LOGITS_NAME, box=BOX_NAME)
     if taps:
         del plain.graph.output[-len(taps) :]
 
@@ -168,33 +172,13 @@ def _check_against_module(
     """
     spec = explainable.spec
     batch = image_batch(original, spec.input, seed=1, count=TRIAL_IMAGES)
-    columns = spec.classes + (4 if spec.box is not None else 0)
-    targets = np.array([0, spec.classes - 1, columns - 1], np.int64)
-    feeds = {spec.input.name: batch, TARGET_INPUT: targets, EXPLAIN_INPUT: np.array([True])}
-    found = GraphSession(explainable.proto, "explainable graph").run(feeds)
-
-    for name, output in zip(OUTPUT_NAMES, run(module, batch), strict=False):
-        error = relative_error(found[name], output)
+    expected = run(module, batch)
+    found = GraphSession(explainable.proto, "explainable graph").run(feeds_of(spec, batch, target=0, explain=False))
+    for name, output in expected.items():
+        error = relative_error(found[name].reshape(output.shape), output)
         if not error <= TORCH_OUTPUT_TOLERANCE:
             raise VerificationError(
                 f"check 'outputs as in torch' failed: {name} differs by a relative error of {error:.1e}, "
                 f"allowed {TORCH_OUTPUT_TOLERANCE:.0e}"
             )
-
-    wanted = [
-        Wanted(layer.name if taps else None, found[layer.features], arrangement)
-        for layer, arrangement in zip(spec.layers, explainable.arrangements, strict=True)
-    ]
-    checks = {}
-    references = gradients(module, batch, targets, wanted)
-    for layer, witness, reference in zip(spec.layers, explainable.witnesses, references, strict=True):
-        if reference is None:
-            continue
-        error, allowed = relative_error(found[layer.gradients], reference), allowed_error(witness)
-        if not error <= allowed:
-            raise VerificationError(
-                f"check 'gradient agrees with torch.autograd' failed at layer {layer.name!r}: relative error "
-                f"{error:.1e}, allowed {allowed:.0e}"
-            )
-        checks[layer.name] = LayerCheck(layer.name, error, "torch.autograd", witness.operators)
-    return checks
+    return check_module_gradients(module, explainable, batch, set(expected), taps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.session import Session, run_failure, with_batch_axis
 
@@ -50,7 +51,8 @@ class BoundSession:
 
     `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
     `memory_of`). `unbatched`: the name of an input without a batch axis. It takes batches of one, and outputs get such
-    an axis. Only one thread at a time may use an object.
+    an axis. `beside`: what the other inputs are given for a number of images. Only one thread at a time may use an
+    object.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class BoundSession:
         output_names: Sequence[str],
         device: str = HOST,
         unbatched: str | None = None,
+        beside: Callable[[int], Mapping[str, AnyArray]] | None = None,
     ) -> None:
         self._session, self._path = session, path
         self._output_names, self._device = tuple(output_names), device
-        self._unbatched = unbatched
+        self._unbatched, self._beside = unbatched, beside
         self._binding = session.io_binding()
         self._count = 0
 
@@ -92,11 +95,22 @@ class BoundSession:
             self._binding.clear_binding_outputs()
             for name in self._output_names:
                 self._binding.bind_output(name, self._device)
+            if self._beside is not None:
+                self._bind_beside(self._beside(count))
             self._count = count
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise run_failure(self._path, error) from error
+
+    def _bind_beside(self, arrays: Mapping[str, AnyArray]) -> None:
+        """Set inputs that may have defaults: `bind_cpu_input` does not know those."""
+        for name, array in arrays.items():
+            value = import_onnxruntime().OrtValue.ortvalue_from_numpy(array)
+            try:
+                self._binding.bind_ortvalue_input(name, value)
+            except Exception as error:  # as above
+                raise run_failure(self._path, error) from error
 
     def fetch(self) -> list[AnyArray]:
         """The outputs of the last run as new numpy arrays, in the order of `output_names`."""

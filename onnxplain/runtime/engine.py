@@ -11,42 +11,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing, PreprocessingParts, batched, is_batched
+from onnxplain.contract import (
+    REFERENCE_INPUT,
+    REGION_INPUT,
+    GivenHeads,
+    GivenInputs,
+    GivenLabels,
+    Layout,
+    ModelSpec,
+    Preprocessing,
+    PreprocessingParts,
+    batched,
+    is_batched,
+)
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
+from onnxplain.runtime import head_scores
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
 from onnxplain.runtime.binding import BoundSession
-from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.cam_weights import read_cam_weights
-from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.feed import Feed, extra_arrays
 from onnxplain.runtime.geometry import make_frame
+from onnxplain.runtime.heads.aims import check_reference, check_region
+from onnxplain.runtime.heads.answering import Answering
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
 from onnxplain.runtime.images.pixels import read_pixels
-from onnxplain.runtime.many_targets import run_for_targets, spread_row
+from onnxplain.runtime.many_targets import OneImage, run_for_targets, spread_row
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.preprocess import normalise, warp_image
-from onnxplain.runtime.result_list import ResultList
-from onnxplain.runtime.results import Activations, Batch, Prediction
-from onnxplain.runtime.scores import as_rows, probabilities, softmax
+from onnxplain.runtime.results import Activations, Batch
 from onnxplain.runtime.session import open_session, run_session, with_batch_axis
-from onnxplain.runtime.spec import Stated, read_spec
+from onnxplain.runtime.spec import Stated, read_model
 from onnxplain.runtime.tail import Tail, open_tail
 from onnxplain.runtime.target import (
     PREDICTED_CLASS,
     Target,
     is_list,
-    resolve_layer,
-    resolve_target,
     resolve_targets,
-    target_name,
 )
 from onnxplain.sidecars import SidecarFacts
 
 
-class Engine:
-    """An image classifier or localizer in an ONNX file, ready to run.
+class Engine(Answering):
+    """An image model in an ONNX file, ready to run: a classifier, a localizer, or whatever its heads answer with.
 
     `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
     has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
@@ -59,6 +68,10 @@ class Engine:
     assumed (``engine.spec.input.origins``). Such a file can predict, and black-box methods can explain it.
     `preprocessing` is whole, or some `PreprocessingParts`. The parts that are given replace those of an explainable
     file.
+
+    `heads` says what outputs of such a file mean where its graph does not: ``"NAME:KIND"``, or ``"NAME"`` for the head
+    to explain by default. `labels`: those of the default head, or ``{head: labels}``. `inputs`: values of inputs
+    besides the image, by name; the size of the image fills itself.
 
     Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. `read_pixels`
     says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
@@ -76,9 +89,11 @@ class Engine:
         preprocessing: Preprocessing | PreprocessingParts | None = None,
         input_size_hw: tuple[int, int] | None = None,
         layout: Layout | None = None,
-        labels: Sequence[str] | None = None,
+        labels: GivenLabels | None = None,
         sidecars: bool = True,
         timeout: float | None = None,
+        heads: GivenHeads = (),
+        inputs: GivenInputs | None = None,
     ) -> None:
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
@@ -86,11 +101,14 @@ class Engine:
         self._providers, self._threads, self.precision = providers, threads, precision
         self.timeout = current_timeout() if timeout is None else checked_timeout(timeout)
         self._session = open_session(self.path, providers, threads, precision, self.timeout)
-        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)
-        self.spec: ModelSpec
+        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars, tuple(heads), inputs or {})
+        read = read_model(self._session, self.path, stated)
+        self.spec: ModelSpec = read.spec
+        self._input = read.image
         # What other tools say about a plain file, as far as it fits the model; and what could not be used.
-        self.sidecars: SidecarFacts
-        self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
+        self.sidecars: SidecarFacts = read.sidecars
+        # The outputs of a plain file that are no heads, each with the reason.
+        self.unused_outputs = read.unused
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
@@ -141,29 +159,21 @@ class Engine:
         """The normalised input images, float32 (N, C, H, W), whatever the layout of the file."""
         return self.prepare(images).pixels
 
-    def scores(self, batch_nchw: FloatArray) -> FloatArray:
-        """Softmax scores float32 (N, C) of a batch from `preprocess`.
-
-        If the file has logits, the scores are their softmax: a softmax output in uint8 is 0 for unlikely classes.
-        """
-        return self.class_scores(self.run(batch_nchw, [self.class_output])[0])
-
-    @property
-    def class_output(self) -> str:
-        """The name of the output that scores come from: the logits if the file has them, else the scores."""
-        return str(self.spec.outputs.logits or self.spec.outputs.scores)
-
-    def class_scores(self, class_output: AnyArray) -> FloatArray:
-        """Softmax scores float32 (N, C) from the raw values of the output `class_output`."""
-        return softmax(as_rows(class_output)) if self.spec.outputs.logits else probabilities(class_output)
-
-    def bind(self, output_names: Sequence[str]) -> BoundSession:
+    def bind(self, output_names: Sequence[str], image_size_hw: tuple[int, int] | None = None) -> BoundSession:
         """The session with its outputs bound. The gates are closed: no gradient is computed.
 
-        Before each run, bind the image input, `spec.input.name`: see `BoundSession`.
+        Before each run, bind the image input, `spec.input.name`: see `BoundSession`. `image_size_hw`: the size of the
+        original image, for models that take it; None: the size of the model's input.
         """
+        extra, size_hw = self.spec.extra_inputs, image_size_hw or self.spec.input.size_hw
         unbatched = None if is_batched(self.spec.input.layout) else self._input.name
-        bound = BoundSession(self._session, self.path, output_names, unbatched=unbatched)
+
+        def beside(count: int) -> dict[str, AnyArray]:
+            return extra_arrays(extra, np.tile(np.asarray(size_hw, np.int64), (count, 1)))
+
+        bound = BoundSession(
+            self._session, self.path, output_names, unbatched=unbatched, beside=beside if extra else None
+        )
         for name, value in self._feed.closed_controls().items():
             bound.bind(name, value)
         return bound
@@ -178,6 +188,10 @@ class Engine:
         output_names: Sequence[str],
         target: npt.NDArray[np.int64] | None = None,
         explain: str | None = None,
+        *,
+        reference: npt.ArrayLike | None = None,
+        region: npt.ArrayLike | None = None,
+        image_sizes_hw: npt.ArrayLike | None = None,
     ) -> list[AnyArray]:
         """The named outputs of the file, unchanged, for a batch float32 (N, C, H, W).
 
@@ -185,15 +199,33 @@ class Engine:
         image may have any number T of targets: gradients then have T rows, all other outputs one, from one forward pass
         if the layer has `many_targets`. `explain`: the layer whose gradients are computed; None, the default: no
         gradients. At most 8 images, or 32 targets of one, run at a time. If the graph fixes the batch size, the last
-        batch is padded and the outputs of the padding are dropped. Raises OnnxplainError for another shape or a target
-        that does not exist.
+        batch is padded and the outputs of the padding are dropped.
+
+        `reference`: float32 (N or 1, D), the vector whose cosine with an embedding is differentiated; without it that
+        gradient is NaN. `region`: float32 (N or 1, 1, h, w), the weights of a mask's cells; None: all alike. For one
+        image they may have a row for each target. `image_sizes_hw`: (N, 2), the sizes of the original images, for
+        models that take them; None: the input's.
+
+        Raises OnnxplainError for another shape, a target that does not exist, a reference of zeros, an empty region.
         """
         targets = self._feed.check(batch_nchw, target)
         layer = None if explain is None else self.resolve_layer(explain)
         added = {name for entry in self.spec.layers for name in (entry.features, entry.gradients)}
+        count = max(len(batch_nchw), len(targets))
+        aims = {
+            REFERENCE_INPUT: check_reference(self.spec, reference, count),
+            REGION_INPUT: check_region(self.spec, region, count),
+        }
+        sizes = self._feed.sizes(len(batch_nchw)) if image_sizes_hw is None else np.asarray(image_sizes_hw, np.int64)
 
-        def compute(part_nchw: FloatArray, part_targets: npt.NDArray[np.int64]) -> list[AnyArray]:
-            inputs = self._feed.arrays(part_nchw, part_targets, layer)
+        def compute(
+            part_nchw: FloatArray,
+            part_targets: npt.NDArray[np.int64],
+            part_sizes: npt.NDArray[np.int64],
+            rows: npt.NDArray[np.int64],
+        ) -> list[AnyArray]:
+            aimed = {name: each if each is None or len(each) == 1 else each[rows] for name, each in aims.items()}
+            inputs = self._feed.arrays(part_nchw, part_targets, layer, aimed, part_sizes)
             outputs = run_session(self._session, self.path, output_names, inputs)
             if not is_batched(self.spec.input.layout):
                 named = zip(output_names, outputs, strict=True)
@@ -202,26 +234,9 @@ class Engine:
             return outputs
 
         if len(targets) > len(batch_nchw):
-            return run_for_targets(compute, self._batches, batch_nchw, targets, output_names, self.spec.layers)
-        return self._batches.run(compute, batch_nchw, targets)
-
-    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
-        """The class and box of each image. The box comes from the box head; it is None without a box head."""
-        predictions = []
-        box_output = self.spec.outputs.box
-        listed = list_images(images)
-        for rows in self._batches.slices(len(listed)):
-            batch = self.prepare(listed[rows])
-            names = [self.class_output, *([box_output] if box_output else [])]
-            outputs = self.run(batch.pixels, names)
-            boxes: list[Corners] | list[None] = [None] * len(batch.frames)
-            if self.spec.box is not None:
-                boxes = place_boxes(decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames)
-            for scores, box in zip(self.class_scores(outputs[0]), boxes, strict=True):
-                predictions.append(
-                    Prediction.from_scores(scores, self.spec.labels, box, None if box is None else "head")
-                )
-        return ResultList(predictions)
+            image = OneImage(batch_nchw, sizes)
+            return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.layers)
+        return self._batches.run(compute, batch_nchw, targets, sizes, np.arange(count))
 
     def activations(
         self,
@@ -230,28 +245,45 @@ class Engine:
         layer: str | None = None,
         *,
         gradients: bool = True,
+        reference: npt.ArrayLike | None = None,
+        region: npt.ArrayLike | None = None,
     ) -> Activations:
         """Feature maps of a layer (by default the last) and the gradients of one target per image.
 
         `target`: one target for all images, or a list with one per image; see `resolve_target`. For a single image (no
         list), a list of any number of targets: a row for each, from one forward pass if the layer has `many_targets`.
-        Raises UnsupportedError for a file without instrumented layers.
+        `reference` and `region`: as for `run`. Raises UnsupportedError for a file without instrumented layers.
         """
         chosen = self.resolve_layer(layer)
         several = list(target) if is_image(images) and is_list(target) else None
         batch = self.prepare(images)
-        targets = resolve_targets(self.spec, target, len(several or batch.frames))
-        names = [self.class_output, chosen.features, *([chosen.gradients] if gradients else [])]
-        outputs = self.run(batch.pixels, names, targets, chosen.name if gradients else None)
-        rows, scores = as_rows(outputs[0]), self.class_scores(outputs[0])
+        count = len(several or batch.frames)
+        targets = resolve_targets(self.spec, target, count)
+        aims = check_reference(self.spec, reference, count), check_region(self.spec, region, count)
+        heads, head = self.spec.heads, self.spec.head
+        names = [*self.head_outputs, chosen.features, *([chosen.gradients] if gradients else [])]
+        outputs = self.run(
+            batch.pixels,
+            names,
+            targets,
+            chosen.name if gradients else None,
+            reference=aims[0],
+            region=aims[1],
+            image_sizes_hw=batch.image_sizes_hw,
+        )
+        answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
+        entries = head_scores.entry_scalars(heads, answered, *aims)
+        scores = head_scores.entry_scores(heads, answered, *aims)
         return Activations(
             layer=chosen,
-            features=spread_row(outputs[1], len(targets)),
-            gradients=outputs[2] if gradients else None,
-            logits=spread_row(rows, len(targets)) if self.spec.outputs.logits else None,
-            scores=spread_row(scores, len(targets)),
-            target=np.where(targets == PREDICTED_CLASS, rows.argmax(axis=1), targets),
-            frames=batch.frames * (1 if several is None else len(targets)),
+            features=spread_row(seen[0], count),
+            gradients=seen[1] if gradients else None,
+            logits=entries[:, : head.entries] if head.logits else None,
+            scores=scores[:, : head.entries],
+            target=np.where(targets == PREDICTED_CLASS, head_scores.predicted_entries(head, answered[0]), targets),
+            frames=batch.frames * (1 if several is None else count),
+            entries=entries,
+            entry_scores=scores,
         )
 
     def cam_weights(self) -> FloatArray:
@@ -265,18 +297,6 @@ class Engine:
         Raises ModelError if the model has no tail, or if the tail file is missing or belongs to another model.
         """
         return open_tail(self.path, self.spec, self._providers, self._threads, self.precision, self.timeout)
-
-    def resolve_target(self, target: Target) -> int:
-        """The index of a target: a label, an index, ``box:0`` … ``box:3``, or None for -1, the predicted class."""
-        return resolve_target(self.spec, target)
-
-    def target_name(self, index: int) -> str:
-        """The display name of a target: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
-        return target_name(self.spec, index)
-
-    def resolve_layer(self, layer: str | None) -> LayerSpec:
-        """The layer with that name, or the only layer whose name contains it. None: the last layer."""
-        return resolve_layer(self.spec, layer)
 
     @cached_property
     def _cam_weights(self) -> FloatArray:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ImageInput, LayerSpec, ModelSpec, batched
+from onnxplain.contract import (
+    EXPLAIN_INPUT,
+    REFERENCE_INPUT,
+    REGION_INPUT,
+    TARGET_INPUT,
+    ExtraInput,
+    ImageInput,
+    LayerSpec,
+    ModelSpec,
+    batched,
+)
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.preprocess import to_model
@@ -22,8 +33,12 @@ class Feed:
         self._path, self._spec, self._image = path, spec, image_input
         # The contract has two forms: the controls are required inputs in one and optional inputs in the other.
         controls = {TARGET_INPUT, EXPLAIN_INPUT} if spec.layers else set()
-        self._required = controls & {tensor.name for tensor in session.get_inputs()}
-        self._optional = controls & {tensor.name for tensor in session.get_overridable_initializers()}
+        required = {tensor.name for tensor in session.get_inputs()}
+        optional = {tensor.name for tensor in session.get_overridable_initializers()}
+        self._required, self._optional = controls & required, controls & optional
+        # Inputs that only some heads need.
+        known = {REFERENCE_INPUT, REGION_INPUT} if spec.layers else set()
+        self._aims, self._required_aims = known & (required | optional), known & required
 
     def check(self, batch_nchw: FloatArray, target: npt.NDArray[np.integer] | None) -> npt.NDArray[np.int64]:
         """The target of each image, int64 (N,), or any number of targets of one image.
@@ -42,14 +57,33 @@ class Feed:
         return check_targets(self._spec, target, len(batch_nchw))
 
     def arrays(
-        self, batch_nchw: FloatArray, targets: npt.NDArray[np.int64], layer: LayerSpec | None
+        self,
+        batch_nchw: FloatArray,
+        targets: npt.NDArray[np.int64],
+        layer: LayerSpec | None,
+        aims: Mapping[str, FloatArray | None] | None = None,
+        image_sizes_hw: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, AnyArray]:
-        """The inputs of one run by name. `layer`: the layer whose gradients are computed; None: no gradients."""
+        """The inputs of one run by name. `layer`: the layer whose gradients are computed; None: no gradients.
+
+        `aims`: the inputs ``reference`` and ``region``, where they are given and the file has them. `image_sizes_hw`:
+        the size of each original image, int64 (N, 2); None: the size of the model's input.
+        """
         source = self._spec.input
         images = to_model(batch_nchw, source.layout, self._image.dtype, source.quantization)
         controls = self._controls(targets, layer)
         given = self._required | self._optional
-        return {self._image.name: images, **{name: controls[name] for name in given}}
+        inputs = {self._image.name: images, **{name: controls[name] for name in given}}
+        stated = {name: value for name, value in (aims or {}).items() if value is not None and name in self._aims}
+        inputs.update({**self._default_aims(), **stated})
+        if self._spec.extra_inputs:
+            sizes_hw = self.sizes(len(batch_nchw)) if image_sizes_hw is None else image_sizes_hw
+            inputs.update(extra_arrays(self._spec.extra_inputs, sizes_hw))
+        return inputs
+
+    def sizes(self, count: int) -> npt.NDArray[np.int64]:
+        """The size of the model's input for each of `count` images, int64 (N, 2)."""
+        return np.full((count, 2), self._spec.input.size_hw, np.int64)
 
     def closed_controls(self) -> dict[str, AnyArray]:
         """The controls to bind for a run without gradients.
@@ -57,7 +91,16 @@ class Feed:
         Optional controls are left out: their defaults mean the same, and ONNX Runtime cannot bind numpy arrays to them.
         """
         controls = self._controls(np.array([PREDICTED_CLASS], np.int64), None)
-        return {name: controls[name] for name in self._required}
+        return {**{name: controls[name] for name in self._required}, **self._default_aims()}
+
+    def _default_aims(self) -> dict[str, AnyArray]:
+        """The defaults of ``reference`` and ``region``, where a file requires these inputs."""
+        size = next((head.size for head in self._spec.heads if head.kind == "embedding"), 1)
+        defaults = {
+            REFERENCE_INPUT: np.zeros((1, size), np.float32),
+            REGION_INPUT: np.ones((1, 1, 1, 1), np.float32),
+        }
+        return {name: defaults[name] for name in self._required_aims}
 
     def buffer(self, count: int) -> AnyArray:
         """Zeros for `count` images in the layout and type of the graph, always with a batch axis."""
@@ -70,3 +113,22 @@ class Feed:
         if layer is not None:
             gates[self._spec.layers.index(layer)] = True
         return {TARGET_INPUT: targets, EXPLAIN_INPUT: gates}
+
+
+def extra_arrays(extra: Sequence[ExtraInput], image_sizes_hw: npt.NDArray[np.int64]) -> dict[str, AnyArray]:
+    """What the inputs besides the image are given for images of these original sizes, int64 (N, 2), height first.
+
+    A constant without a value is left out: the file keeps it as a default.
+    """
+    arrays: dict[str, AnyArray] = {}
+    count = len(image_sizes_hw)
+    for each in extra:
+        if each.fill == "constant":
+            if each.value is not None:
+                shape = [1 if side is None else side for side in each.shape]
+                value = np.asarray(each.value).astype(each.dtype).reshape(shape)
+                arrays[each.name] = np.repeat(value, count, axis=0) if each.shape[:1] == (None,) else value
+        else:
+            sizes = image_sizes_hw if each.fill == "image_size_hw" else image_sizes_hw[:, ::-1]
+            arrays[each.name] = np.ascontiguousarray(sizes, each.dtype)
+    return arrays

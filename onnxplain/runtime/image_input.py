@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from onnxplain.contract import (
     INTEGER_LIMITS,
+    ChosenInputs,
     DeclaredInput,
+    GivenInputs,
     ImageInput,
     StatedShape,
-    UnreadInput,
+    choose_inputs,
     find_quantization,
-    read_image_input,
 )
 from onnxplain.errors import ModelError
 from onnxplain.runtime.protobuf.graph_reader import read_graph
 from onnxplain.runtime.protobuf.wire import WireError
 from onnxplain.runtime.session import Session
+from onnxplain.sidecars import SidecarFacts, read_with_facts
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 
 
-def find_image_input(
-    session: Session, path: Path, stated: StatedShape | None = None, not_images: Collection[str] = ()
-) -> ImageInput:
-    """The one input that takes images, besides `not_images`.
-
-    Raises ModelError unless there is just one, and where `read_image_input` cannot read it.
-    """
-    return readable(path, read_image_input(find_declared(session, path, not_images), stated))
+def declared_inputs(
+    session: Session, besides: Collection[str] = (), also: Collection[str] = ()
+) -> tuple[DeclaredInput, ...]:
+    """The inputs without a default, and those with one that `also` names; not those that `besides` names."""
+    with_default = [tensor for tensor in session.get_overridable_initializers() if tensor.name in also]
+    return tuple(declare(tensor) for tensor in (*session.get_inputs(), *with_default) if tensor.name not in besides)
 
 
-def readable(path: Path, image_input: ImageInput | UnreadInput) -> ImageInput:
-    """The input. Raises ModelError if it could not be read."""
-    if isinstance(image_input, UnreadInput):
-        raise ModelError(f"{path}: {image_input}")
-    return image_input
+def inputs_of(path: Path, declared: Sequence[DeclaredInput], stated: StatedShape, given: GivenInputs) -> ChosenInputs:
+    """The image input, and the others with their values. Raises ModelError where `choose_inputs` cannot tell them."""
+    chosen = choose_inputs(declared, stated, given)
+    if not isinstance(chosen, ChosenInputs):
+        raise ModelError(f"{path}: {chosen}")
+    return chosen
 
 
-def find_declared(session: Session, path: Path, not_images: Collection[str] = ()) -> DeclaredInput:
-    """The only input besides `not_images`. Raises ModelError unless there is exactly one."""
-    inputs = [declare(tensor) for tensor in session.get_inputs() if tensor.name not in not_images]
-    found = ", ".join(f"{each.name} {each.dtype} {each.shape_text}" for each in inputs) or "none"
-    if len(inputs) != 1:
-        raise ModelError(
-            f"{path}: found {len(inputs)} inputs ({found}), expected one image input: export the model with "
-            "the image as its only input"
-        )
-    return inputs[0]
+def inputs_with_facts(
+    path: Path, declared: Sequence[DeclaredInput], stated: StatedShape, given: GivenInputs, facts: SidecarFacts
+) -> tuple[ChosenInputs, SidecarFacts]:
+    """As `inputs_of`, what graph and user leave open closed by other tools' facts; and the facts that fit."""
+    read = [read_with_facts(entry, stated, facts) for entry in declared if entry.name not in given]
+    images = [(image, fitting) for image, fitting in read if isinstance(image, ImageInput)]
+    if len(images) != 1:
+        return inputs_of(path, declared, stated, given), facts
+    ((image, fitting),) = images
+    return inputs_of(path, declared, StatedShape(image.size_hw, image.layout, image.channels), given), fitting
 
 
 def declare(tensor: Any) -> DeclaredInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,19 @@ MOST_TARGETS = 32
 GRADIENT_BYTES = 64 * 2**20
 """What the gradients of one run may take in memory."""
 
-# Images float32 (N, C, H, W) and targets int64 (N,) → the outputs asked for.
-Compute = Callable[[FloatArray, npt.NDArray[np.int64]], Sequence[AnyArray]]
+# Images float32 (N, C, H, W), targets int64 (N,), the sizes of the original images int64 (N, 2), and the rows of
+# reference and region that belong to the targets → the outputs asked for.
+Compute = Callable[
+    [FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]], Sequence[AnyArray]
+]
+
+
+@dataclass(frozen=True, eq=False)
+class OneImage:
+    """An image, float32 (1, C, H, W), and the size of its original, int64 (1, 2)."""
+
+    pixels: FloatArray
+    size_hw: npt.NDArray[np.int64]
 
 
 def targets_at_once(layers: Sequence[LayerSpec]) -> int:
@@ -29,7 +41,7 @@ def targets_at_once(layers: Sequence[LayerSpec]) -> int:
 def run_for_targets(
     compute: Compute,
     batches: Batches,
-    image_1chw: FloatArray,
+    image: OneImage,
     targets: npt.NDArray[np.int64],
     output_names: Sequence[str],
     layers: Collection[LayerSpec],
@@ -40,13 +52,18 @@ def run_for_targets(
     """
     asked = [layer for layer in layers if layer.gradients in output_names]
     if not asked:
-        return batches.run(compute, image_1chw, targets[:1])
+        return batches.run(compute, image.pixels, targets[:1], image.size_hw, np.arange(1))
     if all(layer.many_targets for layer in asked):
         size = targets_at_once(asked)
-        parts = [compute(image_1chw, targets[start : start + size]) for start in range(0, len(targets), size)]
+        parts = [
+            compute(image.pixels, targets[rows], image.size_hw, rows)
+            for rows in np.split(np.arange(len(targets)), range(size, len(targets), size))
+        ]
     else:
-        copies = np.broadcast_to(image_1chw, (len(targets), *image_1chw.shape[1:]))
-        parts = [batches.run(compute, copies, targets)]
+        copies, sizes = (
+            np.broadcast_to(each, (len(targets), *each.shape[1:])) for each in (image.pixels, image.size_hw)
+        )
+        parts = [batches.run(compute, copies, targets, sizes, np.arange(len(targets)))]
     differ = {layer.gradients for layer in asked}
     return [
         np.concatenate(outputs) if name in differ else outputs[0][:1]

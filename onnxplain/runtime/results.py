@@ -84,9 +84,13 @@ class Prediction:
 class Activations:
     """Feature maps of one layer, and the gradients of one scalar per image with respect to them.
 
-    `features`: float32 (N, K, h, w). `gradients`: the same shape, None if not asked for. `logits`: float32 (N, C), None
-    if the file has none. `scores`: float32 (N, C), their softmax. `target`: int64 (N,), the scalar that was
-    differentiated: a class, or C…C+3 for a box coordinate. `frames`: one per image.
+    `features`: float32 (N, K, h, w). `gradients`: the same shape, None if not asked for. `target`: int64 (N,), the
+    scalar that was differentiated, an entry of the model's numbering. `frames`: one per image.
+
+    `scores`: float32 (N, C), the shown scores of the default head: for classes the softmax. `logits`: float32 (N, C),
+    the numbers of its entries that are differentiated; None if the file has none. `entry_scores` and `entries`: the
+    same two for every entry of every head, float32 (N, T); None where only the default head was read. A cosine is NaN
+    without a reference.
     """
 
     layer: LayerSpec
@@ -96,9 +100,14 @@ class Activations:
     scores: FloatArray
     target: npt.NDArray[np.int64]
     frames: tuple[Frame, ...]
+    entries: FloatArray | None = None
+    entry_scores: FloatArray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
+        for title, array in (("entries", self.entries), ("entry scores", self.entry_scores)):
+            if array is not None:
+                _check_shape(title, array, (count, None))
         name = f"layer {self.layer.name}"
         _check_shape(f"{name} features", self.features, (count, self.layer.channels, None, None))
         if self.gradients is not None:
@@ -127,3 +136,8 @@ class Batch:
             raise OnnxplainError(
                 f"batch: found {len(self.images)} images and {len(self.frames)} frames, expected as many"
             )
+
+    @property
+    def image_sizes_hw(self) -> npt.NDArray[np.int64]:
+        """Height and width of each original image, int64 (N, 2)."""
+        return np.asarray([frame.image_size_hw for frame in self.frames], np.int64)

@@ -15,8 +15,10 @@ from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.machine.time_limit import LimitedSession, checked_timeout, current_timeout
 from onnxplain.runtime.image import describe_start, one_line
-from onnxplain.runtime.openvino import OPENVINO, source_for_openvino
+from onnxplain.runtime.openvino import EXTERNAL_DATA_FOLDER, OPENVINO, source_for_openvino
 from onnxplain.runtime.precision import Precision, apply_precision
+from onnxplain.runtime.protobuf.graph_reader import with_outputs
+from onnxplain.runtime.protobuf.model_facts import opened_model
 
 _SUFFIX = "ExecutionProvider"
 _LOG_FATAL_ONLY = 4
@@ -85,6 +87,25 @@ def open_session(
         raise ModelError(_explain_failure(path, error)) from error
     if providers is not None:
         check_providers(names, session.get_providers())
+    return session
+
+
+def open_with_outputs(path: Path, names: Sequence[str]) -> Session:
+    """The model with more values of its graph as outputs, on the CPU, not optimised: to find out their shapes.
+
+    Raises ModelError for a file that cannot be used so.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_FATAL_ONLY
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.absolute().parent))
+    with opened_model(path) as content:
+        model = with_outputs(content, names)
+    try:
+        session: Session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise ModelError(_explain_failure(path, error)) from error
     return session
 
 

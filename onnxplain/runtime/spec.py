@@ -1,60 +1,61 @@
-"""Read the spec of a file from its metadata or, without metadata, from its graph and one probe run."""
+"""Read the spec of a file from its metadata or, without metadata, from the end of its graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from onnxplain.contract import (
-    EXPLAIN_INPUT,
+    CONTROL_INPUTS,
     METADATA_KEY,
-    TARGET_INPUT,
     Completed,
+    GivenHeads,
+    GivenInputs,
+    GivenLabels,
     ImageInput,
     InputSpec,
     Layout,
     ModelSpec,
-    OutputRoles,
     Preprocessing,
     PreprocessingParts,
+    ReadKind,
+    StatedHead,
     StatedShape,
+    UnusedOutput,
     as_parts,
     complete_input,
-    is_batched,
+    labels_by_head,
     override,
+    read_stated,
 )
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.image_input import find_declared, find_image_input, readable, with_quantization
+from onnxplain.runtime.arrays import AnyArray
+from onnxplain.runtime.feed import extra_arrays
+from onnxplain.runtime.heads.graph_end import graph_end_of_file
+from onnxplain.runtime.heads.plain_heads import find_plain_heads
+from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
 from onnxplain.runtime.output_shapes import OutputShapes
-from onnxplain.runtime.preprocess import normalise, to_model
-from onnxplain.runtime.scores import (
-    as_rows,
-    looks_like_classes,
-    looks_like_softmax,
-    probabilities,
-    softmax,
-)
-from onnxplain.runtime.session import Session, run_session, with_batch_axis
-from onnxplain.sidecars import SidecarFacts, fit_classes, read_sidecars, read_with_facts
+from onnxplain.runtime.session import Session
+from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
 
 
 @dataclass(frozen=True)
 class Stated:
     """What the user states about a file. None: use the file's own value.
 
-    `sidecars`: whether to read other tools' metadata and files for a plain file.
+    `sidecars`: whether to read other tools' metadata and files for a plain file. `heads`, `inputs`: see `Engine`.
     """
 
     preprocessing: Preprocessing | PreprocessingParts | None = None
     input_size_hw: tuple[int, int] | None = None
     layout: Layout | None = None
-    labels: Sequence[str] | None = None
+    labels: GivenLabels | None = None
     sidecars: bool = True
+    heads: GivenHeads = ()
+    inputs: GivenInputs = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -70,39 +71,67 @@ class Stated:
         """What the user states about the shape of the input."""
         return StatedShape(self.input_size_hw, self.layout, self.parts.channels)
 
+    @property
+    def told_heads(self) -> tuple[StatedHead, ...]:
+        """The stated heads."""
+        return tuple(read_stated(head) for head in self.heads)
 
-def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
-    """The file's spec, its image input, and what other tools say about it: what was used and what could not be used.
 
-    Raises ModelError unless it is an image classifier or localizer.
+@dataclass(frozen=True)
+class ReadModel:
+    """What a file is: its spec, its image input, and what other tools say about it, used and not used.
+
+    `unused`: the outputs of a plain file that are no heads, each with its reason.
     """
+
+    spec: ModelSpec
+    image: ImageInput
+    sidecars: SidecarFacts = field(default_factory=SidecarFacts)
+    unused: tuple[UnusedOutput, ...] = ()
+
+
+def read_model(session: Session, path: Path, stated: Stated) -> ReadModel:
+    """What a file is. Raises ModelError unless it is an image model whose answers are understood."""
     props = session.get_modelmeta().custom_metadata_map
     try:
         if METADATA_KEY not in props:
             read = read_sidecars(path, props) if stated.sidecars else SidecarFacts()
             read = read.beside(labels=stated.labels, parts=stated.parts, size=stated.input_size_hw)
-            return _spec_of_plain_file(session, path, stated, read)
-        return *_spec_of_explainable_file(session, path, stated, props[METADATA_KEY]), SidecarFacts()
+            return _read_plain_file(session, path, stated, read)
+        return ReadModel(*_read_explainable_file(session, path, stated, props[METADATA_KEY]))
     except OnnxplainError as error:
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from error
 
 
-def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
+def _read_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
     spec = ModelSpec.from_json(text)
     written = spec.input
     shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
-    image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
+    known = {extra.name for extra in spec.extra_inputs}
+    declared = declared_inputs(session, besides=(*CONTROL_INPUTS, *(known - set(stated.inputs))), also=stated.inputs)
+    chosen = inputs_of(path, declared, shape, stated.inputs)
     missing = set(spec.named_outputs) - {tensor.name for tensor in session.get_outputs()}
-    if image_input.name != spec.input.name:
-        missing.add(spec.input.name)
+    if chosen.image.name != written.name:
+        missing.add(written.name)
     if missing:
         raise ModelError(
             f"found no {', '.join(sorted(missing))} in the graph, expected all names in the metadata: the file was "
             "changed after it was instrumented, so instrument the original again"
         )
     OutputShapes(spec).check_declared(session)
+    _check_stated(spec, stated)
+    if stated.preprocessing is not None:
+        parts = stated.parts.with_preset(chosen.image.dtype, chosen.image.channels, written.quantization)
+        spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
+    others = {extra.name: extra for extra in chosen.extra}
+    extra = tuple(others.get(each.name, each) for each in spec.extra_inputs)
+    return _with_labels(replace(spec, extra_inputs=extra), stated.labels), chosen.image
+
+
+def _check_stated(spec: ModelSpec, stated: Stated) -> None:
+    """Raise ModelError where the user states something else than an explainable file."""
     if stated.layout not in (None, spec.input.layout):
         raise ModelError(
             f"found layout {stated.layout}, expected {spec.input.layout} as in the file: leave out the layout"
@@ -113,81 +142,46 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             f"found input size {found}, expected {expected}, for which the file was instrumented: instrument the "
             "original again with --size"
         )
-    if stated.preprocessing is not None:
-        parts = stated.parts.with_preset(image_input.dtype, image_input.channels, written.quantization)
-        spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
-    if stated.labels is not None:
-        spec = spec.with_labels(stated.labels)
-    return spec, image_input
+    heads = {head.name: head for head in spec.heads}
+    for head in stated.told_heads:
+        known = heads.get(head.name)
+        if known is None or head.kind not in (None, known.kind) or (head.kind is None and known is not spec.head):
+            listed = ", ".join(f"{each.name} ({each.kind})" for each in spec.heads)
+            raise ModelError(
+                f"--head {head.name}: found an explainable file, whose heads are fixed: {listed}; expected one of "
+                "them in --target HEAD:LABEL, or the original file"
+            )
 
 
-def _spec_of_plain_file(
-    session: Session, path: Path, stated: Stated, read: SidecarFacts
-) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
-    declared = with_quantization(path, find_declared(session, path))
-    found, read = read_with_facts(declared, stated.shape, read)
-    image_input = readable(path, found)
+def _read_plain_file(session: Session, path: Path, stated: Stated, read: SidecarFacts) -> ReadModel:
+    declared = [with_quantization(path, entry) for entry in declared_inputs(session, also=stated.inputs)]
+    chosen, read = inputs_with_facts(path, declared, stated.shape, stated.inputs, read)
+    image = chosen.image
     said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
-    completed = complete_input(image_input, stated.parts, said, source)
+    completed = complete_input(image, stated.parts, said, source)
     input_spec = InputSpec(
-        image_input.name,
-        image_input.layout,
-        image_input.size_hw,
-        completed.preprocessing,
-        completed.origins,
-        image_input.quantization,
+        image.name, image.layout, image.size_hw, completed.preprocessing, completed.origins, image.quantization
     )
-    outputs = _probe(session, path, image_input, input_spec)
-    roles, classes = _find_roles(outputs)
-    read = fit_classes(read, classes)
-    labels = () if read.labels is None else read.labels.value
-    if stated.labels is not None:
-        labels = tuple(stated.labels)
-    return ModelSpec.of_classifier(input_spec, roles, classes, labels=labels), image_input, read
+
+    def zeros() -> dict[str, AnyArray]:
+        """One batch of images of zeros, with what the other inputs are given."""
+        images = np.zeros([image.batch or 1 if side is None else side for side in image.shape], image.dtype)
+        sizes_hw = np.full((image.batch or 1, 2), image.size_hw, np.int64)
+        return {image.name: images, **extra_arrays(chosen.extra, sizes_hw)}
+
+    end = graph_end_of_file(session, path, image, zeros)
+    kind = None if read.kind is None else ReadKind(read.kind.value, read.kind.source)
+    found = find_plain_heads(end, stated.told_heads, kind)
+    spec = ModelSpec(input_spec, found.heads, extra_inputs=chosen.extra)
+    owner, read = fit_labels(read, found.heads)
+    if owner is not None and read.labels is not None and stated.labels is None:
+        spec = spec.with_labels(read.labels.value, owner)
+    return ReadModel(_with_labels(spec, stated.labels), image, read, found.unused)
 
 
-def _probe(
-    session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
-) -> dict[str, npt.NDArray[np.generic]]:
-    """All outputs for images of random noise."""
-    preprocessing = input_spec.preprocessing
-    shape = (image_input.batch or 1, *input_spec.size_hw, 3 if preprocessing.is_colour else preprocessing.channel_count)
-    noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    dtype = np.uint8 if preprocessing.pixels == "bytes" else np.float32
-    batch_nchw = normalise(noise_nhwc.astype(dtype), preprocessing)
-    names = [tensor.name for tensor in session.get_outputs()]
-    feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype, input_spec.quantization)}
-    outputs = run_session(session, path, names, feed)
-    if not is_batched(input_spec.layout):
-        outputs = [with_batch_axis(output) for output in outputs]
-    return dict(zip(names, outputs, strict=True))
-
-
-def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:
-    """Find the outputs with scores and logits from one run. Raises ModelError if that is unclear."""
-    candidates = {name: output for name, output in outputs.items() if looks_like_classes(output)}
-    scores = [name for name, output in candidates.items() if looks_like_softmax(output)]
-    logits = [
-        name for name, output in candidates.items() if name not in scores and np.issubdtype(output.dtype, np.floating)
-    ]
-    shapes = ", ".join(f"{name} {list(np.shape(output))}" for name, output in outputs.items())
-    if not scores and not logits:
-        raise ModelError(
-            f"found the outputs {shapes}, expected classes, one row (N, C) per image: choose a classifier, or name "
-            "its logits with `onnxplain instrument --logits NAME`"
-        )
-    if len(scores) > 1 or (not scores and len(logits) > 1):
-        raise ModelError(
-            f"found several outputs that may be classes ({', '.join(scores or logits)}), expected one: name "
-            "it with `onnxplain instrument --logits NAME` (and --box NAME)"
-        )
-    if not scores:
-        return OutputRoles(logits=logits[0]), as_rows(outputs[logits[0]]).shape[1]
-    distribution = probabilities(outputs[scores[0]])
-    matching = [name for name in logits if _is_softmax_of(outputs[name], distribution)]
-    return OutputRoles(matching[0] if matching else None, scores[0]), distribution.shape[1]
-
-
-def _is_softmax_of(logits: npt.NDArray[np.generic], distribution: npt.NDArray[np.float32]) -> bool:
-    rows = as_rows(logits)
-    return rows.shape == distribution.shape and bool(np.allclose(softmax(rows), distribution, atol=1e-2))
+def _with_labels(spec: ModelSpec, given: GivenLabels | None) -> ModelSpec:
+    """The spec with the stated labels in place of its own."""
+    heads = {head.name: head for head in spec.heads}
+    for name, labels in labels_by_head(given, spec.heads).items():
+        spec = spec.with_labels(labels, heads[name])
+    return spec

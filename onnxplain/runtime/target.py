@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import BOX_COORDINATES, LayerSpec, ModelSpec
+from onnxplain.contract import LayerSpec, ModelSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.runtime.heads.target_text import ResolvedTarget, Target, parse_target, target_count, target_name
+
+__all__ = [
+    "PREDICTED_CLASS",
+    "ResolvedTarget",
+    "Target",
+    "check_targets",
+    "parse_target",
+    "resolve_layer",
+    "resolve_target",
+    "resolve_targets",
+    "spread_target",
+    "target_count",
+    "target_name",
+]
 
 PREDICTED_CLASS = -1
-Target = int | str | None
-_BOX_PREFIX = "box:"
 
 
 def resolve_target(spec: ModelSpec, target: Target) -> int:
-    """The index of the contract: -1 the predicted class, 0…C-1 a class, C…C+3 a box coordinate.
+    """The index of the contract: −1 the default head's best entry, 0 … T − 1 an entry of a head.
 
-    None is the predicted class. A string is a label (an exact match wins over an index), an index, or ``box:0``
-    … ``box:3`` if the model has a box head. Raises OnnxplainError for anything else; the message lists similar labels.
+    `parse_target` says what a target may be. Raises OnnxplainError for anything else, and for targets that need more
+    than an index: ``not:`` and ``LABEL@X,Y``.
     """
-    if target is None:
-        return PREDICTED_CLASS
-    if isinstance(target, str):
-        return _resolve_text(spec, target)
-    if isinstance(target, bool | np.bool_) or not isinstance(target, int | np.integer):
-        raise OnnxplainError(f"target: found {target!r}, expected a class index, a label or box:0 … box:3")
-    index = int(target)
-    if not PREDICTED_CLASS <= index < target_count(spec):
-        raise OnnxplainError(f"target: found {index}, expected {_describe_targets(spec)}")
-    return index
+    found = parse_target(spec, target)
+    if not found.is_plain:
+        raise OnnxplainError(f"target: found {target!r}, expected a target without not: and @ here")
+    return found.index
 
 
 def spread_target(target: Target | Iterable[Target], count: int) -> list[Target]:
@@ -73,18 +79,6 @@ def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, coun
     return targets.astype(np.int64)
 
 
-def target_name(spec: ModelSpec, index: int) -> str:
-    """The display name of a target: the class's label (its index without labels), or ``box:0`` … ``box:3``."""
-    if not 0 <= index < target_count(spec):
-        raise OnnxplainError(f"target: found {index}, expected {_describe_targets(spec)}")
-    return spec.label(index) if index < spec.classes else f"{_BOX_PREFIX}{index - spec.classes}"
-
-
-def target_count(spec: ModelSpec) -> int:
-    """Number of scalars that can be explained: the classes, and four box coordinates if there is a box head."""
-    return spec.classes + (BOX_COORDINATES if spec.outputs.box is not None else 0)
-
-
 def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
     """The instrumented layer with that name, or the only one whose name contains it. None or "auto": the last.
 
@@ -102,40 +96,3 @@ def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
         matching = f", which matches {', '.join(matches)}" if matches else ""
         raise OnnxplainError(f"layer: found {layer!r}{matching}, expected one of {', '.join(names)}")
     return spec.layers[names.index(matches[0])]
-
-
-def _resolve_text(spec: ModelSpec, text: str) -> int:
-    same = [index for index, label in enumerate(spec.labels) if label == text]
-    if len(same) == 1:
-        return same[0]
-    if same:
-        indices = ", ".join(str(index) for index in same)
-        raise OnnxplainError(
-            f"target: found {text!r}, the label of several classes, expected one: give index {indices}"
-        )
-    if text.startswith(_BOX_PREFIX):
-        coordinate = text.removeprefix(_BOX_PREFIX)
-        if spec.outputs.box is None:
-            raise OnnxplainError(f"target: found {text!r}, expected a class: the model has no box head")
-        if coordinate not in {str(number) for number in range(BOX_COORDINATES)}:
-            raise OnnxplainError(f"target: found {text!r}, expected box:0, box:1, box:2 or box:3")
-        return spec.classes + int(coordinate)
-    try:
-        return resolve_target(spec, int(text))
-    except ValueError:
-        near = _near_labels(spec, text)
-        hint = f"; similar labels: {'; '.join(near)}" if near else ""
-        raise OnnxplainError(f"target: found {text!r}, expected {_describe_targets(spec)}{hint}") from None
-
-
-def _near_labels(spec: ModelSpec, text: str) -> list[str]:
-    lowered = {label.lower(): label for label in spec.labels}
-    contains = [label for low, label in lowered.items() if text.lower() in low]
-    close = [lowered[low] for low in difflib.get_close_matches(text.lower(), lowered)]
-    return list(dict.fromkeys(contains + close))[:5]
-
-
-def _describe_targets(spec: ModelSpec) -> str:
-    labels = "a label, " if spec.labels else ""
-    box = ", box:0 … box:3" if spec.outputs.box is not None else ""
-    return f"{labels}a class index from 0 to {spec.classes - 1}{box}, or -1 for the predicted class"

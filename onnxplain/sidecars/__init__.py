@@ -4,7 +4,7 @@ Runtime and exporters both read it here; neither onnx nor torch is needed.
 """
 
 from onnxplain.sidecars.facts import SidecarFacts, Sourced
-from onnxplain.sidecars.fit import fit_classes, read_with_facts
+from onnxplain.sidecars.fit import fit_classes, fit_labels, read_with_facts
 from onnxplain.sidecars.problem import SidecarProblem
 from onnxplain.sidecars.tools import TOOLS, Tool, read_sidecars
 
@@ -15,6 +15,7 @@ __all__ = [
     "Sourced",
     "Tool",
     "fit_classes",
+    "fit_labels",
     "read_sidecars",
     "read_with_facts",
 ]

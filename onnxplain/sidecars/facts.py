@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
-from onnxplain.contract import Layout, PreprocessingParts
+from onnxplain.contract import HeadKind, Layout, PreprocessingParts
 from onnxplain.sidecars.problem import SidecarProblem, UnusableError
 
 _Value = TypeVar("_Value")
@@ -26,7 +26,8 @@ class SidecarFacts:
 
     `parts` come from one source alone, because numbers of two tools do not belong together. `input_size_hw` is in
     pixels, `channels` the number of the input's channels. `layout` is the layout that the tool always writes. `task` is
-    the tool's own word, such as ``classify``. `problems` are what was found and not used.
+    the tool's own word, such as ``classify``; `kind` is the kind of the model's answer. `problems` are what was found
+    and not used.
     """
 
     labels: Sourced[tuple[str, ...]] | None = None
@@ -35,6 +36,7 @@ class SidecarFacts:
     channels: Sourced[int] | None = None
     layout: Sourced[Layout] | None = None
     task: Sourced[str] | None = None
+    kind: Sourced[HeadKind] | None = None
     problems: tuple[SidecarProblem, ...] = ()
 
     def over(self, others: SidecarFacts) -> SidecarFacts:
@@ -67,6 +69,7 @@ _WORDS = {
     "channels": "number of channels",
     "layout": "layout",
     "task": "task",
+    "kind": "kind of answer",
 }
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from onnxplain.contract import (
     AXES,
     INT8_ZERO,
     DeclaredInput,
     Dim,
+    HeadKind,
     ImageInput,
     InputFault,
     Layout,
@@ -83,6 +84,34 @@ def fit_classes(facts: SidecarFacts, classes: int) -> SidecarFacts:
     found = f"{len(facts.labels.value)} labels"
     problem = _contradiction(facts.labels.source, found, f"{classes}, one per class")
     return replace(facts, labels=None, problems=(*facts.problems, problem))
+
+
+class SizedHead(Protocol):
+    """A head, wherever it was found."""
+
+    @property
+    def kind(self) -> HeadKind:
+        """What it answers with."""
+
+    @property
+    def size(self) -> int:
+        """Number of values per image."""
+
+
+Sized = TypeVar("Sized", bound=SizedHead)
+
+
+def fit_labels(facts: SidecarFacts, heads: Sequence[Sized]) -> tuple[Sized | None, SidecarFacts]:
+    """The head that the labels belong to, and the facts that fit: the first head that has as many classes.
+
+    None if there are no labels, or if they fit no head.
+    """
+    takers = [head for head in heads if head.kind not in ("box", "embedding")]
+    if facts.labels is None:
+        return None, facts
+    count = len(facts.labels.value)
+    owner = next((head for head in takers if head.size == count), None)
+    return owner, facts if owner is not None else fit_classes(facts, takers[0].size if takers else 0)
 
 
 def _closed(declared: DeclaredInput, shape: StatedShape, name: str, value: Any) -> StatedShape:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from onnxplain.contract import Channels, PreprocessingParts
+from onnxplain.contract import Channels, HeadKind, PreprocessingParts
 from onnxplain.contract.expected import MOST_CHANNELS
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.labels import labels_of_tree
@@ -23,6 +23,18 @@ from onnxplain.sidecars.surroundings import Surroundings, load_object
 from onnxplain.sidecars.values import divisors, flag, per_channel, positive, size_hw, whole
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+# https://huggingface.co/docs/transformers/main_classes/configuration, problem_type
+_KIND_OF_LOSS: Mapping[str, HeadKind] = {
+    "single_label_classification": "classes",
+    "multi_label_classification": "labels",
+    "regression": "values",
+}
+# The classes of transformers end so, such as ViTForImageClassification.
+_KIND_OF_CLASS: Mapping[str, HeadKind] = {
+    "ForImageClassification": "classes",
+    "ForSemanticSegmentation": "mask",
+    "ForDepthEstimation": "values",
+}
 # From this size on, ConvNeXT's processor squeezes the image to a square instead of cutting out its centre.
 _CONVNEXT_SQUEEZES_FROM = 384
 _CONVNEXT_CROP = 224 / 256
@@ -47,7 +59,26 @@ def _config(tree: Mapping[str, Any]) -> SidecarFacts:
     for key, read in _CONFIG_KEYS.items():
         if tree.get(key) is not None:
             facts = facts.over(unless_unusable(f"{CONFIG}, {key}", partial(read, tree[key])))
-    return facts
+    return facts.over(_kind(tree))
+
+
+def _kind(tree: Mapping[str, Any]) -> SidecarFacts:
+    """What the model answers with: its loss says more than its class."""
+    loss = tree.get("problem_type")
+    if loss is not None:
+        if not isinstance(loss, str) or loss not in _KIND_OF_LOSS:
+            return unless_unusable(f"{CONFIG}, problem_type", _unknown_loss)
+        return SidecarFacts(kind=Sourced(_KIND_OF_LOSS[loss], f"{CONFIG}, problem_type"))
+    classes = tree.get("architectures")
+    for name in classes if isinstance(classes, list) else []:
+        for end, kind in _KIND_OF_CLASS.items():
+            if isinstance(name, str) and name.endswith(end):
+                return SidecarFacts(kind=Sourced(kind, f"{CONFIG}, architectures"))
+    return SidecarFacts()
+
+
+def _unknown_loss() -> SidecarFacts:
+    raise UnusableError("an unknown problem_type", f"one of {', '.join(_KIND_OF_LOSS)}")
 
 
 def _id2label(tree: Any) -> SidecarFacts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from onnxplain.contract import PreprocessingParts
+from onnxplain.contract import HeadKind, PreprocessingParts
 from onnxplain.contract.expected import MOST_CHANNELS
 from onnxplain.sidecars.facts import SidecarFacts, Sourced, unless_unusable
 from onnxplain.sidecars.labels import labels_of_tree
@@ -58,7 +58,9 @@ def _channels(text: str) -> SidecarFacts:
 def _task(text: str) -> SidecarFacts:
     if text not in _RESIZE:
         raise UnusableError("an unknown task", f"one of {', '.join(_RESIZE)}")
-    return SidecarFacts(task=Sourced(text, _SOURCE), layout=Sourced("nchw", _SOURCE))
+    # The other tasks are detections of several kinds.
+    kind: Sourced[HeadKind] | None = Sourced("classes", _SOURCE) if text == "classify" else None
+    return SidecarFacts(task=Sourced(text, _SOURCE), layout=Sourced("nchw", _SOURCE), kind=kind)
 
 
 _KEYS = {"names": _names, "imgsz": _imgsz, "channels": _channels, "task": _task}

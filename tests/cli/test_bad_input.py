@@ -111,7 +111,7 @@ CASES = [
     ("explain {text_model} {photo} -o {out}", WRONG_USAGE, ["expected a complete ONNX model", "this is"]),
     ("predict {no_weights} {photo}", WRONG_USAGE, ["external", "folder"]),
     ("predict {outside} {photo}", WRONG_USAGE, ["external", "folder"]),
-    ("inspect {no_classes}", WRONG_USAGE, ["picture", "expected classes", "--logits"]),
+    ("inspect {no_classes}", WRONG_USAGE, ["picture", "expected an answer whose kind is known", "--head"]),
     ("instrument {missing} -o {out}", WRONG_USAGE, ["no such file", "expected an ONNX model"]),
     ("instrument {truncated_model} -o {out}", WRONG_USAGE, ["found no complete ONNX model"]),
     ("instrument {text_model} -o {out}", WRONG_USAGE, ["ONNX"]),

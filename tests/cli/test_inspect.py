@@ -88,7 +88,7 @@ def test_a_plain_file_takes_about_ten_lines(run, models):
     assert len(lines) <= 12
     assert not [line for line in lines if line.startswith("  not ")]
     titles = [line.split("  ")[1] for line in lines[1:] if line[2] != " "]
-    assert titles[:7] == ["format", "task", "labels", "input", "preprocessing", "outputs", "methods"]
+    assert titles[:7] == ["format", "task", "labels", "input", "preprocessing", "head", "methods"]
 
 
 def test_the_methods_after_instrumenting_are_those_of_the_instrumented_file(run, models):

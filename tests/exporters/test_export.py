@@ -51,13 +51,18 @@ REFUSED: Mapping[str, Row] = {
     ),
     "a layer that is no map": (tiny_net, {"layers": ["5"]}, "5: found an output that is no map leading to the outputs"),
     "a map as output": (
-        lambda: Outputs(lambda x: x),
+        lambda: Outputs(lambda x: x * 2),
         {},
-        r"found module outputs \[\(3, 3, 8, 8\)\] for 3 images, expected logits",
+        r"found outputs logits \[batch, 3, 8, 8\], .* state --head logits:mask",
     ),
-    "a dictionary": (lambda: Outputs(lambda x: {"logits": x}), {}, "expected logits"),
-    "three outputs": (lambda: Outputs(lambda x: (_logits(x),) * 3), {}, r"expected logits .* and a box"),
-    "a box of five": (lambda: Outputs(lambda x: (_logits(x), torch.ones(len(x), 5))), {}, r"a box \[3, 4\]"),
+    "a text": (lambda: Outputs(lambda x: "cat"), {}, r"found module outputs str for 3 images, expected a tensor"),
+    "a tuple in a tuple": (lambda: Outputs(lambda x: ((_logits(x),), x)), {}, "found module outputs tuple"),
+    "one row for all images": (lambda: Outputs(lambda x: _logits(x).mean()), {}, r"found module outputs \[\(\)\]"),
+    "heads without a layer": (
+        lambda: Outputs(lambda x: {"first": _logits(x), "second": x.amax((2, 3))}),
+        {},
+        "no feature map of the image leads to the heads first, second: leave them out, --head first:none",
+    ),
     "labels of another number": (tiny_net, {"labels": ["a"]}, "found 1, but the model has 3 classes"),
 }
 

@@ -27,7 +27,7 @@ def test_it_is_evaluated_in_float64(case: OperatorCase) -> None:
     node = onnx.helper.make_node(case.operator, names, ["y"], domain=MICROSOFT, **case.attributes)
     proto = integer_model([node], {"x": x}, constants)
     (expected,) = session(proto).run(["y"], {"x": x})
-    found = witness_of(proto, "x").evaluate(x, {})
+    found = witness_of(proto, "x").values(x, {})[0]
     assert found.dtype == np.float64
     assert np.allclose(found, expected.reshape(len(x), -1), atol=1e-5)
 

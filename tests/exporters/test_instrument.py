@@ -16,7 +16,7 @@ from onnxplain.errors import VerificationError
 from onnxplain.exporters import instrument
 from onnxplain.exporters.gradient import rules
 from onnxplain.exporters.gradient.rules import RULES, Gradients, Site
-from onnxplain.exporters.writing import gate
+from onnxplain.exporters.writing import seeds
 from onnxplain.exporters.writing.verdicts import CamVerdict
 from tests.exporters.graphs import open_session, session
 from tests.exporters.onnx_models import CLASSES, MAPS, SIZE_HW, WEIGHTS, plain_model, save
@@ -362,8 +362,8 @@ class TestNothingIsWrittenWhenACheckFails:
         assert left == ({} if existing is None else {"out.onnx": existing})
 
     def test_wrong_beginning(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        seed_source = gate.seed_source
-        monkeypatch.setattr(gate, "seed_source", lambda branch, *rest: branch.Mul(seed_source(branch, *rest), 2.0))
+        seed_source = seeds.seed_source
+        monkeypatch.setattr(seeds, "seed_source", lambda branch, *rest: branch.Mul(seed_source(branch, *rest), 2.0))
         with pytest.raises(VerificationError, match=r"gradient agrees with finite differences.* 'early'"):
             instrument(source, tmp_path / "out.onnx", layers=["early"])
         assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.exporters.checks.operator_facts import FACTS, RANGES, rounds
-from onnxplain.exporters.checks.witness import Witness, add_path
+from onnxplain.exporters.checks.witness import Witness, WitnessHead, add_path
 from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.rules import RULES, quantization
@@ -138,7 +138,14 @@ def witness_of(proto: onnx.ModelProto, source: str) -> Witness:
     builder = WitnessBuilder(np.float64, opset=18)
     builder.emit("Identity", [FEATURES], source)
     add_path(builder, path_between(value, [graph.outputs[0]]))
-    return Witness(builder.model(["y"]), np.float64, tuple(builder.captured), ("y",), (), tuple(builder.held))
+    return Witness(
+        builder.model(["y"]),
+        np.float64,
+        tuple(builder.captured),
+        (WitnessHead("y", "values"),),
+        (),
+        tuple(builder.held),
+    )
 
 
 def captured_values(
@@ -168,7 +175,7 @@ def test_a_witness_has_the_derivative_of_the_straight_through_formula(row: Row, 
         flat, step = cotangent.reshape(len(array), -1), 1e-6
         found, expected = [], []
         for direction in rng.normal(size=(3, *array.shape)):
-            sides = [witness.evaluate(array + sign * step * direction, captured) for sign in (1, -1)]
+            sides = [witness.values(array + sign * step * direction, captured)[0] for sign in (1, -1)]
             found.append(((sides[0] - sides[1]) * flat).sum() / (2 * step))
             expected.append((gradient * direction).sum())
         # A witness moves integers off their ties by some thousandths of a step; torch's formula does not.

@@ -12,8 +12,9 @@ import onnx.helper
 import pytest
 import torch
 
+from onnxplain.contract import ImageInput
 from onnxplain.errors import ModelError, UnsupportedError
-from onnxplain.exporters.anatomy.roles import find_roles
+from onnxplain.exporters.anatomy.heads import find_heads
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.operators.table import ROWS as OPERATORS
 from tests.exporters.definitions import MICROSOFT
@@ -236,4 +237,4 @@ def test_the_operator_behind_which_no_shape_is_known_is_named() -> None:
     nodes = [make("QLinearReduceMean", ["a"], ["q"], name="the_node", domain=MICROSOFT), make("Neg", ["q"], ["y"])]
     model = prepare(integer_model(nodes, {"a": np.ones((2, 3), np.float32)}, {}))
     with pytest.raises(ModelError, match=r"operator com\.microsoft\.QLinearReduceMean at node .*'the_node'"):
-        find_roles(model.graph)
+        find_heads(model.graph, ImageInput("a", "float32", "nchw", None, "rgb", (1, 1)))

@@ -77,8 +77,8 @@ def _unknown_operator(folder: Path) -> Path:
 WHOLE = plain_model().SerializeToString()
 MAP_OUTPUT = info("late", FLOAT, ["batch", MAPS, *SIZE_HW])
 SECOND_HEAD = {
-    "more_nodes": [node("Sigmoid", ["logits"], ["attributes"])],
-    "more_outputs": [info("attributes", FLOAT, ["batch", CLASSES])],
+    "more_nodes": [node("Sigmoid", ["logits"], ["attributes"]), node("Softmax", ["logits"], ["scores"])],
+    "more_outputs": [info(name, FLOAT, ["batch", CLASSES]) for name in ("attributes", "scores")],
 }
 
 Row = tuple[Callable[[Path], Path], Mapping[str, Any], type[OnnxplainError], str]
@@ -91,7 +91,12 @@ REFUSED: Mapping[str, Row] = {
     "truncated": (_with_file(WHOLE[: len(WHOLE) // 2]), {}, ModelError, "found no complete ONNX model"),
     "external data missing": (_missing_external_data, {}, ModelError, "found no complete ONNX model"),
     "external data outside": (_outside_external_data, {}, ModelError, "found no complete ONNX model"),
-    "several inputs": (_two_images, {}, ModelError, "found inputs image .*second .*expected exactly one image"),
+    "several inputs": (
+        _two_images,
+        {},
+        ModelError,
+        "found inputs image, second that may take images, expected one:",
+    ),
     "no channels": (_no_channels, {}, ModelError, "it may be nchw or nhwc: give --layout"),
     "open size": (
         _with_model(size_hw=("height", "width")),
@@ -106,23 +111,23 @@ REFUSED: Mapping[str, Row] = {
         "expected 9x9 as stated",
     ),
     "another layout": (_with_model(), {"layout": "nhwc"}, ModelError, "in layout nhwc: use another"),
-    "several class outputs": (
+    "two kinds of one value": (
         _with_model(**SECOND_HEAD),
         {},
         ModelError,
-        r"found outputs logits \[batch, 5\], attributes \[batch, 5\], expected only one.*--logits NAME",
+        r"found outputs logits \[batch, 5\].* scores .*it is labels or classes: state --head scores:KIND",
     ),
     "logits that are not there": (
         _with_model(),
         {"logits": "nothing"},
         ModelError,
-        "--logits nothing: not found, expected a value of the graph",
+        "--logits nothing: not found, expected one of the outputs logits, or a value of the graph",
     ),
     "logits that are a map": (
         _with_model(),
         {"logits": "late"},
         ModelError,
-        r"'late': found shape .*expected \[N, C\]",
+        r"--logits late: found shape .*expected \[N, C\]",
     ),
     "a box that is not there": (
         _with_model(),

@@ -177,13 +177,13 @@ class TestWitness:
         plain = onnx.reference.ReferenceEvaluator(_with_output(sound.plain, "early"))
         logits, features = plain.run(["logits", "early"], {"image": batch})
         assert witness.dtype is np.float64
-        np.testing.assert_allclose(witness.evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(in_float32(witness).evaluate(features, {}), logits, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(witness.values(features, {})[0], logits, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(in_float32(witness).values(features, {})[0], logits, rtol=1e-5, atol=1e-6)
 
     def test_a_box_follows_the_logits(self) -> None:
         (witness,) = subject(box=True).built.witnesses
-        assert witness.outputs == ("logits", "box")
-        assert witness.evaluate(np.zeros(EARLY_SHAPE), {}).shape == (1, CLASSES + 4)
+        assert [head.output for head in witness.heads] == ["logits", "box"]
+        assert [value.shape for value in witness.values(np.zeros(EARLY_SHAPE), {})] == [(1, CLASSES), (1, 4)]
 
     def test_side_inputs_are_captured(self) -> None:
         plain = plain_model()

@@ -134,10 +134,8 @@ def test_unclear_inputs_are_refused(tmp_path, shape, options, message):
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({"map": "image"}, r"found the outputs map \[1, 3, 4, 5\], expected classes"),
-        ({"index": "index"}, "expected classes"),
-        ({"a": "identity", "b": "identity"}, r"several outputs that may be classes \(a, b\)"),
-        ({"a": "softmax", "b": "softmax"}, r"several outputs that may be classes \(a, b\)"),
+        ({"map": "image"}, r"found the outputs map \[1, 3, 4, 5\]: it is a map without Softmax, Sigmoid or ArgMax"),
+        ({"index": "index"}, "it holds only what ArgMax picks: instrument the file first"),
     ],
 )
 def test_unclear_outputs_are_refused(tmp_path, outputs, message):
@@ -164,7 +162,7 @@ def test_several_inputs_are_refused(tmp_path):
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 3, 8, 8]))
     onnx.save(model, path)
-    with pytest.raises(ModelError, match=r"found 2 inputs \(image float32.*second"):
+    with pytest.raises(ModelError, match="found inputs image, second that may take images"):
         Engine(path)
 
 

@@ -126,6 +126,7 @@ READ = {
             "input_size_hw": (28, 28),
             "channels": 1,
             "task": "classify",
+            "kind": "classes",
             "layout": "nchw",
             "parts": PreprocessingParts("gray", 1 / 255, (0.0,), (1.0,), "crop", 1.0),
         },
@@ -145,6 +146,25 @@ READ = {
             "layout": "nchw",
         },
     ),
+    "Hugging Face class": ({"config.json": {"architectures": ["ViTForImageClassification"]}}, {}, {"kind": "classes"}),
+    "Hugging Face segmentation": (
+        {"config.json": {"architectures": ["SegformerForSemanticSegmentation"]}},
+        {},
+        {"kind": "mask"},
+    ),
+    "Hugging Face depth": ({"config.json": {"architectures": ["DPTForDepthEstimation"]}}, {}, {"kind": "values"}),
+    "Hugging Face base model": ({"config.json": {"architectures": ["ViTModel"], "problem_type": None}}, {}, {}),
+    "Hugging Face labels": (
+        {
+            "config.json": {
+                "problem_type": "multi_label_classification",
+                "architectures": ["ViTForImageClassification"],
+            }
+        },
+        {},
+        {"kind": "labels"},
+    ),
+    "Hugging Face regression": ({"config.json": {"problem_type": "regression"}}, {}, {"kind": "values"}),
     "Hugging Face without names": ({"config.json": {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}}, {}, {}),
     "Hugging Face CLIP": (
         {"preprocessor_config.json": CLIP},
@@ -299,6 +319,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], dict[str, str], str, set[str]]] = {
         "squeezed and then cut",
         {"parts"},
     ),
+    "another loss": ({"config.json": {"problem_type": ["x"]}}, {}, "an unknown problem_type", set()),
     "not resized": ({"preprocessor_config.json": {**VIT, "do_resize": False}}, {}, "no resizing", {"parts"}),
     "another processor": (
         {"preprocessor_config.json": {**VIT, "image_processor_type": "LevitImageProcessor"}},

@@ -8,24 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxplain.cli.options.heads import StatedAnswers
 from onnxplain.cli.options.preprocessing import StatedInput
 from onnxplain.cli.output.sidecar_lines import print_problems
 from onnxplain.machine.time_limit import DEFAULT_TIMEOUT, limit_runs
-from onnxplain.sidecars.labels import read_labels
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
     from onnxplain.runtime.precision import Precision
 
 model_argument = click.argument("path", metavar="MODEL.onnx")
-labels_option = click.option(
-    "--labels",
-    "labels_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Class labels: a text file with one label per line, or JSON (a list, a list of {index, name}, or an object "
-    "{index: label}).",
-)
 sidecar_option = click.option(
     "--no-sidecar",
     is_flag=True,
@@ -70,15 +62,11 @@ class ModelArguments:
     """The model's file, how to run it, and the options that replace metadata of the file."""
 
     path: str | Path
-    labels_file: Path | None = None
     providers: tuple[str, ...] = ()
     precision: Precision = "float32"
     stated: StatedInput = field(default_factory=StatedInput)
     no_sidecar: bool = False
-
-    def read_labels(self) -> tuple[str, ...] | None:
-        """The labels of --labels; None means those of the model file."""
-        return None if self.labels_file is None else read_labels(self.labels_file)
+    answers: StatedAnswers = field(default_factory=StatedAnswers)
 
     def open(self) -> Engine:
         """The engine for the file; the given options replace its metadata. Prints what sidecars say in vain."""
@@ -97,6 +85,8 @@ class ModelArguments:
             preprocessing=self.stated.parts,
             input_size_hw=self.stated.size,
             layout=self.stated.layout,
-            labels=self.read_labels(),
+            labels=self.answers.labels,
             sidecars=not self.no_sidecar,
+            heads=self.answers.heads,
+            inputs=self.answers.read_inputs(),
         )

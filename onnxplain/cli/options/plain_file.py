@@ -40,7 +40,9 @@ class ModelToExplain:
             preprocessing=model.stated.parts,
             input_size_hw=model.stated.size,
             layout=model.stated.layout,
-            labels=model.read_labels(),
+            labels=model.answers.labels,
+            heads=model.answers.heads,
+            inputs=model.answers.read_inputs(),
             sidecars=not model.no_sidecar,
             layers=asked.layers,
             logits=self.logits,
@@ -70,14 +72,13 @@ plain_file_options = stack(
     click.option(
         "--logits",
         metavar="NAME",
-        help="For a file that is not instrumented: the value that holds the class logits. Needed only if it is not "
-        "found.",
+        help="Another word for --head NAME:classes; NAME may be any value of the graph.",
     ),
     click.option(
         "--box",
         metavar="NAME",
-        help="For a file that is not instrumented: the output of its box head, which gives cx, cy, w, h as shares of "
-        "the input. For other boxes, use `onnxplain instrument`.",
+        help="Another word for --head NAME:box. The box gives cx, cy, w, h as shares of the input. For other boxes, "
+        "use `onnxplain instrument`.",
     ),
     click.option(
         "--batch",

@@ -6,30 +6,90 @@ from collections.abc import Sequence
 
 import click
 
-from onnxplain.contract import CROP_SHARE, ModelSpec, Origins, OutputRoles, Preprocessing, Quantization
+from onnxplain.contract import (
+    CROP_SHARE,
+    ExtraInput,
+    HeadSpec,
+    ModelSpec,
+    Origins,
+    Preprocessing,
+    Quantization,
+    UnusedOutput,
+)
 
 _LABELS_SHOWN = 5
+_VALUES_SHOWN = 4
+_PROBABLE = ("classes", "labels", "mask")
+_SIZES = {
+    "classes": "classes",
+    "labels": "labels",
+    "values": "values",
+    "box": "coordinates",
+    "embedding": "numbers",
+    "mask": "classes",
+}
+_EVIDENCE = {
+    "metadata": "as the file's metadata say",
+    "stated": "stated",
+    "read": "as {source} says",
+    "graph": "told by {source}",
+    "assumed": "assumed (otherwise give --head NAME:KIND)",
+}
 
 
 def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     """Titles and texts, in reading order."""
     height, width = spec.input.size_hw
     lines = [
-        ("task", f"{spec.task}, {spec.classes} classes"),
+        ("task", _describe_task(spec)),
         ("labels", _describe_labels(spec.labels)),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         *_describe_quantization(spec.input.quantization),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
         *_describe_origins(spec.input.origins),
-        ("outputs", _describe_outputs(spec.outputs)),
+        *[("head", _describe_head(head)) for head in spec.heads],
     ]
+    if spec.cam is not None:
+        lines.append(("CAM weights", spec.cam.weights))
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
+    lines += [("input", _describe_extra(extra)) for extra in spec.extra_inputs]
     if not spec.gated:
         lines.append(("gate", "none: every run computes the gradients of all layers"))
     if spec.shuffle_seed is not None:
         lines.append(("weights", f"shuffled, seed {spec.shuffle_seed}: only for sanity checks, not for predictions"))
     return lines
+
+
+def describe_unused(unused: Sequence[UnusedOutput]) -> list[tuple[str, str]]:
+    """One line per output that is no head, with the reason."""
+    return [("no head", str(output)) for output in unused]
+
+
+def _describe_task(spec: ModelSpec) -> str:
+    if spec.head.kind == "classes":
+        return f"{spec.task}, {spec.classes} classes"
+    return f"{spec.head.kind}, {spec.head.size} {_SIZES[spec.head.kind]}"
+
+
+def _describe_head(head: HeadSpec) -> str:
+    """Name, kind, size, outputs, and how the kind was told."""
+    height, width = head.map_size_hw or (0, 0)
+    size = f" of {height}x{width}" if head.kind == "mask" else ""
+    carriers = {"logits" if head.kind in _PROBABLE else "numbers": head.logits, "scores": head.scores}
+    outputs = ", ".join(f"{role} {name}" for role, name in carriers.items() if name is not None)
+    told = _EVIDENCE[head.evidence.kind].format(source=head.evidence.source)
+    return f"{head.name}: {head.kind}, {head.size} {_SIZES[head.kind]}{size} ({outputs}), {told}"
+
+
+def _describe_extra(extra: ExtraInput) -> str:
+    """An input besides the image, and what it is given."""
+    value = "the default in the file"
+    if extra.value is not None:
+        more = " …" if len(extra.value) > _VALUES_SHOWN else ""
+        value = ", ".join(f"{each:g}" for each in extra.value[:_VALUES_SHOWN]) + more
+    fills = {"image_size_hw": "height and width of the image", "image_size_wh": "width and height of the image"}
+    return f"{extra.name}, {extra.dtype}: {fills.get(extra.fill, value)}"
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
@@ -98,11 +158,6 @@ def _describe_quantization(quantization: Quantization | None) -> list[tuple[str,
         return []
     low, high = quantization.limits
     return [("quantization", f"{quantization}: real values from {low:.4g} to {high:.4g}")]
-
-
-def _describe_outputs(outputs: OutputRoles) -> str:
-    roles = {"logits": outputs.logits, "scores": outputs.scores, "box": outputs.box, "CAM weights": outputs.cam_weights}
-    return ", ".join(f"{role}: {name}" for role, name in roles.items() if name is not None)
 
 
 def _scale_text(scale: float) -> str:

@@ -20,6 +20,8 @@ def describe_sidecars(facts: SidecarFacts) -> list[tuple[str, str]]:
         lines.append(f"input size {height}x{width}, from {facts.input_size_hw.source}")
     if facts.task is not None:
         lines.append(f"task {facts.task.value}, from {facts.task.source}")
+    if facts.kind is not None:
+        lines.append(f"kind of answer {facts.kind.value}, from {facts.kind.source}")
     return [("read", line) for line in lines]
 
 
@@ -30,6 +32,7 @@ def sidecar_tree(facts: SidecarFacts) -> dict[str, Any]:
         "preprocessing": facts.parts,
         "input_size_hw": facts.input_size_hw,
         "task": facts.task,
+        "kind": facts.kind,
     }
     return {
         "read": {name: fact.source for name, fact in named.items() if fact is not None},

@@ -43,11 +43,17 @@ def try_presets(model: ModelArguments, image: Path, max_megapixels: float | None
     """Trials of each preset, channel order and layout that fits, sorted by their best score, highest first.
 
     Given options are kept. Presets with the same numbers appear once. Raises ModelError if no layout fits the file,
-    ImageError if the image cannot be read.
+    ImageError if the image cannot be read, OnnxplainError for a model without scores of classes.
     """
+    engines = _open_layouts(model)
+    head = engines[0].spec.head
+    if head.kind not in ("classes", "labels", "mask"):
+        raise OnnxplainError(
+            f"--try: found the head {head.name} of kind {head.kind}, expected one with scores of classes"
+        )
     trials = [
         _try(engine, image_hwc, name, preprocessing)
-        for engine in _open_layouts(model)
+        for engine in engines
         for image_hwc in [read_image(engine, image, max_megapixels)]
         for name, preprocessing in _candidates(engine, model.stated)
     ]

@@ -20,6 +20,7 @@ from onnxplain.contract.heads.spec import (
     HeadSpec,
     ScoreForm,
 )
+from onnxplain.contract.heads.stated import GivenHeads, GivenLabels, labels_by_head, read_stated, stated_default
 from onnxplain.contract.heads.telling import tell_heads
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "FoundHead",
     "FoundHeads",
     "FoundOutput",
+    "GivenHeads",
+    "GivenLabels",
     "GraphEnd",
     "HeadKind",
     "HeadSpec",
@@ -44,6 +47,9 @@ __all__ = [
     "StatedHead",
     "UnusedOutput",
     "default_head",
+    "labels_by_head",
     "order_heads",
+    "read_stated",
+    "stated_default",
     "tell_heads",
 ]

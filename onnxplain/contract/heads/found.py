@@ -9,13 +9,18 @@ from typing import Literal
 from onnxplain.contract.heads.graph_end import EndValue
 from onnxplain.contract.heads.spec import Evidence, HeadKind, ScoreForm
 
+Activation = Literal["softmax", "sigmoid", "l2"]
+
 
 @dataclass(frozen=True)
 class StatedHead:
-    """What the user says: an output, or any value of the graph, is a head; of that kind unless it is None."""
+    """What the user says: an output, or any value of the graph, is a head; of that kind unless it is None.
+
+    The kind "none": the output is no head.
+    """
 
     name: str
-    kind: HeadKind | None = None
+    kind: HeadKind | Literal["none"] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class FoundHead:
 
     `source` names the value that is differentiated: the input of the Softmax, the Sigmoid or the normalisation, else
     the answer itself. `size`: C, L, K, 4 or D; None where the graph does not say it. `map_size_hw`, `channel_axis`: for
-    a mask, of the source. `sigmoid`: the classes of a mask are independent. `outputs`: the outputs that carry it.
+    a mask, of the source. `activation`: what lies between the source and the answer. `sigmoid`: the classes of a mask
+    are independent. `outputs`: the outputs that carry it.
     """
 
     name: str
@@ -56,6 +62,7 @@ class FoundHead:
     outputs: tuple[FoundOutput, ...]
     map_size_hw: tuple[int, int] | None = None
     channel_axis: int = 1
+    activation: Activation | None = None
     sigmoid: bool = False
 
     def first(self, holds: Literal["source", "scores", "picked"]) -> FoundOutput | None:
@@ -67,20 +74,26 @@ class OutputFault(Enum):
     """Why an output is no head. The value says it; {detail} is the operator, the output or the kinds in question."""
 
     SHAPE = "its shape is that of no answer that is known"
-    OPEN = "some of its sizes are open"
+    OPEN = "some of its sizes are open: give --size HxW, or export it with fixed sizes"
     MAP = "it is a map without Softmax, Sigmoid or ArgMax: if it is a mask, state --head {name}:mask"
     LEADS = "{detail} is computed from it: features, unless you state --head {name}:KIND"
     HIDDEN = "{detail} comes before it, followed by a step that is not known: state --head {name}:KIND"
+    KINDS = "the graph says that it is {detail}: state --head {name}:KIND"
     BOX_OR = "it may be {detail}: state --head {name}:box, or --head {name}:KIND"
     DETECTIONS = "it looks like one row per candidate of a detector, beside {detail}"
     TYPE = "it holds no numbers that can be differentiated"
+    PICKED = "it holds only what {detail} picks: instrument the file first, which adds the logits"
+    ROUNDED = "it holds integers: instrument the file first, which adds {detail} as floats"
     STATED = "stated as {detail}, which needs another shape"
     UNKNOWN = "not found in the graph"
+    OTHER_SIZE = "one file explains embeddings or masks of one size, that of {detail}: to use it, state {detail}:none"
+    LEFT_OUT = "stated as no head"
+    AFTER = "it is computed from {detail} without weights: if it is an answer of its own, state --head {name}:KIND"
 
     @property
     def refuses(self) -> bool:
         """Whether a file with such an output is refused, though it has other heads."""
-        return self in (OutputFault.BOX_OR, OutputFault.STATED, OutputFault.UNKNOWN)
+        return self in (OutputFault.BOX_OR, OutputFault.KINDS, OutputFault.STATED, OutputFault.UNKNOWN)
 
 
 @dataclass(frozen=True)

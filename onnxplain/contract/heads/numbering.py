@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol, TypeVar
 
-from onnxplain.contract.heads.spec import HeadSpec
+from onnxplain.contract.heads.spec import HeadKind, HeadSpec
 
 PREDICTED = -1
 """The target that means: the default head's best entry (value 0, or the cosine)."""
@@ -48,13 +49,28 @@ class Numbering:
         return self.starts[self.heads.index(head)] + index
 
 
-def default_head(heads: Sequence[HeadSpec]) -> int:
+class NamedKind(Protocol):
+    """A head, wherever it was found."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def kind(self) -> HeadKind:
+        """What it answers with."""
+
+
+AnyHead = TypeVar("AnyHead", bound=NamedKind)
+
+
+def default_head(heads: Sequence[NamedKind]) -> int:
     """The position of the head that is explained if none is named: the first of classes or labels, else the first."""
     told = [position for position, head in enumerate(heads) if head.kind in ("classes", "labels")]
     return told[0] if told else 0
 
 
-def order_heads(heads: Sequence[HeadSpec], default: str | None = None) -> tuple[HeadSpec, ...]:
+def order_heads(heads: Sequence[AnyHead], default: str | None = None) -> tuple[AnyHead, ...]:
     """The heads as targets count them: the default head, its box, then the others in the order of the outputs.
 
     `default` names the default head; None: see `default_head`.

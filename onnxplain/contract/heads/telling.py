@@ -21,6 +21,7 @@ from onnxplain.contract.heads.found import (
 )
 from onnxplain.contract.heads.graph_end import EndValue, GraphEnd
 from onnxplain.contract.heads.spec import BOX_COORDINATES, Evidence, HeadKind, ScoreForm
+from onnxplain.contract.heads.together import judge_together
 from onnxplain.contract.heads.trail import Trail, axis_of, follow, hidden_step
 from onnxplain.contract.image_input import Dim
 
@@ -43,9 +44,9 @@ def tell_heads(end: GraphEnd, stated: Sequence[StatedHead] = (), read: ReadKind 
     `stated` says of outputs, or of inner values, that they are heads. `read`: what another tool says; it is used where
     its kind fits the shape.
     """
-    named = {head.name: head.kind for head in stated}
+    named = {head.name: head.kind for head in sorted(stated, key=lambda head: head.kind is not None)}
     known = {output.name for output in end.outputs}
-    inner = [head.name for head in stated if head.name not in known]
+    inner = [name for name in dict.fromkeys(head.name for head in stated) if name not in known]
     heads: list[FoundHead] = []
     unused: list[UnusedOutput] = []
     for name in inner:
@@ -59,22 +60,30 @@ def tell_heads(end: GraphEnd, stated: Sequence[StatedHead] = (), read: ReadKind 
             unused.append(told)
         else:
             heads.append(told)
-    return _only_answers(end, _merged(heads, trails), unused, named)
+    return judge_together(end, heads, unused, {name: trail.bottom for name, trail in trails.items()}, set(named))
 
 
-def _tell(end: GraphEnd, trail: Trail, asked: HeadKind | None, read: ReadKind | None) -> FoundHead | UnusedOutput:
+def _tell(
+    end: GraphEnd, trail: Trail, asked: HeadKind | Literal["none"] | None, read: ReadKind | None
+) -> FoundHead | UnusedOutput:
     """The head that an output carries. `asked`: its kind as stated."""
     tip = trail.tip
+    if asked == "none":
+        return UnusedOutput(tip, OutputFault.LEFT_OUT)
     if trail.picked is None and tip.dtype not in _NUMBERS:
         return UnusedOutput(tip, OutputFault.TYPE)
     if asked in ("values", "box"):
         trail = replace(trail, source=tip.name, activation=None, reshaped=False)
+    elif _is_row(end, tip) and trail.activation is None and trail.picked is None and tip.dtype.startswith("float"):
+        trail = replace(trail, source=tip.name, reshaped=False)
     found = _sizes(end, trail)
     if found is None:
         return _head(end, trail, None, asked, read) if trail.picked is not None else UnusedOutput(tip, OutputFault.OPEN)
     lead, sizes = found
     axis = _channel_axis(trail, lead + len(sizes))
     shape = _shape(sizes, None if axis is None else axis - lead)
+    if not isinstance(shape, OutputFault) and not _keeps_map(end, trail, shape):
+        shape = OutputFault.SHAPE
     if isinstance(shape, OutputFault):
         return UnusedOutput(tip, OutputFault.STATED if asked else shape, asked or "")
     return _head(end, trail, replace(shape, channel_axis=shape.channel_axis + lead), asked, read)
@@ -88,7 +97,8 @@ def _head(
         return UnusedOutput(trail.tip, OutputFault.MAP)
     if not _fits(kind, shape):
         return UnusedOutput(trail.tip, OutputFault.STATED if asked else OutputFault.SHAPE, kind)
-    if evidence.kind == "assumed" and (hidden := hidden_step(end, trail.source)) is not None:
+    guessed = evidence.kind == "assumed" or (asked is None and kind == "values" and evidence.kind == "graph")
+    if guessed and (hidden := hidden_step(end, trail.source)) is not None:
         return UnusedOutput(trail.tip, OutputFault.HIDDEN, hidden)
     output = FoundOutput(trail.tip.name, _holds(trail, kind), _form(trail, shape))
     return FoundHead(
@@ -100,6 +110,7 @@ def _head(
         outputs=(output,) if any(own.name == trail.tip.name for own in end.outputs) else (),
         map_size_hw=None if shape is None else shape.map_size_hw,
         channel_axis=1 if shape is None else shape.channel_axis,
+        activation=trail.activation,
         sigmoid=kind == "mask" and (trail.activation == "sigmoid" or (shape is not None and shape.size == 1)),
     )
 
@@ -113,7 +124,8 @@ def _form(trail: Trail, shape: _Shape | None) -> ScoreForm:
 
 
 def _holds(trail: Trail, kind: HeadKind) -> Literal["source", "scores", "picked"]:
-    if trail.picked is not None:
+    if trail.picked is not None or (trail.log and trail.factor != 1):
+        # Scores of the second are powers of probabilities: what they come from says more.
         return "picked"
     return "scores" if trail.activation in ("softmax", "sigmoid") and kind not in ("values", "box") else "source"
 
@@ -157,8 +169,27 @@ def _sizes(end: GraphEnd, trail: Trail) -> tuple[int, tuple[int, ...]] | None:
     if dims is None:
         return None
     lead = 0 if _has_no_batch(end, dims) else 1
+    if lead and len(dims) == 1 and isinstance(dims[0], int) and dims[0] not in (1, end.batch):
+        return None  # One row for all images together.
     sizes = tuple(size for size in dims[lead:] if isinstance(size, int))
     return (lead, sizes) if len(sizes) == len(dims) - lead else None
+
+
+def _is_row(end: GraphEnd, tip: EndValue) -> bool:
+    """Whether an output holds one row of numbers per image."""
+    sizes = end.per_image(tip)
+    return sizes is not None and sum(size != 1 for size in sizes) <= 1
+
+
+def _keeps_map(end: GraphEnd, trail: Trail, shape: _Shape) -> bool:
+    """Whether an output is still the map that its source is, or the best class of each position of it."""
+    sizes = end.per_image(trail.tip)
+    if shape.map_size_hw is None or sizes is None:
+        return True
+    expected = shape.map_size_hw if trail.picked is not None else (shape.size, *shape.map_size_hw)
+    longer = [size for size in expected if size != 1]
+    found = [size for size in sizes if size != 1]
+    return len(found) == len(longer) and all(size in longer for size in found if isinstance(size, int))
 
 
 def _has_no_batch(end: GraphEnd, dims: tuple[Dim, ...]) -> bool:
@@ -186,65 +217,3 @@ def _shape(sizes: tuple[int, ...], axis: int | None) -> _Shape | OutputFault:
         if channel in (0, 2):
             return _Shape(sizes[channel], sizes[1:] if channel == 0 else sizes[:2], channel)
     return OutputFault.SHAPE
-
-
-def _only_answers(
-    end: GraphEnd, heads: Sequence[FoundHead], unused: Sequence[UnusedOutput], named: Mapping[str, HeadKind | None]
-) -> FoundHeads:
-    """The heads without features that lead to another head, candidates of a detector, and what may be a box."""
-    kept: list[FoundHead] = []
-    left = list(unused)
-    for head in heads:
-        if head.name in named:
-            kept.append(head)
-            continue
-        fault = _fault_beside(end, head, [other for other in heads if other is not head])
-        if fault is None:
-            kept.append(head)
-        else:
-            left.append(UnusedOutput(end.value(head.name), *fault))
-    return FoundHeads(tuple(kept), tuple(left))
-
-
-def _fault_beside(end: GraphEnd, head: FoundHead, others: Sequence[FoundHead]) -> tuple[OutputFault, str] | None:
-    """Why an output is no head, judged by the outputs beside it."""
-    if head.evidence.kind in ("assumed", "graph") and head.kind in ("classes", "labels", "values"):
-        rows = _rows(end.value(head.name).dims)
-        for output in end.outputs:
-            if rows is not None and output.name != head.name and _rows(output.dims) == rows:
-                return OutputFault.DETECTIONS, output.name
-    if head.evidence.kind == "assumed":
-        for other in others:
-            if head.source in set(end.upstream(other.source)):
-                return OutputFault.LEADS, other.name
-    may_be_box = head.size == BOX_COORDINATES and head.kind in ("classes", "labels") and others
-    if may_be_box and (head.evidence.kind == "assumed" or head.kind == "labels"):
-        return OutputFault.BOX_OR, f"box or {head.kind}"
-    return None
-
-
-def _rows(dims: tuple[Dim, ...] | None) -> Dim:
-    """M of [N, M, k], the number of candidates of a detector; None for another rank, and for one row."""
-    return dims[1] if dims is not None and len(dims) == 3 and dims[1] != 1 else None
-
-
-def _merged(heads: Sequence[FoundHead], trails: Mapping[str, Trail]) -> list[FoundHead]:
-    """One head for all outputs that carry the same answer: logits and their softmax, scores and the best label."""
-    merged: dict[tuple[str, bool], FoundHead] = {}
-    for head in heads:
-        key = trails[head.name].bottom, head.kind == "box"
-        known = merged.get(key)
-        merged[key] = head if known is None else _joined(known, head)
-    return list(merged.values())
-
-
-def _joined(one: FoundHead, other: FoundHead) -> FoundHead:
-    """The surer of two readings of the same value, with the outputs of both."""
-    surer = other if _sureness(other) < _sureness(one) else one
-    return replace(surer, name=one.name, outputs=(*one.outputs, *other.outputs))
-
-
-def _sureness(head: FoundHead) -> tuple[int, bool]:
-    order = ("metadata", "stated", "read", "graph", "assumed")
-    picked = all(output.holds == "picked" for output in head.outputs)
-    return order.index(head.evidence.kind), picked

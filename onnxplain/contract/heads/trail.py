@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from onnxplain.contract.heads.found import Activation
 from onnxplain.contract.heads.graph_end import EndNode, EndValue, GraphEnd
-
-Activation = Literal["softmax", "sigmoid", "l2"]
 
 _WHOLE = ("Identity", "Dropout", "Cast", "CastLike")
 _ROUNDED = ("QuantizeLinear", "DequantizeLinear")
 _RESHAPED = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims")
 _PICKED = ("TopK", "ArgMax")
+# What a hidden step may be besides an activation.
+_CHOSEN = (*_PICKED, "NonMaxSuppression")
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 _PRODUCTS = ("Conv", "Gemm", "MatMul", "ConvTranspose", "Einsum")
 # Between a vector and its norm: what keeps the norm away from zero, and what gives it the vector's shape.
@@ -55,7 +55,7 @@ def follow(end: GraphEnd, tip: EndValue) -> Trail:
             activation, source = found
             log = node.operator == "LogSoftmax"
             axis = _axis(end, node) if activation == "softmax" else None
-            bottom = _through_reshapes(end, source)
+            bottom = _bottom(end, source)
             return Trail(tip, source, bottom, activation, axis, log, factor, picked, permuted, reshaped)
         data = node.inputs[0]
         if node.operator in (*_WHOLE, *_ROUNDED):
@@ -74,7 +74,7 @@ def follow(end: GraphEnd, tip: EndValue) -> Trail:
         else:
             break
         name = data
-    source = name if picked is not None or kept is None else kept
+    source = picked.inputs[0] if picked is not None else kept or name
     return Trail(tip, source, name, picked=picked, permuted=permuted, reshaped=reshaped)
 
 
@@ -89,7 +89,7 @@ def hidden_step(end: GraphEnd, name: str) -> str | None:
         node = end.producers.get(current)
         if node is None or node.operator in _PRODUCTS:
             continue
-        if node.operator in (*_PICKED, "Softmax", "LogSoftmax") or (
+        if node.operator in (*_CHOSEN, "Softmax", "LogSoftmax") or (
             node.operator == "Sigmoid" and not _is_gate(end, node)
         ):
             return node.operator
@@ -112,11 +112,30 @@ def _activation(end: GraphEnd, node: EndNode) -> tuple[Activation, str] | None:
         return _ACTIVATIONS[node.operator], node.inputs[0]
     if node.operator == "LpNormalization" and node.attributes.get("p", 2) == 2:
         return "l2", node.inputs[0]
+    if (logits := _exponentials(end, node)) is not None:
+        return "softmax", logits
     if node.operator in ("Div", "Mul") and len(node.inputs) == 2:
         for vector, norm in (node.inputs, node.inputs[::-1])[: 1 if node.operator == "Div" else 2]:
             if _is_norm_of(end, norm, vector):
                 return "l2", vector
     return None
+
+
+def _exponentials(end: GraphEnd, node: EndNode) -> str | None:
+    """z of ``e^z / Σ e^z``, the Softmax of old Keras for more than two axes; e^(z − max z) counts as e^z."""
+    if node.operator != "Div":
+        return None
+    powers, total = (end.producers.get(source) for source in node.inputs)
+    if powers is None or total is None or powers.operator != "Exp" or total.operator != "ReduceSum":
+        return None
+    if total.inputs[0] != node.inputs[0]:
+        return None
+    shifted = end.producers.get(powers.inputs[0])
+    if shifted is not None and shifted.operator == "Sub":
+        largest = end.producers.get(shifted.inputs[1])
+        if largest is not None and largest.operator == "ReduceMax" and largest.inputs[0] == shifted.inputs[0]:
+            return shifted.inputs[0]
+    return powers.inputs[0]
 
 
 def _is_norm_of(end: GraphEnd, name: str, vector: str) -> bool:
@@ -131,7 +150,7 @@ def _is_norm_of(end: GraphEnd, name: str, vector: str) -> bool:
             exponent = end.constants.get(node.inputs[1])
             if exponent is None or exponent.size != 1 or abs(float(exponent.ravel()[0])) != 0.5:
                 return False
-        elif node.operator not in _NORM_STEPS:
+        elif node.operator not in _NORM_STEPS and not (node.operator == "Div" and node.inputs[0] in end.stored):
             return False
         computed = [source for source in node.inputs if source and source not in end.stored]
         if not computed:
@@ -178,6 +197,11 @@ def _scaled(end: GraphEnd, node: EndNode) -> tuple[str, float] | None:
 
 def _axis(end: GraphEnd, node: EndNode) -> int:
     """The axis of a Softmax as the file states it; the default was 1 before opset 13."""
+    if node.operator == "Div":
+        total = end.producers[node.inputs[1]]
+        stated = end.constants.get(total.inputs[1]) if len(total.inputs) > 1 else None
+        axes = list(_listed(total, "axes")) if stated is None else stated.ravel().tolist()
+        return int(axes[0]) if axes else -1
     axis = node.attributes.get("axis", 1 if 0 < end.opset < 13 else -1)
     assert isinstance(axis, int)
     return axis
@@ -195,8 +219,25 @@ def _listed(node: EndNode, name: str) -> Iterator[int]:
     return iter(found if not isinstance(found, int | float) else (int(found),))
 
 
-def _through_reshapes(end: GraphEnd, name: str) -> str:
-    """The value behind casts, rounding and reshapes."""
-    while (node := end.producers.get(name)) is not None and node.operator in (*_WHOLE, *_ROUNDED, *_RESHAPED):
-        name = node.inputs[0]
+def _bottom(end: GraphEnd, name: str) -> str:
+    """The value behind casts, rounding, reshapes and positive factors."""
+    while (node := end.producers.get(name)) is not None:
+        scaled = _scaled(end, node)
+        if scaled is not None:
+            name = scaled[0]
+        elif node.operator in (*_WHOLE, *_ROUNDED, *_RESHAPED):
+            name = node.inputs[0]
+        else:
+            break
     return name
+
+
+def has_product(end: GraphEnd, first: str, last: str) -> bool:
+    """Whether a product with stored weights lies between two values."""
+    passed = {first}
+    for node in end.nodes:
+        if any(source in passed for source in node.inputs):
+            if node.operator in _PRODUCTS and any(source in end.stored for source in node.inputs):
+                continue
+            passed.update(node.outputs)
+    return last not in passed

@@ -139,12 +139,18 @@ def require_class(explainer: LayerExplainer, index: int, reason: str) -> int:
 
 def repeat_row(activations: Activations, targets: Sequence[int]) -> Activations:
     """Repeat one row of activations, without gradients, for several targets. No array is copied."""
-    predicted, rows, logits = int(activations.target[0]), len(targets), activations.logits
+    predicted, rows = int(activations.target[0]), len(targets)
+
+    def repeated(array: FloatArray) -> FloatArray:
+        return np.broadcast_to(array, (rows, *array.shape[1:]))
+
     return replace(
         activations,
-        features=np.broadcast_to(activations.features, (rows, *activations.features.shape[1:])),
-        logits=None if logits is None else np.broadcast_to(logits, (rows, logits.shape[1])),
-        scores=np.broadcast_to(activations.scores, (rows, activations.scores.shape[1])),
+        features=repeated(activations.features),
+        logits=None if activations.logits is None else repeated(activations.logits),
+        scores=repeated(activations.scores),
+        entries=None if activations.entries is None else repeated(activations.entries),
+        entry_scores=None if activations.entry_scores is None else repeated(activations.entry_scores),
         target=np.array([predicted if target == PREDICTED_CLASS else target for target in targets], np.int64),
         frames=activations.frames * rows,
     )

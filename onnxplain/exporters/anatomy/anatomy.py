@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.contract import ImageInput, StatedShape
+from onnxplain.contract import StatedShape, UnusedOutput
+from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.arrangement import arrange
 from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
 from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
-from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, find_pooled_head
+from onnxplain.exporters.anatomy.heads import NOTHING_ASKED, AskedHeads, Head, find_heads
+from onnxplain.exporters.anatomy.inputs import Inputs, find_inputs
 from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
 from onnxplain.exporters.anatomy.live import live_values
-from onnxplain.exporters.anatomy.roles import Roles, find_image_value, find_roles
+from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """The parts of a graph. `layers` lists all feature maps that can be instrumented, in the graph's order.
 
-    `image` is the value of the image input, `image_input` what is known about it. `unplaced`: maps that would be layers
-    if it were known where they lie in the image.
+    `heads`: in the order in which targets count them; the first is the default. `unused`: outputs that are no head.
+    `pooled`: the global average pooling + linear layer that computes the default head, or why it has none. `unplaced`:
+    maps that would be layers if it were known where they lie in the image.
     """
 
-    image: ir.Value
-    image_input: ImageInput
-    roles: Roles
-    head: PooledHead | NoPooledHead
+    inputs: Inputs
+    heads: tuple[Head, ...]
+    pooled: PooledHead | NoPooledHead
     layers: tuple[Layer, ...]
     unplaced: tuple[Unplaced, ...] = ()
+    unused: tuple[UnusedOutput, ...] = ()
+
+    @property
+    def targets(self) -> tuple[ir.Value, ...]:
+        """The values to differentiate."""
+        return tuple(head.value for head in self.heads)
+
+    @property
+    def preferred(self) -> Layer | None:
+        """The layer that ``auto`` prefers to the last one.
+
+        Of a pooled head it is the map that is pooled. Of a mask it is the last of the smallest maps, which has seen
+        most of the image: close to the mask a map is little else than the mask.
+        """
+        layers = [layer for layer in self.layers if layer.automatic]
+        if isinstance(self.pooled, PooledHead):
+            return next((layer for layer in layers if layer.tap is self.pooled.layer), None)
+        if self.heads[0].kind != "mask" or not layers:
+            return None
+        end = max(layer.macs_before for layer in self.layers)
+        before = [layer for layer in layers if layer.macs_before < end] or layers
+        smallest = min(layer.arrangement.positions for layer in before)
+        return [layer for layer in before if layer.arrangement.positions == smallest][-1]
 
 
-def study(
-    graph: ir.Graph, logits: str | None = None, box: str | None = None, shape: StatedShape | None = None
-) -> Anatomy:
+def study(graph: ir.Graph, asked: AskedHeads = NOTHING_ASKED, shape: StatedShape | None = None) -> Anatomy:
     """Find the parts of a prepared graph. Raises ModelError.
 
-    `logits` and `box` name the class logits and the box head's output, if they cannot be found automatically. `shape`:
-    what the user states about the input.
+    `asked`: what is said of the heads. `shape`: what the user states about the input.
     """
-    image, image_input = find_image_value(graph, shape)
-    roles = find_roles(graph, logits, box)
-    layout = image_input.layout
-    places = follow_positions(graph, image, layout)
-    arrangements = arrange(graph, image, layout)
+    inputs = find_inputs(graph, shape)
+    found = find_heads(graph, inputs.image_input, asked)
+    layout = inputs.image_input.layout
+    targets = [head.value for head in found.heads]
+    places = follow_positions(graph, inputs.image, layout)
+    arrangements = arrange(graph, inputs.image, layout)
     arrangements |= arrange_by_positions(places, arrangements)
-    frames = read_frames(places, arrangements, image_input.size_hw) if places else {}
-    live = live_values(graph, roles.targets, places)
-    layers, unplaced = find_layers(graph, roles.targets, arrangements, frames, live)
-    return Anatomy(image, image_input, roles, find_pooled_head(roles.logits), tuple(layers), tuple(unplaced))
+    frames = read_frames(places, arrangements, inputs.image_input.size_hw) if places else {}
+
+    def layers_of(ends: Sequence[ir.Value]) -> tuple[list[Layer], list[Unplaced]]:
+        return find_layers(graph, ends, arrangements, frames, live_values(graph, ends, places))
+
+    layers, unplaced = layers_of(targets)
+    if not layers and not unplaced and len(targets) > 1:
+        apart = [head for head in found.heads if layers_of([head.value]) == ([], [])]
+        raise ModelError(_no_common_layer(found.heads, apart))
+    pooled = _pooled(found.heads[0])
+    return Anatomy(inputs, found.heads, pooled, tuple(layers), tuple(unplaced), found.unused)
+
+
+def _pooled(head: Head) -> PooledHead | NoPooledHead:
+    if head.kind not in ("classes", "labels", "values"):
+        return NoPooledHead(HeadFault.KIND, value=head.kind)
+    return find_pooled_head(head.value)
+
+
+def _no_common_layer(heads: Sequence[Head], apart: Sequence[Head]) -> str:
+    """Why there is no layer: some heads have no map of the image before them, or no map leads to all heads."""
+    names = ", ".join(head.name for head in apart or heads)
+    left = (apart or heads[1:])[0].name
+    if apart:
+        return f"no feature map of the image leads to the heads {names}: leave them out, --head {left}:none"
+    return f"no feature map leads to all of the heads {names}: leave some of them out, such as --head {left}:none"

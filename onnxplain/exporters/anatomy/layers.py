@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxplain.contract import MapFrame
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.arrangement import Arrangement, channels_of
-from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead, tap_point
+from onnxplain.exporters.anatomy.pooled_head import tap_point
 from onnxplain.exporters.anatomy.positions import FrameEnd
 from onnxplain.exporters.graph.values import (
     FLOATS,
@@ -131,31 +131,26 @@ def _ends_a_block(node: ir.Node, computed: Collection[ir.Value]) -> bool:
 def choose_layers(
     layers: Sequence[Layer],
     wanted: Sequence[str],
-    head: PooledHead | NoPooledHead,
+    preferred: Layer | None = None,
     unplaced: Sequence[Unplaced] = (),
 ) -> list[Layer]:
     """The layers that the user asked for, in the graph's order, each once.
 
     Each entry is ``auto``, a share of the multiply-adds such as ``50%``, a name, or a part of exactly one name.
+    `preferred`: what ``auto`` means, if it is not the last layer.
     """
     if not layers:
         why = f": {unplaced[0].end}" if unplaced else ""
         raise ModelError(f"no feature map leads to the logits{why}; rise works on this file, gradients do not apply")
-    chosen = {_choose(layers, name, head, unplaced).name for name in wanted}
+    chosen = {_choose(layers, name, preferred, unplaced).name for name in wanted}
     if not chosen:
         raise ModelError("layers: found none, expected at least one: give a layer, or auto")
     return [layer for layer in layers if layer.name in chosen]
 
 
-def _choose(
-    layers: Sequence[Layer], wanted: str, head: PooledHead | NoPooledHead, unplaced: Sequence[Unplaced]
-) -> Layer:
+def _choose(layers: Sequence[Layer], wanted: str, preferred: Layer | None, unplaced: Sequence[Unplaced]) -> Layer:
     if wanted == AUTO:
-        if isinstance(head, PooledHead):
-            for layer in layers:
-                if layer.tap is head.layer and layer.automatic:
-                    return layer
-        return _automatic(layers)[-1]
+        return preferred or _automatic(layers)[-1]
     if wanted.endswith("%"):
         return _at_share(_automatic(layers), wanted)
     exact = [layer for layer in layers if layer.name == wanted]
@@ -173,9 +168,9 @@ def _choose(
     raise ModelError(f"layer {wanted!r} not found; maps that lead to the outputs: {_listed(layers)}")
 
 
-def automatic_layer(layers: Sequence[Layer], head: PooledHead | NoPooledHead) -> Layer | None:
+def automatic_layer(layers: Sequence[Layer], preferred: Layer | None) -> Layer | None:
     """The layer that ``auto`` means; None where no layer has a gradient."""
-    return _choose(layers, AUTO, head, ()) if any(layer.live for layer in layers) else None
+    return _choose(layers, AUTO, preferred, ()) if any(layer.live for layer in layers) else None
 
 
 def _automatic(layers: Sequence[Layer]) -> Sequence[Layer]:

@@ -10,6 +10,7 @@ from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, ModelSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.same_outputs import relative_difference
+from onnxplain.exporters.checks.scalars import CheckedScalar, control_feeds
 from onnxplain.exporters.checks.trial_images import feeds_of
 from onnxplain.exporters.graph.session import GraphSession
 
@@ -21,14 +22,13 @@ def layers_of_one_target(
     session: GraphSession,
     spec: ModelSpec,
     image: np.ndarray,
-    runs: Mapping[int, OpenRun],
-    targets: Sequence[int],
+    runs: Mapping[CheckedScalar, OpenRun],
 ) -> tuple[str, ...]:
     """Names of the layers that claim several targets at once, but fail with them or give other gradients.
 
-    `runs` are those of single targets for `image`, one image.
+    `runs` are those of single scalars for `image`, one image.
     """
-    first, last = targets[0], targets[-1]
+    first, *_, last = (*runs, *runs)
     return tuple(
         layer.name
         for layer in spec.layers
@@ -41,13 +41,18 @@ def _is_as_one_by_one(
     spec: ModelSpec,
     layer: LayerSpec,
     image: np.ndarray,
-    runs: Mapping[int, OpenRun],
-    targets: Sequence[int],
+    runs: Mapping[CheckedScalar, OpenRun],
+    scalars: Sequence[CheckedScalar],
 ) -> bool:
-    feeds = {**feeds_of(spec, image, targets[0], explain=True), TARGET_INPUT: np.array(targets, np.int64)}
+    feeds = feeds_of(spec, image, explain=True)
+    feeds[TARGET_INPUT] = np.array([scalar.target for scalar in scalars], np.int64)
+    controls = [control_feeds(spec.heads, scalar) for scalar in scalars]
+    for name in controls[0]:
+        sizes = np.broadcast_shapes(*(control[name].shape for control in controls))
+        feeds[name] = np.concatenate([np.broadcast_to(control[name], sizes) for control in controls])
     if spec.gated:
         feeds[EXPLAIN_INPUT] = np.array([other is layer for other in spec.layers])
-    expected = np.concatenate([runs[target].values[layer.gradients] for target in targets])
+    expected = np.concatenate([runs[scalar].values[layer.gradients] for scalar in scalars])
     try:
         found = session.run(feeds, [layer.gradients])[layer.gradients]
     except VerificationError:

@@ -44,7 +44,7 @@ def check_outputs(
                 "numbers: check the model's weights and the stated preprocessing"
             )
     for explain in (False, True):
-        found = explainable.run(feeds_of(spec, batch, target=-1, explain=explain), list(expected))
+        found = explainable.run(feeds_of(spec, batch, explain=explain), list(expected))
         for name, reference in expected.items():
             error = relative_difference(found[name], reference)
             allowed = OUTPUT_TOLERANCE.get(reference.dtype, 0.0)

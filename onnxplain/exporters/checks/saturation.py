@@ -16,7 +16,7 @@ import onnx.numpy_helper
 
 from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.same_outputs import relative_difference
-from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
+from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, plain_feeds
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.machine.processor import eight_bit_saturates
 from onnxplain.machine.saturation import INTEGER_PRODUCTS, NodeNames, products_that_saturate
@@ -57,11 +57,11 @@ def measure_saturation(original: onnx.ModelProto, explainable: onnx.ModelProto, 
     if not may_saturate_here(original):
         return None
     images = [image_batch(original, spec.input, seed) for seed in SATURATION_IMAGE_SEEDS]
-    feeds = [{spec.input.name: image} for image in images]
+    feeds = [plain_feeds(spec, image) for image in images]
     # One session at a time: each holds the weights again.
     expected = _run(GraphSession(with_exact_products(original), "model in exact integers", optimised=False), feeds)
     found = _run(GraphSession(original, "original model"), feeds)
-    closed = [feeds_of(spec, image, target=-1, explain=False) for image in images]
+    closed = [feeds_of(spec, image, explain=False) for image in images]
     written = _run(GraphSession(explainable, "explainable graph"), closed, list(expected[0]))
     return Saturation(saturating_products(original), _largest_error(found, expected), _largest_error(written, expected))
 

@@ -31,14 +31,15 @@ def check_tail(
     part = GraphSession(tail, "tail", optimised=fused)
     layer = spec.layers[-1]
     names = {name: str(head.logits) for name, head in zip(tail_spec.outputs, spec.heads, strict=True)}
-    dynamic = bool(explainable.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
+    (image,) = [value for value in explainable.graph.input if value.name == spec.input.name]
+    dynamic = bool(image.type.tensor_type.shape.dim[0].dim_param)
     batches = [image_batch(original, spec.input, seed) for seed in TAIL_IMAGE_SEEDS]
     if dynamic:
         batches = [np.concatenate(batches)]
     allowed = ROUNDING_TOLERANCE if rounds(explainable) else OUTPUT_TOLERANCE[np.dtype(np.float32)]
     largest = 0.0
     for batch in batches:
-        expected = whole.run(feeds_of(spec, batch, target=-1, explain=False), [layer.features, *names.values()])
+        expected = whole.run(feeds_of(spec, batch, explain=False), [layer.features, *names.values()])
         found = part.run({tail_spec.input: expected[layer.features]}, list(names))
         for name, reference in names.items():
             # The tail's outputs are float32 (N, C); those of the whole file may have another shape and type.

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
+from onnxplain.contract import EXPLAIN_INPUT, PREDICTED, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
+from onnxplain.exporters.checks.scalars import CheckedScalar, control_feeds
 
 
 def stated_batch(model: onnx.ModelProto, spec: InputSpec) -> int | None:
@@ -50,7 +51,26 @@ def _input_dtype(original: onnx.ModelProto, spec: InputSpec) -> np.dtype:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem))
 
 
-def feeds_of(spec: ModelSpec, batch: np.ndarray, target: int, explain: bool) -> dict[str, np.ndarray]:
-    """All inputs of the explainable graph, including those that may have default values."""
-    feeds = {spec.input.name: batch, TARGET_INPUT: np.array([target], np.int64)}
+def plain_feeds(spec: ModelSpec, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """The inputs that the original has and needs: images, and their size where the model asks for it."""
+    feeds = {spec.input.name: batch}
+    rows = len(batch) if is_batched(spec.input.layout) else 1
+    for extra in spec.extra_inputs:
+        if extra.fill != "constant":
+            size = spec.input.size_hw if extra.fill == "image_size_hw" else spec.input.size_hw[::-1]
+            feeds[extra.name] = np.tile(np.array(size, extra.dtype), (rows, 1))
+    return feeds
+
+
+def feeds_of(
+    spec: ModelSpec, batch: np.ndarray, target: int | None = None, *, explain: bool, scalar: CheckedScalar | None = None
+) -> dict[str, np.ndarray]:
+    """All inputs of the explainable graph, including those that may have default values.
+
+    `target`: None for the default head's best entry; of a box, which has none, its first.
+    """
+    if target is None:
+        target = 0 if spec.head.kind == "box" else PREDICTED
+    feeds = {**plain_feeds(spec, batch), TARGET_INPUT: np.array([target], np.int64)}
+    feeds |= control_feeds(spec.heads, scalar)
     return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds

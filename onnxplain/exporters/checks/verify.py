@@ -20,7 +20,8 @@ from onnxplain.exporters.checks.operator_facts import rounds
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
 from onnxplain.exporters.checks.saturation import may_saturate_here
-from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, stated_batch
+from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars
+from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, plain_feeds, stated_batch
 from onnxplain.exporters.checks.witness import Witness
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.widen import widen
@@ -45,7 +46,7 @@ def verify(
     images = [image_batch(original, spec.input, seed) for seed in IMAGE_SEEDS]
     # One session at a time: each holds its own copy of the weights.
     fused = not may_saturate_here(original)
-    expected = GraphSession(original, "original model", optimised=fused).run({spec.input.name: images[0]})
+    expected = GraphSession(original, "original model", optimised=fused).run(plain_feeds(spec, images[0]))
     session = GraphSession(explainable, "explainable graph", optimised=fused)
     output_error = check_outputs(expected, session, spec, images[0])
 
@@ -59,17 +60,16 @@ def verify(
     base_session = None
     if any(layer.name not in checked for layer in spec.layers):
         base_session = _unrounded(base, "prepared graph") if rounding else GraphSession(base, "prepared graph")
-    targets = _targets(spec)
-    runs = _open_runs(session, base_session, spec, images, targets)
+    runs = _open_runs(session, base_session, spec, images, checked_scalars(spec))
 
     layers = []
     for layer, witness in zip(spec.layers, witnesses, strict=True):
-        check_gradient(layer, runs[0], targets)
+        check_gradient(layer, runs[0], spec.heads)
         known = checked.get(layer.name)
-        layers.append(check_derivative(layer, witness, runs, targets) if known is None else known)
+        layers.append(check_derivative(layer, witness, runs) if known is None else known)
     one_target: tuple[str, ...] = ()
     if stated_batch(explainable, spec.input) in (None, 1):
-        one_target = layers_of_one_target(session, spec, images[0], runs[0], targets)
+        one_target = layers_of_one_target(session, spec, images[0], runs[0])
     return Checks(output_error, tuple(layers), one_target=one_target)
 
 
@@ -82,28 +82,25 @@ def _unrounded(proto: onnx.ModelProto, name: str) -> GraphSession:
     return GraphSession(widen(proto), name, optimised=False)
 
 
-def _targets(spec: ModelSpec) -> tuple[int, ...]:
-    """Two classes, and every box coordinate."""
-    box = range(spec.classes, spec.classes + 4) if spec.box is not None else ()
-    return (0, spec.classes - 1, *box)
-
-
 def _open_runs(
     explainable: GraphSession,
     base: GraphSession | None,
     spec: ModelSpec,
     images: Sequence[np.ndarray],
-    targets: Sequence[int],
-) -> list[dict[int, OpenRun]]:
-    """For each image and target: the outputs of the explainable graph with open gates, and the outputs of `base`."""
+    scalars: Sequence[CheckedScalar],
+) -> list[dict[CheckedScalar, OpenRun]]:
+    """For each image and scalar: the outputs of the explainable graph with open gates, and the outputs of `base`."""
     names = [name for layer in spec.layers for name in (layer.features, layer.gradients)]
     runs = []
     for image in images:
-        captured = {} if base is None else base.run({spec.input.name: image})
+        captured = {} if base is None else base.run(plain_feeds(spec, image))
         runs.append(
             {
-                target: OpenRun(explainable.run(feeds_of(spec, image, target, explain=True), names), captured)
-                for target in targets
+                scalar: OpenRun(
+                    explainable.run(feeds_of(spec, image, scalar.target, explain=True, scalar=scalar), names),
+                    captured,
+                )
+                for scalar in scalars
             }
         )
     return runs

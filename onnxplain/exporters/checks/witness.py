@@ -18,17 +18,18 @@ import onnx.reference
 import onnx_ir as ir
 from onnx.reference.op_run import OpRun
 
+from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
-from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.checks.fused_operators import FUSED, add_fused_product
 from onnxplain.exporters.checks.low_bit_product import add_low_bit_product
 from onnxplain.exporters.checks.operator_facts import facts_of
+from onnxplain.exporters.checks.scalars import CheckedScalar, scalar_in
 from onnxplain.exporters.checks.straight_through import add_straight_through
 from onnxplain.exporters.checks.ties import integers_off_the_ties
 from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder, feed_name, held_name, is_number
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.session import GraphSession
-from onnxplain.exporters.graph.values import name_of
+from onnxplain.exporters.graph.values import dims, name_of
 
 REFERENCE_MAC_LIMIT = 400_000_000
 
@@ -45,8 +46,27 @@ class Erf(OpRun):
 
 
 @dataclass(frozen=True)
+class WitnessHead:
+    """What the witness returns for a head: its value, named `output`.
+
+    `channel_axis`: of a mask [N, C, h, w], counted with the batch axis; None for rows of numbers.
+    """
+
+    output: str
+    kind: str
+    channel_axis: int | None = None
+
+    def read(self, result: np.ndarray, rows: int) -> np.ndarray:
+        """float [N, size], or [N, C, h, w] for a mask."""
+        if self.channel_axis is None:
+            return result.reshape(rows, -1)
+        with_batch = result.reshape(rows, *result.shape[-3:])
+        return np.moveaxis(with_batch, self.channel_axis, 1)
+
+
+@dataclass(frozen=True)
 class Witness:
-    """The part of the graph after a layer: takes features, returns flattened logits (and box), in `dtype`.
+    """The part of the graph after a layer: takes features, returns the value of each head, in `dtype`.
 
     `captured` names the values of the whole graph that must be fed besides the features: other inputs of the part,
     and inputs and outputs of its quantized operators. The values named in `held` are fed a second time, moved so that
@@ -56,12 +76,19 @@ class Witness:
     proto: onnx.ModelProto
     dtype: type[np.floating]
     captured: tuple[str, ...]
-    outputs: tuple[str, ...]
+    heads: tuple[WitnessHead, ...]
     operators: tuple[str, ...]
     held: tuple[str, ...] = ()
 
-    def evaluate(self, features: np.ndarray, captured: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float (N, C) or (N, C + 4): logits, then the box."""
+    def evaluate(
+        self, features: np.ndarray, captured: Mapping[str, np.ndarray], scalars: Sequence[CheckedScalar]
+    ) -> np.ndarray:
+        """Each scalar of each image, float (N, Q)."""
+        read = self.values(features, captured)
+        return np.stack([scalar_in(each, read[each.head], self.heads[each.head].kind) for each in scalars], axis=1)
+
+    def values(self, features: np.ndarray, captured: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The value of each head, float (N, size), or (N, C, h, w) for a mask."""
         feeds = {FEATURES: features.astype(self.dtype)}
         for name in self.captured:
             array = captured[name]
@@ -69,31 +96,39 @@ class Witness:
         for name in self.held:
             array = captured[name].astype(self.dtype)
             feeds[held_name(name)] = integers_off_the_ties(array) if self.dtype is np.float64 else array
+        names = [output.name for output in self.proto.graph.output]
         if self.dtype is np.float64:
-            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf, *FUSED]).run(None, feeds)
+            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf, *FUSED]).run(names, feeds)
+            found = dict(zip(names, map(np.asarray, results), strict=True))
         else:
-            results = list(GraphSession(self.proto, "part after the layer").run(feeds, self.outputs).values())
-        rows = len(features)
-        return np.concatenate([np.asarray(result).reshape(rows, -1) for result in results], axis=1)
+            found = GraphSession(self.proto, "part after the layer").run(feeds, names)
+        return [head.read(found[head.output], len(features)) for head in self.heads]
 
 
-def cut_witness(layer: Layer, roles: Roles, opset: int) -> Witness:
-    """Cut out the part from the layer to the logits (and to the box, if there is one)."""
-    targets = [roles.logits] if roles.box is None else [roles.logits, roles.box]
-    path = path_between(layer.tap, targets)
+def cut_witness(layer: Layer, heads: Sequence[Head], opset: int) -> Witness:
+    """Cut out the part from the layer to the values of the heads."""
+    path = path_between(layer.tap, [head.value for head in heads])
     small = sum(multiply_adds(node) for node in path) <= REFERENCE_MAC_LIMIT
     dtype: type[np.floating] = np.float64 if small else np.float32
     builder = WitnessBuilder(dtype, opset)
     builder.enter(layer)
     add_path(builder, path)
+    described = tuple(map(_describe, heads))
     return Witness(
-        builder.model([name_of(target) for target in targets]),
+        builder.model(list(dict.fromkeys(head.output for head in described))),
         dtype,
         tuple(builder.captured),
-        tuple(name_of(target) for target in targets),
+        described,
         tuple(dict.fromkeys(node.op_type for node in path)),
         tuple(builder.held),
     )
+
+
+def _describe(head: Head) -> WitnessHead:
+    axis = None
+    if head.kind == "mask":
+        axis = head.channel_axis + 4 - len(dims(head.value))
+    return WitnessHead(name_of(head.value), head.kind, axis)
 
 
 def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:

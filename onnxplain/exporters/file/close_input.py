@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -14,24 +14,26 @@ from onnxplain.contract import INTEGER_LIMITS, DeclaredInput, ImageInput, Unread
 from onnxplain.errors import ModelError
 
 
-def declare_input(proto: onnx.ModelProto) -> DeclaredInput | None:
-    """The file's only input, as its graph declares it, with its quantization.
+def declare_inputs(proto: onnx.ModelProto, given: Collection[str] = ()) -> tuple[DeclaredInput, ...]:
+    """The inputs without a default as the graph declares them, and those with one that are `given` a value.
 
-    None where there are several inputs, or where it is no tensor.
+    Inputs of integers come with their quantization.
     """
-    stored = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in stored]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
-        return None
-    tensor = inputs[0].type.tensor_type
+    stored = {tensor.name for tensor in proto.graph.initializer} - set(given)
+    return tuple(_declare(proto, value) for value in proto.graph.input if value.name not in stored)
+
+
+def _declare(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> DeclaredInput:
+    tensor = value.type.tensor_type
+    if tensor.elem_type == onnx.TensorProto.UNDEFINED:
+        return DeclaredInput(value.name, "unknown", None)
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    declared = DeclaredInput.of(inputs[0].name, dtype, dims if tensor.HasField("shape") else None)
+    declared = DeclaredInput.of(value.name, dtype, dims if tensor.HasField("shape") else None)
     if dtype not in INTEGER_LIMITS:
         return declared
     nodes = [_Node(node.op_type, node.input, node.output) for node in proto.graph.node]
-    quantization = find_quantization(declared.name, dtype, nodes, _scalars(proto.graph))
-    return replace(declared, quantization=quantization)
+    return replace(declared, quantization=find_quantization(declared.name, dtype, nodes, _scalars(proto.graph)))
 
 
 def close_input(proto: onnx.ModelProto, image: ImageInput | UnreadInput) -> tuple[str, ...]:

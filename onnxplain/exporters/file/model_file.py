@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.batch import fixed_batch, free_batch
 from onnxplain.exporters.file.dequantize import add_dequantizers
+from onnxplain.exporters.file.extra_inputs import keep_as_inputs
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
 from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
@@ -81,10 +82,11 @@ def _check_acyclic(path: Path, proto: onnx.ModelProto) -> None:
         )
 
 
-def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False) -> ir.Model:
+def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False, constants: Collection[str] = ()) -> ir.Model:
     """Raise the opset, remove initializers from the inputs, inline functions and control flow, find the sizes.
 
-    `dynamic_batch`: make a batch dynamic that the file fixes. Raises VerificationError if the graph then does not run.
+    `dynamic_batch`: make a batch dynamic that the file fixes. `constants`: inputs that keep their default. Raises
+    VerificationError if the graph then does not run.
     """
     refuse_layouts(proto)
     opset = opset_of(proto)
@@ -100,6 +102,8 @@ def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False) -> ir.Model:
         passes.ClearMetadataAndDocStringPass(),
     )(model)
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
+    if constants:
+        keep_as_inputs(model.graph, [value.name for value in proto.graph.input], constants)
     unroll(model)
     infer_shapes(model)
     batch = fixed_batch(model.graph) if dynamic_batch else None
@@ -115,13 +119,14 @@ def prepare(proto: onnx.ModelProto, *, dynamic_batch: bool = False) -> ir.Model:
     return model
 
 
-def changes(proto: onnx.ModelProto, model: ir.Model) -> list[str]:
+def changes(proto: onnx.ModelProto, model: ir.Model, constants: Collection[str] = ()) -> list[str]:
     """The changes that `prepare` made to the file, as texts for the report."""
     steps = []
     found, raised = opset_of(proto), model.graph.opset_imports[""]
     if found != raised:
         steps.append(f"opset {found} → {raised}")
     listed = {value.name for value in proto.graph.input} & {tensor.name for tensor in proto.graph.initializer}
+    listed -= set(constants)
     if listed:
         steps.append(f"{len(listed)} initializers are no longer inputs")
     if proto.functions:

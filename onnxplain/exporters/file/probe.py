@@ -18,6 +18,7 @@ from onnxplain.exporters.graph.values import maybe_dims, name_of
 Shape = tuple[int, ...]
 # What one probe may hold in memory, weights included.
 MEMORY_LIMIT = 4 * 2**30
+IMAGE_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,15 @@ def run_at(model: ir.Model, batches: Sequence[int]) -> tuple[Mapping[str, np.nda
 
 
 def random_images(graph: ir.Graph, batch: int) -> dict[str, np.ndarray]:
-    """Every input of the graph: uniform in [0, 1), for 8 bits in the type's range; `batch` is the open first size."""
+    """Every input without a default: uniform in [0, 1), for 8 bits in the type's range; `batch` is the open first size.
+
+    Other integers are sizes of the image; they are `IMAGE_SIDE`.
+    """
     rng = np.random.default_rng(batch)
     feeds = {}
     for value in graph.inputs:
+        if value.const_value is not None:
+            continue
         shape = [size if isinstance(size, int) else batch for size in maybe_dims(value) or ()]
         if value.dtype is None:
             raise VerificationError(f"input {value.name!r} states no type")
@@ -75,6 +81,8 @@ def random_images(graph: ir.Graph, batch: int) -> dict[str, np.ndarray]:
         if dtype.itemsize == 1 and dtype.kind in "iu":
             info = np.iinfo(dtype)
             feeds[name_of(value)] = rng.integers(info.min, info.max + 1, shape).astype(dtype)
+        elif dtype.kind in "iu":
+            feeds[name_of(value)] = np.full(shape, IMAGE_SIDE, dtype)
         else:
             feeds[name_of(value)] = rng.uniform(0, 1, shape).astype(dtype)
     return feeds

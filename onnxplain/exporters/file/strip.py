@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from onnxplain.contract import EXPLAIN_INPUT, METADATA_KEY, TARGET_INPUT, ModelSpec
+from onnxplain.contract import CONTROL_INPUTS, METADATA_KEY, ModelSpec
 from onnxplain.exporters.graph.names import PREFIX
 
 
@@ -40,7 +40,7 @@ def strip_instrumentation(proto: onnx.ModelProto, spec: ModelSpec) -> onnx.Model
     model = ir.from_proto(ir.to_proto(model))
     graph = model.graph
     passes.RemoveUnusedNodesPass()(model)
-    for name in (TARGET_INPUT, EXPLAIN_INPUT):
+    for name in CONTROL_INPUTS:
         for value in [value for value in graph.inputs if value.name == name]:
             graph.inputs.remove(value)
             graph.initializers.pop(name, None)

@@ -21,6 +21,10 @@ from onnxplain.exporters.operators.expansion import expand_node, expansion_of
 from onnxplain.exporters.operators.table import operator_of
 
 
+class ZeroGradientError(UnsupportedError):
+    """The gradient at a layer is zero, whatever the image."""
+
+
 def is_differentiable(path: Sequence[ir.Node]) -> bool:
     """Whether every operator of the path has a rule, can be expanded into standard nodes, or has gradient zero."""
     for node in path:
@@ -52,7 +56,7 @@ def differentiate(
     _walk_back(branch, path, {layer}, cotangents, opset)
     if layer not in cotangents:
         steps = ", ".join(describe(node) for node in path if is_step(node) or operator_of(node).name == "Cast")
-        raise UnsupportedError(
+        raise ZeroGradientError(
             f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
             f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.exporters.anatomy.head import is_full_pool
+from onnxplain.exporters.anatomy.pooled_head import is_full_pool
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import (
     FLOATS,

@@ -43,7 +43,7 @@ def expand_node(node: ir.Node, opset: int) -> Expansion | None:
     try:
         _infer(expansion, node, opset)
     except UnsupportedError:
-        _let_go(expansion.nodes)
+        let_go(expansion.nodes)
         raise
     return expansion
 
@@ -56,10 +56,10 @@ def expansion_of(node: ir.Node, opset: int) -> Iterator[Expansion | None]:
         yield expansion
     finally:
         if expansion is not None:
-            _let_go(expansion.nodes)
+            let_go(expansion.nodes)
 
 
-def _let_go(nodes: Sequence[ir.Node]) -> None:
+def let_go(nodes: Sequence[ir.Node]) -> None:
     """Remove detached nodes from the consumers of the graph's values."""
     for node in nodes:
         for index in range(len(node.inputs)):
@@ -77,7 +77,7 @@ def _from_row(node: ir.Node) -> Expansion | None:
         else:
             return None
     except UnsupportedError:
-        _let_go(recorder.nodes)
+        let_go(recorder.nodes)
         raise
     return Expansion(tuple(recorder.nodes), outputs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from onnxplain.exporters.pytorch.translation import as_strided
 
 EXPORT_OPSET = 18
 INPUT_NAME = "image"
-OUTPUT_NAMES = ("logits", "box")
+LOGITS_NAME, BOX_NAME = "logits", "box"
 TAP_NAME = "onnxplain/tap_{}"
 TRIAL_IMAGES = 3
 SAME_TENSOR = 1e-4
@@ -64,25 +64,35 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def trace(
-    module: torch.nn.Module, image_chw: tuple[int, int, int], taps: Sequence[str]
-) -> tuple[onnx.ModelProto, bool]:
-    """The plain ONNX graph with its taps as last outputs, and whether there is a box head.
+@dataclass(frozen=True)
+class Traced:
+    """The plain ONNX graph of a module, with its taps as last outputs, and the names of the module's own outputs.
 
-    Raises ModelError if the module returns neither logits [N, C] nor logits and a box [N, 4].
+    `is_localizer`: the module returns logits and a box.
+    """
+
+    proto: onnx.ModelProto
+    outputs: tuple[str, ...]
+    is_localizer: bool
+
+
+def trace(module: torch.nn.Module, image_chw: tuple[int, int, int], taps: Sequence[str]) -> Traced:
+    """The plain ONNX graph.
+
+    A dictionary of tensors keeps its names; a tensor or a tuple gets some. Raises ModelError if the module returns
+    something else than float tensors with a row per image.
     """
     image = torch.zeros(TRIAL_IMAGES, *image_chw)
     with torch.no_grad():
-        outputs = module(image)
-    outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
-    shapes = [tuple(output.shape) for output in outputs if isinstance(output, torch.Tensor)]
-    is_localizer = len(outputs) == 2 and len(shapes) == 2 and shapes[1] == (TRIAL_IMAGES, 4)
-    if len(shapes) != len(outputs) or len(shapes[0]) != 2 or not (len(outputs) == 1 or is_localizer):
+        returned = module(image)
+    own = _named_outputs(returned)
+    if own is None or not all(output.dim() > 0 and len(output) == TRIAL_IMAGES for output in own.values()):
+        found = type(returned).__name__ if own is None else [tuple(output.shape) for output in own.values()]
         raise ModelError(
-            f"found module outputs {shapes or type(outputs[0]).__name__} for {TRIAL_IMAGES} images, expected logits "
-            f"[{TRIAL_IMAGES}, C], or logits and a box [{TRIAL_IMAGES}, 4]: change what the module returns"
+            f"found module outputs {found} for {TRIAL_IMAGES} images, expected a tensor, a tuple or a dictionary of "
+            f"tensors [{TRIAL_IMAGES}, …]: change what the module returns"
         )
-    names = [*OUTPUT_NAMES[: len(outputs)], *(TAP_NAME.format(index) for index in range(len(taps)))]
+    names = [*own, *(TAP_NAME.format(index) for index in range(len(taps)))]
     with _quiet_exporter():
         program = torch.onnx.export(
             _Tapped(module, taps).eval(),
@@ -100,7 +110,24 @@ def trace(
     # The exporter's rewriting rules keep a reference to the last graph, and so to the module's weights.
     for value in program.model.graph.initializers.values():
         value.const_value = None
-    return proto, is_localizer
+    return Traced(proto, tuple(own), tuple(own) == (LOGITS_NAME, BOX_NAME) and not isinstance(returned, Mapping))
+
+
+def _named_outputs(returned: object) -> dict[str, torch.Tensor] | None:
+    """The tensors that a module returns, by name; None if it returns something else."""
+    if isinstance(returned, Mapping):
+        named = {str(name): output for name, output in returned.items() if output is not None}
+    elif isinstance(returned, torch.Tensor):
+        named = {LOGITS_NAME: returned}
+    elif isinstance(returned, tuple | list):
+        named = {f"output_{index}": output for index, output in enumerate(returned)}
+        shapes = [tuple(output.shape[1:]) for output in returned if isinstance(output, torch.Tensor)]
+        if len(returned) == 2 and len(shapes) == 2 and len(shapes[0]) == 1 and shapes[1] == (4,):
+            named = dict(zip((LOGITS_NAME, BOX_NAME), returned, strict=True))
+    else:
+        return None
+    tensors = {name: output for name, output in named.items() if isinstance(output, torch.Tensor)}
+    return tensors if tensors and len(tensors) == len(named) else None
 
 
 @contextlib.contextmanager
@@ -129,8 +156,7 @@ class _Tapped(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with _recorded(self.module, self._paths) as tensors:
             outputs = self.module(image)
-        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
-        return (*outputs, *(tensors[path] for path in self._paths))
+        return (*_own(outputs), *(tensors[path] for path in self._paths))
 
 
 @contextlib.contextmanager
@@ -153,16 +179,38 @@ def _recorded(module: torch.nn.Module, paths: Sequence[str]) -> Iterator[dict[st
             handle.remove()
 
 
-def run(module: torch.nn.Module, batch: np.ndarray) -> list[np.ndarray]:
-    """The module's outputs: logits, then the box if it has one."""
+def run(module: torch.nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """The module's outputs by name."""
     with torch.no_grad():
-        return [output.numpy() for output in _outputs(module, torch.from_numpy(batch))]
+        return {name: output.numpy() for name, output in _outputs(module, torch.from_numpy(batch)).items()}
+
+
+@dataclass(frozen=True)
+class ModuleScalar:
+    """A scalar of one image: entry `index` of an output of the module, its cosine with a reference, or a mean.
+
+    `reference`: float32 [D]. `region`: float32 [h, w]; the scalar is then the mean logit of class `index` over it.
+    """
+
+    output: str
+    index: int
+    reference: np.ndarray | None = None
+    region: np.ndarray | None = None
+
+    def of(self, answer: torch.Tensor) -> torch.Tensor:
+        """The scalar, of what the module answers for one image."""
+        if self.reference is not None:
+            return torch.nn.functional.cosine_similarity(answer.flatten(), torch.from_numpy(self.reference), dim=0)
+        if self.region is not None:
+            weights = torch.from_numpy(self.region)
+            return (answer.reshape(-1, *weights.shape)[self.index] * weights).sum() / weights.sum()
+        return answer.flatten()[self.index]
 
 
 def gradients(
-    module: torch.nn.Module, batch: np.ndarray, targets: np.ndarray, layers: Sequence[Wanted]
+    module: torch.nn.Module, batch: np.ndarray, scalars: Sequence[ModuleScalar], layers: Sequence[Wanted]
 ) -> list[np.ndarray | None]:
-    """d target / d layer by torch.autograd, [N, K, h, w], for each of the layers.
+    """d scalar / d layer by torch.autograd, [N, K, h, w], for each of the layers; one scalar per image.
 
     None if the module computes no such tensor: ONNX computes some values (a folded normalization) in another order.
     """
@@ -170,7 +218,7 @@ def gradients(
     with torch.enable_grad(), _recorded(module, paths) as parts, contextlib.ExitStack() as stack:
         results = [] if len(paths) == len(layers) else stack.enter_context(_Results()).tensors
         outputs = _outputs(module, torch.tensor(batch, requires_grad=True))
-    scalar = torch.cat(outputs, dim=1).gather(1, torch.from_numpy(targets)[:, None]).sum()
+    scalar = torch.stack([each.of(outputs[each.output][row]) for row, each in enumerate(scalars)]).sum()
     found = []
     for layer in layers:
         tensors = results if layer.path is None else [parts[layer.path]]
@@ -183,9 +231,16 @@ def gradients(
     ]
 
 
-def _outputs(module: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    outputs = module(image)
-    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+def _outputs(module: torch.nn.Module, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    found = _named_outputs(module(image))
+    assert found is not None
+    return found
+
+
+def _own(returned: object) -> tuple[torch.Tensor, ...]:
+    found = _named_outputs(returned)
+    assert found is not None
+    return tuple(found.values())
 
 
 class _Results(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""Building the explainable graph from a prepared model: roles, layers, gates, outputs, metadata."""
+"""Building the explainable graph from a prepared model: heads, layers, gates, outputs, metadata."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from onnxplain.contract import (
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
     METADATA_KEY,
+    REFERENCE_INPUT,
+    REGION_INPUT,
     TARGET_INPUT,
-    BoxSpec,
+    CamSpec,
     ImageInput,
     InputSpec,
     LayerSpec,
     ModelSpec,
-    OutputRoles,
     PreprocessingParts,
     Resize,
     TailSpec,
+    UnusedOutput,
     complete_input,
     features_output,
     gradients_output,
@@ -32,21 +34,24 @@ from onnxplain.contract import (
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
-from onnxplain.exporters.anatomy.head import NoPooledHead, is_linear
+from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.anatomy.layers import Layer, choose_layers
-from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.anatomy.pooled_head import NoPooledHead, is_linear
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.gradient.many_targets import takes_many_targets
+from onnxplain.exporters.gradient.zero import has_gradient
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
-from onnxplain.exporters.writing.gate import add_control, add_gradient, split_gates
-from onnxplain.exporters.writing.outputs import add_cam_weights, add_features, add_logits
+from onnxplain.exporters.writing.gate import add_control, add_gradient, control_defaults, split_gates
+from onnxplain.exporters.writing.head_specs import head_specs
+from onnxplain.exporters.writing.outputs import add_answers, add_cam_weights, add_features
 from onnxplain.exporters.writing.request import Request
+from onnxplain.exporters.writing.seeds import AskedInputs
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
-from onnxplain.sidecars import SidecarFacts, fit_classes
+from onnxplain.sidecars import SidecarFacts, fit_labels
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Explainable:
     `arrangements` say how the model's own tensors hold each layer's maps. `base` is the graph before instrumentation;
     its outputs include the values that the `witnesses` (checks/witness.py) need. `cam` says whether class activation
     maps are available. `tail_file` is the part after the last layer as a model of its own, or why there is none.
-    `read` is what other tools say of the model, as far as it fits.
+    `read` is what other tools say of the model, as far as it fits. `unused`: outputs that are no head.
     """
 
     proto: onnx.ModelProto
@@ -67,6 +72,7 @@ class Explainable:
     arrangements: tuple[Arrangement, ...]
     tail_file: onnx.ModelProto | NoTail
     read: SidecarFacts
+    unused: tuple[UnusedOutput, ...] = ()
 
 
 def build_explainable(
@@ -81,41 +87,39 @@ def build_explainable(
     take only one target per image, although the graph looks otherwise.
     """
     graph = model.graph
-    anatomy = study(graph, request.logits, request.box, request.shape)
-    image_spec = input_spec(anatomy.image_input, request)
-    read = fit_classes(request.read, anatomy.roles.classes)
+    anatomy = study(graph, request.asked, request.shape)
+    image_spec = input_spec(anatomy.inputs.image_input, request)
+    labelled, read = fit_labels(request.read, anatomy.heads)
     layers = _chosen(graph, anatomy, request, taps or {})
-    witnesses = tuple(cut_witness(layer, anatomy.roles, graph.opset_imports[""]) for layer in layers)
+    witnesses = tuple(cut_witness(layer, anatomy.heads, graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses)
-    tail_file = _tail_file(model, layers[-1], anatomy.roles, request)
-    many = _with_many_targets(layers, anatomy.roles, request, one_target)
-    logits, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
+    tail_file = _tail_file(model, layers[-1], anatomy, request)
+    many = _with_many_targets(layers, anatomy.targets, request, one_target)
+    answers, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
     linear = any(
         layer.name == cam_layer and is_linear(witness.operators)
         for layer, witness in zip(layers, witnesses, strict=True)
     )
-    spec = ModelSpec.of_classifier(
+    spec = ModelSpec(
         input=image_spec,
-        outputs=_output_roles(anatomy.roles, logits, cam_layer, linear_head=linear),
-        classes=anatomy.roles.classes,
-        box=None if anatomy.roles.box is None else BoxSpec(request.box_format, request.box_units),
+        heads=head_specs(anatomy.heads, answers, request, read, labelled),
+        cam=None if cam_layer is None else CamSpec(CAM_WEIGHTS_OUTPUT, cam_layer, linear),
         layers=tuple(_layer_spec(layer, layer in many) for layer in layers),
-        labels=tuple(request.labels) or (() if read.labels is None else read.labels.value),
+        extra_inputs=anatomy.inputs.extra,
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
         gated=request.gate,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
-    cam = CamVerdict(cam_layer, anatomy.head if isinstance(anatomy.head, NoPooledHead) else None)
+    cam = CamVerdict(cam_layer, anatomy.pooled if isinstance(anatomy.pooled, NoPooledHead) else None)
     arrangements = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file, read)
+    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file, read, anatomy.unused)
 
 
 def _with_many_targets(
-    layers: Sequence[Layer], roles: Roles, request: Request, one_target: Collection[str]
+    layers: Sequence[Layer], ends: Sequence[ir.Value], request: Request, one_target: Collection[str]
 ) -> list[Layer]:
     """The layers whose gradients one run computes for several targets of one image."""
-    ends = [roles.logits] if roles.box is None else [roles.logits, roles.box]
     many = [layer for layer in layers if layer.name not in one_target and takes_many_targets(layer.tap, ends)]
     # Without a gate every run computes the gradients of all layers, so one that cannot would fail every run.
     return many if request.gate or len(many) == len(layers) else []
@@ -123,37 +127,32 @@ def _with_many_targets(
 
 def _add_explanation(
     graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request, many: Collection[Layer]
-) -> tuple[ir.Value, str | None]:
-    """Add the inputs and outputs of the contract; returns the logits, and the layer of the class activation maps."""
-    controls = (TARGET_INPUT, EXPLAIN_INPUT) if request.gate else (TARGET_INPUT,)
-    for name in (*controls, *(gradients_output(layer.name) for layer in layers)):
+) -> tuple[list[ir.Value], str | None]:
+    """Add the inputs and outputs of the contract.
+
+    Returns what each head answers with, and the layer of the class activation maps.
+    """
+    heads, inputs = anatomy.heads, anatomy.inputs
+    defaults = control_defaults(heads, request.gate)
+    for name in (*defaults, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
-    target, *explain = (add_control(graph, name, request.required_inputs) for name in controls)
-    gates = split_gates(graph, explain[0], len(layers)) if explain else [None] * len(layers)
+    controls = {name: add_control(graph, name, default, request.required_inputs) for name, default in defaults.items()}
+    asked = AskedInputs(controls[TARGET_INPUT], controls.get(REFERENCE_INPUT), controls.get(REGION_INPUT))
+    explain = controls.get(EXPLAIN_INPUT)
+    gates = [None] * len(layers) if explain is None else split_gates(graph, explain, len(layers))
     batch: ir.SymbolicDim | int | None = 1
-    if is_batched(anatomy.image_input.layout):
-        batch = anatomy.image.shape[0] if anatomy.image.shape is not None else None
+    if is_batched(inputs.image_input.layout):
+        batch = inputs.image.shape[0] if inputs.image.shape is not None else None
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
-    logits = add_logits(graph, anatomy.roles)
+    answers = add_answers(graph, heads)
     gradients = [
-        add_gradient(graph, layer, value, anatomy.roles, target, gate, index, layer in many)
+        add_gradient(graph, layer, value, heads, asked, gate, index, layer in many)
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
-    cam_layer = add_cam_weights(graph, layers, anatomy.head, target, gates)
+    cam_layer = add_cam_weights(graph, layers, anatomy.pooled, asked.target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
-    return logits, cam_layer
-
-
-def _output_roles(roles: Roles, logits: ir.Value, cam_layer: str | None, *, linear_head: bool) -> OutputRoles:
-    return OutputRoles(
-        logits=name_of(logits),
-        scores=None if roles.scores_output is None else name_of(roles.scores_output),
-        box=None if roles.box_output is None else name_of(roles.box_output),
-        cam_weights=None if cam_layer is None else CAM_WEIGHTS_OUTPUT,
-        cam_layer=cam_layer,
-        linear_head=linear_head,
-    )
+    return answers, cam_layer
 
 
 def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
@@ -169,14 +168,13 @@ def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
 
 
 def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Mapping[str, ir.Value]) -> list[Layer]:
-    """The layers that the user asked for. Raises ModelError if one does not lead to the box head of the model."""
+    """The layers that the user asked for. Raises ModelError if one does not lead to all heads of the model."""
     if taps:
         chosen = _tapped(anatomy, taps)
     else:
         _check_names(graph, anatomy, request.layers)
-        chosen = choose_layers(anatomy.layers, request.layers, anatomy.head, anatomy.unplaced)
-    for layer in chosen:
-        _check_reaches_box(layer, anatomy.roles)
+        chosen = choose_layers(anatomy.layers, request.layers, anatomy.preferred, anatomy.unplaced)
+    _check_reach_heads(chosen, anatomy.heads)
     return chosen
 
 
@@ -203,17 +201,15 @@ def _tapped(anatomy: Anatomy, taps: Mapping[str, ir.Value]) -> list[Layer]:
 
 def _check_names(graph: ir.Graph, anatomy: Anatomy, wanted: Sequence[str]) -> None:
     """Say why a value that bears a wanted name is no layer."""
-    roles, found = anatomy.roles, anatomy.layers
+    first, found = anatomy.heads[0].value, anatomy.layers
     known = {layer.name for layer in found} | {entry.name for entry in anatomy.unplaced}
-    leading = {output for node in upstream(roles.logits) for output in node.outputs}
+    leading = {output for node in upstream(first) for output in node.outputs}
     for value in (output for node in graph for output in node.outputs):
         name = name_of(value)
         if name not in wanted or name in known:
             continue
         if value not in leading:
-            raise ModelError(
-                f"layer {name!r} does not lead to the logits {roles.logits.name!r}: choose an earlier layer"
-            )
+            raise ModelError(f"layer {name!r} does not lead to the logits {first.name!r}: choose an earlier layer")
         if not any(name in layer.name for layer in found):
             raise ModelError(
                 f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] with "
@@ -221,9 +217,22 @@ def _check_names(graph: ir.Graph, anatomy: Anatomy, wanted: Sequence[str]) -> No
             )
 
 
-def _check_reaches_box(layer: Layer, roles: Roles) -> None:
-    if roles.box is not None and not path_between(layer.tap, [roles.box]):
-        raise ModelError(f"layer {layer.name!r} does not lead to the box head: choose an earlier layer")
+def _check_reach_heads(layers: Sequence[Layer], heads: Sequence[Head]) -> None:
+    """Raise ModelError if a layer does not lead to a head, or if the gradient of a head is zero whatever the image."""
+    for head in heads if len(heads) > 1 else ():
+        named = f"the {head.kind} head" if head.kind == "box" else f"the head {head.name!r}"
+        for layer in layers:
+            if layer.tap is not head.value and not path_between(layer.tap, [head.value]):
+                raise ModelError(
+                    f"layer {layer.name!r} does not lead to {named}: choose an earlier layer, or leave that head out, "
+                    f"--head {head.name}:none"
+                )
+        zero = [layer.name for layer in layers if not has_gradient(head.value, layer.tap)]
+        if zero:
+            raise ModelError(
+                f"{named}: its gradient is zero at layer {', '.join(map(repr, zero))} for every image, since every "
+                f"path passes an operator without a derivative: leave that head out, --head {head.name}:none"
+            )
 
 
 def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelProto:
@@ -236,10 +245,10 @@ def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelPr
     return proto
 
 
-def _tail_file(model: ir.Model, layer: Layer, roles: Roles, request: Request) -> onnx.ModelProto | NoTail:
+def _tail_file(model: ir.Model, layer: Layer, anatomy: Anatomy, request: Request) -> onnx.ModelProto | NoTail:
     if request.tail_of is None:
         return NoTail(TailFault.NOT_ASKED_FOR)
-    return cut_tail_file(ir.to_proto(model), layer, roles)
+    return cut_tail_file(ir.to_proto(model), layer, anatomy.heads, name_of(anatomy.inputs.image))
 
 
 def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer: str) -> TailSpec | None:
@@ -252,7 +261,8 @@ def input_spec(image: ImageInput, request: Request) -> InputSpec:
     if request.earlier is not None:
         found = override(request.parts.with_preset(image.dtype, image.channels, image.quantization), request.earlier)
     else:
-        resize: Resize = "crop" if request.box is None else "stretch"
+        has_box = any(head.kind == "box" for head in request.asked.stated)
+        resize: Resize = "stretch" if has_box else "crop"
         said = request.read.parts
         read, source = (PreprocessingParts(), None) if said is None else (said.value, said.source)
         found = complete_input(image, request.parts, read, source, resize)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxplain.contract import ModelSpec
+from onnxplain.contract import ModelSpec, UnusedOutput
 from onnxplain.exporters.checks.report import Checks
 from onnxplain.exporters.checks.saturation import Saturation
 from onnxplain.exporters.writing.verdicts import CamVerdict, TailVerdict
@@ -23,6 +23,7 @@ class ExportReport:
     them. `notes` lists what could not be done. `saturation`: the error of a quantized file on this machine's processor;
     None on processors whose integer products are exact, and for weights that cannot saturate.
     `read`: what other tools say about the model, as far as it fits, and what was found but not used.
+    `unused`: outputs of the model that are no head, and why.
     """
 
     path: Path
@@ -34,3 +35,4 @@ class ExportReport:
     notes: tuple[str, ...] = ()
     saturation: Saturation | None = None
     read: SidecarFacts = field(default_factory=SidecarFacts)
+    unused: tuple[UnusedOutput, ...] = ()

@@ -1,4 +1,4 @@
-"""The two optional inputs and the gated gradient branches of the explainable graph.
+"""The optional inputs and the gated gradient branches of the explainable graph.
 
 ONNX Runtime runs every node that some output needs, even if that output is not fetched. So the gradient of each layer
 is inside an `If` of its own, the gate. A closed gate costs only a Slice of no rows.
@@ -6,26 +6,51 @@ is inside an `If` of its own, the gate. A closed gate costs only a Slice of no r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.contract import BOX_COORDINATES, EXPLAIN_INPUT, EXPLAINED_DIMENSION, TARGET_INPUT, gradients_output
+from onnxplain.contract import (
+    EXPLAIN_INPUT,
+    EXPLAINED_DIMENSION,
+    REFERENCE_INPUT,
+    REGION_INPUT,
+    TARGET_INPUT,
+    gradients_output,
+)
+from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import Roles
 from onnxplain.exporters.gradient.differentiate import differentiate
-from onnxplain.exporters.gradient.last_product import find_last_product, seed_source
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
-from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, dims
-from onnxplain.exporters.operators.unrounded import unrounded
-
-CONTROL_DEFAULTS = {TARGET_INPUT: np.array([-1], np.int64), EXPLAIN_INPUT: np.array([False])}
+from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
+from onnxplain.exporters.writing.seeds import AskedInputs, seed_cotangents
 
 
-def add_control(graph: ir.Graph, name: str, required: bool) -> ir.Value:
-    """Append the input `target` or `explain`; it has a default value unless `required`."""
-    tensor = ir.tensor(CONTROL_DEFAULTS[name], name=name)
-    value = ir.Value(name=name, shape=ir.Shape([f"{name}s"]), type=ir.TensorType(tensor.dtype), const_value=None)
+def control_defaults(heads: Sequence[Head], gated: bool) -> dict[str, np.ndarray]:
+    """The inputs that the heads need, with their defaults.
+
+    A reference of zeros has no direction: the gradient of its cosine is NaN. A region of one is the whole mask.
+    """
+    defaults: dict[str, np.ndarray] = {TARGET_INPUT: np.array([-1], np.int64)}
+    if gated:
+        defaults[EXPLAIN_INPUT] = np.array([False])
+    for head in heads:
+        if head.kind == "embedding":
+            defaults[REFERENCE_INPUT] = np.zeros((1, head.size), np.float32)
+        if head.kind == "mask":
+            defaults[REGION_INPUT] = np.ones((1, 1, 1, 1), np.float32)
+    return defaults
+
+
+def add_control(graph: ir.Graph, name: str, default: np.ndarray, required: bool) -> ir.Value:
+    """Append an input of the contract; it has the default value unless `required`."""
+    tensor = ir.tensor(default, name=name)
+    shape: list[str | int] = [f"{name}s", *default.shape[1:]]
+    if name == REGION_INPUT:
+        shape[2:] = [f"{name}_height", f"{name}_width"]
+    value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(tensor.dtype), const_value=None)
     graph.inputs.append(value)
     if not required:
         value.const_value = tensor
@@ -50,8 +75,8 @@ def add_gradient(
     graph: ir.Graph,
     layer: Layer,
     features: ir.Value,
-    roles: Roles,
-    target: ir.Value,
+    heads: Sequence[Head],
+    asked: AskedInputs,
     gate: ir.Value | None,
     index: int,
     many: bool = False,
@@ -61,7 +86,7 @@ def add_gradient(
     float32 [explained, K, h, w]. `many`: one image may have several targets.
     """
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seed_cotangents(then_branch, roles, target, layer.tap, many)
+    seeds = seed_cotangents(then_branch, heads, asked, layer.tap, many)
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
@@ -104,65 +129,6 @@ def behind_gate(
     output.shape, output.type = shape, ir.TensorType(ir.DataType.FLOAT)
     graph.append(node)
     return output
-
-
-def flat_logits(branch: Branch, roles: Roles) -> ir.Value:
-    """The logits as float32 [N, C]."""
-    logits = unrounded(branch, roles.logits)
-    return logits if len(dims(roles.logits)) == 2 else branch.Reshape(logits, [-1, roles.classes])
-
-
-def seed_cotangents(
-    branch: Branch, roles: Roles, target: ir.Value, layer: ir.Value, many: bool = False
-) -> dict[ir.Value, ir.Value]:
-    """The values at which the gradient for `target` starts, with their cotangents; row i belongs to image i.
-
-    `many`: if there is one image, row i belongs to target i.
-
-    For a class, the start is the input of the last product with weights. If `find_last_product` finds no such product,
-    it is the logits, with a one-hot cotangent. For a box coordinate it is the box. A negative target means the class
-    with the largest logit. Gather and ScatterElements raise an error if a target is out of range; OneHot or Equal
-    would return a zero map without an error.
-    """
-    # The logits are computed inside the branch. ONNX Runtime 1.31 crashes while it optimises the main graph's flattened
-    # logits: a Reshape after a DequantizeLinear whose output a subgraph reads.
-    logits = flat_logits(branch, roles)
-    best = branch.ArgMax(logits, axis=1, keepdims=0)
-    asked = spread_over(branch, target, branch.Shape(logits, start=0, end=1), many)
-    chosen = branch.Where(branch.Less(target, 0), best, asked)
-    batch = branch.Shape(chosen)
-    product = find_last_product(roles.logits, roles.classes, layer)
-    if product is not None and roles.box is None:
-        return {product.source: seed_source(branch, product, chosen)}
-    columns = roles.classes + (BOX_COORDINATES if roles.box is not None else 0)
-    zeros = branch.ConstantOfShape(branch.Concat(batch, [columns], axis=0), value=ir.tensor(np.zeros(1, np.float32)))
-    ones = branch.ConstantOfShape(branch.Concat(batch, [1], axis=0), value=ir.tensor(np.ones(1, np.float32)))
-    one_hot = branch.ScatterElements(zeros, branch.Unsqueeze(chosen, [1]), ones, axis=1)
-    if roles.box is None:
-        return {roles.logits: _shaped(branch, one_hot, roles.logits)}
-    for_logits, for_box = branch.emit("Split", [one_hot, [roles.classes, BOX_COORDINATES]], {"axis": 1}, outputs=2)
-    seeds = {roles.box: _shaped(branch, for_box, roles.box)}
-    if product is None:
-        return {roles.logits: _shaped(branch, for_logits, roles.logits), **seeds}
-    # A box coordinate has no row among the weights: any row is gathered and multiplied by 0.
-    is_class = branch.ReduceSum(for_logits, [1], keepdims=0)
-    row = branch.Min(chosen, roles.classes - 1)
-    return {product.source: seed_source(branch, product, row, is_class), **seeds}
-
-
-def spread_over(branch: Branch, target: ir.Value, batch: ir.Value, many: bool) -> ir.Value:
-    """One target per row of the gradient, int64: one for all images, one per image, or if `many` any for one image.
-
-    Other numbers are an error at run time: in the Expand, or in the Reshape, since Expand accepts several targets, and
-    none, for one image.
-    """
-    rows = branch.Max(batch, branch.Shape(target)) if many else batch
-    return branch.Reshape(branch.Expand(target, batch), rows)
-
-
-def _shaped(branch: Branch, seed: ir.Value, value: ir.Value) -> ir.Value:
-    shape = dims(value)
-    return seed if len(shape) == 2 else branch.Reshape(seed, [-1, *shape[1:]])
 
 
 def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> ir.Value:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxplain.contract import CAM_WEIGHTS_OUTPUT, LOGITS_OUTPUT, features_output
-from onnxplain.exporters.anatomy.head import NoPooledHead, PooledHead
+from onnxplain.contract import CAM_WEIGHTS_OUTPUT, LOGITS_OUTPUT, features_output, logits_output
+from onnxplain.exporters.anatomy.heads import Head
+from onnxplain.exporters.anatomy.inputs import UNBATCHED_RANK
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import Roles
+from onnxplain.exporters.anatomy.pooled_head import NoPooledHead, PooledHead
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of, maybe_dims
-from onnxplain.exporters.writing.gate import behind_gate, flat_logits
+from onnxplain.exporters.writing.gate import behind_gate
+from onnxplain.exporters.writing.seeds import map_of, rows_of
 
 
 def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | None, index: int) -> ir.Value:
@@ -55,19 +57,31 @@ def _dequantized_map(tail: Branch, layer: Layer) -> ir.Value:
     return moves(tail, tail.repeat(node, [integers, scale, *zero])[0], layer.channels)
 
 
-def add_logits(graph: ir.Graph, roles: Roles) -> ir.Value:
-    """The logits as float32 [N, C]: the model's own output if it has this form, else computed from it."""
-    if roles.logits_output is not None:
-        return roles.logits_output
-    tail = Branch(f"{PREFIX}/logits")
-    value = flat_logits(tail, roles)
-    if value is roles.logits:
+def add_answers(graph: ir.Graph, heads: Sequence[Head]) -> list[ir.Value]:
+    """What each head answers with, as float32 [N, size], or [N, C, h, w] for a mask.
+
+    The model's own output if it has this form, else ``logits`` for the default head and ``logits/<head>`` for others.
+    """
+    names = [LOGITS_OUTPUT, *(logits_output(head.name) for head in heads[1:])]
+    return [_answer(graph, head, name) for head, name in zip(heads, names, strict=True)]
+
+
+def _answer(graph: ir.Graph, head: Head, wanted: str) -> ir.Value:
+    if head.output is not None:
+        return head.output
+    tail = Branch(f"{PREFIX}/{wanted}")
+    is_mask = head.kind == "mask"
+    value = map_of(tail, head) if is_mask else rows_of(tail, head, head.answer)
+    if value is head.answer:
         value = tail.Identity(value)
     graph.extend(tail.nodes)
-    batch = roles.logits.shape[0] if roles.logits.shape is not None and len(roles.logits.shape) > 1 else 1
-    value.shape, value.type = ir.Shape([batch, roles.classes]), ir.TensorType(ir.DataType.FLOAT)
+    batch = head.answer.shape[0] if head.answer.shape is not None and len(head.answer.shape) > 1 else 1
+    if is_mask and len(head.answer.shape or ()) == UNBATCHED_RANK:
+        batch = 1
+    value.shape = ir.Shape([batch, head.size, *(head.map_size_hw or ())])
+    value.type = ir.TensorType(ir.DataType.FLOAT)
     taken = {output.name for output in graph.outputs}
-    value.name = LOGITS_OUTPUT if LOGITS_OUTPUT not in taken else f"{PREFIX}/{LOGITS_OUTPUT}"
+    value.name = wanted if wanted not in taken else f"{PREFIX}/{wanted}"
     free_name(graph, value.name, keep=value)
     graph.outputs.append(value)
     return value

@@ -1,4 +1,4 @@
-"""The tail file: the part of a model after the last layer. It takes feature maps and returns logits (and box).
+"""The tail file: the part of a model after the last layer. It takes feature maps and returns what the heads answer.
 
 Methods that try many changes of the same feature maps run the tail instead of the whole network. The tail is cut out of
 the prepared graph: the maps become the input, in the arrangement that the graph has, and all nodes that do not depend
@@ -8,6 +8,8 @@ on them are removed. Quantized operators stay, so that the tail rounds as the fi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +18,18 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from onnxplain.contract import (
-    BOX_COORDINATES,
     TAIL_BOX_OUTPUT,
     TAIL_FEATURES_INPUT,
     TAIL_LOGITS_OUTPUT,
     TAIL_METADATA_KEY,
     TAIL_SUFFIX,
     TailSpec,
+    logits_output,
 )
 from onnxplain.errors import ModelError
+from onnxplain.exporters.anatomy.heads import Head
+from onnxplain.exporters.anatomy.inputs import UNBATCHED_RANK
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.anatomy.roles import UNBATCHED_RANK, Roles
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX, free_name
 from onnxplain.exporters.graph.values import (
@@ -42,6 +45,7 @@ from onnxplain.exporters.graph.values import (
 from onnxplain.exporters.graph.widen import widen
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import hands_on
+from onnxplain.exporters.writing.seeds import to_map
 from onnxplain.exporters.writing.verdicts import NoTail, TailFault
 
 ID_DIGITS = 16
@@ -74,11 +78,13 @@ def check_tail_path(destination: Path, source: Path | None = None) -> None:
         )
 
 
-def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx.ModelProto | NoTail:
+def cut_tail_file(
+    prepared: onnx.ModelProto, layer: Layer, heads: Sequence[Head], image_name: str
+) -> onnx.ModelProto | NoTail:
     """The part after the layer as a model, or the reason why the features are not enough to compute it.
 
-    `prepared` is the graph in which `layer` and `roles` were found. Input: float32 [N, K, h, w]. Outputs: the logits
-    as float32 [N, C], and the box as float32 [N, 4] if there is one. N is symbolic if the model's batch is symbolic.
+    `prepared` is the graph in which `layer` and `heads` were found. Input: float32 [N, K, h, w]. Outputs: one per head,
+    float32 [N, size], or [N, C, h, w] for a mask. N is symbolic if the model's batch is symbolic.
     """
     arrangement = layer.arrangement
     others = arrangement.tokens_before + arrangement.tokens_after
@@ -89,15 +95,13 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
     model = ir.from_proto(proto)
     graph = model.graph
     values = {name_of(value): value for node in graph for value in node.outputs if value.name}
-    tap, image = values[name_of(layer.tap)], graph.inputs[0]
-    targets = [(values[name_of(roles.logits)], roles.classes)]
-    if roles.box is not None:
-        targets.append((values[name_of(roles.box)], BOX_COORDINATES))
+    values |= {name_of(value): value for value in graph.inputs}
+    tap, image = values[name_of(layer.tap)], values[image_name]
     batch = None if image.shape is None else 1 if len(image.shape) == UNBATCHED_RANK else image.shape[0]
     graph.inputs.clear()
     graph.outputs.clear()
 
-    names = (TAIL_LOGITS_OUTPUT, TAIL_BOX_OUTPUT)[: len(targets)]
+    names = _output_names(heads)
     for name in (TAIL_FEATURES_INPUT, *names):
         free_name(graph, name)
     features = ir.Value(
@@ -106,11 +110,13 @@ def cut_tail_file(prepared: onnx.ModelProto, layer: Layer, roles: Roles) -> onnx
         type=ir.TensorType(ir.DataType.FLOAT),
     )
     graph.inputs.append(features)
-    _enter(graph, features, tap, layer)
+    entered = _enter(graph, features, tap, layer)
     _skip_copies(features)
     _tell_shapes(graph, features)
-    for (value, count), name in zip(targets, names, strict=True):
-        graph.outputs.append(_leave(graph, value, count, name, batch))
+    for head, name in zip(heads, names, strict=True):
+        answer = values[name_of(head.answer)]
+        answer = entered if answer is tap else answer
+        graph.outputs.append(_leave(graph, replace(head, value=answer), name, batch))
     passes.RemoveUnusedNodesPass()(model)
     around = _values_around(graph, features)
     if around:
@@ -134,8 +140,8 @@ def _identify(tail: onnx.ModelProto) -> str:
     return hashlib.sha256(tail.SerializeToString(deterministic=True)).hexdigest()[:ID_DIGITS]
 
 
-def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> None:
-    """Make the graph read the features in place of the tap."""
+def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> ir.Value:
+    """Make the graph read the features in place of the tap; returns what it reads."""
     branch = Branch(f"{PREFIX}/enter")
     value = features
     if layer.arrangement.form == "nhwc":
@@ -152,6 +158,7 @@ def _enter(graph: ir.Graph, features: ir.Value, tap: ir.Value, layer: Layer) -> 
     ir.convenience.replace_all_uses_with(tap, value)
     if branch.nodes:
         graph.insert_before(graph[0], branch.nodes)
+    return value
 
 
 def _skip_copies(features: ir.Value) -> None:
@@ -181,15 +188,30 @@ def _quantize(branch: Branch, value: ir.Value, tap: ir.Value) -> ir.Value:
     return quantized
 
 
-def _leave(graph: ir.Graph, value: ir.Value, count: int, name: str, batch: ir.SymbolicDim | int | None) -> ir.Value:
-    """The value as an output, float32 [N, count]."""
+def _output_names(heads: Sequence[Head]) -> list[str]:
+    """``logits`` for the default head, ``box`` for its box, ``logits/<head>`` for the others."""
+    names = [TAIL_LOGITS_OUTPUT, *(logits_output(head.name) for head in heads[1:])]
+    if len(heads) > 1 and heads[1].kind == "box":
+        names[1] = TAIL_BOX_OUTPUT
+    return names
+
+
+def _leave(graph: ir.Graph, head: Head, name: str, batch: ir.SymbolicDim | int | None) -> ir.Value:
+    """The head's value as an output, float32 [N, size], or [N, C, h, w] for a mask."""
     branch = Branch(f"{PREFIX}/leave_{name}")
+    value = head.value
     if value.dtype not in WIDENED:
         value = branch.Cast(value, to=ir.DataType.FLOAT)
-    if len(maybe_dims(value) or ()) != 2:
-        value = branch.Reshape(value, [-1, count])
+    if head.kind == "mask":
+        value = to_map(branch, head, value)
+    elif len(maybe_dims(value) or ()) != 2:
+        value = branch.Reshape(value, [-1, head.size])
+    if value.is_graph_input() or value.is_graph_output():
+        # The layer itself is the mask, or two heads share a value.
+        value = branch.Identity(value)
     graph.extend(branch.nodes)
-    value.name, value.shape, value.type = name, ir.Shape([batch, count]), ir.TensorType(ir.DataType.FLOAT)
+    value.name, value.type = name, ir.TensorType(ir.DataType.FLOAT)
+    value.shape = ir.Shape([batch, head.size, *(head.map_size_hw or ())])
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from onnxplain.exporters.anatomy.head import NoPooledHead
+from onnxplain.exporters.anatomy.pooled_head import NoPooledHead
 
 
 @dataclass(frozen=True)

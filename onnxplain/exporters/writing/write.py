@@ -36,5 +36,14 @@ def write_verified(
     saturation = measure_saturation(original, explainable.proto, spec)
     write_protos(files)
     return ExportReport(
-        path, spec, explainable.cam, verdict, checks, steps, notes, saturation=saturation, read=explainable.read
+        path,
+        spec,
+        explainable.cam,
+        verdict,
+        checks,
+        steps,
+        notes,
+        saturation=saturation,
+        read=explainable.read,
+        unused=explainable.unused,
     )

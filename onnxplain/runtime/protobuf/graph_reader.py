@@ -87,6 +87,22 @@ def without_initializers(model: bytes, names: Collection[str]) -> bytes:
     return b"".join((view[: graph.start], encode_content(_MODEL_GRAPH, size), *pieces, view[graph.end :]))
 
 
+def with_outputs(model: memoryview, names: Collection[str]) -> bytes:
+    """The serialised model with more values of its graph as outputs; their types are left to whoever loads it.
+
+    Raises WireError for bytes that are no model.
+    """
+    graph = _graph_of(model)
+    values = [_message(_VALUE_NAME, name.encode()) for name in names]
+    added = b"".join(_message(_GRAPH_OUTPUT, value) for value in values)
+    start = encode_content(_MODEL_GRAPH, len(graph.content) + len(added))
+    return b"".join((model[: graph.start], start, graph.content, added, model[graph.end :]))
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return encode_content(number, len(content)) + content
+
+
 def _graph_of(model: memoryview) -> WireField:
     graphs = [field for field in read_fields(model) if field.number == _MODEL_GRAPH]
     if len(graphs) != 1:

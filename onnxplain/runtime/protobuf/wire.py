@@ -108,6 +108,8 @@ def _take(message: memoryview, position: int, size: int) -> memoryview:
 
 def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
     """The number and the position behind it."""
+    if position < len(message) and message[position] < 0x80:
+        return message[position], position + 1
     number = 0
     for index in range(_LARGEST_VARINT_BYTES):
         byte = _take(message, position + index, 1)[0]

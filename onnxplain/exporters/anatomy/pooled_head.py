@@ -40,6 +40,7 @@ class PooledHead:
 class HeadFault(Enum):
     """Why a head is not global average pooling + linear layer; the fields of `NoPooledHead` complete the texts."""
 
+    KIND = "the default head is of the kind {value}, which has no class activation maps"
     IS_INPUT = "the logits are an input of the graph"
     NOT_LINEAR = "the logits come from {node}, not from a linear layer"
     NOT_POOLED = "the linear layer follows {node}, not global average pooling"
@@ -51,7 +52,7 @@ class HeadFault(Enum):
 
 @dataclass(frozen=True)
 class NoPooledHead:
-    """Why class activation maps cannot be computed: the fault, and the node, value or numbers that show it."""
+    """Why class activation maps cannot be computed: the fault, and the node, value, kind or numbers that show it."""
 
     fault: HeadFault
     node: str = "the input"

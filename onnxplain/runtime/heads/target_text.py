@@ -1,0 +1,257 @@
+"""Targets as users write them: a label, an index, a head and its entry, and what may stand around them.
+
+    LABEL  INDEX  HEAD:LABEL  HEAD:INDEX  HEAD  box:0 … box:3  not:TARGET  LABEL@X,Y
+
+An exact label wins over any syntax. INDEX counts over all heads, ``HEAD:INDEX`` within one. HEAD alone is enough for a
+head of one entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxplain.contract import BOX_COORDINATES, PREDICTED, HeadSpec, ModelSpec
+from onnxplain.errors import OnnxplainError
+
+Target = int | str | None
+BOX_PREFIX, NOT_PREFIX, PIXEL_MARK = "box:", "not:", "@"
+_MOST_SIMILAR = 5
+
+
+@dataclass(frozen=True)
+class ResolvedTarget:
+    """What is explained.
+
+    `index`: an entry of the numbering, or −1, the default head's best entry. `sign`: −1 for ``not:``, which explains
+    −y. `against`: the entry whose y is subtracted; None for none. `pixel_xy`: for a mask, the pixel of the original
+    image whose connected region is explained; None: the whole mask, or a region that is given beside the target.
+    `head`: the head of the entry.
+    """
+
+    index: int
+    head: HeadSpec
+    sign: int = 1
+    against: int | None = None
+    pixel_xy: tuple[float, float] | None = None
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it is a cosine with a reference."""
+        return self.head.kind == "embedding"
+
+    @property
+    def takes_region(self) -> bool:
+        """Whether it is a mean over a region."""
+        return self.head.kind == "mask"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the index alone says everything."""
+        return self.sign == 1 and self.against is None and self.pixel_xy is None
+
+
+def parse_target(spec: ModelSpec, target: Target, against: Target = None) -> ResolvedTarget:
+    """The target that a user means. `against`: the entry to compare with, of the same head; None: none.
+
+    Raises OnnxplainError for what does not exist, and for two entries that cannot be compared. The message lists
+    similar labels.
+    """
+    found = _parse(spec, target)
+    if against is None:
+        return found
+    other = _parse(spec, against)
+    if not other.is_plain or other.index == PREDICTED:
+        raise OnnxplainError(f"against: found {against!r}, expected a label or an index: leave out not: and @")
+    if other.head is not found.head:
+        raise OnnxplainError(
+            f"against: found {against!r} of head {other.head.name}, expected an entry of {found.head.name}, the head "
+            "of the target"
+        )
+    if other.index == found.index:
+        raise OnnxplainError(f"against: found {against!r}, the target itself, expected another entry")
+    return replace(found, against=other.index)
+
+
+def target_count(spec: ModelSpec) -> int:
+    """Number of scalars that can be explained: the entries of all heads."""
+    return spec.numbering.count
+
+
+def target_name(spec: ModelSpec, index: int) -> str:
+    """The display name of a target.
+
+    An entry of the default head has its label (its index without labels), a box ``box:0`` … ``box:3``, an entry of
+    another head ``HEAD:LABEL``, the only entry of a head the head's name.
+    """
+    if not 0 <= index < target_count(spec):
+        raise OnnxplainError(f"target: found {index}, expected {describe_targets(spec)}")
+    entry = spec.numbering.entry(index)
+    head = entry.head
+    if head.kind == "box":
+        return f"{BOX_PREFIX if head is spec.box_head else head.name + ':'}{entry.index}"
+    if head is spec.head and (head.labels or (head.kind in ("classes", "labels", "mask") and head.entries > 1)):
+        return head.label(entry.index)
+    return head.name if head.entries == 1 and not head.labels else f"{head.name}:{head.label(entry.index)}"
+
+
+def describe_targets(spec: ModelSpec) -> str:
+    """What a target may be, in words."""
+    head = spec.head
+    words = ["a label"] if any(each.labels for each in spec.heads) else []
+    if head.kind == "classes":
+        words.append(f"a class index from 0 to {head.entries - 1}")
+    else:
+        words.append(f"an index from 0 to {target_count(spec) - 1}")
+    words += [f"{BOX_PREFIX}0 … {BOX_PREFIX}{BOX_COORDINATES - 1}"] if spec.box_head is not None else []
+    others = [each.name for each in spec.heads if each is not head and each.kind != "box"]
+    words += [f"HEAD:LABEL with one of the heads {', '.join([head.name, *others])}"] if others else []
+    best = {"classes": "class", "labels": "label", "mask": "class"}.get(head.kind)
+    return ", ".join(words) + (f", or -1 for the predicted {best}" if best else "")
+
+
+def _parse(spec: ModelSpec, target: Target) -> ResolvedTarget:
+    if target is None:
+        return _indexed(spec, PREDICTED)
+    if isinstance(target, str):
+        return _parse_text(spec, target)
+    if isinstance(target, bool | np.bool_) or not isinstance(target, int | np.integer):
+        raise OnnxplainError(f"target: found {target!r}, expected a class index, a label or box:0 … box:3")
+    return _indexed(spec, int(target))
+
+
+def _indexed(spec: ModelSpec, index: int) -> ResolvedTarget:
+    if index == PREDICTED and spec.head.kind == "box":
+        raise OnnxplainError("target: found none, expected box:0 … box:3: the model's answer is a box")
+    if not PREDICTED <= index < target_count(spec):
+        raise OnnxplainError(f"target: found {index}, expected {describe_targets(spec)}")
+    return ResolvedTarget(index, spec.head if index == PREDICTED else spec.numbering.entry(index).head)
+
+
+def _parse_text(spec: ModelSpec, text: str) -> ResolvedTarget:
+    found = _labelled(spec, text)
+    if found is None and spec.box_head is not None and text.startswith(BOX_PREFIX):
+        found = _box_coordinate(spec, spec.box_head, text)
+    if found is None:
+        found = _of_named_head(spec, text)
+    if found is not None:
+        return _indexed(spec, found)
+    if text.startswith(BOX_PREFIX):
+        what = "a class" if spec.head.kind == "classes" else "another target"
+        raise OnnxplainError(f"target: found {text!r}, expected {what}: the model has no box head")
+    if text.startswith(NOT_PREFIX):
+        inner = _parse_text(spec, text.removeprefix(NOT_PREFIX))
+        if inner.sign < 0:
+            raise OnnxplainError(f"target: found {text!r}, expected {NOT_PREFIX} once")
+        return replace(inner, sign=-1)
+    if PIXEL_MARK in text:
+        return _at_pixel(spec, text)
+    try:
+        index = int(text)
+    except ValueError:
+        near = _near_labels(spec, text)
+        hint = f"; similar labels: {'; '.join(near)}" if near else ""
+        raise OnnxplainError(f"target: found {text!r}, expected {describe_targets(spec)}{hint}") from None
+    return _indexed(spec, index)
+
+
+def _labelled(spec: ModelSpec, text: str) -> int | None:
+    """The entry with this label: of the default head, else of the only other head that has it."""
+    found = [(head, _entries_of(head, text)) for head in spec.heads]
+    found = [(head, entries) for head, entries in found if entries]
+    if not found:
+        return None
+    own = [(head, entries) for head, entries in found if head is spec.head] or found
+    if len(own) > 1:
+        options = ", ".join(f"{head.name}:{text}" for head, _ in own)
+        raise OnnxplainError(f"target: found {text!r}, a label of several heads, expected one: give {options}")
+    ((head, entries),) = own
+    return _only(spec, head, text, entries)
+
+
+def _only(spec: ModelSpec, head: HeadSpec, text: str, entries: Sequence[int]) -> int:
+    if len(entries) > 1:
+        indices = ", ".join(str(spec.numbering.target(head, entry)) for entry in entries)
+        what = "classes" if head.kind in ("classes", "mask") else head.kind
+        raise OnnxplainError(f"target: found {text!r}, the label of several {what}, expected one: give index {indices}")
+    return spec.numbering.target(head, entries[0])
+
+
+def _entries_of(head: HeadSpec, label: str) -> list[int]:
+    return [entry for entry, each in enumerate(head.labels) if each == label]
+
+
+def _of_named_head(spec: ModelSpec, text: str) -> int | None:
+    """``HEAD``, ``HEAD:LABEL`` or ``HEAD:INDEX``; None where the text does not begin with the name of a head."""
+    for head in sorted(spec.heads, key=lambda each: -len(each.name)):
+        if text == head.name:
+            if head.entries > 1:
+                last = head.entries - 1
+                raise OnnxplainError(
+                    f"target: found {text!r}, a head of {head.entries} entries, expected one of them: give "
+                    f"{head.name}:0 … {head.name}:{last}{' or a label' if head.labels else ''}"
+                )
+            return spec.numbering.target(head, 0)
+        if text.startswith(f"{head.name}:"):
+            rest = text.removeprefix(f"{head.name}:").partition(PIXEL_MARK)
+            if rest[1] and not _entries_of(head, "".join(rest)):
+                continue
+            return _entry_in(spec, head, "".join(rest))
+    return None
+
+
+def _entry_in(spec: ModelSpec, head: HeadSpec, text: str) -> int:
+    entries = _entries_of(head, text)
+    if entries:
+        return _only(spec, head, text, entries)
+    if text.isdecimal() and int(text) < head.entries:
+        return spec.numbering.target(head, int(text))
+    near = _near(head.labels, text)
+    hint = f"; similar labels: {'; '.join(near)}" if near else ""
+    label = "a label of it or " if head.labels else ""
+    raise OnnxplainError(
+        f"target: found {text!r} of head {head.name}, expected {label}an index from 0 to {head.entries - 1}{hint}"
+    )
+
+
+def _box_coordinate(spec: ModelSpec, head: HeadSpec, text: str) -> int:
+    coordinate = text.removeprefix(BOX_PREFIX)
+    if coordinate not in {str(number) for number in range(BOX_COORDINATES)}:
+        raise OnnxplainError(f"target: found {text!r}, expected box:0, box:1, box:2 or box:3")
+    return spec.numbering.target(head, int(coordinate))
+
+
+def _at_pixel(spec: ModelSpec, text: str) -> ResolvedTarget:
+    label, _, place = text.rpartition(PIXEL_MARK)
+    try:
+        x, y = (float(number) for number in place.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise OnnxplainError(f"target: found {text!r}, expected LABEL@X,Y with a pixel of the image")
+    inner = _parse_text(spec, label)
+    if inner.head.kind != "mask" or inner.pixel_xy is not None or inner.index == PREDICTED:
+        masks = ", ".join(head.name for head in spec.heads if head.kind == "mask")
+        which = f"a class of the mask {masks}" if masks else "a target without @: the model has no mask"
+        raise OnnxplainError(f"target: found {text!r}, expected {which}")
+    return replace(inner, pixel_xy=(x, y))
+
+
+def _near_labels(spec: ModelSpec, text: str) -> list[str]:
+    """Similar labels: of the default head as they are, of others with the name of their head."""
+    own = _near(spec.head.labels, text)
+    others = [
+        f"{head.name}:{label}" for head in spec.heads if head is not spec.head for label in _near(head.labels, text)
+    ]
+    return [*own, *others][:_MOST_SIMILAR]
+
+
+def _near(labels: Sequence[str], text: str) -> list[str]:
+    lowered = {label.lower(): label for label in labels}
+    contains = [label for low, label in lowered.items() if text.lower() in low]
+    close = [lowered[low] for low in difflib.get_close_matches(text.lower(), lowered)]
+    return list(dict.fromkeys(contains + close))[:_MOST_SIMILAR]
