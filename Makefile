@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks test-openvino check format docs clean
+.PHONY: help demo install test test-networks test-openvino fuzz check format docs clean
 .PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
+	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -36,6 +37,10 @@ test: install
 
 test-networks: install
 	@$(BIN)/python -m pytest -m networks tests/networks
+
+# 2,000 damaged models, metadata, images, annotations and arguments. FUZZ="--seed 5000" for others.
+fuzz: install
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The OpenVINO build cannot stand beside onnxruntime: it gets the benchmarks' environment.
 test-openvino: install
