@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import Batch, BoxFormat, BoxUnits, ImageInput, Layout, Preprocessing, PreprocessingParts
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.anatomy.roles import find_image_value, find_roles
@@ -39,6 +40,7 @@ ONE_IMAGE_ONLY = (
 
 
 @bad_graph_is_model_error()
+@checked
 def instrument(
     source: str | Path,
     destination: str | Path,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.contract import Channels, Layout, StatedShape, read_image_input
+from onnxplain.contract.arguments import checked
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
@@ -35,6 +36,7 @@ class Candidate:
 
 
 @bad_graph_is_model_error()
+@checked
 def survey(
     source: str | Path,
     *,

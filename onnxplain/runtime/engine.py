@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec, Layout, ModelSpec, Preprocessing, PreprocessingParts, batched, is_batched
+from onnxplain.contract.arguments import checked
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
@@ -57,16 +58,18 @@ class Engine:
     `preprocessing` is whole, or some `PreprocessingParts`. The parts that are given replace those of an explainable
     file.
 
-    Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. `read_pixels`
+    Every image argument is a path, a PIL image, the bytes of an image file, an open file or a uint8 RGB array
+    (H, W, 3), or any iterable of them. `read_pixels`
     says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
     OnnxplainError for an unknown provider or an unsupported precision. An engine holds no state between calls. Threads
     may share it.
     """
 
+    @checked
     def __init__(
         self,
         model: str | os.PathLike[str],
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         *,
         precision: Precision = "float32",
@@ -77,6 +80,17 @@ class Engine:
         sidecars: bool = True,
         timeout: float | None = None,
     ) -> None:
+        self._arguments: dict[str, Any] = {
+            "model": model,
+            "providers": providers,
+            "threads": threads,
+            "precision": precision,
+            "preprocessing": preprocessing,
+            "input_size_hw": input_size_hw,
+            "layout": layout,
+            "labels": labels,
+            "sidecars": sidecars,
+        }
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
         self.source = self.path
@@ -93,6 +107,10 @@ class Engine:
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle or a copy opens the file again, with the same arguments."""
+        return _open_again, (type(self), {**self._arguments, "timeout": self.timeout}, self.source)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -209,6 +227,7 @@ class Engine:
                 )
         return predictions
 
+    @checked
     def activations(
         self,
         images: ImageLike | Iterable[ImageLike],
@@ -265,3 +284,9 @@ class Engine:
     @cached_property
     def _cam_weights(self) -> FloatArray:
         return read_cam_weights(self._session, self.path, self.spec, self._feed, self.fixed_batch or 1)
+
+
+def _open_again(kind: type[Engine], arguments: dict[str, Any], source: Path) -> Engine:
+    engine = kind(**arguments)
+    engine.source = source
+    return engine

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ImageInput, LayerSpec, ModelSpec, batched
+from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.preprocess import to_model
@@ -28,6 +29,8 @@ class Feed:
     def check(self, batch_nchw: FloatArray, target: npt.NDArray[np.integer] | None) -> npt.NDArray[np.int64]:
         """The target of each image, int64 (N,). Raises OnnxplainError if batch or targets do not fit the model."""
         channels, (height, width) = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
+        if not isinstance(batch_nchw, np.ndarray) or batch_nchw.dtype.kind != "f":
+            raise OnnxplainError(f"batch: found {shown(batch_nchw)}, expected an array of float32")
         if batch_nchw.ndim != 4 or batch_nchw.shape[1:] != (channels, height, width) or not len(batch_nchw):
             raise OnnxplainError(
                 f"batch: found shape {batch_nchw.shape}, expected (N, {channels}, {height}, {width}), N ≥ 1"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import BOX_COORDINATES, LayerSpec, ModelSpec
+from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 PREDICTED_CLASS = -1
@@ -27,10 +28,10 @@ def resolve_target(spec: ModelSpec, target: Target) -> int:
     if isinstance(target, str):
         return _resolve_text(spec, target)
     if isinstance(target, bool | np.bool_) or not isinstance(target, int | np.integer):
-        raise OnnxplainError(f"target: found {target!r}, expected a class index, a label or box:0 … box:3")
+        raise OnnxplainError(f"target: found {shown(target)}, expected a class index, a label or box:0 … box:3")
     index = int(target)
     if not PREDICTED_CLASS <= index < target_count(spec):
-        raise OnnxplainError(f"target: found {index}, expected {_describe_targets(spec)}")
+        raise OnnxplainError(f"target: found {shown(index)}, expected {_describe_targets(spec)}")
     return index
 
 
@@ -85,6 +86,8 @@ def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
         raise UnsupportedError(
             "found no instrumented layers, expected at least one: run `onnxplain instrument` first, or use rise"
         )
+    if layer is not None and not isinstance(layer, str):
+        raise OnnxplainError(f"layer: found {shown(layer)}, expected the name of a layer")
     if layer is None or layer == "auto":
         return spec.layers[-1]
     names = [entry.name for entry in spec.layers]

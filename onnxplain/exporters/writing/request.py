@@ -51,6 +51,7 @@ class Request:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
+        object.__setattr__(self, "labels", tuple(self.labels))
 
     @property
     def parts(self) -> PreprocessingParts:
