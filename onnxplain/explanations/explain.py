@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from onnxplain.contract.arguments import FilePath
 from onnxplain.contract.expected import LONGEST_NAME, Listed, Text
 from onnxplain.contract.metadata_checks import MOST_LAYERS
 from onnxplain.explanations.open_model import DEFAULT_METHOD, open_model
@@ -65,6 +64,7 @@ def explain(
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
     `instrument`.
     """
+    from onnxplain.contract.arguments import FilePath
     from onnxplain.explainers.registry import build
     from onnxplain.runtime.engine import Engine
 

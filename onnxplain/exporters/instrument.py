@@ -19,7 +19,7 @@ from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
-from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
+from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
@@ -39,7 +39,7 @@ ONE_IMAGE_ONLY = (
 )
 
 
-@bad_graph_is_model_error()
+@refuses_bad_graphs
 @checked
 def instrument(
     source: str | Path,

@@ -10,7 +10,7 @@ from onnxplain.contract.arguments import checked
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
-from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
+from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.close_input import close_input, declare_input
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -35,7 +35,7 @@ class Candidate:
     methods: tuple[str, ...]
 
 
-@bad_graph_is_model_error()
+@refuses_bad_graphs
 @checked
 def survey(
     source: str | Path,

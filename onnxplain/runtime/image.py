@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from onnxplain.contract.arguments import checked
 from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import ByteArray
-from onnxplain.runtime.images.encoded import ENCODED, Decoded, Encoded, decode
+from onnxplain.runtime.images.encoded import ENCODED, Decoded, Encoded, open_encoded
 
 ImageLike = Decoded | Encoded
 
@@ -81,7 +81,7 @@ def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     PIL images are treated like files, including EXIF orientation. Raises ImageError for anything else, also for arrays
     of another type or shape. (A BGR array cannot be distinguished from an RGB array.)
     """
-    image = decode(image)
+    image = open_encoded(image)
     if isinstance(image, np.ndarray):
         return _check_array(image)
     if isinstance(image, Image.Image):

@@ -21,6 +21,8 @@ CASES = 100
 HELD_ELSEWHERE = {"control"}
 SHARES = sum(kind.share for kind in KINDS.values())
 HOSTILE = "shared/cases/hostile"
+# One node makes 3 GB, and ONNX Runtime cannot be told beforehand how much a run may take: docs/reliability.md.
+UNBOUNDED_MEMORY = "c_constantofshape_3GB"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,9 @@ def test_cases(kind: str, nursery: Nursery, seeds: Seeds, tmp_path: Path) -> Non
 def hostile_files() -> list[Path]:
     """Files that once broke something. They are not in the repository; without them nothing is tested here."""
     folders = [parent / HOSTILE for parent in Path(__file__).parents]
-    return sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.onnx"))
+    return sorted(
+        path for folder in folders if folder.is_dir() for path in folder.glob("*.onnx") if path.stem != UNBOUNDED_MEMORY
+    )
 
 
 @pytest.mark.parametrize("path", hostile_files(), ids=lambda path: path.stem)

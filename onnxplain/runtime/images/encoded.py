@@ -16,7 +16,7 @@ Encoded = bytes | bytearray | memoryview | io.IOBase
 ENCODED = (bytes, bytearray, memoryview, io.IOBase)
 
 
-def decode(image: Decoded | Encoded) -> Decoded:
+def open_encoded(image: Decoded | Encoded) -> Decoded:
     """The image that bytes or an open file hold, not yet decoded; anything else as it is. Raises ImageError."""
     if not isinstance(image, ENCODED):
         return image

@@ -15,7 +15,7 @@ from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import AnyArray, ByteArray
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image
 from onnxplain.runtime.images.deep_image import check_deep_use, load_channels, load_values, scale_to_bytes
-from onnxplain.runtime.images.encoded import decode
+from onnxplain.runtime.images.encoded import open_encoded
 
 ARRAY_SUFFIX = ".npy"
 
@@ -34,7 +34,7 @@ def read_pixels(
     Raises ImageError for a file that cannot be read and for an array of another shape or type; for values of more
     than 8 bits in an array unless the depth or native pixels are stated; for floats unless the pixels are native.
     """
-    image = decode(image)
+    image = open_encoded(image)
     if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() == ARRAY_SUFFIX:
         image = _load_array(Path(image))
     if isinstance(image, np.ndarray):
