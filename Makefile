@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
+CASES ?= 2000
+SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino fuzz check format docs clean
@@ -38,9 +40,9 @@ test: install
 test-networks: install
 	@$(BIN)/python -m pytest -m networks tests/networks
 
-# 2,000 damaged models, metadata, images, annotations and arguments. FUZZ="--seed 5000" for others.
+# 2,000 damaged models, metadata, images, annotations and arguments. SEED=5000 for others.
 fuzz: install
-	@$(BIN)/python -m tests.fuzz $(FUZZ)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
 # The OpenVINO build cannot stand beside onnxruntime: it gets the benchmarks' environment.
 test-openvino: install
