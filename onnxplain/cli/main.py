@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "onnxplain.cli.doctor:doctor",
 }
 
+# What makes libraries keep to themselves what they also raise.
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT"}
 WRONG_USAGE = 2
 # Set in the environment, this variable makes errors print their traceback.
 DEBUG = "ONNXPLAIN_DEBUG"
@@ -66,6 +68,7 @@ class CommandLine(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line. In standalone mode, end the process with the exit status."""
+        os.environ.update(QUIET | dict(os.environ))
         if not logging.getLogger().handlers:
             # What libraries log they also raise; without a handler, Python prints it.
             logging.getLogger().addHandler(logging.NullHandler())

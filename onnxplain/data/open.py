@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from onnxplain.contract.arguments import checked
 from onnxplain.data.dataset import DataSet
 from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
 from onnxplain.data.formats.annotations import Reading
@@ -26,6 +27,7 @@ SHARES = (0.8, 0.2)
 """Shares of train and test, for a data set without parts of its own."""
 
 
+@checked
 def open_dataset(
     source: str | os.PathLike[str],
     *,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.stable_threshold import stable_threshold
 
@@ -62,6 +63,7 @@ class Regions:
         return supervision.Detections(xyxy=self.xyxy, confidence=self.score, data={"area": self.area})
 
 
+@checked
 def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: Threshold) -> Regions:
     """Cut a heatmap (H, W) at `threshold` times its maximum; one box per 8-connected region.
 

@@ -8,18 +8,20 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, UnidentifiedImageError
 
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import ByteArray
+from onnxplain.runtime.images.encoded import ENCODED, Decoded, Encoded, open_encoded
 
-ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+ImageLike = Decoded | Encoded
 
-_ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
+_ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray, *ENCODED)
 
 DEFAULT_MAX_MEGAPIXELS = 178.0
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -41,6 +43,7 @@ _UPRIGHT = {
 _PILLOW_SETTINGS = threading.Lock()
 
 
+@checked
 def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
     """Read an image file as uint8 (H, W, 3) RGB.
 
@@ -74,11 +77,12 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
-    """A path, a PIL image or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
+    """A path, a PIL image, encoded bytes, an open file or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
 
     PIL images are treated like files, including EXIF orientation. Raises ImageError for anything else, also for arrays
     of another type or shape. (A BGR array cannot be distinguished from an RGB array.)
     """
+    image = open_encoded(image)
     if isinstance(image, np.ndarray):
         return _check_array(image)
     if isinstance(image, Image.Image):

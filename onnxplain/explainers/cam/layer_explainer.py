@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
 from onnxplain.explainers.explainer import Explainer
@@ -42,6 +43,7 @@ class LayerExplainer(Explainer):
 
     def __post_init__(self) -> None:
         self.check_definition()
+        check_fields(self)
         require(type(self), self.engine)
         if self.layer is not None and not isinstance(self.layer, str):
             object.__setattr__(self, "layer", tuple(self.layer))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
@@ -81,6 +82,7 @@ class RISE(Explainer):
     name: ClassVar[str] = "rise"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._rule()
         if self.batch_size is not None and self.batch_size < 1:
             raise OnnxplainError(f"batch_size: found {self.batch_size}, expected at least 1")

@@ -15,6 +15,7 @@ from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import AnyArray, ByteArray
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image
 from onnxplain.runtime.images.deep_image import check_deep_use, load_channels, load_values, scale_to_bytes
+from onnxplain.runtime.images.encoded import open_encoded
 
 ARRAY_SUFFIX = ".npy"
 
@@ -22,7 +23,9 @@ ARRAY_SUFFIX = ".npy"
 def read_pixels(
     image: ImageLike, preprocessing: Preprocessing, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> AnyArray:
-    """A path, a PIL image or an array → (H, W, C), uint8 for pixels ``bytes``, float32 for ``native``.
+    """Any image → (H, W, C), uint8 for pixels ``bytes``, float32 for ``native``.
+
+    An image is a path, a PIL image, encoded bytes, an open file or an array.
 
     C is 3, in RGB order, for ``rgb``, ``bgr`` and ``gray`` (1 for native grey), else the number of channels. A path may
     also name an array, ``.npy``. An array (H, W) or (H, W, 1) is a grey image, for ``gray`` only. Other channels are
@@ -31,6 +34,7 @@ def read_pixels(
     Raises ImageError for a file that cannot be read and for an array of another shape or type; for values of more
     than 8 bits in an array unless the depth or native pixels are stated; for floats unless the pixels are native.
     """
+    image = open_encoded(image)
     if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() == ARRAY_SUFFIX:
         image = _load_array(Path(image))
     if isinstance(image, np.ndarray):
