@@ -15,6 +15,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.arrays import ByteArray, FloatArray
 from onnxplain.runtime.box import Corners
+from onnxplain.runtime.image import bands
 
 Colour = tuple[int, int, int]
 
@@ -48,15 +49,22 @@ def colourise(heatmap_hw: FloatArray, colormap: str = "turbo") -> ByteArray:
 
     Raises OnnxplainError for an unknown colormap; the message lists all.
     """
+    return _palette(colormap)[_levels(heatmap_hw)]
+
+
+def _levels(heatmap_hw: FloatArray) -> ByteArray:
+    return np.rint(np.clip(heatmap_hw, 0, 1) * 255).astype(np.uint8)
+
+
+def _palette(colormap: str) -> ByteArray:
+    """The colours of 256 levels, (256, 3) RGB. Raises OnnxplainError for an unknown colormap."""
     if colormap not in COLORMAPS:
         near = difflib.get_close_matches(colormap, COLORMAPS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise OnnxplainError(f"colormap: found {colormap!r}{hint}, expected one of {', '.join(COLORMAPS)}")
-    levels = np.rint(np.clip(heatmap_hw, 0, 1) * 255).astype(np.uint8)
     # The palette is applied here because OpenCV divides by zero on a map without pixels.
     palette_bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap])
-    palette: ByteArray = palette_bgr[:, 0, ::-1].astype(np.uint8, copy=False)
-    return palette[levels]
+    return palette_bgr[:, 0, ::-1].astype(np.uint8, copy=False)
 
 
 def blend(
@@ -78,10 +86,11 @@ def blend(
         )
     if not 0 <= alpha <= 1:
         raise OnnxplainError(f"alpha: found {alpha}, expected a share from 0 (image only) to 1 (heat only)")
-    colours = colourise(heatmap_hw[window], colormap)
-    blended = image_hwc.copy()
-    mixed = image_hwc[window].astype(np.float32) * (1 - alpha) + colours.astype(np.float32) * alpha
-    blended[window] = np.rint(mixed).astype(np.uint8)
+    palette, blended = _palette(colormap).astype(np.float32) * alpha, image_hwc.copy()
+    inside, heat = blended[window], heatmap_hw[window]
+    for rows in bands(*heat.shape):
+        mixed = inside[rows].astype(np.float32) * (1 - alpha) + palette[_levels(heat[rows])]
+        inside[rows] = np.rint(mixed).astype(np.uint8)
     return blended
 
 
@@ -147,7 +156,7 @@ def save_png(path: str | os.PathLike[str], image_hwc: ByteArray) -> None:
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(image_hwc[..., ::-1]))
     if not encoded:
         raise OnnxplainError(f"{path}: found shape {image_hwc.shape}, expected a picture that PNG can hold")
-    write_atomically(path, data.tobytes())
+    write_atomically(path, data.data)
 
 
 def _enlargement(image_hwc: ByteArray, minimum_side: int) -> float:

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "voc: empty image": (
         "voc",
         {"images/c.png": "", "c.xml": edit(VOC_B, "b.png", "c.png")},
-        [("c.xml", 3, "c.png: found no image .0 bytes")],
+        [("c.xml", 3, "c.png: found an empty file .0 bytes")],
     ),
     "voc: impossible name": (
         "voc",

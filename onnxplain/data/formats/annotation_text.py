@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxplain.data.problem import Problem, ProblemError
+from onnxplain.files.special import refuse_special
 from onnxplain.runtime.box import Corners
 
 _START = 65_536
@@ -16,6 +17,7 @@ _START = 65_536
 def read_bytes(path: Path) -> bytes:
     """The content of an annotation file. Raises ProblemError if it cannot be read or is empty."""
     try:
+        refuse_special(path)
         content = path.read_bytes()
     except OSError as error:
         raise ProblemError(Problem(path, None, f"cannot be read ({error.strerror}): check the path")) from error
@@ -32,6 +34,7 @@ def read_text(path: Path) -> str:
 def read_start(path: Path) -> str | None:
     """The first 64 KiB of a file as text, to recognise its format; None if it cannot be read."""
     try:
+        refuse_special(path)
         with path.open("rb") as file:
             return file.read(_START).decode("utf-8-sig", "replace")
     except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from onnxplain.errors import ImageError
-from onnxplain.runtime.image import IMAGE_SUFFIXES, describe_start, one_line
+from onnxplain.runtime.image import IMAGE_SUFFIXES, check_file, describe_start, one_line
 
 _TWIN_FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}
 """Annotation folder → image folder in the layouts of YOLO and Pascal VOC."""
@@ -70,6 +70,7 @@ def read_size_hw(path: Path) -> tuple[int, int]:
 
     Raises ImageError for a file without an image header. Damage after the header is not detected.
     """
+    check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about size: load_image has its own limit
