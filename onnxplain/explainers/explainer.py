@@ -28,6 +28,8 @@ class Explainer(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[Need] = SCORES
+    # Whether Ctrl-C ends it with the result so far, and a report that says `interrupted`.
+    stoppable: ClassVar[bool] = False
 
     # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload

@@ -18,6 +18,11 @@ class MethodReport(ABC):
         """A few words for a terminal, for example "error 3.1 % (800 masks)"."""
 
     @property
+    def caution(self) -> str:
+        """A few words for the picture if the map must not be relied on, for example "only 5 masks"; else empty."""
+        return ""
+
+    @property
     def interrupted(self) -> bool:
         """Whether the user stopped the work. Nothing more should be started then."""
         return False

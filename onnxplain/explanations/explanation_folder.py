@@ -186,4 +186,7 @@ def _caption(explanation: Explanation) -> str:
     what = f"{explanation.label} · {explanation.score:.2f}"
     if _is_box_target(explanation):
         what = f"{explanation.target_name} of {what}"
-    return what if explanation.status == "ok" else f"{what}, {explanation.status.replace('_', ' ')}"
+    doubts = [] if explanation.status == "ok" else [explanation.status.replace("_", " ")]
+    if explanation.report is not None and explanation.report.caution:
+        doubts.append(explanation.report.caution)
+    return ", ".join([what, *doubts])
