@@ -26,6 +26,7 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text
+from onnxplain.cli.output.terminal import say
 from onnxplain.explanations.explain_images import ExplainedImage, check_no_overwrite, explain_images
 from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle, WrittenExplanation
 from onnxplain.explanations.questions import Question, plan_questions
@@ -137,7 +138,7 @@ def explain(
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
                 interrupted = explained.interrupted
     if interrupted:
-        click.echo(f"onnxplain: interrupted: {output} contains the results so far", err=True)
+        say(f"onnxplain: interrupted: {output} contains the results so far", err=True)
         raise click.exceptions.Exit(INTERRUPTED)
     if failed:
         raise click.exceptions.Exit(1)

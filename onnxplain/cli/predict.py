@@ -20,6 +20,7 @@ from onnxplain.cli.options.model import (
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.tables import box_text, print_json, print_table
+from onnxplain.cli.output.terminal import say
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
@@ -58,7 +59,7 @@ def predict(model: ModelArguments, images: ImageArguments, top_k: int, as_json: 
     An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
-    warn_assumed(engine.spec.input, click.echo)
+    warn_assumed(engine.spec.input, say)
     entries = [_predict_one(engine, path, images.max_megapixels, top_k) for path in images.paths()]
     if as_json:
         print_json(entries)
@@ -74,7 +75,7 @@ def _predict_one(engine: Engine, path: Path, max_megapixels: float | None, top_k
     try:
         image = read_image(engine, path, max_megapixels)
     except ImageError as error:
-        click.echo(f"onnxplain: {error}", err=True)
+        say(f"onnxplain: {error}", err=True)
         return {"image": str(path), "error": str(error)}
     return _entry(path, localize(engine, image)[0], top_k)
 

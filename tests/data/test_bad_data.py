@@ -308,7 +308,7 @@ def test_a_problem_is_reported_by_file_and_line_and_left_out(case: str, tmp_path
             "csv",
             "boxes.csv",
             "<annotation>\n</annotation>",
-            "csv:1: found '<annotation>', expected columns file, label",
+            "csv:1: found 1 other columns, expected columns file, label",
         ),
         ("csv", "boxes.csv", "file;label;xmin\na;b;1", "expected columns file, label"),
         ("csv", "boxes.csv", "a.png,1,2,3,4,cat", "expected columns"),
