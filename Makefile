@@ -9,13 +9,14 @@ OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino check format docs clean
-.PHONY: bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: test-kills bench bench-peers bench-report bench-rise bench-augmented
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
+	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -41,6 +42,9 @@ test-networks: install
 test-openvino: install
 	@$(BIN)/python -m benchmarks peers --install onnxplain-openvino
 	@$(BIN)/python -m pytest -m openvino tests/openvino
+
+test-kills: install
+	@$(BIN)/python -m tools.kills
 
 check: install
 	@$(BIN)/ruff check .
