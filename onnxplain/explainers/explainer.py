@@ -34,6 +34,8 @@ class Explainer(ABC):
     # What a value of the raw map is, for the colour bar; and whether the method looks at the target at all.
     unit: ClassVar[str] = ""
     uses_target: ClassVar[bool] = True
+    # Whether Ctrl-C ends it with the result so far, and a report that says `interrupted`.
+    stoppable: ClassVar[bool] = False
 
     # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload

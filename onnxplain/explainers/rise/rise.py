@@ -10,6 +10,7 @@ from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.held_interrupt import hold_interrupts
 from onnxplain.explainers.masked.black_box import BlackBox, ScoreFunction, open_black_box
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.masked.fill import Fill
@@ -80,6 +81,7 @@ class RISE(Explainer):
     progress: Progress | None = None
 
     name: ClassVar[str] = "rise"
+    stoppable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -148,11 +150,12 @@ class RISE(Explainer):
                 self.progress(done * most + masks, images * most)
 
         begun = sampling.begin()
-        for moment in sampling.moments(begun, self._rule(), report_progress, fleeting=True):
-            last = moment
-        if last.stopped == "interrupted" and done + 1 < images:
-            raise KeyboardInterrupt
-        return last.explanations()
+        with hold_interrupts() as held:
+            for moment in sampling.moments(begun, self._rule(), report_progress, fleeting=True, interrupted=held.take):
+                last = moment
+            if last.stopped == "interrupted" and done + 1 < images:
+                raise KeyboardInterrupt
+            return last.explanations()
 
     def _open(self, black_box: BlackBox, image: ImageLike, targets: Sequence[int]) -> RiseSampling:
         view = black_box.look(image)
