@@ -17,7 +17,7 @@ from onnxplain.sidecars.labels import read_labels
 
 @dataclass(frozen=True)
 class StatedAnswers:
-    """What the options say: heads, files of labels (``FILE`` or ``HEAD=FILE``), values of other inputs or their files."""
+    """What the options say: heads, files of labels (``FILE`` or ``HEAD=FILE``), other inputs' values or their files."""
 
     heads: tuple[StatedHead, ...] = ()
     labels_files: tuple[str, ...] = ()
