@@ -87,6 +87,7 @@ def test_without_gradients_all_targets_come_from_one_forward_pass(
 
 def test_grad_cam_takes_the_gradients_unless_the_head_is_linear(make_model: MakeModel) -> None:
     linear = make_model(box=True).engine
+    gated = make_model(box=True).engine
     assert gated.spec.cam is not None
     gated.spec = replace(gated.spec, cam=replace(gated.spec.cam, linear=False))
     for target in (0, 1, None, "box:2"):
