@@ -288,9 +288,7 @@ class Engine(Answering):
             names,
             targets,
             chosen.name if gradients else None,
-            reference=aims[0],
-            region=aims[1],
-            image_sizes_hw=batch.image_sizes_hw,
+            **self._beside(batch, *aims),
         )
         answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
         entries = head_scores.entry_scalars(heads, answered, *aims)
