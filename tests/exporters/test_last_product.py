@@ -11,7 +11,7 @@ import onnx.parser
 import pytest
 
 from onnxplain.exporters import instrument
-from onnxplain.exporters.writing import gate
+from onnxplain.exporters.writing import seeds
 from tests.exporters.graphs import open_session, relative_error
 from tests.exporters.torch_models import images
 
@@ -113,7 +113,7 @@ def test_as_by_the_general_rules(tmp_path, monkeypatch, head, begun_at_a_row, bo
     found, general = tmp_path / "found.onnx", tmp_path / "general.onnx"
     options = {"layers": [layer], "box": "box" if box else None, "tail": False}
     instrument(plain, found, **options)
-    monkeypatch.setattr(gate, "find_last_product", lambda *_: None)
+    monkeypatch.setattr(seeds, "find_last_product", lambda *_: None)
     instrument(plain, general, **options)
     # -1: the predicted class; from CLASSES on: the coordinates of the box.
     targets = [0, 3, -1, CLASSES - 1, 3, *([CLASSES, CLASSES + 3] if box else [])]
