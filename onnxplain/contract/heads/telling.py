@@ -124,7 +124,8 @@ def _form(trail: Trail, shape: _Shape | None) -> ScoreForm:
 
 
 def _holds(trail: Trail, kind: HeadKind) -> Literal["source", "scores", "picked"]:
-    if trail.picked is not None:
+    if trail.picked is not None or (trail.log and trail.factor != 1):
+        # Scores of the second are powers of probabilities: what they come from says more.
         return "picked"
     return "scores" if trail.activation in ("softmax", "sigmoid") and kind not in ("values", "box") else "source"
 

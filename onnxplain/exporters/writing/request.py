@@ -16,6 +16,7 @@ from onnxplain.contract import (
     ModelSpec,
     Preprocessing,
     PreprocessingParts,
+    ReadKind,
     StatedHead,
     StatedShape,
     as_parts,
@@ -69,7 +70,9 @@ class Request:
         if self.box is not None:
             stated.append(StatedHead(self.box, "box"))
             options[self.box] = "--box"
-        return AskedHeads(tuple(stated), stated_default(stated), None, options)
+        kind = self.read.kind
+        read = None if kind is None else ReadKind(kind.value, kind.source)
+        return AskedHeads(tuple(stated), stated_default(stated), read, options)
 
     @property
     def parts(self) -> PreprocessingParts:

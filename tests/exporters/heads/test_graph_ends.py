@@ -46,6 +46,7 @@ ENDS = {
     "softmax": End("p = Softmax(y)", P, ["classes 6 y Softmax"]),
     "softmax of opset 11": End("p = Softmax(y)", P, ["classes 6 y Softmax"], opset=11),
     "log softmax": End("p = LogSoftmax(y)", P, ["classes 6 y Softmax log"]),
+    "log softmax, scaled": End("l = LogSoftmax(y) p = Mul(l, hundred)", P, ["classes 6 y Softmax log picked"]),
     "temperature": End("t = Div(y, warmth) p = Softmax(t)", P, ["classes 6 t Softmax"]),
     "percent": End("s = Softmax(y) p = Mul(s, hundred)", P, ["classes 6 y Softmax ×100"]),
     "softmax and clip": End("s = Softmax(y) p = Clip(s, small, most)", P, ["classes 6 y Softmax"]),

@@ -284,6 +284,42 @@ def test_a_head_keeps_the_evidence_for_its_kind(report: ExportReport) -> None:
     ]
 
 
+CONFIGS: Mapping[str, tuple[str, str, str, Sequence[str]]] = {
+    "regression": ('{"problem_type": "regression"}', "", "float[N, 6] y", ["y values read config.json, problem_type"]),
+    "several labels": (
+        '{"problem_type": "multi_label_classification"}',
+        "",
+        "float[N, 6] y",
+        ["y labels read config.json, problem_type"],
+    ),
+    "segmentation": (
+        '{"architectures": ["SegformerForSemanticSegmentation"]}',
+        "",
+        "float[N, 5, 8, 8] scoremaps",
+        ["scoremaps mask read config.json, architectures"],
+    ),
+    "one number where it says classes": (
+        '{"architectures": ["ViTForImageClassification"]}',
+        "a = Gemm(means, one)",
+        "float[N, 1] a",
+        ["a values graph one number"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "end", "outputs", "heads"), CONFIGS.values(), ids=CONFIGS.keys())
+def test_what_transformers_says_beside_the_file(
+    config: str, end: str, outputs: str, heads: Sequence[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    report = written(tmp_path, end, outputs, decoder=True)
+    assert [
+        f"{head.name} {head.kind} {head.evidence.kind} {head.evidence.source}" for head in report.spec.heads
+    ] == list(heads)
+    (tmp_path / "config.json").unlink()
+    assert instrument(report.path, tmp_path / "again.onnx").spec.heads[0].kind == report.spec.head.kind
+
+
 def test_survey_takes_heads(tmp_path: Path) -> None:
     onnx.save(end_model("", "float[N, 5, 32, 32] m", decoder=True), tmp_path / "plain.onnx")
     found = survey(tmp_path / "plain.onnx", heads=["m:mask"])
