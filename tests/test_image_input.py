@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 from onnxplain.contract import DeclaredInput, ImageInput, InputFault, StatedShape, UnreadInput, read_image_input
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.inputs import find_image_value
-from onnxplain.exporters.file.close_input import close_input, declare_input
+from onnxplain.exporters.file.close_input import close_input, declare_inputs
 from onnxplain.exporters.file.model_file import prepare
-from onnxplain.runtime.image_input import find_image_input
+from onnxplain.runtime.image_input import declared_inputs, inputs_of
 
 OPEN = ("batch_size", "num_channels", "height", "width")
 NAMELESS = ("a", "b", "d", "e")
@@ -87,13 +87,12 @@ def write(path: Path, dims: tuple[int | str, ...], elem: int = TensorProto.FLOAT
 
 def by_runtime(path: Path, stated: StatedShape) -> ImageInput:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return find_image_input(session, path, stated)
+    return inputs_of(path, declared_inputs(session), stated, {}).image
 
 
 def by_exporters(model: onnx.ModelProto, stated: StatedShape) -> ImageInput:
     """As `instrument` does: first what is open is closed, then the prepared graph is read."""
-    declared = declare_input(model)
-    assert declared is not None
+    (declared,) = declare_inputs(model)
     close_input(model, read_image_input(declared, stated))
     return find_image_value(prepare(model).graph, stated)[1]
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
-from onnxplain.exporters.checks.questions import control_feeds
+from onnxplain.exporters.checks.scalars import control_feeds
 from onnxplain.exporters.checks.trial_images import image_batch, plain_feeds
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.graph.names import PREFIX

@@ -35,8 +35,8 @@ from onnxplain.exporters.file.model_file import changes, prepare
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.writing.explainable import build_explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
+from onnxplain.exporters.writing.original import OriginalModel, open_original
 from onnxplain.exporters.writing.request import Request
-from onnxplain.exporters.writing.subject import Subject, open_subject
 from onnxplain.exporters.writing.tail_file import check_tail_path
 from onnxplain.exporters.writing.write import write_verified
 
@@ -126,13 +126,13 @@ def instrument(
         gate=gate,
         tail_of=destination if tail else None,
     )
-    subject = open_subject(source, request, inputs or {}, shuffle_weights, sidecars=sidecars)
-    GraphSession(subject.original, "original model")  # Reports contradictory shapes and cycles.
-    prepared = _prepare(subject, batch)
-    explainable = build_explainable(prepared.model, subject.request)
+    opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars)
+    GraphSession(opened.original, "original model")  # Reports contradictory shapes and cycles.
+    prepared = _prepare(opened, batch)
+    explainable = build_explainable(prepared.model, opened.request)
     try:
         checks = verify(
-            explainable.base, explainable.proto, explainable.spec, explainable.witnesses, original=subject.original
+            explainable.base, explainable.proto, explainable.spec, explainable.witnesses, original=opened.original
         )
     except VerificationError as error:
         if shuffle_weights is None:
@@ -140,8 +140,8 @@ def instrument(
         raise VerificationError(
             f"{error} (with shuffled weights the outputs of a network can become constant: try another seed)"
         ) from error
-    steps = (*subject.steps, *prepared.steps)
-    return write_verified(explainable, destination, subject.original, checks, steps, prepared.notes)
+    steps = (*opened.steps, *prepared.steps)
+    return write_verified(explainable, destination, opened.original, checks, steps, prepared.notes)
 
 
 @dataclass(frozen=True)
@@ -153,20 +153,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
 
 
-def _prepare(subject: Subject, batch: Batch) -> _Prepared:
+def _prepare(opened: OriginalModel, batch: Batch) -> _Prepared:
     """The graph in the form that is instrumented, with a dynamic batch if that is asked for and correct."""
-    constants = subject.constants
+    constants = opened.constants
     fixed: tuple[str, ...] = ()
-    model = prepare(subject.original, constants=constants)
+    model = prepare(opened.original, constants=constants)
     deciding = that_decide(model.graph, constants)
     if deciding:
         # The branch that they choose is written out, so another value could not be given any more.
         constants = tuple(name for name in constants if name not in deciding)
         fixed = tuple(f"input {name} fixed: a condition depends on it" for name in sorted(deciding))
-        model = prepare(subject.original, constants=constants)
-    steps = (*changes(subject.original, model, subject.constants), *fixed)
+        model = prepare(opened.original, constants=constants)
+    steps = (*changes(opened.original, model, opened.constants), *fixed)
     found = fixed_batch(model.graph)
-    if found is not None and is_batch_open(subject.original, model.graph):
+    if found is not None and is_batch_open(opened.original, model.graph):
         if batch == "dynamic":
             raise VerificationError(
                 "check 'dynamic batch' failed: the sizes could be found for one image only; use --batch fixed"
@@ -174,9 +174,9 @@ def _prepare(subject: Subject, batch: Batch) -> _Prepared:
         return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
     if batch == "fixed" or found is None:
         return _Prepared(model, steps)
-    find_heads(model.graph, find_image_value(model.graph, subject.request.shape)[1], subject.request.asked)
+    find_heads(model.graph, find_image_value(model.graph, opened.request.shape)[1], opened.request.asked)
     try:
-        freed = _with_dynamic_batch(subject.original, subject.request, found, constants)
+        freed = _with_dynamic_batch(opened.original, opened.request, found, constants)
     except (OnnxplainError, ValueError) as error:
         if batch == "dynamic":
             raise VerificationError(f"check 'dynamic batch' failed: {error}; use --batch fixed") from error

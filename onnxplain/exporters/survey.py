@@ -12,8 +12,8 @@ from onnxplain.exporters.anatomy.pooled_head import PooledHead
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import is_differentiable
 from onnxplain.exporters.graph.path import path_between
+from onnxplain.exporters.writing.original import open_original
 from onnxplain.exporters.writing.request import Request
-from onnxplain.exporters.writing.subject import open_subject
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def survey(
         input_size_hw=input_size_hw,
         layout=layout,
     )
-    subject = open_subject(Path(source), request, inputs or {})
-    graph = prepare(subject.original, constants=subject.constants).graph
-    anatomy = study(graph, subject.request.asked, subject.request.shape)
+    opened = open_original(Path(source), request, inputs or {})
+    graph = prepare(opened.original, constants=opened.constants).graph
+    anatomy = study(graph, opened.request.asked, opened.request.shape)
     layers = anatomy.layers
     if not layers:
         return ()

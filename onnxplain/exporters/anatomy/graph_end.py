@@ -12,7 +12,7 @@ from onnxplain.exporters.graph.values import STANDARD, maybe_dims, name_of
 from onnxplain.exporters.operators.table import operator_of
 
 # Lists of axes and scalars are smaller, weights are larger.
-SMALL = 16
+LARGEST_KEPT = 16
 
 
 def read_graph_end(graph: ir.Graph, image: ImageInput) -> GraphEnd:
@@ -74,5 +74,5 @@ def _constants(graph: ir.Graph) -> Iterator[tuple[str, np.ndarray | None]]:
     for value in (*stored, *made):
         shape, tensor = maybe_dims(value), ir.convenience.get_const_tensor(value)
         size = tensor.size if tensor is not None else None
-        small = shape is not None and size is not None and size <= SMALL
+        small = shape is not None and size is not None and size <= LARGEST_KEPT
         yield name_of(value), tensor.numpy() if small and tensor is not None else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxplain.contract import LayerSpec
 from onnxplain.exporters.checks.operator_facts import facts_of
-from onnxplain.exporters.checks.questions import Question
+from onnxplain.exporters.checks.scalars import CheckedScalar
 from onnxplain.exporters.checks.ties import features_off_the_ties
 from onnxplain.exporters.checks.witness import Witness
 
@@ -39,20 +39,20 @@ def allowed_error(witness: Witness) -> float:
     return GRADIENT_TOLERANCE if gated else SMOOTH_GRADIENT_TOLERANCE
 
 
-def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[Question, OpenRun]) -> float:
-    """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst question."""
-    # Features and captured values come from the forward pass, which is the same for every question.
-    questions = tuple(runs)
-    run = runs[questions[0]]
+def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[CheckedScalar, OpenRun]) -> float:
+    """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst scalar."""
+    # Features and captured values come from the forward pass, which is the same for every scalar.
+    scalars = tuple(runs)
+    run = runs[scalars[0]]
     features = run.values[layer.features].astype(np.float64)
     gradients = np.stack([each.values[layer.gradients].astype(np.float64) for each in runs.values()])
     scale = float(np.sqrt(np.mean(features**2))) or 1.0
     exact = witness.dtype is np.float64
     if exact:
         features = features_off_the_ties(features)
-    best = np.full(len(questions), np.inf)
+    best = np.full(len(scalars), np.inf)
     for step in STEPS_FLOAT64 if exact else STEPS_FLOAT32:
-        best = np.fmin(best, _errors_at_step(witness, run, features, gradients, questions, step * scale))
+        best = np.fmin(best, _errors_at_step(witness, run, features, gradients, scalars, step * scale))
         if exact and best.max() <= allowed_error(witness):
             break
     return float(best.max())
@@ -63,18 +63,17 @@ def _errors_at_step(
     run: OpenRun,
     features: np.ndarray,
     gradients: np.ndarray,
-    questions: Sequence[Question],
+    scalars: Sequence[CheckedScalar],
     step: float,
 ) -> np.ndarray:
-    """The error of each question, float64 (Q,); the images of a batch count together."""
+    """The error of each scalar, float64 (Q,); the images of a batch count together."""
     found, reference = [], []
     for direction in _directions(features.shape):
         forward, backward = (
-            witness.evaluate(features + sign * step * direction, run.captured, questions).sum(axis=0)
-            for sign in (1, -1)
+            witness.evaluate(features + sign * step * direction, run.captured, scalars).sum(axis=0) for sign in (1, -1)
         )
         reference.append((forward.astype(np.float64) - backward) / (2 * step))
-        found.append((gradients * direction).reshape(len(questions), -1).sum(1))
+        found.append((gradients * direction).reshape(len(scalars), -1).sum(1))
     distance = np.linalg.norm(np.subtract(found, reference), axis=0)
     scale = np.linalg.norm(reference, axis=0)
     return np.asarray(distance / np.maximum(scale, np.finfo(np.float64).tiny))

@@ -9,8 +9,8 @@ import numpy as np
 from onnxplain.contract import HeadSpec, LayerSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import OpenRun, allowed_error, direction_error
-from onnxplain.exporters.checks.questions import Question, pairs_of
 from onnxplain.exporters.checks.report import LayerCheck, Reference
+from onnxplain.exporters.checks.scalars import CheckedScalar, pairs_of
 from onnxplain.exporters.checks.witness import Witness, in_float32
 
 # A witness counts as affine between two images if its deviation from a straight line, relative to the logits, is at
@@ -18,21 +18,21 @@ from onnxplain.exporters.checks.witness import Witness, in_float32
 AFFINE_TOLERANCE, AFFINE_TOLERANCE_FLOAT32 = 1e-6, 1e-4
 
 
-def check_gradient(layer: LayerSpec, runs: Mapping[Question, OpenRun], heads: Sequence[HeadSpec]) -> None:
+def check_gradient(layer: LayerSpec, runs: Mapping[CheckedScalar, OpenRun], heads: Sequence[HeadSpec]) -> None:
     """Check that the gradient has the right shape, is finite and changes with the entry of a head.
 
     Raises VerificationError.
     """
-    gradients = {question: run.values[layer.gradients] for question, run in runs.items()}
-    for question, gradient in gradients.items():
-        expected = (len(runs[question].values[layer.features]), layer.channels, *layer.size_hw)
+    gradients = {scalar: run.values[layer.gradients] for scalar, run in runs.items()}
+    for scalar, gradient in gradients.items():
+        expected = (len(runs[scalar].values[layer.features]), layer.channels, *layer.size_hw)
         if gradient.shape != expected:
             raise VerificationError(
                 f"check 'gradient shape' failed at layer {layer.name!r}: found {gradient.shape}, expected {expected}"
             )
         if not np.isfinite(gradient).all():
             raise VerificationError(
-                f"check 'gradient finite' failed at layer {layer.name!r}, target {question.target}: found NaN or "
+                f"check 'gradient finite' failed at layer {layer.name!r}, target {scalar.target}: found NaN or "
                 "infinity, expected finite numbers; choose another layer"
             )
     for one, other in pairs_of(tuple(runs)):
@@ -49,7 +49,7 @@ def check_gradient(layer: LayerSpec, runs: Mapping[Question, OpenRun], heads: Se
 _ENTRIES = {"classes": "classes", "labels": "labels", "values": "values", "mask": "classes", "box": "coordinates"}
 
 
-def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[Question, OpenRun]]) -> LayerCheck:
+def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[CheckedScalar, OpenRun]]) -> LayerCheck:
     """Check that the gradient is the derivative of the part after the layer. Raises VerificationError."""
     witness = _runnable(witness, layer, runs)
     _check_input_dependence(layer, witness, runs)
@@ -63,12 +63,12 @@ def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[
     return LayerCheck(layer.name, error, reference, witness.operators)
 
 
-def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[Question, OpenRun]]) -> Witness:
+def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[CheckedScalar, OpenRun]]) -> Witness:
     """The witness to use: in float64 if the reference evaluator can run it, else in float32."""
-    question, run = next(iter(runs[0].items()))
+    scalar, run = next(iter(runs[0].items()))
     if witness.dtype is np.float64:
         try:
-            witness.evaluate(run.values[layer.features], run.captured, [question])
+            witness.evaluate(run.values[layer.features], run.captured, [scalar])
         except Exception:
             # The reference evaluator does not support some operators or forms of operators, for example
             # ConvTranspose with groups, and raises many kinds of errors for them. ONNX Runtime then evaluates the
@@ -77,15 +77,17 @@ def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[Questio
     return witness
 
 
-def _check_input_dependence(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[Question, OpenRun]]) -> None:
+def _check_input_dependence(
+    layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[CheckedScalar, OpenRun]]
+) -> None:
     """Raise VerificationError if two inputs have the same gradient, unless the witness is affine between them."""
-    question = next(iter(runs[0]))
-    one, other = (run[question] for run in runs)
+    scalar = next(iter(runs[0]))
+    one, other = (run[scalar] for run in runs)
     if not np.array_equal(one.values[layer.gradients], other.values[layer.gradients]):
         return
     ends = [run.values[layer.features].astype(np.float64) for run in (one, other)]
-    at_ends = [witness.evaluate(end, one.captured, [question])[:, 0] for end in ends]
-    middle = witness.evaluate((ends[0] + ends[1]) / 2, one.captured, [question])[:, 0]
+    at_ends = [witness.evaluate(end, one.captured, [scalar])[:, 0] for end in ends]
+    middle = witness.evaluate((ends[0] + ends[1]) / 2, one.captured, [scalar])[:, 0]
     scale = max(np.abs(at_ends[0]).max(), np.abs(at_ends[1]).max(), 1e-30)
     bend = np.abs(middle - (at_ends[0] + at_ends[1]) / 2).max() / scale
     tolerance = AFFINE_TOLERANCE if witness.dtype is np.float64 else AFFINE_TOLERANCE_FLOAT32

@@ -7,7 +7,7 @@ import onnx
 import onnx.helper
 
 from onnxplain.contract import EXPLAIN_INPUT, PREDICTED, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
-from onnxplain.exporters.checks.questions import Question, control_feeds
+from onnxplain.exporters.checks.scalars import CheckedScalar, control_feeds
 
 
 def stated_batch(model: onnx.ModelProto, spec: InputSpec) -> int | None:
@@ -62,7 +62,7 @@ def plain_feeds(spec: ModelSpec, batch: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def feeds_of(
-    spec: ModelSpec, batch: np.ndarray, target: int | None = None, *, explain: bool, question: Question | None = None
+    spec: ModelSpec, batch: np.ndarray, target: int | None = None, *, explain: bool, scalar: CheckedScalar | None = None
 ) -> dict[str, np.ndarray]:
     """All inputs of the explainable graph, including those that may have default values.
 
@@ -71,5 +71,5 @@ def feeds_of(
     if target is None:
         target = 0 if spec.head.kind == "box" else PREDICTED
     feeds = {**plain_feeds(spec, batch), TARGET_INPUT: np.array([target], np.int64)}
-    feeds |= control_feeds(spec.heads, question)
+    feeds |= control_feeds(spec.heads, scalar)
     return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds

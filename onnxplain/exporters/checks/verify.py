@@ -16,10 +16,10 @@ from onnxplain.contract import ModelSpec
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.gradient_check import check_derivative, check_gradient
 from onnxplain.exporters.checks.operator_facts import rounds
-from onnxplain.exporters.checks.questions import Question, questions_of
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
 from onnxplain.exporters.checks.saturation import may_saturate_here
+from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, plain_feeds, stated_batch
 from onnxplain.exporters.checks.witness import Witness
 from onnxplain.exporters.graph.session import GraphSession
@@ -59,7 +59,7 @@ def verify(
     base_session = None
     if any(layer.name not in checked for layer in spec.layers):
         base_session = _unrounded(base, "prepared graph") if rounding else GraphSession(base, "prepared graph")
-    runs = _open_runs(session, base_session, spec, images, questions_of(spec))
+    runs = _open_runs(session, base_session, spec, images, checked_scalars(spec))
 
     layers = []
     for layer, witness in zip(spec.layers, witnesses, strict=True):
@@ -83,20 +83,20 @@ def _open_runs(
     base: GraphSession | None,
     spec: ModelSpec,
     images: Sequence[np.ndarray],
-    questions: Sequence[Question],
-) -> list[dict[Question, OpenRun]]:
-    """For each image and question: the outputs of the explainable graph with open gates, and the outputs of `base`."""
+    scalars: Sequence[CheckedScalar],
+) -> list[dict[CheckedScalar, OpenRun]]:
+    """For each image and scalar: the outputs of the explainable graph with open gates, and the outputs of `base`."""
     names = [name for layer in spec.layers for name in (layer.features, layer.gradients)]
     runs = []
     for image in images:
         captured = {} if base is None else base.run(plain_feeds(spec, image))
         runs.append(
             {
-                question: OpenRun(
-                    explainable.run(feeds_of(spec, image, question.target, explain=True, question=question), names),
+                scalar: OpenRun(
+                    explainable.run(feeds_of(spec, image, scalar.target, explain=True, scalar=scalar), names),
                     captured,
                 )
-                for question in questions
+                for scalar in scalars
             }
         )
     return runs

@@ -23,7 +23,7 @@ from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
 from onnxplain.exporters.checks.fused_operators import FUSED, add_fused_product
 from onnxplain.exporters.checks.low_bit_product import add_low_bit_product
 from onnxplain.exporters.checks.operator_facts import facts_of
-from onnxplain.exporters.checks.questions import Question, scalar
+from onnxplain.exporters.checks.scalars import CheckedScalar, scalar_in
 from onnxplain.exporters.checks.straight_through import add_straight_through
 from onnxplain.exporters.checks.ties import integers_off_the_ties
 from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder, feed_name, held_name, is_number
@@ -81,11 +81,11 @@ class Witness:
     held: tuple[str, ...] = ()
 
     def evaluate(
-        self, features: np.ndarray, captured: Mapping[str, np.ndarray], questions: Sequence[Question]
+        self, features: np.ndarray, captured: Mapping[str, np.ndarray], scalars: Sequence[CheckedScalar]
     ) -> np.ndarray:
-        """The scalar of each question for each image, float (N, Q)."""
+        """Each scalar of each image, float (N, Q)."""
         read = self.values(features, captured)
-        return np.stack([scalar(each, read[each.head], self.heads[each.head].kind) for each in questions], axis=1)
+        return np.stack([scalar_in(each, read[each.head], self.heads[each.head].kind) for each in scalars], axis=1)
 
     def values(self, features: np.ndarray, captured: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The value of each head, float (N, size), or (N, C, h, w) for a mask."""

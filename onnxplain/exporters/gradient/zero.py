@@ -1,4 +1,4 @@
-"""Whether a value has a gradient at a layer at all: a question about the graph, answered without a run."""
+"""Whether a value has a gradient at a layer at all: a scalar about the graph, answered without a run."""
 
 from __future__ import annotations
 

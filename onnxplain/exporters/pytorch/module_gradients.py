@@ -10,8 +10,8 @@ import numpy as np
 from onnxplain.contract import EXPLAIN_INPUT, REFERENCE_INPUT, REGION_INPUT, TARGET_INPUT, ModelSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import allowed_error
-from onnxplain.exporters.checks.questions import Question, control_feeds, questions_of
 from onnxplain.exporters.checks.report import LayerCheck
+from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars, control_feeds
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.pytorch.module import ModuleScalar, Wanted, gradients, relative_error
 from onnxplain.exporters.writing.explainable import Explainable
@@ -34,13 +34,13 @@ def check_module_gradients(
     heads were compared.
     """
     spec = explainable.spec
-    questions = [each for each in questions_of(spec) if spec.heads[each.head].logits in outputs]
-    if not questions:
+    scalars = [each for each in checked_scalars(spec) if spec.heads[each.head].logits in outputs]
+    if not scalars:
         return {}
     session = GraphSession(explainable.proto, "explainable graph")
     errors: dict[str, float] = {}
-    for start in range(0, len(questions), len(batch)):
-        rows = [questions[(start + row) % len(questions)] for row in range(len(batch))]
+    for start in range(0, len(scalars), len(batch)):
+        rows = [scalars[(start + row) % len(scalars)] for row in range(len(batch))]
         found = session.run({spec.input.name: batch, **_feeds(spec, rows)})
         wanted = [
             Wanted(layer.name if taps else None, found[layer.features], arrangement)
@@ -66,10 +66,10 @@ def check_module_gradients(
     }
 
 
-def _feeds(spec: ModelSpec, rows: Sequence[Question]) -> dict[str, np.ndarray]:
-    """One question per image."""
-    each = [control_feeds(spec.heads, question) for question in rows]
-    feeds = {TARGET_INPUT: np.array([question.target for question in rows], np.int64), EXPLAIN_INPUT: np.array([True])}
+def _feeds(spec: ModelSpec, rows: Sequence[CheckedScalar]) -> dict[str, np.ndarray]:
+    """One scalar per image."""
+    each = [control_feeds(spec.heads, scalar) for scalar in rows]
+    feeds = {TARGET_INPUT: np.array([scalar.target for scalar in rows], np.int64), EXPLAIN_INPUT: np.array([True])}
     for name in (REFERENCE_INPUT, REGION_INPUT):
         if name in each[0]:
             shape = np.broadcast_shapes(*(feed[name].shape for feed in each))
@@ -77,7 +77,7 @@ def _feeds(spec: ModelSpec, rows: Sequence[Question]) -> dict[str, np.ndarray]:
     return feeds
 
 
-def _scalar(spec: ModelSpec, question: Question) -> ModuleScalar:
-    reference = None if question.reference is None else question.reference[0]
-    region = None if question.region is None else question.region[0, 0]
-    return ModuleScalar(str(spec.heads[question.head].logits), question.index, reference, region)
+def _scalar(spec: ModelSpec, scalar: CheckedScalar) -> ModuleScalar:
+    reference = None if scalar.reference is None else scalar.reference[0]
+    region = None if scalar.region is None else scalar.region[0, 0]
+    return ModuleScalar(str(spec.heads[scalar.head].logits), scalar.index, reference, region)

@@ -47,7 +47,7 @@ from onnxplain.exporters.writing.gate import add_control, add_gradient, control_
 from onnxplain.exporters.writing.head_specs import head_specs
 from onnxplain.exporters.writing.outputs import add_answers, add_cam_weights, add_features
 from onnxplain.exporters.writing.request import Request
-from onnxplain.exporters.writing.seeds import Asked
+from onnxplain.exporters.writing.seeds import AskedInputs
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
 from onnxplain.sidecars import SidecarFacts, fit_labels
@@ -120,7 +120,7 @@ def _add_explanation(
     for name in (*defaults, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
     controls = {name: add_control(graph, name, default, request.required_inputs) for name, default in defaults.items()}
-    asked = Asked(controls[TARGET_INPUT], controls.get(REFERENCE_INPUT), controls.get(REGION_INPUT))
+    asked = AskedInputs(controls[TARGET_INPUT], controls.get(REFERENCE_INPUT), controls.get(REGION_INPUT))
     explain = controls.get(EXPLAIN_INPUT)
     gates = [None] * len(layers) if explain is None else split_gates(graph, explain, len(layers))
     batch: ir.SymbolicDim | int | None = 1

@@ -25,7 +25,7 @@ from onnxplain.exporters.gradient.differentiate import differentiate
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
-from onnxplain.exporters.writing.seeds import Asked, seed_cotangents
+from onnxplain.exporters.writing.seeds import AskedInputs, seed_cotangents
 
 
 def control_defaults(heads: Sequence[Head], gated: bool) -> dict[str, np.ndarray]:
@@ -76,7 +76,7 @@ def add_gradient(
     layer: Layer,
     features: ir.Value,
     heads: Sequence[Head],
-    asked: Asked,
+    asked: AskedInputs,
     gate: ir.Value | None,
     index: int,
 ) -> ir.Value:

@@ -29,7 +29,7 @@ IN_A_ROW = ("classes", "labels", "values")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedInputs:
     """The inputs that say what to differentiate: ``target``, and ``reference`` and ``region`` where heads need them."""
 
     target: ir.Value
@@ -56,7 +56,9 @@ def to_map(branch: Branch, head: Head, value: ir.Value) -> ir.Value:
     return branch.Transpose(value, perm=[0, 3, 1, 2]) if _is_channels_last(head) else value
 
 
-def seed_cotangents(branch: Branch, heads: Sequence[Head], asked: Asked, layer: ir.Value) -> dict[ir.Value, ir.Value]:
+def seed_cotangents(
+    branch: Branch, heads: Sequence[Head], asked: AskedInputs, layer: ir.Value
+) -> dict[ir.Value, ir.Value]:
     """The values at which the gradient starts, with their cotangents; row i belongs to image i.
 
     For numbers in a row, the start is the input of the last product with weights. If `find_last_product` finds no such
@@ -125,7 +127,7 @@ def _through_product(
     return seed_source(branch, product, branch.Max(row, 0) if start else row, is_here)
 
 
-def _cotangent(branch: Branch, head: Head, part: ir.Value, asked: Asked, rows: ir.Value) -> ir.Value:
+def _cotangent(branch: Branch, head: Head, part: ir.Value, asked: AskedInputs, rows: ir.Value) -> ir.Value:
     """dy / d value in the shape of the head's value. `part`: float32 [rows, entries], one-hot or zero."""
     if head.kind == "embedding":
         assert asked.reference is not None

@@ -27,7 +27,7 @@ from onnxplain.sidecars import SidecarFacts, read_sidecars, read_with_facts
 
 
 @dataclass(frozen=True)
-class Subject:
+class OriginalModel:
     """The plain model to instrument, the user's request, and the changes already made to the file.
 
     `constants`: inputs besides the image that have a default.
@@ -39,9 +39,9 @@ class Subject:
     constants: tuple[str, ...] = ()
 
 
-def open_subject(
+def open_original(
     source: Path, request: Request, given: GivenInputs, shuffle_weights: int | None = None, *, sidecars: bool = False
-) -> Subject:
+) -> OriginalModel:
     """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
     original, steps = load_proto(source), []
     earlier, constants = earlier_spec(original), []
@@ -76,7 +76,7 @@ def open_subject(
         request = replace(request, shuffle_seed=shuffle_weights)
         original, shuffled = permute_weights(original, shuffle_weights)
         steps.append(f"{shuffled} weights shuffled, seed {shuffle_weights}")
-    return Subject(original, request, tuple(steps), tuple(constants))
+    return OriginalModel(original, request, tuple(steps), tuple(constants))
 
 
 def _read_image(

@@ -15,7 +15,7 @@ REGION_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class CheckedScalar:
     """One scalar of a model: entry `index` of head number `head`, as target number `target`.
 
     `reference` is float32 [1, D], `region` float32 [1, 1, h, w].
@@ -28,13 +28,13 @@ class Question:
     region: np.ndarray | None = None
 
 
-def questions_of(spec: ModelSpec) -> tuple[Question, ...]:
+def checked_scalars(spec: ModelSpec) -> tuple[CheckedScalar, ...]:
     """Of each head the first and the last entry, of a box all; of a mask also one over a random region."""
     rng = np.random.default_rng(SEED)
-    asked: list[Question] = []
+    asked: list[CheckedScalar] = []
     for number, (head, start) in enumerate(zip(spec.heads, spec.numbering.starts, strict=False)):
         chosen = range(BOX_COORDINATES) if head.kind == "box" else sorted({0, head.entries - 1})
-        each = [Question(number, index, start + index) for index in chosen]
+        each = [CheckedScalar(number, index, start + index) for index in chosen]
         if head.kind == "embedding":
             each = [replace(one, reference=rng.normal(size=(1, head.size)).astype(np.float32)) for one in each]
         if head.map_size_hw is not None:
@@ -46,18 +46,18 @@ def questions_of(spec: ModelSpec) -> tuple[Question, ...]:
     return tuple(asked)
 
 
-def pairs_of(questions: Sequence[Question]) -> tuple[tuple[Question, Question], ...]:
-    """Per head with several entries the first two questions, which differ in their entry alone."""
-    firsts = {question.head: question for question in reversed(questions)}
+def pairs_of(scalars: Sequence[CheckedScalar]) -> tuple[tuple[CheckedScalar, CheckedScalar], ...]:
+    """Per head with several entries the first two scalars, which differ in their entry alone."""
+    firsts = {scalar.head: scalar for scalar in reversed(scalars)}
     pairs = []
     for head, first in sorted(firsts.items()):
-        other = next((each for each in questions if each.head == head and each.index != first.index), None)
+        other = next((each for each in scalars if each.head == head and each.index != first.index), None)
         if other is not None:
             pairs.append((first, other))
     return tuple(pairs)
 
 
-def control_feeds(heads: Sequence[HeadSpec], question: Question | None = None) -> dict[str, np.ndarray]:
+def control_feeds(heads: Sequence[HeadSpec], scalar: CheckedScalar | None = None) -> dict[str, np.ndarray]:
     """The inputs ``reference`` and ``region`` where the heads need them; their defaults where nothing is asked."""
     feeds: dict[str, np.ndarray] = {}
     for head in heads:
@@ -65,21 +65,21 @@ def control_feeds(heads: Sequence[HeadSpec], question: Question | None = None) -
             feeds[REFERENCE_INPUT] = np.zeros((1, head.size), np.float32)
         if head.kind == "mask":
             feeds[REGION_INPUT] = np.ones((1, 1, 1, 1), np.float32)
-    if question is not None and question.reference is not None:
-        feeds[REFERENCE_INPUT] = question.reference
-    if question is not None and question.region is not None:
-        feeds[REGION_INPUT] = question.region
+    if scalar is not None and scalar.reference is not None:
+        feeds[REFERENCE_INPUT] = scalar.reference
+    if scalar is not None and scalar.region is not None:
+        feeds[REGION_INPUT] = scalar.region
     return feeds
 
 
-def scalar(question: Question, head_value: np.ndarray, kind: str) -> np.ndarray:
+def scalar_in(scalar: CheckedScalar, head_value: np.ndarray, kind: str) -> np.ndarray:
     """y of each image, [N], from the head's value: [N, size], or [N, C, h, w] for a mask."""
     if kind == "embedding":
-        assert question.reference is not None
-        reference = question.reference[0].astype(head_value.dtype)
+        assert scalar.reference is not None
+        reference = scalar.reference[0].astype(head_value.dtype)
         return np.asarray(head_value @ reference / np.linalg.norm(head_value, axis=1) / np.linalg.norm(reference))
     if kind == "mask":
-        assert question.region is not None
-        weights = question.region[:, 0].astype(head_value.dtype)
-        return np.asarray((head_value[:, question.index] * weights).sum((1, 2)) / weights.sum())
-    return np.asarray(head_value[:, question.index])
+        assert scalar.region is not None
+        weights = scalar.region[:, 0].astype(head_value.dtype)
+        return np.asarray((head_value[:, scalar.index] * weights).sum((1, 2)) / weights.sum())
+    return np.asarray(head_value[:, scalar.index])
