@@ -14,7 +14,7 @@ Resize = Literal["crop", "stretch", "letterbox", "letterbox-corner"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]
 BatchChoice = Literal["auto", "dynamic", "fixed"]
-Task = Literal["classification", "localization"]
+Task = Literal["classification", "localization", "detection"]
 
 # How images of so many channels are stored in a photo.
 COLOUR_COUNTS: dict[int, ColourOrder] = {1: "gray", 3: "rgb"}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
+from onnxplain.contract.detectors.detector_spec import DetectorSpec
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
 from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
 from onnxplain.contract.parts import Completed
@@ -23,7 +24,8 @@ class ModelSpec:
     `layers` are in the order of the graph; the last is the default. `tail` describes the tail file, which computes the
     part of the model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with
     this seed, and the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the
-    input `explain` asks for them; a file that is not gated has no such input, and every run computes them.
+    input `explain` asks for them; a file that is not gated has no such input, and every run computes them. `detector`:
+    how a detector's outputs are laid out; None for other models.
     """
 
     task: Task
@@ -36,11 +38,12 @@ class ModelSpec:
     tail: TailSpec | None = None
     shuffle_seed: int | None = None
     gated: bool = True
+    detector: DetectorSpec | None = None
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, Task)
-        if self.outputs.logits is None and self.outputs.scores is None:
+        if self.outputs.logits is None and self.outputs.scores is None and self.detector is None:
             raise ModelError(
                 "metadata: found neither a logits nor a scores output, expected one: instrument the original file again"
             )
@@ -79,6 +82,8 @@ class ModelSpec:
         """The JSON text for ``metadata_props["onnxplain"]``."""
         tree = asdict(self)
         tree["input"].update(tree["input"].pop("preprocessing"))
+        if self.detector is None:
+            del tree["detector"]
         return json.dumps(tree, ensure_ascii=False)
 
     @classmethod
@@ -117,6 +122,7 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         shuffle_seed=None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
         gated=bool(tree.get("gated", True)),
+        detector=DetectorSpec.of_tree(tree["detector"]) if tree.get("detector") else None,
     )
 
 

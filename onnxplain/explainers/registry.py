@@ -181,7 +181,7 @@ def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
     needs = explainer.needs
     if not needs.met(engine.spec):
-        working = ", ".join(supported(engine))
+        working = ", ".join(supported(engine)) or "none"
         raise UnsupportedError(
             f"{explainer.name}: needs {needs.what}, but {needs.otherwise}; methods that work with this file: {working}"
         )

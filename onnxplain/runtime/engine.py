@@ -18,6 +18,8 @@ from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
 from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.cam_weights import read_cam_weights
+from onnxplain.runtime.detection.detections import DEFAULT_MAX_IOU, DEFAULT_MIN_SCORE, Detections
+from onnxplain.runtime.detection.detector import Detector, no_detector_error, refuse_detector
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
@@ -41,7 +43,7 @@ from onnxplain.sidecars import SidecarFacts
 
 
 class Engine:
-    """An image classifier or localizer in an ONNX file, ready to run.
+    """An image classifier, localizer or detector in an ONNX file, ready to run.
 
     `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
     has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
@@ -52,7 +54,7 @@ class Engine:
     other tools and from their files beside the model (``engine.sidecars``), unless `sidecars` is False. The rest is
     assumed (``engine.spec.input.origins``). Such a file can predict, and black-box methods can explain it.
     `preprocessing` is whole, or some `PreprocessingParts`. The parts that are given replace those of an explainable
-    file.
+    file. `detector` names the layout of a detector, if it cannot be told (docs/detectors.md).
 
     Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. `read_pixels`
     says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
@@ -72,19 +74,25 @@ class Engine:
         layout: Layout | None = None,
         labels: Sequence[str] | None = None,
         sidecars: bool = True,
+        detector: str | None = None,
     ) -> None:
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
         self.source = self.path
         self._providers, self._threads, self.precision = providers, threads, precision
         self._session = open_session(self.path, providers, threads, precision)
-        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars)
+        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars, detector)
         self.spec: ModelSpec
         # What other tools say about a plain file, as far as it fits the model; and what could not be used.
         self.sidecars: SidecarFacts
         self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
+        self._detector = (
+            None
+            if self.spec.detector is None
+            else Detector(self._session, self.path, self.spec, self._feed, self._batches)
+        )
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
@@ -136,7 +144,11 @@ class Engine:
 
     @property
     def class_output(self) -> str:
-        """The name of the output that scores come from: the logits if the file has them, else the scores."""
+        """The name of the output that scores come from: the logits if the file has them, else the scores.
+
+        Raises UnsupportedError for a detector.
+        """
+        refuse_detector(self.spec, self.path)
         return str(self.spec.outputs.logits or self.spec.outputs.scores)
 
     def class_scores(self, class_output: AnyArray) -> FloatArray:
@@ -199,6 +211,28 @@ class Engine:
                     Prediction.from_scores(scores, self.spec.labels, box, None if box is None else "head")
                 )
         return predictions
+
+    def detect(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        min_score: float = DEFAULT_MIN_SCORE,
+        iou: float = DEFAULT_MAX_IOU,
+    ) -> list[Detections]:
+        """The detections of each image: boxes in pixels of the image, best first.
+
+        A detection is a candidate whose best class has a score of at least `min_score`. Of candidates of one class that
+        overlap by more than `iou`, the best stays, unless the model suppresses them itself. Raises UnsupportedError for
+        a model that is no detector, OnnxplainError for numbers outside [0, 1].
+        """
+        if self._detector is None:
+            raise no_detector_error(self.path)
+        detections = []
+        listed = list_images(images)
+        for rows in self._detector.batches.slices(len(listed)):
+            batch = self.prepare(listed[rows])
+            detections += self._detector.detect(batch.pixels, batch.frames, min_score, iou)
+        return detections
 
     def activations(
         self,

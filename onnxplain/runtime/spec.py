@@ -27,7 +27,9 @@ from onnxplain.contract import (
     is_batched,
     override,
 )
+from onnxplain.contract.detectors import DetectorSpec, NoDetector, class_labels, read_hints
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.runtime.detection.detector_file import SIZE_INPUTS, OutputsSeen, assumed_input, find_detector, size_feed
 from onnxplain.runtime.image_input import find_declared, find_image_input, readable
 from onnxplain.runtime.preprocess import normalise, to_model
 from onnxplain.runtime.scores import (
@@ -45,7 +47,7 @@ from onnxplain.sidecars import SidecarFacts, fit_classes, read_sidecars, read_wi
 class Stated:
     """What the user states about a file. None: use the file's own value.
 
-    `sidecars`: whether to read other tools' metadata and files for a plain file.
+    `sidecars`: whether to read other tools' metadata and files for a plain file. `detector`: the layout of a detector.
     """
 
     preprocessing: Preprocessing | PreprocessingParts | None = None
@@ -53,6 +55,7 @@ class Stated:
     layout: Layout | None = None
     labels: Sequence[str] | None = None
     sidecars: bool = True
+    detector: str | None = None
 
     @property
     def parts(self) -> PreprocessingParts:
@@ -68,7 +71,7 @@ class Stated:
 def read_spec(session: Session, path: Path, stated: Stated) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
     """The file's spec, its image input, and what other tools say about it: what was used and what could not be used.
 
-    Raises ModelError unless it is an image classifier or localizer.
+    Raises ModelError unless it is an image classifier, localizer or detector.
     """
     props = session.get_modelmeta().custom_metadata_map
     try:
@@ -88,9 +91,10 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
     spec = ModelSpec.from_json(text)
     written = spec.input
     shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
-    image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT))
+    image_input = find_image_input(session, path, shape, not_images=(TARGET_INPUT, EXPLAIN_INPUT, *SIZE_INPUTS))
     roles = spec.outputs
-    named = [roles.logits, roles.scores, roles.box, roles.cam_weights]
+    named: list[str | None] = [*(spec.detector.output_names if spec.detector else ())]
+    named += [roles.logits, roles.scores, roles.box, roles.cam_weights]
     named += [output for layer in spec.layers for output in (layer.features, layer.gradients)]
     missing = {name for name in named if name is not None} - {tensor.name for tensor in session.get_outputs()}
     if image_input.name != spec.input.name:
@@ -110,31 +114,82 @@ def _spec_of_explainable_file(session: Session, path: Path, stated: Stated, text
             f"found input size {found}, expected {expected}, for which the file was instrumented: instrument the "
             "original again with --size"
         )
+    found_layout = spec.detector.layout_name if spec.detector else None
+    if stated.detector not in (None, found_layout):
+        raise ModelError(
+            f"found {found_layout or 'no layout of detectors'} in the metadata, expected {stated.detector} as stated: "
+            "leave out --detector, or give the original file"
+        )
     if stated.preprocessing is not None:
         parts = stated.parts.with_preset(image_input.dtype, image_input.channels)
         spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     if stated.labels is not None:
-        spec = replace(spec, labels=tuple(stated.labels))
+        labels = tuple(stated.labels) if spec.detector is None else class_labels(stated.labels, spec.detector)
+        spec = replace(spec, labels=labels)
     return spec, image_input
 
 
 def _spec_of_plain_file(
     session: Session, path: Path, stated: Stated, read: SidecarFacts
 ) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
-    found, read = read_with_facts(find_declared(session, path), stated.shape, read)
+    declared = find_declared(session, path, SIZE_INPUTS)
+    found, read = read_with_facts(declared, stated.shape, read)
     image_input = readable(path, found)
     said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
     completed = complete_input(image_input, stated.parts, said, source)
-    input_spec = InputSpec(
-        image_input.name, image_input.layout, image_input.size_hw, completed.preprocessing, completed.origins
-    )
-    outputs = _probe(session, path, image_input, input_spec)
-    roles, classes = _find_roles(outputs)
+    outputs = _probe(session, path, image_input, _input_spec(image_input, completed))
+    detector = _find_detector(session, path, stated, read, OutputsSeen(outputs, image_input.size_hw))
+    if isinstance(detector, DetectorSpec):
+        completed = assumed_input(detector, image_input, stated.parts, said, source)
+        return _spec_of_detector(detector, _input_spec(image_input, completed), stated, read, image_input)
+    try:
+        roles, classes = _find_roles(outputs)
+    except ModelError as error:
+        raise ModelError(f"{error}; {detector}") from error
     read = fit_classes(read, classes)
     labels = () if read.labels is None else read.labels.value
     if stated.labels is not None:
         labels = tuple(stated.labels)
+    input_spec = _input_spec(image_input, completed)
     return ModelSpec("classification", input_spec, roles, classes, labels=labels), image_input, read
+
+
+def _input_spec(image_input: ImageInput, completed: Completed) -> InputSpec:
+    return InputSpec(
+        image_input.name, image_input.layout, image_input.size_hw, completed.preprocessing, completed.origins
+    )
+
+
+def _find_detector(
+    session: Session, path: Path, stated: Stated, read: SidecarFacts, seen: OutputsSeen
+) -> DetectorSpec | NoDetector:
+    """The detector; `NoDetector` where it is none. Raises ModelError for a detector that cannot be read."""
+    labels = stated.labels if stated.labels is not None else None if read.labels is None else read.labels.value
+    hints = read_hints(
+        session.get_modelmeta().custom_metadata_map if stated.sidecars else {},
+        stated=stated.detector,
+        classes=None if labels is None else len(labels),
+        model_type=None if read.model_type is None else read.model_type.value,
+    )
+    found = find_detector(session, path, seen, hints)
+    if isinstance(found, NoDetector) and found.is_refused:
+        raise ModelError(str(found))
+    return found
+
+
+def _spec_of_detector(
+    detector: DetectorSpec, input_spec: InputSpec, stated: Stated, read: SidecarFacts, image_input: ImageInput
+) -> tuple[ModelSpec, ImageInput, SidecarFacts]:
+    if read.labels is not None:
+        read = replace(read, labels=replace(read.labels, value=class_labels(read.labels.value, detector)))
+    if detector.classes is not None:
+        read = fit_classes(read, detector.classes)
+    labels = () if read.labels is None else read.labels.value
+    if stated.labels is not None:
+        labels = class_labels(stated.labels, detector)
+    classes = len(labels) if detector.classes is None else detector.classes
+    spec = ModelSpec("detection", input_spec, OutputRoles(), classes, labels=labels, detector=detector)
+    return spec, image_input, read
 
 
 def _probe(
@@ -148,6 +203,7 @@ def _probe(
     batch_nchw = normalise(noise_nhwc.astype(dtype), preprocessing)
     names = [tensor.name for tensor in session.get_outputs()]
     feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
+    feed |= size_feed(session, input_spec.size_hw, len(batch_nchw))
     outputs = run_session(session, path, names, feed)
     if not is_batched(input_spec.layout):
         outputs = [with_batch_axis(output) for output in outputs]

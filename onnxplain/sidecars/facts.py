@@ -26,7 +26,8 @@ class SidecarFacts:
 
     `parts` come from one source alone, because numbers of two tools do not belong together. `input_size_hw` is in
     pixels, `channels` the number of the input's channels. `layout` is the layout that the tool always writes. `task` is
-    the tool's own word, such as ``classify``. `problems` are what was found and not used.
+    the tool's own word, such as ``classify``, `model_type` that of Hugging Face, such as ``yolos``. `problems` are what
+    was found and not used.
     """
 
     labels: Sourced[tuple[str, ...]] | None = None
@@ -35,6 +36,7 @@ class SidecarFacts:
     channels: Sourced[int] | None = None
     layout: Sourced[Layout] | None = None
     task: Sourced[str] | None = None
+    model_type: Sourced[str] | None = None
     problems: tuple[SidecarProblem, ...] = ()
 
     def over(self, others: SidecarFacts) -> SidecarFacts:
@@ -67,6 +69,7 @@ _WORDS = {
     "channels": "number of channels",
     "layout": "layout",
     "task": "task",
+    "model_type": "type of model",
 }
 
 

@@ -1,5 +1,6 @@
 """Layouts of detectors: the table, and which row a graph's outputs fit. Exporters and the runtime both ask it."""
 
+from onnxplain.contract.detectors.class_labels import class_labels
 from onnxplain.contract.detectors.detector_spec import DetectorSpec, Evidence
 from onnxplain.contract.detectors.graph_end import GraphEnd, GraphOutput, find_ends
 from onnxplain.contract.detectors.hints import DetectorHints, read_hints
@@ -23,6 +24,7 @@ __all__ = [
     "NoDetector",
     "OperatorRule",
     "check_layout_name",
+    "class_labels",
     "custom_operator_advice",
     "find_ends",
     "read_hints",

@@ -107,7 +107,7 @@ BOX_CODES: Mapping[BoxCode, Callable[[RawBoxes], FloatArray]] = {
 def sigmoid(values: FloatArray) -> FloatArray:
     """1 / (1 + exp(−x)); no warning where the exponential overflows, for then the result is 0 all the same."""
     with np.errstate(over="ignore"):
-        result: FloatArray = np.float32(1) / (1 + np.exp(-values))
+        result: FloatArray = np.reciprocal(1 + np.exp(-values))
     return result
 
 

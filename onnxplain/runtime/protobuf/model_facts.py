@@ -50,13 +50,13 @@ class ModelFacts:
 
 def read_facts(path: Path) -> ModelFacts:
     """The facts of a file. Raises ModelError if it cannot be read or is no complete ONNX model."""
-    with _opened(path) as model:
+    with opened_model(path) as model:
         return _read(model)
 
 
 def external_files(path: Path) -> tuple[str, ...]:
     """The files that hold external data of a model, as the model names them: paths in its folder. Raises ModelError."""
-    with _opened(path) as model:
+    with opened_model(path) as model:
         return tuple(dict.fromkeys(_locations(model)))
 
 
@@ -77,8 +77,8 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[memoryview]:
-    """The bytes of a file, read from the disk where they are used."""
+def opened_model(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, read from the disk where they are used. Raises ModelError, also for a WireError inside."""
     try:
         with path.open("rb") as file:
             model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
