@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import megapixels_option
 from onnxplain.cli.options.model import ModelArguments, labels_option, model_argument, sidecar_option
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     help="Also list the feature maps that `instrument --layer` can name, the share of the network's multiply-adds "
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
+@detector_option
 @labels_option
 @sidecar_option
 @megapixels_option
@@ -57,7 +59,8 @@ def inspect(
 ) -> None:
     """Print what MODEL contains: task, labels, input, preprocessing, outputs, layers, and methods that work with it.
 
-    MODEL can be any ONNX classifier. If the file is not instrumented, a trial run finds out what its outputs mean, and
+    MODEL can be any ONNX classifier or detector. Of a detector, the layout of its outputs is printed, and what tells
+    it. If the file is not instrumented, a trial run finds out what its outputs mean, and
     the preprocessing is assumed. Then the methods are listed that work with the file as it is, and those that work once
     it is instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names
     of the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the
@@ -120,6 +123,8 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
 
 def _prospect(engine: Engine, *, asked: bool) -> Prospect:
     """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
+    if engine.spec.detector is not None:
+        return Prospect(obstacle=OnnxplainError("explaining a detector's boxes is not supported"))
     if not asked and (engine.spec.layers or missing_modules("export")):
         return Prospect()
     with needs_extra("export"):
@@ -158,7 +163,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
     lines = [("format", file_format), *describe_spec(spec), *describe_sidecars(engine.sidecars), *_tail_line(engine)]
-    lines.append(("methods", ", ".join(working)))
+    lines.append(("methods", ", ".join(working) or "none: `onnxplain predict` prints boxes"))
     saturating = products_wrong_here(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))

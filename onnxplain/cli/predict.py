@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxplain.cli.options.detection import DetectionThresholds, detector_option, threshold_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
 from onnxplain.cli.options.model import (
@@ -19,16 +20,21 @@ from onnxplain.cli.options.model import (
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
+from onnxplain.cli.output.detections import detection_warnings, detections_tree, print_detections
+from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
+from onnxplain.explanations.prediction_pictures import PredictionPictures, detection_marks, prediction_marks
 
 if TYPE_CHECKING:
+    from onnxplain.explainers.render import Mark
     from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime.arrays import AnyArray
 
 
-@click.command(short_help="Print class and bounding box of each image.")
+@click.command(short_help="Print class and bounding boxes of each image.")
 @model_argument
 @images_argument
 @click.option(
@@ -40,6 +46,15 @@ if TYPE_CHECKING:
     help="Number of classes to list per image.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also draw the boxes: one picture per image, STEM.boxes.png in this folder. It is created if it is missing.",
+)
+@threshold_options
+@detector_option
 @labels_option
 @sidecar_option
 @provider_option
@@ -48,35 +63,72 @@ if TYPE_CHECKING:
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("images", ImageArguments)
-def predict(model: ModelArguments, images: ImageArguments, top_k: int, as_json: bool) -> None:
+def predict(
+    model: ModelArguments,
+    images: ImageArguments,
+    top_k: int,
+    as_json: bool,
+    output: Path | None,
+    thresholds: DetectionThresholds,
+) -> None:
     """Print what MODEL sees in each IMAGE (a file, a folder or a pattern), and where.
 
     The box comes from the box head if the model has one (source head). Otherwise it is the largest region of a
     heatmap: of the class activation map (source cam) or, if the head is not linear, of Grad-CAM (source grad-cam). A
     file without instrumented layers gives no box. Boxes are x1,y1,x2,y2 in pixels of the image.
 
+    Of a detector, all detections are printed, best first: label, score and box. An image without one is no error. In
+    JSON they are under `detections`: `xyxy`, `score`, `class_id`, `label`, and `candidate`, the number of the model's
+    candidate. `best_score` is the score of the best candidate, also below --min-score.
+
     An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
-    warn_assumed(engine.spec.input, click.echo)
-    entries = [_predict_one(engine, path, images.max_megapixels, top_k) for path in images.paths()]
+    thresholds.check(engine)
+    warn_assumed(engine.spec.input, click.echo, engine.spec.detector)
+    paths = images.paths()
+    pictures = None if output is None else PredictionPictures(output, paths)
+    entries = []
+    with progress_bar() as bar:
+        bar.expect(len(paths))
+        for path in paths:
+            bar.say(path.name)
+            try:
+                pixels = read_image(engine, path, images.max_megapixels)
+            except ImageError as error:
+                bar.echo(f"onnxplain: {error}", err=True)
+                entries.append({"image": str(path), "error": str(error)})
+            else:
+                entry, marks = _answer(engine, path, pixels, top_k, thresholds, bar)
+                entries.append(entry)
+                if pictures is not None:
+                    pictures.write(path, pixels, marks)
+            bar.step()
+    answered = [entry for entry in entries if "error" not in entry]
     if as_json:
         print_json(entries)
+    elif engine.spec.detector is None:
+        _print_rows(answered)
     else:
-        _print_rows([entry for entry in entries if "error" not in entry])
-    if any("error" in entry for entry in entries):
+        print_detections(answered)
+    if len(answered) < len(entries):
         raise click.exceptions.Exit(1)
 
 
-def _predict_one(engine: Engine, path: Path, max_megapixels: float | None, top_k: int) -> dict[str, Any]:
+def _answer(
+    engine: Engine, path: Path, pixels: AnyArray, top_k: int, thresholds: DetectionThresholds, bar: Bar
+) -> tuple[dict[str, Any], list[Mark]]:
+    """The JSON of an image, and what is drawn on it."""
     from onnxplain.explainers import localize
 
-    try:
-        image = read_image(engine, path, max_megapixels)
-    except ImageError as error:
-        click.echo(f"onnxplain: {error}", err=True)
-        return {"image": str(path), "error": str(error)}
-    return _entry(path, localize(engine, image)[0], top_k)
+    detector = engine.spec.detector
+    if detector is None:
+        prediction = localize(engine, pixels)[0]
+        return _entry(path, prediction, top_k), prediction_marks(prediction)
+    found = thresholds.detect(engine, pixels)
+    for text in detection_warnings(found, detector):
+        bar.echo(f"onnxplain: warning: {path}: {text}", err=True)
+    return {"image": str(path), **detections_tree(found)}, detection_marks(found)
 
 
 def _entry(path: Path, prediction: Prediction, top_k: int) -> dict[str, Any]:

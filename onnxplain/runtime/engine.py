@@ -247,6 +247,7 @@ class Engine:
         `target`: one target for all images, or a list with one per image; see `resolve_target`. Raises
         UnsupportedError for a file without instrumented layers.
         """
+        refuse_detector(self.spec, self.path)
         chosen = self.resolve_layer(layer)
         batch = self.prepare(images)
         targets = resolve_targets(self.spec, target, len(batch.frames))

@@ -184,7 +184,8 @@ def _spec_of_detector(
         read = replace(read, labels=replace(read.labels, value=class_labels(read.labels.value, detector)))
     if detector.classes is not None:
         read = fit_classes(read, detector.classes)
-    labels = () if read.labels is None else read.labels.value
+    usual = detector.layout.labels if len(detector.layout.labels) == detector.classes else ()
+    labels = usual if read.labels is None else read.labels.value
     if stated.labels is not None:
         labels = class_labels(stated.labels, detector)
     classes = len(labels) if detector.classes is None else detector.classes

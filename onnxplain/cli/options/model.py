@@ -58,6 +58,7 @@ class ModelArguments:
     precision: Precision = "float32"
     stated: StatedInput = field(default_factory=StatedInput)
     no_sidecar: bool = False
+    detector: str | None = None
 
     def read_labels(self) -> tuple[str, ...] | None:
         """The labels of --labels; None means those of the model file."""
@@ -82,4 +83,5 @@ class ModelArguments:
             layout=self.stated.layout,
             labels=self.read_labels(),
             sidecars=not self.no_sidecar,
+            detector=self.detector,
         )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from onnxplain.contract import CROP_SHARE, ModelSpec, Origins, OutputRoles, Preprocessing
+from onnxplain.cli.output.detector_lines import describe_detector, describe_detector_task
+from onnxplain.contract import CROP_SHARE, ModelSpec, OutputRoles, Preprocessing
 
 _LABELS_SHOWN = 5
 
@@ -15,12 +16,12 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     """Titles and texts, in reading order."""
     height, width = spec.input.size_hw
     lines = [
-        ("task", f"{spec.task}, {spec.classes} classes"),
+        ("task", f"{spec.task}, {spec.classes} classes" if spec.detector is None else describe_detector_task(spec)),
         ("labels", _describe_labels(spec.labels)),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
-        *_describe_origins(spec.input.origins),
-        ("outputs", _describe_outputs(spec.outputs)),
+        *_describe_origins(spec),
+        *([("outputs", _describe_outputs(spec.outputs))] if spec.detector is None else describe_detector(spec)),
     ]
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
@@ -60,12 +61,13 @@ def describe_part(preprocessing: Preprocessing, part: str) -> str:
     return f"{part} {texts.get(part, getattr(preprocessing, part))}"
 
 
-def _describe_origins(origins: Origins) -> list[tuple[str, str]]:
+def _describe_origins(spec: ModelSpec) -> list[tuple[str, str]]:
     """One line per origin, with the parts that come from it."""
-    hint = ": if it is wrong, give --preset or single options"
+    family = "" if spec.detector is None else f", as {spec.detector.layout_name} usually has them"
+    hint = f"{family}: if it is wrong, give --preset or single options"
     return [
         ("", f"{origin}: {', '.join(names)}{hint if origin == 'assumed' else ''}")
-        for origin, names in origins.told.items()
+        for origin, names in spec.input.origins.told.items()
     ]
 
 

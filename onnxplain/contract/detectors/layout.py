@@ -84,7 +84,7 @@ class DetectorLayout:
     are left in. `first_class`: the number of the first class where a candidate carries its own class. `one_image`:
     without a batch axis, so one image runs at a time. `graph_holds`, `graph_lacks`: operators of which one must be, or
     none may be, anywhere in the graph. `ultralytics`: exported by Ultralytics. `model_types`: Hugging Face's names.
-    `preprocessing`: the family's, used where nobody states it.
+    `preprocessing`, `labels`: the family's, used where nobody states them.
     """
 
     name: str
@@ -108,6 +108,7 @@ class DetectorLayout:
     graph_lacks: tuple[str, ...] = ()
     ultralytics: bool = False
     model_types: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def carries_class(self) -> bool:

@@ -25,20 +25,27 @@ class NoDetector:
     """No layout fits, or several do.
 
     `lacks`: what each row lacks, by its name. `fitting`: the rows that fit. `holds_boxes`: whether outputs look like
-    boxes with their scores all the same. `is_said`: whether the user or metadata say that it is a detector.
+    boxes with their scores all the same. `is_said`: whether metadata say that it is a detector. `stated`: the layout
+    that the user states.
     """
 
     lacks: Mapping[str, Lack] = field(default_factory=dict)
     fitting: tuple[str, ...] = ()
     holds_boxes: bool = False
     is_said: bool = False
+    stated: str | None = None
 
     @property
     def is_refused(self) -> bool:
         """Whether the model is a detector that cannot be read, rather than no detector."""
-        return self.is_said or self.holds_boxes or bool(self.fitting)
+        return self.is_said or self.holds_boxes or bool(self.fitting) or self.stated is not None
 
     def __str__(self) -> str:
+        if self.stated is not None:
+            return (
+                f"found outputs that do not fit the layout {self.stated} ({self.lacks[self.stated]}), expected those "
+                "of docs/detectors.md: state another layout with --detector, or leave it out"
+            )
         if self.fitting:
             return (
                 f"found a detector whose outputs fit several layouts ({', '.join(self.fitting)}), expected one: "
@@ -76,7 +83,7 @@ def recognise(
     if hints.stated is not None:
         found = match(check_layout_name(hints.stated), end, replace(known, lenient=True))
         if isinstance(found, Lack):
-            return NoDetector({hints.stated: found}, is_said=True)
+            return NoDetector({hints.stated: found}, stated=hints.stated)
         return _with_evidence(found, Evidence("stated", hints.stated))
     rows = {name: row for name, row in LAYOUTS.items() if not hints.is_ultralytics_detector or row.ultralytics}
     if hints.is_ultralytics_detector:

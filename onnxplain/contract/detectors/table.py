@@ -195,6 +195,7 @@ _ROWS = (
         "grid-exp",
         powers=(0.5, 0.5),
         strides=((8, 16, 32),),
+        labels=("face",),
     ),
     DetectorLayout(
         "fastestdet",
@@ -243,6 +244,7 @@ _ROWS = (
         strides=((8, 16), (16, 32)),
         per_cell=(2, 6),
         cell_centre=0.5,
+        labels=("face",),
     ),
     DetectorLayout(
         "tensorflow",

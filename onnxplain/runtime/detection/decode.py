@@ -37,24 +37,29 @@ class Candidates:
 
 
 def decode(
-    spec: DetectorSpec, columns: DetectorColumns, size_hw: tuple[int, int], min_score: float = 0.0
+    spec: DetectorSpec,
+    columns: DetectorColumns,
+    size_hw: tuple[int, int],
+    min_score: float = 0.0,
+    score_step: float = 0.0,
 ) -> Candidates:
     """The candidates of one image whose best class has a score of at least `min_score`, in the graph's order.
 
+    `score_step`: the step to which a file of eight bits rounds its scores; such a score can be above 1 and is then 1.
     Raises ModelError where the scores are no probabilities: then the columns are not those of the layout.
     """
     scores = best_scores(spec.layout, columns)
     nan = np.isnan(scores)
     present = _present(columns)
     usable = scores[present & ~nan]
-    _check_scores(spec, usable)
+    _check_scores(spec, usable, max(_ROUNDING, score_step))
     index = np.flatnonzero(present & ~nan & (scores >= min_score)).astype(np.int64)
     return Candidates(
         boxes_xyxy=decode_boxes(spec, columns, index, size_hw),
-        scores=scores[index],
+        scores=scores[index].clip(max=1),
         class_ids=_classes(spec, columns, index),
         index=index,
-        best_score=float(usable.max()) if usable.size else float("nan"),
+        best_score=min(float(usable.max()), 1.0) if usable.size else float("nan"),
         not_finite=int(np.count_nonzero(present & nan)),
     )
 
@@ -134,11 +139,11 @@ def _present(columns: DetectorColumns) -> npt.NDArray[np.bool_]:
     return np.arange(columns.count) < (columns.count if number is None else float(number.reshape(-1)[0]))
 
 
-def _check_scores(spec: DetectorSpec, scores: FloatArray) -> None:
+def _check_scores(spec: DetectorSpec, scores: FloatArray, rounding: float) -> None:
     if not scores.size or spec.layout.activation != "none":
         return
     lowest, highest = float(scores.min()), float(scores.max())
-    if highest > 1 + _ROUNDING or lowest < -_ROUNDING:
+    if highest > 1 + rounding or lowest < -rounding:
         raise ModelError(
             f"detector: found scores from {lowest:.3g} to {highest:.3g}, expected 0 to 1 in the layout "
             f"{spec.layout_name}: its outputs are laid out in another way, state it with --detector"

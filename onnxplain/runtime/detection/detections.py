@@ -27,6 +27,7 @@ class Detections:
     candidates it is: row, query or cell in the order of its outputs. `labels`: the names of all classes, empty if they
     are not known. `best_score`: the largest score of any candidate, also of those below the threshold; NaN if there is
     none. `unusable`: candidates that were left out because a number was not finite or the box had no area in the image.
+    `score_step`: to which steps a file of eight bits rounds its scores; 0 for others.
     """
 
     xyxy: FloatArray
@@ -36,6 +37,7 @@ class Detections:
     labels: tuple[str, ...] = ()
     best_score: float = float("nan")
     unusable: int = 0
+    score_step: float = 0.0
 
     def __post_init__(self) -> None:
         count = len(self.xyxy)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from onnxplain.contract import ModelSpec
+from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batches import Batches, fill_up
-from onnxplain.runtime.detection.columns import read_columns
+from onnxplain.runtime.detection.columns import Quantization, read_columns
 from onnxplain.runtime.detection.decode import Candidates, decode
 from onnxplain.runtime.detection.detections import Detections
 from onnxplain.runtime.detection.detector_file import read_quantization, size_feed
@@ -35,6 +36,7 @@ class Detector:
         self.spec = spec.detector
         dtypes = {tensor.name: _DTYPES.get(tensor.type, "") for tensor in session.get_outputs()}
         self._quantized = read_quantization(path, self.spec, dtypes)
+        self.score_step = _score_step(self.spec, self._quantized)
         self._fixed = batches.fixed
         # Without a batch axis, outputs do not say which image a row belongs to.
         self.batches = Batches(None, 1) if self.spec.layout.one_image else batches
@@ -45,7 +47,7 @@ class Detector:
         check_share("iou", max_iou)
         columns = read_columns(self.spec, self.run(pixels), self._quantized)
         return [
-            self._place(decode(self.spec, each, self._size_hw, min_score), frame, max_iou)
+            self._place(decode(self.spec, each, self._size_hw, min_score, self.score_step), frame, max_iou)
             for each, frame in zip(columns, frames, strict=False)
         ]
 
@@ -76,7 +78,19 @@ class Detector:
             labels=self._labels,
             best_score=found.best_score,
             unusable=found.not_finite + int(np.count_nonzero(~usable)),
+            score_step=self.score_step,
         )
+
+
+def _score_step(spec: DetectorSpec, quantized: Mapping[str, Quantization]) -> float:
+    """The step of the outputs of eight bits that hold scores; 0 where they are float."""
+    steps = [
+        quantized[name].scale
+        for output, names in zip(spec.layout.outputs, spec.outputs, strict=True)
+        for name in names
+        if name in quantized and {"classes", "score", "objectness"}.intersection(output.columns)
+    ]
+    return max(steps, default=0.0)
 
 
 def no_detector_error(path: Path) -> UnsupportedError:
