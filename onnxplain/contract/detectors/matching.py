@@ -96,7 +96,18 @@ class _Place:
 
     def has_stride(self, output: GraphOutput) -> bool:
         """Whether the name of the output ends in the stride of this place."""
-        return self.stride is not None and re.search(rf"(?<!\d){self.stride}$", output.name) is not None
+        return self.stride is not None and _last_number(output.name) == self.stride
+
+    def has_other_stride(self, output: GraphOutput) -> bool:
+        """Whether the name of the output ends in the stride of another level."""
+        strides = {stride for strides in self.layout.strides for stride in strides}
+        return self.stride is not None and _last_number(output.name) in strides - {self.stride}
+
+
+def _last_number(name: str) -> int | None:
+    """The number at the end of a name."""
+    found = re.search(r"\d+$", name)
+    return None if found is None else int(found[0])
 
 
 def _expected_count(counts: list[int] | None, level: int | None) -> int | None:
@@ -110,7 +121,8 @@ def _fits(place: _Place, outputs: Sequence[GraphOutput], known: Circumstances) -
     wanted = place.wanted
     fits, lacks = [], [Lack(LackKind.NAME, expected=wanted.names)] if wanted.named and not known.lenient else []
     for output in outputs:
-        if not known.lenient and (place.is_named_otherwise(output) or (wanted.named and not place.is_named(output))):
+        otherwise = place.is_named_otherwise(output) or (place.is_named(output) and place.has_other_stride(output))
+        if not known.lenient and (otherwise or (wanted.named and not place.is_named(output))):
             continue
         found = _fit(place, output, known)
         if isinstance(found, _Fit):

@@ -51,12 +51,17 @@ class NoDetector:
                 f"found a detector whose outputs fit several layouts ({', '.join(self.fitting)}), expected one: "
                 "choose it with --detector LAYOUT (detector=…)"
             )
-        nearest = sorted(self.lacks, key=lambda name: -self.lacks[name].nearness)
+        nearest = sorted(self.lacks, key=self._distance)
         shown = [f"{name} ({self.lacks[name]})" for name in nearest[:_LACKS_SHOWN]]
         others = nearest[_LACKS_SHOWN:]
         rest = f"; further from it: {', '.join(others)}" if others else ""
         advice = "export the model in one of these layouts" if self.is_said else "choose one with --detector LAYOUT"
         return f"found a detector of no known layout, expected one of these: {'; '.join(shown)}{rest}: {advice}"
+
+    def _distance(self, name: str) -> tuple[bool, int]:
+        """For sorting: a layout whose names are there is nearer than any other."""
+        is_named = LAYOUTS[name].is_named and self.lacks[name].kind is not LackKind.NAME
+        return not is_named, -self.lacks[name].nearness
 
 
 def check_layout_name(name: str) -> DetectorLayout:
