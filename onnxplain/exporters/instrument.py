@@ -20,7 +20,7 @@ from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.close_input import close_input, declare_input
-from onnxplain.exporters.file.detectors import refuse_detector
+from onnxplain.exporters.file.detectors import refuse_detector_file
 from onnxplain.exporters.file.model_file import changes, load_proto, prepare
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -162,10 +162,10 @@ def _open(source: Path, request: Request, shuffle_weights: int | None, *, sideca
         request = replace(request, read=read)
     declared = declare_input(original)
     if declared is None:
-        refuse_detector(original, None, request.logits)
+        refuse_detector_file(original, None, request.logits)
     else:
         image, read = read_with_facts(declared, request.shape, request.read)
-        refuse_detector(original, image, request.logits)
+        refuse_detector_file(original, image, request.logits)
         steps += close_input(original, image)
         if isinstance(image, ImageInput):
             request = replace(request, read=read, layout=image.layout)

@@ -10,7 +10,7 @@ from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.head import PooledHead
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
 from onnxplain.exporters.file.close_input import close_input, declare_input
-from onnxplain.exporters.file.detectors import refuse_detector
+from onnxplain.exporters.file.detectors import refuse_detector_file
 from onnxplain.exporters.file.model_file import load_proto, prepare
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
 from onnxplain.exporters.gradient.differentiate import is_differentiable
@@ -56,7 +56,7 @@ def survey(
         shape = StatedShape(spec.size_hw, spec.layout, spec.preprocessing.channels)
     declared = declare_input(proto)
     image = None if declared is None else read_image_input(declared, shape)
-    refuse_detector(proto, image, logits)
+    refuse_detector_file(proto, image, logits)
     if image is not None:
         close_input(proto, image)
     anatomy = study(prepare(proto).graph, logits, box, shape)

@@ -13,7 +13,7 @@ from onnxplain.errors import ModelError
 from onnxplain.runtime.detection.box_codes import BOX_CODES
 from onnxplain.runtime.detection.cells import make_cells
 from onnxplain.runtime.detection.columns import Quantization, read_columns
-from onnxplain.runtime.detection.decode import Candidates, class_scores, decode
+from onnxplain.runtime.detection.decode import Candidates, class_scores, decode_candidates
 from tests.detectors.fakes import FAKES
 from tests.detectors.written import WRITERS, Known, blank, known_detections
 
@@ -35,7 +35,7 @@ def written(name: str, detections: Sequence[Known]) -> dict[str, np.ndarray]:
 def decoded(name: str, outputs: dict[str, np.ndarray], min_score: float = 0.5) -> Candidates:
     spec = spec_of(name)
     (columns,) = read_columns(spec, outputs)
-    return decode(spec, columns, FAKES[name].size_hw, min_score)
+    return decode_candidates(spec, columns, FAKES[name].size_hw, min_score)
 
 
 def assert_equal(found: Candidates, known: Sequence[Known], pixels: float = 2e-3, score: float = 1e-5) -> None:
@@ -86,7 +86,7 @@ def test_images_of_a_batch_stay_apart(name: str) -> None:
     parts = [written(name, [each]) for each in known]
     batch = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     for columns, expected in zip(read_columns(spec, batch), known, strict=True):
-        assert_equal(decode(spec, columns, FAKES[name].size_hw, 0.5), [expected])
+        assert_equal(decode_candidates(spec, columns, FAKES[name].size_hw, 0.5), [expected])
 
 
 @pytest.mark.parametrize("name", ["yolo-dense", "yunet", "detr", "ssd"])
@@ -102,7 +102,7 @@ def test_eight_bit_outputs_with_their_scale(name: str) -> None:
     (columns,) = read_columns(spec, quantized, steps)
     expected = {key: (quantized[key].astype(float) - steps[key].zero) * steps[key].scale for key in outputs}
     (reference,) = read_columns(spec, {key: array.astype(np.float32) for key, array in expected.items()})
-    found, wanted = (decode(spec, each, FAKES[name].size_hw, 0.0) for each in (columns, reference))
+    found, wanted = (decode_candidates(spec, each, FAKES[name].size_hw, 0.0) for each in (columns, reference))
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
     np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, rtol=1e-4, atol=1e-2)
 
@@ -114,7 +114,7 @@ def test_scores_and_boxes_of_one_eight_bit_output_round_to_zero() -> None:
     step = Quantization(640 / 255, 0)
     quantized = {key: np.rint(array / step.scale).astype(np.uint8) for key, array in outputs.items()}
     (columns,) = read_columns(spec, quantized, dict.fromkeys(outputs, step))
-    assert decode(spec, columns, (640, 640), 0.01).best_score == 0
+    assert decode_candidates(spec, columns, (640, 640), 0.01).best_score == 0
 
 
 def test_candidates_of_the_cells_stand_in_the_order_of_the_levels() -> None:
@@ -181,7 +181,7 @@ def test_all_scores_not_a_number() -> None:
 def test_no_rows_are_no_candidates(name: str) -> None:
     spec = spec_of(name)
     (columns,) = read_columns(spec, blank(FAKES[name], rows=0))
-    found = decode(spec, columns, FAKES[name].size_hw, 0.5)
+    found = decode_candidates(spec, columns, FAKES[name].size_hw, 0.5)
     assert (found.boxes_xyxy.shape, np.isnan(found.best_score)) == ((0, 4), True)
 
 
@@ -208,7 +208,7 @@ def test_further_columns_are_not_read() -> None:
     more = np.full((1, 32, 8400), 50, np.float32)
     spec = replace(spec_of("yolo-dense"), rest=32)
     (columns,) = read_columns(spec, {"output0": np.concatenate([outputs["output0"], more], axis=1)})
-    assert_equal(decode(spec, columns, (640, 640), 0.5), known)
+    assert_equal(decode_candidates(spec, columns, (640, 640), 0.5), known)
 
 
 @pytest.mark.parametrize("shape", [(1, 84), (1, 83, 8400), (1, 90, 8400)])

@@ -18,7 +18,7 @@ from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError
 from onnxplain.explainers import RISE, GradCAM, localize
 from onnxplain.runtime import Detections
 from onnxplain.runtime.detection.columns import read_columns
-from onnxplain.runtime.detection.decode import decode
+from onnxplain.runtime.detection.decode import decode_candidates
 from tests.detectors.fakes import FAKES
 from tests.detectors.files import write_constants, write_detector, write_yolo
 from tests.detectors.test_decode import spec_of
@@ -236,7 +236,7 @@ def test_memory_of_many_candidates(tmp_path: Path) -> None:
     output[:, ::100, 4:] = 0.9
     tracemalloc.start()
     for columns in read_columns(spec, {"output": output}):
-        decode(spec, columns, (640, 640), 0.25)
+        decode_candidates(spec, columns, (640, 640), 0.25)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < output.nbytes / 8

@@ -21,7 +21,7 @@ from onnxplain.errors import ModelError, UnsupportedError
 INSTEAD = "`onnxplain predict` prints its boxes"
 
 
-def refuse_detector(proto: onnx.ModelProto, image: ImageInput | UnreadInput | None, logits: str | None) -> None:
+def refuse_detector_file(proto: onnx.ModelProto, image: ImageInput | UnreadInput | None, logits: str | None) -> None:
     """Raise UnsupportedError for a detector, ModelError for boxes of no known layout.
 
     `image`: its image input, as far as it could be read. A user who names the `logits` knows which output holds

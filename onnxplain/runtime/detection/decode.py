@@ -36,7 +36,7 @@ class Candidates:
     not_finite: int
 
 
-def decode(
+def decode_candidates(
     spec: DetectorSpec,
     columns: DetectorColumns,
     size_hw: tuple[int, int],
@@ -55,7 +55,7 @@ def decode(
     _check_scores(spec, usable, max(_ROUNDING, score_step))
     index = np.flatnonzero(present & ~nan & (scores >= min_score)).astype(np.int64)
     return Candidates(
-        boxes_xyxy=decode_boxes(spec, columns, index, size_hw),
+        boxes_xyxy=candidate_boxes(spec, columns, index, size_hw),
         scores=scores[index].clip(max=1),
         class_ids=_classes(spec, columns, index),
         index=index,
@@ -98,7 +98,7 @@ def class_scores(layout: DetectorLayout, columns: DetectorColumns) -> FloatArray
     return _weighted(layout, _foreground(layout, numbers), None if objectness is None else objectness[:, None])
 
 
-def decode_boxes(
+def candidate_boxes(
     spec: DetectorSpec, columns: DetectorColumns, index: IndexArray, size_hw: tuple[int, int]
 ) -> FloatArray:
     """The boxes of some candidates, float32 (K, 4) x1, y1, x2, y2 in pixels of the input, not clipped."""

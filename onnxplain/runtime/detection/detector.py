@@ -13,7 +13,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batches import Batches, fill_up
 from onnxplain.runtime.detection.columns import Quantization, read_columns
-from onnxplain.runtime.detection.decode import Candidates, decode
+from onnxplain.runtime.detection.decode import Candidates, decode_candidates
 from onnxplain.runtime.detection.detections import Detections
 from onnxplain.runtime.detection.detector_file import read_quantization, size_feed
 from onnxplain.runtime.detection.nms import suppress
@@ -47,7 +47,7 @@ class Detector:
         check_share("iou", max_iou)
         columns = read_columns(self.spec, self.run(pixels), self._quantized)
         return [
-            self._place(decode(self.spec, each, self._size_hw, min_score, self.score_step), frame, max_iou)
+            self._place(decode_candidates(self.spec, each, self._size_hw, min_score, self.score_step), frame, max_iou)
             for each, frame in zip(columns, frames, strict=False)
         ]
 
