@@ -20,7 +20,7 @@ from onnxplain.cli.options.model import (
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
-from onnxplain.cli.output.detections import detection_warnings, detections_tree, print_detections
+from onnxplain.cli.output.detections import detection_warnings, detections_tree, print_detections, unread_columns
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text, print_json, print_table
 from onnxplain.errors import ImageError
@@ -86,6 +86,11 @@ def predict(
     engine = model.open()
     thresholds.check(engine)
     warn_assumed(engine.spec.input, click.echo, engine.spec.detector)
+    if engine.spec.detector is not None:
+        if top_k > 1:
+            raise click.UsageError("--top-k is for models with classes, this is a detector: leave it out")
+        if text := unread_columns(engine.spec.detector):
+            click.echo(f"onnxplain: note: {text}", err=True)
     paths = images.paths()
     pictures = None if output is None else PredictionPictures(output, paths)
     entries = []

@@ -164,9 +164,12 @@ def _find_detector(
     session: Session, path: Path, stated: Stated, read: SidecarFacts, seen: OutputsSeen
 ) -> DetectorSpec | NoDetector:
     """The detector; `NoDetector` where it is none. Raises ModelError for a detector that cannot be read."""
-    labels = stated.labels if stated.labels is not None else None if read.labels is None else read.labels.value
+    props = session.get_modelmeta().custom_metadata_map if stated.sidecars else {}
+    # Labels that the user states replace names, but the number of classes is the file's.
+    own = read_sidecars(path, props).labels if stated.sidecars and stated.labels is not None else read.labels
+    labels = stated.labels if own is None else own.value
     hints = read_hints(
-        session.get_modelmeta().custom_metadata_map if stated.sidecars else {},
+        props,
         stated=stated.detector,
         classes=None if labels is None else len(labels),
         model_type=None if read.model_type is None else read.model_type.value,

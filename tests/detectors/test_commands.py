@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,19 @@ def test_inspect_says_what_is_not_read(run: RunCommand, tmp_path: Path) -> None:
     shown = run("inspect", write_detector(tmp_path / "model.onnx", "blazeface"), "--detector", "blazeface").stdout
     assert re.search(r"not read +12 columns of each candidate", shown)
     assert re.search(r"labels +face", shown)
+
+
+def test_columns_that_are_not_read_are_said(run: RunCommand, tmp_path: Path) -> None:
+    """A segmenting YOLO: 2 classes, the other 78 columns are coefficients of masks."""
+    names = str({0: "ant", 1: "bee"})
+    known = [replace(YOLO[0], class_id=1)]
+    path = write_yolo(tmp_path / "model.onnx", known, metadata=ultralytics(task="segment", names=names))
+    result = run("predict", path, write_photo(tmp_path / "a.png"))
+    assert "78 more columns per candidate are not read" in result.stderr
+    assert "bee" in result.stdout
+    assert re.search(r"not read +78 columns of each candidate", run("inspect", path).stdout)
+
+
+def test_classes_per_image_are_no_option_of_detectors(run: RunCommand, model: Path, photos: Path) -> None:
+    result = run("predict", model, photos, "--top-k", 3)
+    assert (result.exit_code, "--top-k" in result.stderr) == (2, True)

@@ -135,6 +135,12 @@ def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
         Engine(write_yolo(tmp_path / "model.onnx", YOLO), labels=["a", "b", "c"])
 
 
+def test_labels_of_another_number_than_the_metadata_name_are_refused(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path / "model.onnx", YOLO, metadata=ultralytics())
+    with pytest.raises(OnnxplainError, match="found 3, but the model has 80 classes"):
+        Engine(path, labels=["a", "b", "c"])
+
+
 def test_labels_beside_the_file_of_another_number_are_not_used(tmp_path: Path) -> None:
     path = write_yolo(tmp_path / "model.onnx", YOLO)
     (tmp_path / "labels.txt").write_text("a\nb\n")
@@ -179,6 +185,29 @@ def test_broken_metadata_of_a_detector_are_refused(tmp_path: Path, wrong: dict[s
     tree["detector"] |= wrong
     with pytest.raises(ModelError):
         ModelSpec.from_json(json.dumps(tree))
+
+
+def test_a_uint8_input_with_channels_last_takes_raw_pixels(tmp_path: Path) -> None:
+    """TensorFlow's: image_tensor uint8 [1, ?, ?, 3]."""
+    path = write_detector(tmp_path / "model.onnx", "tensorflow")
+    model = onnx.load(path)
+    kind = model.graph.input[0].type.tensor_type
+    kind.elem_type = onnx.TensorProto.UINT8
+    for dim, size in zip(kind.shape.dim, (1, "height", "width", 3), strict=True):
+        dim.Clear()
+        setattr(dim, "dim_value" if isinstance(size, int) else "dim_param", size)
+    kind.shape.dim[3].dim_value = 3
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["image"], ["cast"], to=onnx.TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "cast"
+    onnx.save(model, path)
+    engine = Engine(path, input_size_hw=(300, 300))
+    assert (engine.spec.input.layout, engine.input_dtype) == ("nhwc", np.uint8)
+    preprocessing = engine.spec.input.preprocessing
+    assert (preprocessing.channels, preprocessing.scale, preprocessing.mean, preprocessing.resize) == (
+        "rgb", 1.0, (0.0, 0.0, 0.0), "stretch",
+    )  # fmt: skip
+    (found,) = engine.detect(photo(300, 300), min_score=0.5)
+    np.testing.assert_allclose(found.xyxy, [each.xyxy for each in known_detections("tensorflow")[::-1]], atol=0.1)
 
 
 def test_a_float16_file(tmp_path: Path) -> None:

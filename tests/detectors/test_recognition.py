@@ -189,6 +189,18 @@ def test_boxes_of_no_layout_are_refused_and_never_taken_for_classes(case: str) -
     assert all(name in str(found) for name in LAYOUTS)
 
 
+def test_maps_of_anchors_are_refused_with_what_to_export() -> None:
+    """YOLOv7 without --grid."""
+    heads = tuple(output(f"head{side}", 1, 3, side, side, 85) for side in (80, 40, 20))
+    found = recognise(GraphEnd(heads, frozenset({"Conv"})), (640, 640))
+    assert isinstance(found, NoDetector)
+    assert found.is_refused
+    assert "--grid" in str(found)
+    video = recognise(GraphEnd((output("clip", 1, 3, 8, 64, 64),), frozenset({"Conv"})), (64, 64))
+    assert isinstance(video, NoDetector)
+    assert not video.is_refused
+
+
 def ultralytics(task: str | None, names: int, **more: str) -> dict[str, str]:
     props = {"stride": "32", "names": str({i: f"class {i}" for i in range(names)}), **more}
     return props if task is None else {**props, "task": task}

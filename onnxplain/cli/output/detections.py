@@ -49,6 +49,14 @@ def detection_warnings(found: Detections, detector: DetectorSpec) -> Iterator[st
         yield f"the file rounds scores to steps of {found.score_step:.2g}: {advice}"
 
 
+def unread_columns(detector: DetectorSpec) -> str | None:
+    """What to say of columns that are not read, in layouts that usually have none: masks, points, angles."""
+    usual = any(output.rest for output in detector.layout.outputs)
+    if not detector.rest or usual:
+        return None
+    return f"{detector.rest} more columns per candidate are not read: masks, points, or the angle of the box"
+
+
 def print_detections(entries: list[dict[str, Any]]) -> None:
     """One row per detection; an image without one has a row that says its best score."""
     rows = []

@@ -26,7 +26,7 @@ class NoDetector:
 
     `lacks`: what each row lacks, by its name. `fitting`: the rows that fit. `holds_boxes`: whether outputs look like
     boxes with their scores all the same. `is_said`: whether metadata say that it is a detector. `stated`: the layout
-    that the user states.
+    that the user states. `raw_heads`: whether the outputs are YOLO's maps of anchors, [N, A, h, w, 5 + C].
     """
 
     lacks: Mapping[str, Lack] = field(default_factory=dict)
@@ -34,11 +34,13 @@ class NoDetector:
     holds_boxes: bool = False
     is_said: bool = False
     stated: str | None = None
+    raw_heads: bool = False
 
     @property
     def is_refused(self) -> bool:
         """Whether the model is a detector that cannot be read, rather than no detector."""
-        return self.is_said or self.holds_boxes or bool(self.fitting) or self.stated is not None
+        looks_like_one = self.holds_boxes or self.raw_heads or bool(self.fitting)
+        return looks_like_one or self.is_said or self.stated is not None
 
     def __str__(self) -> str:
         if self.stated is not None:
@@ -51,10 +53,17 @@ class NoDetector:
                 f"found a detector whose outputs fit several layouts ({', '.join(self.fitting)}), expected one: "
                 "choose it with --detector LAYOUT (detector=…)"
             )
+        if self.raw_heads:
+            return (
+                "found the maps of YOLO's anchors before they are decoded, expected decoded boxes: export the model "
+                "with them (YOLOv7: --grid; YOLOv5: without --train)"
+            )
         nearest = sorted(self.lacks, key=self._distance)
         shown = [f"{name} ({self.lacks[name]})" for name in nearest[:_LACKS_SHOWN]]
         others = nearest[_LACKS_SHOWN:]
         rest = f"; further from it: {', '.join(others)}" if others else ""
+        if not self.is_refused:
+            return f"as a detector it fits no layout: {'; '.join(shown)}{rest}"
         advice = "export the model in one of these layouts" if self.is_said else "choose one with --detector LAYOUT"
         return f"found a detector of no known layout, expected one of these: {'; '.join(shown)}{rest}: {advice}"
 
@@ -109,7 +118,9 @@ def recognise(
     if len(fitting) == 1:
         (spec,) = fitting.values()
         return _with_evidence(spec, *_said(hints))
-    return NoDetector(lacks, tuple(fitting), _holds_boxes(end), hints.task in DETECTOR_TASKS)
+    return NoDetector(
+        lacks, tuple(fitting), _holds_boxes(end), hints.task in DETECTOR_TASKS, raw_heads=_holds_raw_heads(end)
+    )
 
 
 def _decided(fitting: Mapping[str, DetectorSpec], end: GraphEnd, hints: DetectorHints) -> dict[str, DetectorSpec]:
@@ -158,3 +169,10 @@ def _holds_boxes(end: GraphEnd) -> bool:
             if dims[1:] == (count, 1) or (dims[1:] == (count,) and columns == 4):
                 return True
     return False
+
+
+def _holds_raw_heads(end: GraphEnd) -> bool:
+    """Whether there are several outputs of five axes with equal anchors and columns, each level half as large."""
+    heads = [output.dims for output in end.outputs if output.dims is not None and len(output.dims) == 5]
+    whole = [dims for dims in heads if all(isinstance(side, int) for side in dims[1:])]
+    return len(whole) > 1 and len({(dims[1], dims[4]) for dims in whole}) == 1 and len(set(whole)) == len(whole)
