@@ -107,6 +107,17 @@ def test_labels_and_preprocessing_of_ultralytics(tmp_path: Path) -> None:
     assert engine.spec.detector.evidence[0].kind == "Ultralytics"
 
 
+@pytest.mark.parametrize(("name", "resize"), [("rt-detr-ultralytics", "stretch"), ("yolo-dense", "letterbox")])
+def test_ultralytics_resizes_rt_detr_in_another_way(tmp_path: Path, name: str, resize: str) -> None:
+    path = write_detector(tmp_path / "model.onnx", name)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, ultralytics(imgsz="[640, 640]"))
+    onnx.save(model, path)
+    engine = Engine(path, detector=name)
+    assert engine.spec.input.preprocessing.resize == resize
+    assert engine.spec.input.origins.resize.kind == "read"
+
+
 @pytest.mark.parametrize(("name", "labels", "expected"), [
     ("yunet", None, ("face",)),
     ("ssd", ["BACKGROUND", "face"], ("face",)),

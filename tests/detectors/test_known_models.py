@@ -6,9 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from onnxplain import Engine, load_image
+from onnxplain.contract.detectors import recognise
+from onnxplain.exporters.file.detectors import graph_end
 from onnxplain.runtime import Detections
 
 COCO = {1: "bicycle", 2: "car", 16: "dog", 22: "zebra", 23: "giraffe"}
@@ -83,6 +87,47 @@ def test_images_of_different_sizes_at_once(assets: Path, model: str) -> None:
     together = engine.detect(paths)
     for path, found in zip(paths, together, strict=True):
         assert_same(found, engine.detect(path)[0])
+
+
+class OnePhoto(CalibrationDataReader):
+    """A photo, prepared as the engine does it, to calibrate a quantization."""
+
+    def __init__(self, engine: Engine, photo: Path) -> None:
+        self._feeds = iter([{engine.spec.input.name: engine.preprocess(photo)}])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def test_a_quantized_fastestdet(assets: Path, tmp_path: Path) -> None:
+    """uint8 by uint8, which all processors multiply exactly: layout, classes and boxes stay."""
+    source, photo = assets / "models" / "FastestDet.onnx", assets / "images" / "darknet_dog.jpg"
+    whole, eight = Engine(source), QuantType.QUInt8
+    quantize_static(
+        source,
+        tmp_path / "q.onnx",
+        OnePhoto(whole, photo),
+        quant_format=QuantFormat.QDQ,
+        activation_type=eight,
+        weight_type=eight,
+    )
+    engine = Engine(tmp_path / "q.onnx")
+    assert engine.spec.detector is not None
+    assert engine.spec.detector.layout_name == "fastestdet"
+    (found,), (expected,) = engine.detect(photo), whole.detect(photo)
+    best = expected.class_id.tolist().index(16)
+    same = found.class_id.tolist().index(16)
+    assert overlap(found.xyxy[same], tuple(expected.xyxy[best])) > 0.8
+    assert found.confidence[same] == pytest.approx(expected.confidence[best], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "path", ["models/FastestDet.onnx", "models/ultraface_RFB-320.onnx", "detectors/blazeface.onnx"]
+)
+def test_exporters_and_runtime_tell_the_same_layout(assets: Path, path: str) -> None:
+    engine = Engine(assets / path)
+    found = recognise(graph_end(onnx.load(assets / path)), engine.spec.input.size_hw)
+    assert found == engine.spec.detector
 
 
 def assert_same(found: Detections, expected: Detections) -> None:

@@ -78,7 +78,13 @@ def _with_open_count(spec: DetectorSpec, declared: Mapping[str, tuple[Any, ...]]
 def assumed_input(
     spec: DetectorSpec, image: ImageInput, stated: PreprocessingParts, read: PreprocessingParts, source: str | None
 ) -> Completed:
-    """The preprocessing: what is stated or read, and for the rest what the detector's family usually has."""
+    """The preprocessing: what is stated or read, and for the rest what the detector's family usually has.
+
+    Metadata of Ultralytics do not say how images are resized. It follows from the layout: its RT-DETR stretches them,
+    its YOLOs lay them in a letterbox.
+    """
+    if spec.layout.ultralytics and read.resize is not None:
+        read = replace(read, resize=spec.layout.preprocessing.resize)
     return complete(
         stated.with_preset(image.dtype, image.channels), read, source, family_preprocessing(spec.layout_name, image)
     )
