@@ -17,7 +17,7 @@ from tests.detectors.fakes import FAKES
 from tests.detectors.files import save, write_constants, write_detector, write_yolo
 from tests.detectors.test_detect import YOLO, ultralytics
 from tests.detectors.written import WRITERS, blank, known_detections
-from tests.models import write_classifier
+from tests.models import ExplainableModel, write_classifier
 
 WRONG_USAGE = 2
 
@@ -123,6 +123,9 @@ REFUSED = {
     "a score above 1": Case(lambda path: write_yolo(path, YOLO), ("--min-score", "1.5"), ("--min-score", "1.5")),
     "a negative overlap": Case(lambda path: write_yolo(path, YOLO), ("--iou", "-1"), ("--iou", "-1")),
     "a threshold for classes": Case(write_classifier, ("--min-score", "0.5"), ("a model with classes", "--min-score")),
+    "an explainable classifier as detector": Case(
+        lambda path: ExplainableModel().write(path), ("--detector", "detr"), ("no layout of detectors", "expected detr")
+    ),
     "a classifier as detector": Case(write_classifier, ("--detector", "detr"), ("do not fit the layout detr",)),
 }  # fmt: skip
 

@@ -13,6 +13,9 @@ from onnxplain.contract.detectors.lack import Lack, LackKind
 from onnxplain.contract.detectors.layout import DetectorLayout, LayoutOutput
 from onnxplain.contract.detectors.output_shape import Circumstances, ReadShape, cell_counts, read_shape
 
+# A file of hundreds of outputs has no end of choices; a detector has a handful.
+_MOST_CHOICES = 100_000
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -171,7 +174,7 @@ def _choose(places: list[list[_Fit | None]]) -> tuple[_Fit | None, ...] | Lack:
 
 
 def _agreeing(places: list[list[_Fit | None]]) -> Iterator[tuple[_Fit | None, ...]]:
-    for choice in itertools.product(*places):
+    for choice in itertools.islice(itertools.product(*places), _MOST_CHOICES):
         fits = [fit for fit in choice if fit is not None]
         names = {fit.output.name for fit in fits}
         classes = {fit.shape.classes for fit in fits if fit.shape.classes is not None}

@@ -114,7 +114,7 @@ def recognise(
     fitting = {name: answer for name, answer in answers.items() if isinstance(answer, DetectorSpec)}
     lacks = {name: answer for name, answer in answers.items() if isinstance(answer, Lack)}
     if len(fitting) > 1:
-        fitting = _decided(fitting, end, hints)
+        fitting = _decided(fitting, hints)
     if len(fitting) == 1:
         (spec,) = fitting.values()
         return _with_evidence(spec, *_said(hints))
@@ -123,7 +123,7 @@ def recognise(
     )
 
 
-def _decided(fitting: Mapping[str, DetectorSpec], end: GraphEnd, hints: DetectorHints) -> dict[str, DetectorSpec]:
+def _decided(fitting: Mapping[str, DetectorSpec], hints: DetectorHints) -> dict[str, DetectorSpec]:
     """The layouts that are left of several: by Hugging Face's model type, else by the number of labels."""
     typed = {name: spec for name, spec in fitting.items() if hints.model_type in LAYOUTS[name].model_types}
     if typed:
