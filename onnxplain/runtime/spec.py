@@ -142,6 +142,8 @@ def _spec_of_plain_file(
     if isinstance(detector, DetectorSpec):
         completed = assumed_input(detector, image_input, stated.parts, said, source)
         return _spec_of_detector(detector, _input_spec(image_input, completed), stated, read, image_input)
+    if not is_batched(image_input.layout):
+        outputs = {name: with_batch_axis(output) for name, output in outputs.items()}
     try:
         roles, classes = _find_roles(outputs)
     except ModelError as error:
@@ -199,7 +201,7 @@ def _spec_of_detector(
 def _probe(
     session: Session, path: Path, image_input: ImageInput, input_spec: InputSpec
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """All outputs for images of random noise."""
+    """All outputs for images of random noise, unchanged."""
     preprocessing = input_spec.preprocessing
     shape = (image_input.batch or 1, *input_spec.size_hw, 3 if preprocessing.is_colour else preprocessing.channel_count)
     noise_nhwc = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -208,10 +210,7 @@ def _probe(
     names = [tensor.name for tensor in session.get_outputs()]
     feed = {image_input.name: to_model(batch_nchw, input_spec.layout, image_input.dtype)}
     feed |= size_feed(session, input_spec.size_hw, len(batch_nchw))
-    outputs = run_session(session, path, names, feed)
-    if not is_batched(input_spec.layout):
-        outputs = [with_batch_axis(output) for output in outputs]
-    return dict(zip(names, outputs, strict=True))
+    return dict(zip(names, run_session(session, path, names, feed), strict=True))
 
 
 def _find_roles(outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[OutputRoles, int]:

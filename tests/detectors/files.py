@@ -15,8 +15,11 @@ from tests.detectors.written import WRITERS, Array, Known, blank, known_detectio
 SIZE_INPUT = "orig_target_sizes"
 
 
-def write_detector(path: Path, name: str, known: Sequence[Known] | None = None, *, batch: int | str = 1) -> Path:
-    """A file of a layout, with its family's names: the outputs are constants plus 0 · the image's mean."""
+def write_detector(path: Path, name: str, known: Sequence[Known] | None = None, *, batch: int | str | None = 1) -> Path:
+    """A file of a layout, with its family's names: the outputs are constants plus 0 · the image's mean.
+
+    `batch` None: the image input has no batch axis.
+    """
     fake = FAKES[name]
     outputs = blank(fake)
     for each in known_detections(name) if known is None else known:
@@ -36,7 +39,7 @@ def write_constants(
     outputs: Mapping[str, np.ndarray],
     size_hw: tuple[int, int],
     *,
-    batch: int | str = 1,
+    batch: int | str | None = 1,
     open_rows: Sequence[str] = (),
     with_size: bool = False,
     metadata: Mapping[str, str] | None = None,
@@ -53,9 +56,10 @@ def write_constants(
         nodes.append(node("Add", [f"{key}/constant", f"{key}/nothing"], [key]))
         shape = ["n", *array.shape[1:]] if key in open_rows else array.shape
         declared.append(helper.make_tensor_value_info(key, kind, shape))
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, *size_hw])]
+    axis = [] if batch is None else [batch]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [*axis, 3, *size_hw])]
     if with_size:
-        inputs.append(helper.make_tensor_value_info(SIZE_INPUT, TensorProto.INT64, [batch, 2]))
+        inputs.append(helper.make_tensor_value_info(SIZE_INPUT, TensorProto.INT64, [1, 2]))
     return save(path, nodes, inputs, declared, constants, metadata)
 
 
@@ -101,6 +105,78 @@ def write_yolo(
     return save(path, nodes, inputs, outputs, constants, metadata)
 
 
+def write_with_suppression(path: Path, boxes: Array, scores: Array) -> Path:
+    """torchvision's outputs: the rows that NonMaxSuppression leaves of boxes (M, 4) and scores (M,)."""
+    node = helper.make_node
+    nodes = [
+        node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        node("Mul", ["mean", "zero"], ["nothing"]),
+        node("Add", ["all_boxes", "nothing"], ["raised"]),
+        node("NonMaxSuppression", ["raised", "all_scores", "most", "overlap"], ["kept"]),
+        node("Gather", ["kept", "two"], ["rows"], axis=1),
+        node("Squeeze", ["raised", "first"], ["flat_boxes"]),
+        node("Squeeze", ["all_scores", "first_two"], ["flat_scores"]),
+        node("Gather", ["flat_boxes", "rows"], ["boxes"]),
+        node("Gather", ["flat_scores", "rows"], ["scores"]),
+        node("Gather", ["all_labels", "rows"], ["labels"]),
+    ]
+    arrays = {
+        "zero": np.float32(0),
+        "all_boxes": boxes[None],
+        "all_scores": scores[None, None],
+        "all_labels": np.arange(1, len(boxes) + 1),
+        "most": np.array([100]),
+        "overlap": np.array([0.5], np.float32),
+        "two": np.array(2),
+        "first": np.array([0]),
+        "first_two": np.array([0, 1]),
+    }
+    value = helper.make_tensor_value_info
+    outputs = [
+        value("boxes", TensorProto.FLOAT, ["n", 4]),
+        value("labels", TensorProto.INT64, ["n"]),
+        value("scores", TensorProto.FLOAT, ["n"]),
+    ]
+    constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    return save(path, nodes, [value("images", TensorProto.FLOAT, [3, 64, 96])], outputs, constants)
+
+
+def write_with_sizes(path: Path, shares: Array) -> Path:
+    """RT-DETR's deployed form: boxes are these shares (M, 4) times the width and height of the second input."""
+    node = helper.make_node
+    nodes = [
+        node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        node("Mul", ["mean", "zero"], ["nothing"]),
+        node("Cast", [SIZE_INPUT], ["sizes"], to=TensorProto.FLOAT),
+        node("Concat", ["sizes", "sizes"], ["sides"], axis=1),
+        node("Unsqueeze", ["sides", "one_axis"], ["each"]),
+        node("Add", ["shares", "nothing"], ["moved"]),
+        node("Mul", ["moved", "each"], ["boxes"]),
+        node("Identity", ["all_labels"], ["labels"]),
+        node("Identity", ["all_scores"], ["scores"]),
+    ]
+    count = len(shares)
+    arrays = {
+        "zero": np.float32(0),
+        "one_axis": np.array([1]),
+        "shares": shares[None],
+        "all_labels": np.arange(count)[None],
+        "all_scores": np.linspace(0.9, 0.5, count, dtype=np.float32)[None],
+    }
+    value = helper.make_tensor_value_info
+    inputs = [
+        value("images", TensorProto.FLOAT, [1, 3, 64, 96]),
+        value(SIZE_INPUT, TensorProto.INT64, [1, 2]),
+    ]
+    outputs = [
+        value("labels", TensorProto.INT64, [1, count]),
+        value("boxes", TensorProto.FLOAT, [1, count, 4]),
+        value("scores", TensorProto.FLOAT, [1, count]),
+    ]
+    constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    return save(path, nodes, inputs, outputs, constants)
+
+
 def save(
     path: Path,
     nodes: Sequence[onnx.NodeProto],
@@ -118,4 +194,11 @@ def save(
     return path
 
 
-__all__ = ["Array", "save", "write_constants", "write_detector", "write_yolo"]
+__all__ = [
+    "save",
+    "write_constants",
+    "write_detector",
+    "write_with_sizes",
+    "write_with_suppression",
+    "write_yolo",
+]

@@ -20,7 +20,13 @@ from onnxplain.runtime import Detections
 from onnxplain.runtime.detection.columns import read_columns
 from onnxplain.runtime.detection.decode import decode_candidates
 from tests.detectors.fakes import FAKES
-from tests.detectors.files import write_constants, write_detector, write_yolo
+from tests.detectors.files import (
+    write_constants,
+    write_detector,
+    write_with_sizes,
+    write_with_suppression,
+    write_yolo,
+)
 from tests.detectors.test_decode import spec_of
 from tests.detectors.written import Known, known_detections
 from tests.models import write_classifier
@@ -84,6 +90,15 @@ def test_several_images_of_a_file_whose_batch_is_fixed_to_one(tmp_path: Path, na
     assert len(found[0]) > 0
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_an_image_input_without_a_batch_axis(tmp_path: Path, name: str) -> None:
+    engine = Engine(write_detector(tmp_path / "model.onnx", name, batch=None), detector=name)
+    assert engine.spec.input.layout == "chw"
+    height, width = FAKES[name].size_hw
+    for found in engine.detect([photo(height, width)] * 2, min_score=0.5, iou=1.0):
+        assert found.candidate.tolist() == [each.candidate for each in known_detections(name)[::-1]]
+
+
 def test_a_batch_fixed_to_two(tmp_path: Path) -> None:
     known = known_detections("yolo-dense")
     arrays = {"output0": np.zeros((2, 84, 8400), np.float32)}
@@ -91,6 +106,29 @@ def test_a_batch_fixed_to_two(tmp_path: Path) -> None:
     path = write_constants(tmp_path / "model.onnx", arrays, (640, 640), batch=2)
     engine = Engine(path, detector="yolo-dense")
     assert [len(each) for each in engine.detect([photo(640, 640)] * 3)] == [0, 1, 0]
+
+
+def test_suppression_inside_the_graph(tmp_path: Path) -> None:
+    """As in torchvision: no batch axis, as many rows as are left, classes from 1."""
+    boxes = np.array([[10, 10, 50, 50], [12, 11, 51, 50], [60, 5, 90, 40]], np.float32)
+    path = write_with_suppression(tmp_path / "model.onnx", boxes, np.array([0.6, 0.9, 0.7], np.float32))
+    engine = Engine(path)
+    assert engine.spec.detector is not None
+    assert (engine.spec.detector.layout_name, engine.spec.detector.candidates) == ("torchvision", None)
+    for found in engine.detect([photo(64, 96), photo(128, 192)]):
+        assert found.class_id.tolist() == [1, 2]
+        assert found.confidence.tolist() == pytest.approx([0.9, 0.7])
+    np.testing.assert_allclose(engine.detect(photo(128, 192))[0].xyxy, boxes[1:] * 2)
+
+
+def test_an_input_for_the_size_of_the_image_fills_itself(tmp_path: Path) -> None:
+    """Width first, then height, those of the model's input; so the way back to the photo is that of all layouts."""
+    shares = np.array([[0.1, 0.2, 0.5, 0.9], [0.5, 0.5, 1.0, 1.0]], np.float32)
+    engine = Engine(write_with_sizes(tmp_path / "model.onnx", shares))
+    assert engine.spec.detector is not None
+    assert engine.spec.detector.layout_name == "rt-detr-deploy"
+    (found,) = engine.detect(photo(100, 300))
+    np.testing.assert_allclose(found.xyxy, shares * [300, 100, 300, 100], atol=1e-3)
 
 
 def ultralytics(**more: str) -> dict[str, str]:
