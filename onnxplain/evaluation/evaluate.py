@@ -30,6 +30,7 @@ from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
+from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
@@ -72,6 +73,7 @@ def evaluate(
     Raises OnnxplainError for labels that the model does not have, for an option that no method takes, for a folder with
     another evaluation, if nothing could be measured, and with `strict` for the first image that cannot be used.
     """
+    refuse_detector(engine.spec, engine.path)
     _require_classes(engine, metrics)
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
     for folder in (heatmaps or {}).values():

@@ -19,7 +19,11 @@ class Need:
     otherwise: str
 
 
-SCORES = Need("any model with class scores", lambda spec: True, "")
+SCORES = Need(
+    "any model with class scores",
+    lambda spec: spec.detector is None,
+    "the file is a detector: `onnxplain predict` prints its boxes",
+)
 LAYERS = Need(
     "an instrumented layer",
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
