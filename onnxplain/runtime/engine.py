@@ -26,6 +26,7 @@ from onnxplain.contract import (
 )
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime import head_scores
+from onnxplain.runtime.answers import read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
@@ -272,6 +273,7 @@ class Engine(Answering):
             image_sizes_hw=batch.image_sizes_hw,
         )
         answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
+        answers = read_answers(heads, outputs[: len(heads)], batch.frames)
         entries = head_scores.entry_scalars(heads, answered, *aims)
         scores = head_scores.entry_scores(heads, answered, *aims)
         return Activations(
@@ -284,6 +286,7 @@ class Engine(Answering):
             frames=batch.frames * (1 if several is None else count),
             entries=entries,
             entry_scores=scores,
+            answers=tuple(answers * (1 if several is None else count)),
         )
 
     def cam_weights(self) -> FloatArray:

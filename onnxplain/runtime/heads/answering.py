@@ -131,7 +131,7 @@ class Answering(ABC):
         """
         return resolve_target(self.spec, target)
 
-    def parse_target(self, target: Target, against: Target = None) -> ResolvedTarget:
+    def parse_target(self, target: Target, against: int | str | None = None) -> ResolvedTarget:
         """What a target means: its index, its sign, and what it is compared with; see the function of that name."""
         return parse_target(self.spec, target, against)
 
