@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
+CASES ?= 2000
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks test-openvino test-programs check format docs clean
-.PHONY: bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: help demo install test test-networks test-openvino test-programs fuzz check format docs clean
+.PHONY: test-kills bench bench-peers bench-report bench-rise bench-augmented
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -17,6 +19,8 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
+	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
+	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -38,6 +42,10 @@ test: install
 test-networks: install
 	@$(BIN)/python -m pytest -m networks tests/networks
 
+# 2,000 damaged models, metadata, images, annotations and arguments. SEED=5000 for others.
+fuzz: install
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
+
 # The OpenVINO build cannot stand beside onnxruntime: it gets the benchmarks' environment.
 test-openvino: install
 	@$(BIN)/python -m benchmarks peers --install onnxplain-openvino
@@ -47,6 +55,8 @@ test-openvino: install
 test-programs: install
 	@npm install --silent --no-audit --no-fund --prefix build/js onnxruntime-web@1.30.0
 	@$(BIN)/python -m pytest -rs tests/test_contract_programs.py
+test-kills: install
+	@$(BIN)/python -m tools.kills
 
 check: install
 	@$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import click
 
 from onnxplain.cli.output.progress import progress_bar
 from onnxplain.cli.output.tables import print_table
+from onnxplain.cli.output.terminal import say
 from onnxplain.demo import MODEL, read_samples
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explain_images import ExplainedImage, explain_images
@@ -62,7 +63,8 @@ def demo(output: Path) -> None:
         rows = [_row(sample, image) for sample, image in zip(samples, explained, strict=True)]
         contact_sheet = _add_contact_sheet(folder, samples, explained, questions)
     print_table(("image", "true label", "predicted", "score", "box IoU"), rows, numbers=("score", "box IoU"))
-    click.echo(f"\nPictures: {output}\nAll pictures side by side: {contact_sheet}")
+    for line in ("", f"Pictures: {output}", f"All pictures side by side: {contact_sheet}"):
+        say(line)
 
 
 def _row(sample: Record, explained: ExplainedImage) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.evaluation_table import print_evaluation
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
+from onnxplain.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
@@ -162,7 +163,7 @@ def evaluate(
     seed = asked.method_options.get("seed", 0)
     records, train = data.open(seed)
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     asked = _with_defaults(asked, grad_cam=not folders.heatmaps)
     done, warned = 0, False
 
@@ -212,12 +213,13 @@ def evaluate(
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
     if not done and len(records.records):
-        click.echo(_resumed(output, len(records.records), len(records.records)), err=True)
+        say(_resumed(output, len(records.records), len(records.records)), err=True)
     if as_json:
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
-        click.echo(f"\nResults per image: {output}")
+        say()
+        say(f"Results per image: {output}")
 
 
 def _resumed(output: Path, done: int, total: int) -> str:

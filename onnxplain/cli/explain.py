@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -26,7 +27,8 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text
-from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
+from onnxplain.cli.output.terminal import say
+from onnxplain.explanations.explain_images import ExplainedImage, check_no_overwrite, explain_images
 from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle, WrittenExplanation
 from onnxplain.explanations.questions import Question, plan_questions
 from onnxplain.explanations.run_record import record_run
@@ -115,15 +117,20 @@ def explain(
         check_no_overwrite(output, sources, questions)
         run = record_run(opened, options, questions, style, output, images.max_megapixels)
         with ExplanationFolder(output, style, run) as folder:
-            for explained in explain_images(
-                engine,
-                sources,
-                questions,
-                folder,
-                bar,
-                max_megapixels=images.max_megapixels,
-                on_written=None if quiet else functools.partial(_print_line, bar),
+            for explained in _until_interrupted(
+                explain_images(
+                    engine,
+                    sources,
+                    questions,
+                    folder,
+                    bar,
+                    max_megapixels=images.max_megapixels,
+                    on_written=None if quiet else functools.partial(_print_line, bar),
+                )
             ):
+                if explained is None:
+                    interrupted = True
+                    break
                 if not warned:
                     warn_assumed(engine.spec.input, bar.echo)
                     warned = True
@@ -134,10 +141,18 @@ def explain(
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
                 interrupted = explained.interrupted
     if interrupted:
-        click.echo(f"onnxplain: interrupted: {output} contains the results so far", err=True)
+        say(f"onnxplain: interrupted: {output} contains the results so far", err=True)
         raise click.exceptions.Exit(INTERRUPTED)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _until_interrupted(explained: Iterator[ExplainedImage]) -> Iterator[ExplainedImage | None]:
+    """The images; None where Ctrl-C ended the work on one of them without a result."""
+    try:
+        yield from explained
+    except KeyboardInterrupt:
+        yield None
 
 
 def _print_line(bar: Bar, source: Path, question: Question, written: WrittenExplanation) -> None:
@@ -146,6 +161,8 @@ def _print_line(bar: Bar, source: Path, question: Question, written: WrittenExpl
     status = "" if explanation.status == "ok" else f"  {explanation.status.replace('_', ' ')}"
     if explanation.report is not None:
         status += f"  {explanation.report.summary()}"
+        if explanation.report.caution:
+            status += f"  {explanation.report.caution}: not a reliable map"
     bar.echo(
         f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
         f"box {box_text(written.box_xyxy)}{status}  {written.path}"

@@ -18,6 +18,7 @@ from onnxplain.cli.output.describe import describe_spec, describe_unused, layer_
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.cli.output.terminal import say
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.json_number import json_number
 from onnxplain.explanations.opening_notes import products_wrong_here
@@ -96,20 +97,25 @@ def inspect(
         return
     _print_engine(engine, describe_format(facts, weights), prospect)
     if list_layers and prospect.candidates:
-        click.echo("\nfeature maps that `instrument --layer` can name (*: the map that auto selects):\n")
+        say()
+        say("feature maps that `instrument --layer` can name (*: the map that auto selects):")
+        say()
         print_table(
             ("", "channels", "size", "multiply-adds before", "methods", "layer"),
             [_candidate_row(candidate) for candidate in prospect.candidates],
             numbers=("channels", "multiply-adds before"),
         )
     if trials:
-        click.echo(f"\ntop 5 classes of {image} under each preprocessing that fits, most confident first:\n")
+        say()
+        say(f"top 5 classes of {image} under each preprocessing that fits, most confident first:")
+        say()
         print_table(
             ("preset", "channels", "layout", "top 5"),
             [(trial.preset, str(trial.channels), trial.layout, _top_text(trial)) for trial in trials],
         )
         if reason := doubt(trials):
-            click.echo(f"\nnot decided: {reason}: compare the labels with the image, or ask how the model was trained")
+            say()
+            say(f"not decided: {reason}: compare the labels with the image, or ask how the model was trained")
 
 
 def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> list[Trial]:
@@ -118,7 +124,7 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
     try:
         return try_presets(model, image, max_megapixels)
     except ImageError as error:
-        click.echo(f"onnxplain: {error}", err=True)
+        say(f"onnxplain: {error}", err=True)
         raise click.exceptions.Exit(1) from error
 
 
@@ -159,7 +165,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     spec = engine.spec
     kind = "explainable" if spec.layers else "not instrumented"
     batch = "any" if engine.fixed_batch is None else str(engine.fixed_batch)
-    click.echo(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
+    say(f"{engine.path}: {kind}, {engine.path.stat().st_size / 1e6:.2f} MB, batch {batch}")
     working = supported(engine)
     unused = describe_unused(engine.unused_outputs)
     lines = [
@@ -178,7 +184,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
         return
     lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
     print_description(lines)
-    click.echo()
+    say()
     print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from onnxplain.cli.output.terminal import say, settle_output
 from onnxplain.errors import ImageWarning, OnnxplainError
 from onnxplain.version import __version__
 
@@ -31,6 +33,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "onnxplain.cli.doctor:doctor",
 }
 
+# What makes libraries keep to themselves what they also raise.
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT"}
 WRONG_USAGE = 2
 # Set in the environment, this variable makes errors print their traceback.
 DEBUG = "ONNXPLAIN_DEBUG"
@@ -66,13 +70,14 @@ class CommandLine(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line. In standalone mode, end the process with the exit status."""
+        os.environ.update(QUIET | dict(os.environ))
         if not logging.getLogger().handlers:
             # What libraries log they also raise; without a handler, Python prints it.
             logging.getLogger().addHandler(logging.NullHandler())
         try:
             with _first_warning_on_one_line():
                 status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        except (OnnxplainError, click.ClickException, click.Abort) as error:
+        except (OnnxplainError, click.ClickException, click.Abort, OSError) as error:
             if not standalone_mode:
                 raise
             status = _report(error)
@@ -99,7 +104,7 @@ def _first_warning_on_one_line() -> Iterator[None]:
                 show_other(message, category, *rest, **more)
             elif not shown:
                 shown = True
-                click.echo(f"onnxplain: warning: {' '.join(str(message).split())}", err=True)
+                say(f"onnxplain: warning: {' '.join(str(message).split())}", err=True)
 
         warnings.showwarning = show
         yield
@@ -126,7 +131,11 @@ def _report(error: Exception) -> int:
         message = f"{error.format_message().rstrip('.')}: see {path} --help"
     elif isinstance(error, click.ClickException):
         message = error.format_message()
-    click.echo(f"onnxplain: {' '.join(message.split())}", err=True)
+    elif isinstance(error, OSError):
+        settle_output()
+        place = "" if error.filename is None else f"{error.filename}: "
+        message = f"{place}the system refused ({error.strerror or error}): check the disk and the permissions"
+    say(f"onnxplain: {' '.join(message.split())}", err=True)
     return WRONG_USAGE
 
 
@@ -147,6 +156,10 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line with this process's arguments. The console script `onnxplain` calls this function."""
+    for stream in (sys.stdout, sys.stderr):
+        # Texts have signs that not every encoding has, and names have any bytes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="onnxplain")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.cli.output.terminal import say
 
 
 @click.command(short_help="List the explanation methods.")
@@ -14,7 +15,7 @@ def methods(as_json: bool) -> None:
     from onnxplain.explainers import METHODS
 
     for plugin in METHODS.broken:
-        click.echo(f"onnxplain: {plugin}", err=True)
+        say(f"onnxplain: {plugin}", err=True)
     if as_json:
         print_json(
             [

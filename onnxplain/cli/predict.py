@@ -23,6 +23,7 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.answers import answer_lines, answer_tree, score_text
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.tables import box_text, print_json, print_table
+from onnxplain.cli.output.terminal import say
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.json_number import json_number
@@ -87,7 +88,7 @@ def predict(model: ModelArguments, images: ImageArguments, listing: Listing, as_
     An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
-    warn_assumed(engine.spec.input, click.echo)
+    warn_assumed(engine.spec.input, say)
     found = [_predict_one(engine, path, images.max_megapixels) for path in images.paths()]
     if as_json:
         print_json([_tree(each, listing) for each in found])
@@ -115,7 +116,7 @@ def _predict_one(engine: Engine, path: Path, max_megapixels: float | None) -> Pr
     try:
         image = read_image(engine, path, max_megapixels)
     except ImageError as error:
-        click.echo(f"onnxplain: {error}", err=True)
+        say(f"onnxplain: {error}", err=True)
         return Predicted(path, error=str(error))
     if engine.spec.head.kind != "classes":
         return Predicted(path, engine.answers(image)[0])

@@ -13,6 +13,7 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.training import TrainingData, training_options
 from onnxplain.cli.output.export_report import print_report
 from onnxplain.cli.output.progress import Bar, progress_bar
+from onnxplain.cli.output.terminal import say
 from onnxplain.errors import OnnxplainError
 from onnxplain.extras import needs_extra, require_modules
 
@@ -74,7 +75,8 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
     if data.dataset == DIGITS:
         if data.states_photos:
             raise click.UsageError(
-                "--images, --split, --strict, --column, --no-flip and --no-augment are for photos, not digits"
+                "--images, --allow-outside, --split, --strict, --column, --no-flip and --no-augment are for photos, "
+                "not digits"
             )
         training, photos = _prepare_digits(chosen, data.images_per_epoch), None
     elif data.images_per_epoch is not None:
@@ -92,12 +94,12 @@ def train(data: TrainingData, chosen: dict[str, Any], output: Path, resume: bool
         except KeyboardInterrupt:
             bar.echo("onnxplain: interrupted: the same command with --resume continues after the last epoch", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
-    click.echo(
+    say(
         f"{checkpoint}: {report.parameters} parameters, {report.epochs} epochs, {report.seconds / 60:.1f} minutes, "
         f"seed {report.seed}; validation: {_describe(report.validation)}"
     )
     if photos is not None:
-        click.echo(f"{_write_division(photos, data, checkpoint)}: lists of the images of each part")
+        say(f"{_write_division(photos, data, checkpoint)}: lists of the images of each part")
     if wants_onnx:
         print_report(export_checkpoint(checkpoint, output), as_json=False)
     if photos is None:
@@ -125,7 +127,12 @@ def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts
         from onnxplain.training.truths import told_supervision
 
     opened = open_parts(
-        data.dataset, images=data.images, lists=data.lists, seed=chosen.get("seed", 0), strict=data.strict
+        data.dataset,
+        images=data.images,
+        lists=data.lists,
+        seed=chosen.get("seed", 0),
+        strict=data.strict,
+        allow_outside=data.allow_outside,
     )
     asked = {"supervision": "number" if data.column else told_supervision(opened.train), **chosen}
     options = TrainingOptions(**asked, augmentation=Augmentation(mirror=data.flip) if data.augment else None)
@@ -133,14 +140,14 @@ def _read_photos(data: TrainingData, chosen: dict[str, Any]) -> tuple[PhotoParts
     photos = read_parts(parts, options.size_hw, options.supervision, strict=data.strict)
     problems = (*parts.problems, *photos.problems)
     for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     counts = [(len(problems), "problems, listed above"), *parts.left_out]
     said = [f"{count} {reason}" for count, reason in counts if count]
     if said:
-        click.echo(f"left out: {', '.join(said)}", err=True)
+        say(f"left out: {', '.join(said)}", err=True)
     sizes = [("train", photos.train), ("validation", photos.validation), ("test", photos.test)]
     described = ", ".join(f"{name} {len(part)}" for name, part in sizes if part is not None)
-    click.echo(f"{data.dataset}: {_describe_truths(photos)}; images: {described}")
+    say(f"{data.dataset}: {_describe_truths(photos)}; images: {described}")
     return photos, options
 
 
@@ -161,7 +168,7 @@ def _write_division(photos: PhotoParts, data: TrainingData, checkpoint: Path) ->
     parts = {"train": photos.train, "validation": photos.validation, "test": photos.test}
     sides = {name: part.records for name, part in parts.items() if part is not None}
     folder = checkpoint.with_suffix(".split")
-    write_lists(open_dataset(data.dataset, images=data.images), sides, folder)
+    write_lists(open_dataset(data.dataset, images=data.images, allow_outside=data.allow_outside), sides, folder)
     return folder
 
 
@@ -173,24 +180,24 @@ def _judge_digits(report: TrainingReport) -> None:
     if not isinstance(test, LocalizationScore):
         raise OnnxplainError("digits: found no test score, expected one")
     goal = f"goal: accuracy {GOAL_ACCURACY:.0%}" + ("" if test.mean_iou is None else f", mean IoU {GOAL_MEAN_IOU}")
-    click.echo(f"on {test.count} unseen images: {_describe(test)} ({goal})")
+    say(f"on {test.count} unseen images: {_describe(test)} ({goal})")
     if test.accuracy < GOAL_ACCURACY or (test.mean_iou is not None and test.mean_iou < GOAL_MEAN_IOU):
         raise click.exceptions.Exit(1)
 
 
 def _show_test(test: Score, photos: PhotoParts, model: Path | None) -> None:
     """Print the scores on the test images: of the model, of a constant baseline, and of boxes from the heatmaps."""
-    click.echo(f"on {test.count} unseen images: {_describe(test)}")
+    say(f"on {test.count} unseen images: {_describe(test)}")
     constant = photos.constant()
     if constant is None:
         return
-    click.echo(f"  baseline ({_BASELINES[photos.supervision]}): {_describe(constant)}")
+    say(f"  baseline ({_BASELINES[photos.supervision]}): {_describe(constant)}")
     if model is not None and photos.test is not None and photos.supervision in ("boxes", "labels"):
         from onnxplain.explainers.heatmap_boxes import predict_by_heatmap
         from onnxplain.training.score import score_predictions
 
         by_heatmap = score_predictions(predict_by_heatmap(model), photos.test.records, photos.test.labels)
-        click.echo(f"  boxes from the heatmaps, no box head: {_describe(by_heatmap)}")
+        say(f"  boxes from the heatmaps, no box head: {_describe(by_heatmap)}")
 
 
 _BASELINES = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from onnxplain.cli.output.tables import print_json
+from onnxplain.cli.output.terminal import say
 
 
 @click.command(short_help="Explain again as recorded, and say what differs.")
@@ -27,11 +28,11 @@ def verify(folder: Path, as_json: bool) -> None:
     for difference in verify_run(run):
         differences.append(difference)
         if not as_json:
-            click.echo(str(difference))
+            say(str(difference))
     maps = sum("error" not in line for line in run.lines)
     if as_json:
         print_json({"run": run.record["id"], "maps": maps, "differences": [vars(each) for each in differences]})
     elif not differences:
-        click.echo(f"{folder}: {maps} maps are the same, bit for bit")
+        say(f"{folder}: {maps} maps are the same, bit for bit")
     if differences:
         raise click.exceptions.Exit(1)

@@ -49,7 +49,7 @@ class Whole:
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, Integral) or isinstance(value, bool) or not self.least <= int(value) <= self.most:
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Number:
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, Real) or isinstance(value, bool) or not self._is_in_range(value):
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
 
     def _is_in_range(self, value: Any) -> bool:
         inside = -self.most <= value <= self.most
@@ -95,11 +95,11 @@ class Text:
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, str) or not self.least <= len(value) <= self.most:
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
         try:
             value.encode()
         except UnicodeEncodeError:
-            _refuse(name, value, "text that can be encoded as UTF-8")
+            refuse(name, value, "text that can be encoded as UTF-8")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Flag:
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, bool):
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Listed:
         is_list = hasattr(value, "__len__") and hasattr(value, "__getitem__")
         is_list = is_list and not isinstance(value, str | bytes | Mapping) and getattr(value, "ndim", 1) > 0
         if not is_list or not self.least <= len(value) <= self.most:
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
         for index, entry in enumerate(value):
             self.of.check(f"{name}[{index}]", entry)
 
@@ -189,7 +189,7 @@ class Fields:
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, Mapping):
-            _refuse(name, value, self.words)
+            refuse(name, value, self.words)
         missing = [key for key in self.needed if key not in value]
         if missing:
             raise OnnxplainError(f"{name}: found no {', '.join(missing)}, expected {self.words}")
@@ -198,7 +198,7 @@ class Fields:
             if key in known:
                 known[key].check(f"{name}.{key}", entry)
             elif self.closed:
-                _refuse(name, key, f"one of {', '.join(known)}")
+                refuse(name, key, f"one of {', '.join(known)}")
 
 
 def shown(value: object) -> str:
@@ -220,5 +220,6 @@ def shown(value: object) -> str:
     return "nan" if isinstance(value, Real) else f"a value of type {type(value).__name__}"
 
 
-def _refuse(name: str, value: object, words: str) -> None:
+def refuse(name: str, value: object, words: str) -> None:
+    """Raise OnnxplainError: what was found, what is expected."""
     raise OnnxplainError(f"{name}: found {shown(value)}, expected {words}")

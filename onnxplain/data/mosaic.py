@@ -12,6 +12,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.arguments import checked
 from onnxplain.data.dataset import DataSet, image_key
 from onnxplain.data.loading import load_pixels
 from onnxplain.data.record import Record
@@ -98,6 +99,7 @@ class Mosaics(Sequence[Record]):
         return frame.boxes_to_input(record.boxes_xyxy) + np.array([left, top] * 2, np.float32)
 
 
+@checked
 def mosaics(dataset: DataSet, count: int, seed: int = 0, size_hw: tuple[int, int] = (448, 448)) -> DataSet:
     """`count` mosaics of `size_hw` pixels: a record has the asked class as its label, and only the boxes of that class.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from onnxplain.contract.arguments import checked
+from onnxplain.data.bounds import bounded
 from onnxplain.data.dataset import DataSet
 from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
 from onnxplain.data.formats.annotations import Reading
-from onnxplain.data.formats.image_lookup import ImageLookup
+from onnxplain.data.formats.image_lookup import ImageLookup, data_set_folders
 from onnxplain.data.formats.parts import Part, part_folders, part_of
 from onnxplain.data.formats.table import FORMATS
 from onnxplain.data.formats.voc import read_voc
@@ -26,6 +29,7 @@ SHARES = (0.8, 0.2)
 """Shares of train and test, for a data set without parts of its own."""
 
 
+@checked
 def open_dataset(
     source: str | os.PathLike[str],
     *,
@@ -37,6 +41,7 @@ def open_dataset(
     seed: int = 0,
     count: int | None = None,
     strict: bool = False,
+    allow_outside: bool = False,
 ) -> DataSet:
     """Open a data set of any format in `FORMATS`, or the generated ``"digits"`` (a folder of that name: ``./digits``).
 
@@ -48,8 +53,10 @@ def open_dataset(
     `seed`; for digits, ``split`` is the split of the scenes, ``test`` by default.
 
     Annotations and the headers of all images are read now, the pixels when a record is loaded (`load_images` skips
-    images that then turn out to be damaged). What cannot be used is left out and listed in `problems`; with `strict`,
-    the first raises OnnxplainError. Also raises it for an unknown or ambiguous format, and if nothing is usable.
+    images that then turn out to be damaged). Images outside of the data set (or of `images`), and annotation files that
+    are links out of it, are refused unless `allow_outside`. What cannot be used is left out and listed in `problems`;
+    with `strict`, the first raises OnnxplainError. Also raises it for an unknown or ambiguous format, and if nothing is
+    usable.
     """
     if source == DIGITS:
         if (images, format, labels, voc_origin) != (None, None, None, 1) or split == "all":
@@ -59,8 +66,11 @@ def open_dataset(
     if count is not None:
         raise OnnxplainError(f"{source}: found count={count}, expected it only for {DIGITS!r}")
     path = Path(source)
-    lookup = ImageLookup(None if images is None else _existing(Path(images)))
-    whole = _read(_existing(path), format, voc_origin)
+    folder = None if images is None else _existing(Path(images))
+    folders = data_set_folders(_existing(path))
+    lookup = ImageLookup(folder, None if allow_outside else folders if folder is None else [folder.resolve()])
+    with nullcontext() if allow_outside else bounded(folders):
+        whole = _read(path, format, voc_origin)
     # From all parts, so that a class has the same id in every part.
     stated = whole.labels or tuple(sorted({each.label for image in whole.images for each in image.objects}))
     known = stated if labels is None else tuple(labels)

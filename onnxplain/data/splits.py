@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxplain.contract.arguments import checked
 from onnxplain.data.dataset import DataSet, image_key
 from onnxplain.data.formats.annotation_text import numbered_lines, read_text
 from onnxplain.data.problem import Place, Problem
@@ -19,6 +20,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.files.atomic import write_atomically
 
 
+@checked
 def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0) -> tuple[DataSet, ...]:
     """Divide a data set at random into sides that share no image; each side gets its share of every class.
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
+from onnxplain.contract.arguments import FilePath, checked
 from onnxplain.data.dataset import DataSet
 from onnxplain.data.loading import load_pixels
 from onnxplain.data.problem import Problem, ProblemError
@@ -36,6 +37,7 @@ OnRow = Callable[[int, int, Row], None]
 """Called with: number of records done, number of all records, row of the last record."""
 
 
+@checked
 def evaluate(
     engine: Engine,
     dataset: DataSet,
@@ -71,6 +73,8 @@ def evaluate(
     another evaluation, if nothing could be measured, and with `strict` for the first image that cannot be used.
     """
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
+    for folder in (heatmaps or {}).values():
+        FilePath().check("heatmaps", folder)
     folders = find_folders(heatmaps or {}, methods)
     if sanity is not None:
         require_comparable(engine, sanity)

@@ -12,6 +12,7 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.max_box_accuracy import SCOREMAP_HW, scoremap
 from onnxplain.files.atomic import write_atomically
+from onnxplain.files.special import refuse_special
 from onnxplain.runtime.geometry import make_frame
 
 
@@ -48,6 +49,7 @@ def read_heatmap(folder: Path, image_id: str, size_hw: tuple[int, int]) -> npt.N
     """
     path = _place(folder, image_id)
     try:
+        refuse_special(path)
         with path.open("rb") as file:
             loaded = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:

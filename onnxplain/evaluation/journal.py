@@ -16,6 +16,7 @@ from onnxplain.files.atomic import write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.special import refuse_special
 
 FORMAT = 1
 RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
@@ -121,8 +122,9 @@ class Journal:
 
 def _require_same(run: Path, identity: Mapping[str, Any]) -> None:
     try:
+        refuse_special(run)
         found = json.loads(run.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise OnnxplainError(f"{run}: found no description of an evaluation, expected one: {_ANOTHER}")
@@ -139,5 +141,12 @@ def _short(value: Any) -> str:
 
 def _open_to_grow(path: Path) -> io.FileIO:
     """The file for lines at its end, unbuffered; made if it is missing. A link is refused, not followed: OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_WRONLY
+        | os.O_CREAT
+        | os.O_APPEND
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_BINARY", 0)
+    )
     return io.FileIO(os.open(path, flags, 0o666), "ab")

@@ -41,6 +41,8 @@ class Explainer(ABC):
     uses_target: ClassVar[bool] = True
     # Whether targets may be an `Aim`: one with `against`, `like` or `region`.
     takes_aims: ClassVar[bool] = False
+    # Whether Ctrl-C ends it with the result so far, and a report that says `interrupted`.
+    stoppable: ClassVar[bool] = False
 
     # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload

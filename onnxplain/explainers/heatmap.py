@@ -13,6 +13,7 @@ import numpy as np
 from onnxplain.contract import MapFrame
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
+from onnxplain.runtime.image import bands
 
 # Float32 boxes of large images are exact to about this.
 _DECIMALS = 3
@@ -41,7 +42,8 @@ def relu_over_max(raw_hw: FloatArray, frame: Frame, map_frame: MapFrame | None =
     elif raw_hw.min() == raw_hw.max():
         status = "constant"
     else:
-        heatmap = placed / largest
+        placed /= largest
+        heatmap = placed
     return heatmap, status
 
 
@@ -66,7 +68,9 @@ def minus_min_over_range(
     smallest, largest = np.float64(visible.min()), np.float64(visible.max())
     if largest <= smallest:
         return heatmap, "constant"
-    heatmap[window] = (visible - smallest) / (largest - smallest)
+    seen = heatmap[window]
+    for rows in bands(*visible.shape):
+        seen[rows] = (visible[rows] - smallest) / (largest - smallest)
     return heatmap, "ok"
 
 

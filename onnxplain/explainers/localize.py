@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.registry import build, supported
 from onnxplain.runtime.image import list_images
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 BoxMethod = Literal["cam", "grad-cam"]
 
 
+@checked
 def localize(
     engine: Engine, images: ImageLike | Iterable[ImageLike], method: BoxMethod | None = None
 ) -> list[Prediction]:

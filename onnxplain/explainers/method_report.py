@@ -23,6 +23,11 @@ class MethodReport(ABC):
         return None
 
     @property
+    def caution(self) -> str:
+        """A few words for the picture if the map must not be relied on, for example "only 5 masks"; else empty."""
+        return ""
+
+    @property
     def interrupted(self) -> bool:
         """Whether the user stopped the work. Nothing more should be started then."""
         return False

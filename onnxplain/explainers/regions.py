@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.stable_threshold import stable_threshold
+from onnxplain.runtime.image import bands
 
 if TYPE_CHECKING:
     import supervision
@@ -62,6 +64,7 @@ class Regions:
         return supervision.Detections(xyxy=self.xyxy, confidence=self.score, data={"area": self.area})
 
 
+@checked
 def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: Threshold) -> Regions:
     """Cut a heatmap (H, W) at `threshold` times its maximum; one box per 8-connected region.
 
@@ -86,7 +89,9 @@ def find_regions(heatmap_hw: npt.NDArray[np.floating], threshold: Threshold) -> 
     hot = (heatmap_hw >= level) & (heatmap_hw > 0)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
     score = np.zeros(count, np.float32)
-    np.maximum.at(score, labels[hot].astype(np.intp), heatmap_hw[hot].astype(np.float32))
+    for rows in bands(*hot.shape):
+        inside = hot[rows]
+        np.maximum.at(score, labels[rows][inside].astype(np.intp), heatmap_hw[rows][inside].astype(np.float32))
     # Row 0 of OpenCV's statistics is the background.
     score = score[1:]
     x, y, width, height, area = stats[1:].astype(np.int64).T

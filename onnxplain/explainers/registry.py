@@ -9,6 +9,7 @@ from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from onnxplain.contract.arguments import Instance, checked
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.plugins import PluginTable, load
 
@@ -187,6 +188,9 @@ def methods(engine: Engine | None = None) -> tuple[str, ...]:
 
 def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
+    from onnxplain.runtime.engine import Engine
+
+    Instance(Engine).check("engine", engine)
     needs = explainer.needs
     if not needs.met(engine.spec):
         working = ", ".join(supported(engine))
@@ -195,6 +199,7 @@ def require(explainer: type[Explainer], engine: Engine) -> None:
         )
 
 
+@checked
 def build(name: str, engine: Engine, **options: Any) -> Explainer:
     """The explainer called `name` for this engine, e.g. ``build("rise", engine, masks=2000)``.
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from onnxplain.contract.expected import LONGEST_NAME, Listed, Text
+from onnxplain.contract.metadata_checks import MOST_LAYERS
 from onnxplain.explanations.open_model import DEFAULT_METHOD, open_model
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.opening_notes import notes
@@ -74,13 +76,19 @@ def explain(
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
     `instrument`.
     """
+    from onnxplain.contract.arguments import FilePath
     from onnxplain.explainers.registry import build
     from onnxplain.runtime.engine import Engine
 
+    if method is not None:
+        Text(LONGEST_NAME, least=1).check("method", method)
     if isinstance(model_or_engine, Engine):
         engine, chosen = model_or_engine, method or DEFAULT_METHOD
     else:
+        FilePath("a path or an Engine").check("model_or_engine", model_or_engine)
         layer = options.get("layer")
+        if layer is not None and not isinstance(layer, str):
+            Listed(Text(LONGEST_NAME), MOST_LAYERS).check("layer", layer)
         layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
         asked = () if method is None else (method,)
         opened = open_model(Path(model_or_engine), asked, OpenOptions(layers=layers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def explain_images(
     raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
     result is written and the run ends.
     """
+    from onnxplain.explainers.held_interrupt import hold_interrupts
     from onnxplain.runtime.images.pixels import as_picture
 
     # Questions that differ only in the target share an explainer.
@@ -88,13 +90,19 @@ def explain_images(
         for question in questions:
             if asked.interrupted and not asked.knows(question):
                 continue
-            explanation, seconds = asked.explain(question)
-            answered.append(question)
-            largest = asked.share_of_hottest(question)
-            written.append(folder.add(image, question.suffix, explanation, seconds, largest))
-            progress.step()
-            if on_written is not None:
-                on_written(source, question, written[-1])
+            stoppable = explainers[question.explainer_key].stoppable
+            # A result that exists is written, whenever Ctrl-C strikes. A method that can stop early is held as a whole.
+            with ExitStack() as held:
+                if stoppable:
+                    held.enter_context(hold_interrupts())
+                explanation, seconds = asked.explain(question)
+                held.enter_context(hold_interrupts())
+                answered.append(question)
+                largest = asked.share_of_hottest(question)
+                written.append(folder.add(image, question.suffix, explanation, seconds, largest))
+                progress.step()
+                if on_written is not None:
+                    on_written(source, question, written[-1])
         sheet = _add_sheet(folder, name, image_hwc, answered, written)
         yield ExplainedImage(source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted)
         if asked.interrupted:

@@ -13,7 +13,7 @@ import onnx
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
 from onnxplain.exporters.checks.scalars import control_feeds
 from onnxplain.exporters.checks.trial_images import image_batch, plain_feeds
-from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
+from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.session import GraphSession
@@ -35,7 +35,7 @@ class LayerCost:
     open: float
 
 
-@bad_graph_is_model_error()
+@refuses_bad_graphs
 def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec) -> tuple[LayerCost, ...]:
     """Run both files in turn and compare their times.
 

@@ -21,6 +21,7 @@ from onnxplain.contract import (
     Preprocessing,
     PreprocessingParts,
 )
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, VerificationError
 from onnxplain.exporters.anatomy.heads import find_heads
 from onnxplain.exporters.anatomy.inputs import find_image_value
@@ -30,7 +31,7 @@ from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
-from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
+from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.extra_inputs import that_decide
 from onnxplain.exporters.file.model_file import changes, prepare
@@ -49,7 +50,8 @@ ONE_IMAGE_ONLY = (
 )
 
 
-@bad_graph_is_model_error()
+@refuses_bad_graphs
+@checked
 def instrument(
     source: str | Path,
     destination: str | Path,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.contract import Channels, GivenHeads, GivenInputs, Layout, PreprocessingParts
+from onnxplain.contract.arguments import checked
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
 from onnxplain.exporters.anatomy.pooled_head import PooledHead
-from onnxplain.exporters.file.bad_graph import bad_graph_is_model_error
+from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import is_differentiable
 from onnxplain.exporters.graph.path import path_between
@@ -34,7 +35,8 @@ class Candidate:
     methods: tuple[str, ...]
 
 
-@bad_graph_is_model_error()
+@refuses_bad_graphs
+@checked
 def survey(
     source: str | Path,
     *,

@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Write `data` to a file as `replacing` does.
 
     Raises OnnxplainError if the folder is missing or not writable, or the disk is full; the old file is then kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,12 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Raise an OSError for such a path. Call it before a file of unknown origin is opened."""
+    if kind := special_kind(path):
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file")
 
 
 def special_kind(path: str | os.PathLike[str]) -> str | None:

@@ -24,6 +24,7 @@ from onnxplain.contract import (
     batched,
     is_batched,
 )
+from onnxplain.contract.arguments import checked
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime import head_scores
 from onnxplain.runtime.answers import read_answers
@@ -74,16 +75,18 @@ class Engine(Answering):
     to explain by default. `labels`: those of the default head, or ``{head: labels}``. `inputs`: values of inputs
     besides the image, by name; the size of the image fills itself.
 
-    Every image argument is a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of them. `read_pixels`
+    Every image argument is a path, a PIL image, the bytes of an image file, an open file or a uint8 RGB array
+    (H, W, 3), or any iterable of them. `read_pixels`
     says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
     OnnxplainError for an unknown provider or an unsupported precision. An engine holds no state between calls. Threads
     may share it.
     """
 
+    @checked
     def __init__(
         self,
         model: str | os.PathLike[str],
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         *,
         precision: Precision = "float32",
@@ -96,6 +99,19 @@ class Engine(Answering):
         heads: GivenHeads = (),
         inputs: GivenInputs | None = None,
     ) -> None:
+        self._arguments: dict[str, Any] = {
+            "model": model,
+            "providers": providers,
+            "threads": threads,
+            "precision": precision,
+            "preprocessing": preprocessing,
+            "input_size_hw": input_size_hw,
+            "layout": layout,
+            "labels": labels,
+            "sidecars": sidecars,
+            "heads": heads,
+            "inputs": inputs,
+        }
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
         self.source = self.path
@@ -120,6 +136,10 @@ class Engine(Answering):
         height, width = self.spec.input.size_hw
         layers = f"{len(self.spec.layers)} layers" if self.spec.layers else "no layers"
         return f"<Engine {self.source.name}: {self.spec.task}, {self.spec.classes} classes, {height}×{width}, {layers}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle or a copy opens the file again, with the same arguments."""
+        return _open_again, (type(self), {**self._arguments, "timeout": self.timeout}, self.source)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -239,6 +259,7 @@ class Engine(Answering):
             return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.layers)
         return self._batches.run(compute, batch_nchw, targets, sizes, np.arange(count))
 
+    @checked
     def activations(
         self,
         images: ImageLike | Iterable[ImageLike],
@@ -268,9 +289,7 @@ class Engine(Answering):
             names,
             targets,
             chosen.name if gradients else None,
-            reference=aims[0],
-            region=aims[1],
-            image_sizes_hw=batch.image_sizes_hw,
+            **self._beside(batch, *aims),
         )
         answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
         answers = read_answers(heads, outputs[: len(heads)], batch.frames)
@@ -304,3 +323,9 @@ class Engine(Answering):
     @cached_property
     def _cam_weights(self) -> FloatArray:
         return read_cam_weights(self._session, self.path, self.spec, self._feed, self.fixed_batch or 1)
+
+
+def _open_again(kind: type[Engine], arguments: dict[str, Any], source: Path) -> Engine:
+    engine = kind(**arguments)
+    engine.source = source
+    return engine

@@ -19,6 +19,7 @@ from onnxplain.contract import (
     ModelSpec,
     batched,
 )
+from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.preprocess import to_model
@@ -46,6 +47,8 @@ class Feed:
         Raises OnnxplainError if batch or targets do not fit the model.
         """
         channels, (height, width) = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
+        if not isinstance(batch_nchw, np.ndarray) or batch_nchw.dtype.kind != "f":
+            raise OnnxplainError(f"batch: found {shown(batch_nchw)}, expected an array of float32")
         if batch_nchw.ndim != 4 or batch_nchw.shape[1:] != (channels, height, width) or not len(batch_nchw):
             raise OnnxplainError(
                 f"batch: found shape {batch_nchw.shape}, expected (N, {channels}, {height}, {width}), N ≥ 1"

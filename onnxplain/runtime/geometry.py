@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import CROP_SHARE, CellSpan, MapFrame, Resize
+from onnxplain.contract.arguments import checked
+from onnxplain.contract.expected import Listed, Number, Whole
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
 
@@ -169,6 +171,7 @@ def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: flo
     return shares
 
 
+@checked
 def make_frame(
     image_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize: Resize, crop_share: float = CROP_SHARE
 ) -> Frame:
@@ -181,6 +184,9 @@ def make_frame(
     For ``crop``, sizes are rounded down and offsets of half a pixel are rounded to even, as in torchvision's ``Resize``
     and ``CenterCrop``, so the pixels are the same. The frame holds the exact scale after this rounding, per axis.
     """
+    for name, size_hw in (("image_size_hw", image_size_hw), ("input_size_hw", input_size_hw)):
+        Listed(Whole(1), 2, least=2).check(name, size_hw)
+    Number(positive=True, most=1).check("crop_share", crop_share)
     sides_xy, inputs_xy = image_size_hw[::-1], input_size_hw[::-1]
     ratios_xy = [input_side / side for input_side, side in zip(inputs_xy, sides_xy, strict=True)]
     if resize == "crop":

@@ -8,39 +8,37 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, UnidentifiedImageError
 
-from onnxplain.errors import ImageError
-from onnxplain.runtime.arrays import ByteArray
+from onnxplain.contract.arguments import checked
+from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.files.special import special_kind
+from onnxplain.runtime.arrays import AnyArray, ByteArray
+from onnxplain.runtime.images.encoded import ENCODED, Decoded, Encoded, open_encoded
 
-ImageLike = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+ImageLike = Decoded | Encoded
 
-_ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray)
+_ONE_IMAGE = (str, os.PathLike, Image.Image, np.ndarray, *ENCODED)
 
-DEFAULT_MAX_MEGAPIXELS = 178.0
+DEFAULT_MAX_MEGAPIXELS = 50.0
+# Pixels of these formats take more memory to decode than a JPEG's: about so many times.
+_WEIGHTS = {"WEBP": 2.0, "JPEG2000": 2.0, "AVIF": 1.5}
+_BAND_PIXELS = 2**20
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 """Lower-case suffixes of the images in a folder. A file given by its name may have any suffix."""
 
 _EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # Pillow's size limit and Python's warning filters are global. Only one reader at a time may change them: two could
 # restore each other's values.
 _PILLOW_SETTINGS = threading.Lock()
 
 
+@checked
 def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
     """Read an image file as uint8 (H, W, 3) RGB.
 
@@ -58,10 +56,9 @@ def load_image(path: str | os.PathLike[str], max_megapixels: float = DEFAULT_MAX
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The file as Pillow opens it, with its limits off and its warnings silent; raises ImageError as `load_image`."""
-    with _pillow_settings():
+    with _pillow_settings(), image_errors(path):
         try:
-            with Image.open(path) as image:
-                yield image
+            found = Image.open(path)
         except UnidentifiedImageError:
             raise ImageError(
                 f"{path}: found no image ({describe_start(path)}), expected JPEG, PNG or another format "
@@ -71,14 +68,35 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise ImageError(
                 f"{path}: found a file that cannot be opened ({one_line(error)}), expected an image: check the file"
             ) from error
+        with found:
+            yield found
+
+
+@contextmanager
+def image_errors(name: object) -> Iterator[None]:
+    """Whatever reading an image raises becomes the ImageError of this image. Decoders raise errors of any kind."""
+    try:
+        yield
+    except (OnnxplainError, Warning):
+        raise
+    except MemoryError as error:
+        raise ImageError(
+            f"{name}: found an image that needs more memory than there is, expected a smaller one: shrink it"
+        ) from error
+    except Exception as error:
+        raise ImageError(
+            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a complete one: download it "
+            "again"
+        ) from error
 
 
 def as_image(image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> ByteArray:
-    """A path, a PIL image or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
+    """A path, a PIL image, encoded bytes, an open file or a uint8 RGB array (H, W, 3) → uint8 (H, W, 3) RGB.
 
     PIL images are treated like files, including EXIF orientation. Raises ImageError for anything else, also for arrays
     of another type or shape. (A BGR array cannot be distinguished from an RGB array.)
     """
+    image = open_encoded(image)
     if isinstance(image, np.ndarray):
         return _check_array(image)
     if isinstance(image, Image.Image):
@@ -113,12 +131,20 @@ def list_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
 
 
 def check_file(path: Path) -> None:
-    """Raise ImageError for a path that names no file, a folder or an empty file."""
-    if not path.exists():
+    """Raise ImageError for a path that names no file, a folder, an empty file, a pipe, a socket or a device."""
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # too long for a name, or a zero byte in it
+        raise ImageError(
+            f"{path}: found no file name ({one_line(error)}), expected an image: check the path"
+        ) from error
+    if not exists:
         raise ImageError(f"{path}: found no such file, expected an image: check the path")
     if path.is_dir():
         raise ImageError(f"{path}: found a folder, expected an image file: name a file in it")
-    if path.is_file() and path.stat().st_size == 0:
+    if kind := special_kind(path):
+        raise ImageError(f"{path}: found {kind}, expected an image file: save the image as a file")
+    if path.stat().st_size == 0:
         raise ImageError(f"{path}: found an empty file (0 bytes), expected an image: download it again")
 
 
@@ -162,32 +188,48 @@ def _pillow_settings() -> Iterator[None]:
 
 def check_size(image: Image.Image, name: str, max_megapixels: float) -> None:
     """Raise ImageError for an image of more pixels."""
-    width, height = image.size
-    if width * height > max_megapixels * 1e6:
+    refuse_above(image.size, _WEIGHTS.get(image.format or "", 1.0), name, max_megapixels)
+
+
+def refuse_above(size_wh: tuple[int, int], weight: float, name: object, max_megapixels: float) -> None:
+    """Raise ImageError for an image of more pixels than that, each counted `weight` times: what decoding it costs."""
+    width, height = size_wh
+    megapixels = width * height / 1e6
+    if megapixels * max(weight, 1) > max_megapixels:
+        cost = "" if weight <= 1 else f", which cost as much memory as {megapixels * weight:.3g} of a JPEG"
         raise ImageError(
-            f"{name}: found {width} × {height} pixels ({width * height / 1e6:.0f} megapixels), expected at "
+            f"{name}: found {width} × {height} pixels ({megapixels:.6g} megapixels{cost}), expected at "
             f"most {max_megapixels:g} megapixels: shrink the image, or raise the limit"
         )
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Ranges of rows that cover an image, about a million pixels each: conversions need little more memory than it."""
+    rows = max(1, _BAND_PIXELS // max(width, 1))
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def _to_rgb(image: Image.Image, name: str, max_megapixels: float) -> ByteArray:
     check_size(image, name, max_megapixels)
     if image.mode == "F":
         raise ImageError(f"{name}: found floating-point pixels of unknown range, expected 8 or 16 bits: convert it")
-    try:
+    with image_errors(name):
         image.load()
         orientation = orientation_of(image)
-        rgb = _deep_grey(image, name) if image.mode.startswith("I") else _over_white(image)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise many kinds of errors for broken files
-        raise ImageError(
-            f"{name}: found a damaged or truncated image ({one_line(error)}), expected a complete one: "
-            "download it again"
-        ) from error
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    return np.asarray(rgb, np.uint8)
+        if image.mode.startswith("I"):
+            _check_range(image, name)
+        # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted: undo it for the others.
+        inverted = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
+        width, height = image.size
+        rgb = np.empty((height, width, 3), np.uint8)
+        for rows in bands(height, width):
+            band = image.crop((0, rows.start, width, rows.stop))
+            if band.mode.startswith("I"):
+                rgb[rows] = _deep_grey(band)[..., None]
+            else:
+                rgb[rows] = np.asarray(_over_white(ImageChops.invert(band) if inverted else band))
+        return upright(rgb, orientation)
 
 
 def orientation_of(image: Image.Image) -> int | None:
@@ -199,28 +241,36 @@ def orientation_of(image: Image.Image) -> int | None:
     return orientation if isinstance(orientation, int) else None
 
 
+def upright(values_hwc: AnyArray, orientation: int | None) -> AnyArray:
+    """The values turned and mirrored as the EXIF orientation says."""
+    turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
+    turned = np.rot90(values_hwc, turns.get(orientation or 1, 0))
+    return np.ascontiguousarray(turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned)
+
+
 def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted: undo it for the others.
-        image = ImageChops.invert(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _deep_grey(image: Image.Image, name: str) -> Image.Image:
-    """Greyscale of 16 bits (Pillow's modes I;16…, and I for some formats), scaled to 8: 65535 is white."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError(
-            f"{name}: found pixels from {values.min()} to {values.max()}, expected 8 or 16 bits: convert it"
-        )
-    grey = (values + 128) // 257
+def _check_range(image: Image.Image, name: str) -> None:
+    """Raise ImageError for a grey image whose values do not fit 16 bits."""
+    values = np.asarray(image)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < 0 or high > 0xFFFF:
+        raise ImageError(f"{name}: found pixels from {low} to {high}, expected 8 or 16 bits: convert it")
+
+
+def _deep_grey(image: Image.Image) -> ByteArray:
+    """Greyscale of 16 bits (Pillow's modes I;16…, and I for some formats), scaled to 8, (H, W): 65535 is white."""
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((values + 128) // 257).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    return grey
 
 
 def describe_start(path: Path) -> str:

@@ -22,6 +22,8 @@ from onnxplain.runtime.protobuf.model_facts import opened_model
 
 _SUFFIX = "ExecutionProvider"
 _LOG_FATAL_ONLY = 4
+# ONNX Runtime repeats names from the file, which may be of any length.
+_LONGEST_MESSAGE = 600
 
 
 class Session(Protocol):
@@ -206,4 +208,4 @@ def _explain_failure(path: Path, error: Exception) -> str:
 
 def _message(error: Exception) -> str:
     """ONNX Runtime's message without its code, ``[ONNXRuntimeError] : 1 : FAIL :``."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))[:_LONGEST_MESSAGE]

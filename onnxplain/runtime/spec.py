@@ -37,6 +37,7 @@ from onnxplain.runtime.feed import extra_arrays
 from onnxplain.runtime.heads.graph_end import graph_end_of_file
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
+from onnxplain.runtime.openvino import OPENVINO
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
@@ -122,6 +123,12 @@ def _read_explainable_file(session: Session, path: Path, stated: Stated, text: s
         )
     OutputShapes(spec).check_declared(session)
     _check_stated(spec, stated)
+    defaults = {tensor.name for tensor in session.get_overridable_initializers()}
+    if OPENVINO in session.get_providers() and defaults.intersection(stated.inputs):
+        raise ModelError(
+            f"found a value for {', '.join(sorted(defaults.intersection(stated.inputs)))}, expected none on the "
+            "openvino provider, which keeps the default in the file: instrument the original again with this value"
+        )
     if stated.preprocessing is not None:
         parts = stated.parts.with_preset(chosen.image.dtype, chosen.image.channels, written.quantization)
         spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))

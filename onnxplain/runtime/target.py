@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec, ModelSpec
+from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.heads.target_text import ResolvedTarget, Target, parse_target, target_count, target_name
 
@@ -88,6 +89,8 @@ def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:
         raise UnsupportedError(
             "found no instrumented layers, expected at least one: run `onnxplain instrument` first, or use rise"
         )
+    if layer is not None and not isinstance(layer, str):
+        raise OnnxplainError(f"layer: found {shown(layer)}, expected the name of a layer")
     if layer is None or layer == "auto":
         return spec.layers[-1]
     names = [entry.name for entry in spec.layers]

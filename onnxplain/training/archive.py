@@ -14,6 +14,7 @@ import torch
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.atomic import open_beside, replacing
+from onnxplain.files.special import refuse_special
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Archive:
         Raises OnnxplainError for a file that is missing, truncated, or of another kind or version.
         """
         try:
+            refuse_special(path)
             with Path(path).open("rb") as stream:
                 if not zipfile.is_zipfile(stream):
                     raise self.foreign(path, "found a truncated file or no PyTorch file")

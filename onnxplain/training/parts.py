@@ -85,6 +85,7 @@ def open_parts(
     lists: Sequence[str | os.PathLike[str]] = (),
     seed: int = 0,
     strict: bool = False,
+    allow_outside: bool = False,
 ) -> Parts:
     """Open a data set (see `open_dataset`) and divide it by image.
 
@@ -96,7 +97,7 @@ def open_parts(
     if len(lists) not in (0, 2, 3):
         raise OnnxplainError(f"split: found {len(lists)} lists, expected two or three: train, validation, test")
     if lists:
-        whole = open_dataset(source, images=images, strict=strict)
+        whole = open_dataset(source, images=images, strict=strict, allow_outside=allow_outside)
         train, validation, *rest = split_by_lists(whole, lists, strict=strict)
         test = rest[0] if rest else None
         problems = [whole.problems, train.problems, validation.problems, () if test is None else test.problems]
@@ -104,7 +105,7 @@ def open_parts(
     own = _own_parts(Path(source))
     names: tuple[Part, ...] = ("train", "validation", "test")
     opened = {
-        name: open_dataset(source, images=images, split=name, seed=seed, strict=strict)
+        name: open_dataset(source, images=images, split=name, seed=seed, strict=strict, allow_outside=allow_outside)
         for name in names
         if name in own or (not own and name != "validation")
     }

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
     "voc: empty image": (
         "voc",
         {"images/c.png": "", "c.xml": edit(VOC_B, "b.png", "c.png")},
-        [("c.xml", 3, "c.png: found no image .0 bytes")],
+        [("c.xml", 3, "c.png: found an empty file .0 bytes")],
     ),
     "voc: impossible name": (
         "voc",
@@ -329,7 +329,7 @@ def test_a_problem_is_reported_by_file_and_line_and_left_out(case: str, tmp_path
             "csv",
             "boxes.csv",
             "<annotation>\n</annotation>",
-            "csv:1: found '<annotation>', expected columns file, label",
+            "csv:1: found 1 other columns, expected columns file, label",
         ),
         ("csv", "boxes.csv", "file;label;xmin\na;b;1", "expected columns file, label"),
         ("csv", "boxes.csv", "a.png,1,2,3,4,cat", "expected columns"),

@@ -130,7 +130,7 @@ def test_a_file_that_nobody_recognises_lists_the_formats(name: str, tmp_path: Pa
         ("coco", '{"shapes": []}', "found no list 'images', expected a COCO file"),
         ("coco", "[]", "found a JSON list, expected a COCO file"),
         ("coco", "", "found an empty file, expected annotations"),
-        ("csv", "who,when", "found 'who, when', expected columns file, label"),
+        ("csv", "who,when", "found 2 other columns, expected columns file, label"),
         (None, COCO[:60], "found invalid JSON .*, expected a COCO file"),
         (None, '{"images": [], "annotations": []}', "found no list 'categories', expected a COCO file"),
     ],

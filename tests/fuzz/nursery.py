@@ -13,12 +13,16 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from onnxplain.cli.main import QUIET
+from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 GIGABYTE = 2**30
 # What a command may reserve, in addresses; a quarter of it is taken by libraries before the command begins.
@@ -34,7 +38,6 @@ HEAVY = (
     "onnxplain.cli.predict",
     "onnxplain.explainers",
     "onnxplain.exporters",
-    "onnxruntime",
 )
 
 
@@ -65,6 +68,7 @@ class Nursery:
             "ORT_DISABLE_TELEMETRY": "1",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "NO_COLOR": "1",
+            **QUIET,
         }
         environment.pop("ONNXPLAIN_DEBUG", None)
         self._process = subprocess.Popen(
@@ -99,6 +103,7 @@ class Nursery:
 def main() -> None:
     for name in HEAVY:
         importlib.import_module(name)
+    import_onnxruntime()
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
@@ -113,6 +118,8 @@ def _become(order: dict[str, Any]) -> None:
 
     try:
         os.chdir(order["folder"])
+        # Temporary files that a command leaves are found there.
+        tempfile.tempdir = str(Path(order["folder"]) / "tmp")
         for number, name in ((1, STDOUT), (2, STDERR)):
             os.dup2(os.open(Path(order["prints"]) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.contract import EndNode, EndValue, GraphEnd, tell_heads  # noqa: E402
+from onnxplain.contract import EndNode, EndValue, GraphEnd, ModelSpec, Preprocessing, tell_heads  # noqa: E402
 from onnxplain.data import DataSet, open_dataset  # noqa: E402
 from onnxplain.errors import OnnxplainError  # noqa: E402
+from onnxplain.exporters import export  # noqa: E402
 from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
 from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
 from onnxplain.training.options import ANSWERS, TrainingOptions  # noqa: E402
@@ -141,6 +143,25 @@ def test_the_end_of_the_graph_tells_the_kind(answer: str, size: int) -> None:
     assert (head.kind, head.size) == (answer, size)
     if answer == "labels":
         assert head.source != head.outputs[0].name, "the logits lie before the Sigmoid"
+
+
+@pytest.mark.parametrize(("answer", "labels"), [("labels", ("a", "b", "c")), ("values", ("age",))])
+def test_the_exported_file_has_the_head(answer: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    """`export` itself compares outputs and gradients with the module and torch.autograd."""
+    module = build_localizer(LocalizerConfig(len(labels), (16, 16), (8,), 0, answer=answer), 0).eval()
+    if answer == "values":
+        module.expect_numbers(torch.tensor([[20.0], [40.0]]))
+    preprocessing = Preprocessing("rgb", resize="stretch")
+    path = tmp_path / "model.onnx"
+    export(module, path, input_size_hw=(16, 16), layers=["features"], labels=labels, preprocessing=preprocessing)
+    session = onnxruntime.InferenceSession(path)
+    spec = ModelSpec.from_json(session.get_modelmeta().custom_metadata_map["onnxplain"])
+    assert [(head.name, head.kind, head.labels) for head in spec.heads] == [(answer, answer, labels)]
+    assert spec.cam is not None and spec.cam.layer == "features"
+    images = torch.rand(2, 3, 16, 16)
+    (found,) = session.run([answer], {"image": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(images)[answer].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_boxes_stand_beside_classes_only() -> None:

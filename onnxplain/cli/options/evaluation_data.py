@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, get_args
 
 import click
 
-from onnxplain.cli.options.dataset import image_folder_option
+from onnxplain.cli.options.dataset import allow_outside_option, image_folder_option
 from onnxplain.cli.options.gather import stack
 from onnxplain.errors import OnnxplainError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 data_options = stack(
     image_folder_option,
+    allow_outside_option,
     click.option(
         "--format",
         "format_name",
@@ -60,6 +61,7 @@ class DataArguments:
 
     dataset: str
     images: Path | None
+    allow_outside: bool
     format_name: str | None
     split: str | None
     train_split: str | None
@@ -106,6 +108,7 @@ class DataArguments:
             split=part,
             seed=seed,
             strict=self.strict,
+            allow_outside=self.allow_outside,
         )
 
 

@@ -14,7 +14,8 @@ megapixels_option = click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     metavar="NUMBER",
-    help="Refuse larger images, before they are decoded. Default: 178.",
+    help="Refuse larger images, before they are decoded. WebP and JPEG 2000 count twice, and pixels of many bytes by "
+    "their size, because decoding them takes more memory. Default: 50.",
 )
 
 

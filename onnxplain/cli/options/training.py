@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from onnxplain.cli.options.dataset import image_folder_option, strict_option
+from onnxplain.cli.options.dataset import allow_outside_option, image_folder_option, strict_option
 from onnxplain.cli.options.gather import gather, gather_stated, stack
 from onnxplain.cli.options.preprocessing import read_size
 
@@ -91,6 +91,7 @@ CHOICE_NAMES = (
 
 _DATA = (
     image_folder_option,
+    allow_outside_option,
     click.option(
         "--split",
         "lists",
@@ -132,6 +133,7 @@ class TrainingData:
 
     dataset: str
     images: Path | None
+    allow_outside: bool
     lists: tuple[Path, ...]
     strict: bool
     column: str | None
@@ -142,7 +144,8 @@ class TrainingData:
     @property
     def states_photos(self) -> bool:
         """Whether an option was given that is only for photos."""
-        return bool(self.images or self.lists or self.strict or self.column or not (self.flip and self.augment))
+        stated = (self.images, self.allow_outside, self.lists, self.strict, self.column)
+        return any(stated) or not (self.flip and self.augment)
 
 
 training_options = stack(*_CHOICES, gather_stated("chosen", CHOICE_NAMES), *_DATA, gather("data", TrainingData))

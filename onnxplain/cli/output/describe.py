@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
+from onnxplain.cli.output.terminal import say
 from onnxplain.contract import (
     CROP_SHARE,
     ExtraInput,
@@ -138,7 +137,7 @@ def print_description(lines: Sequence[tuple[str, str]]) -> None:
     """Print titles and texts in two columns."""
     width = max(len(title) for title, _ in lines)
     for title, text in lines:
-        click.echo(f"  {title:<{width}}  {text}")
+        say(f"  {title:<{width}}  {text}")
 
 
 def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:

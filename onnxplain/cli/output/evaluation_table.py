@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from onnxplain.cli.output.tables import print_table
+from onnxplain.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from onnxplain.evaluation import Evaluation, Result
@@ -22,7 +21,8 @@ _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print one row per metric and one column per method and baseline, each number with its interval."""
     skipped = f", {evaluation.skipped} skipped" if evaluation.skipped else ""
-    click.echo(f"{evaluation.model} on {evaluation.dataset}: {evaluation.images} images{skipped}\n")
+    say(f"{evaluation.model} on {evaluation.dataset}: {evaluation.images} images{skipped}")
+    say()
     shown = [result for result in evaluation.results if result.estimate.value is not None]
     columns = tuple(dict.fromkeys(map(_column, shown)))
     rows: dict[str, dict[str, str]] = {}
@@ -32,7 +32,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if not _fits(("", *columns), cells):
         cells = [tuple(cell.replace(" [", "\n[") for cell in row) for row in cells]
     print_table(("", *columns), cells, numbers=columns)
-    click.echo("")
+    say()
     _print_legend(evaluation, shown)
 
 
@@ -46,19 +46,19 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
     for title, of_kinds in meanings.items():
         kinds = {of_kinds[kind]: kind for kind in reversed(_OF) if kind in of_kinds}
         texts = [f"{_OF[kind] if len(kinds) > 1 else ''}{text}" for text, kind in reversed(kinds.items())]
-        click.echo(f"{title}: {'; '.join(texts)}")
-    click.echo(
+        say(f"{title}: {'; '.join(texts)}")
+    say(
         f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, "
         f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
     if evaluation.identity["target"] == "predicted":
-        click.echo("all heatmaps explain the predicted class")
+        say("all heatmaps explain the predicted class")
     reasons: dict[str, dict[str, None]] = {}
     for result in evaluation.results:
         if result.reason:
             reasons.setdefault(result.reason, {})[_missing(result)] = None
     for reason, names in reasons.items():
-        click.echo(f"no {', '.join(names)}: {reason}")
+        say(f"no {', '.join(names)}: {reason}")
 
 
 def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

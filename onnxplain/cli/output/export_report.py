@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
-
 from onnxplain.cli.output.describe import describe_spec, layer_columns, print_description
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
+from onnxplain.cli.output.terminal import say
 from onnxplain.explanations.warning_texts import describe_saturation
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
             }
         )
         return
-    click.echo(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
+    say(f"{report.path}: written, {report.path.stat().st_size / 1e6:.2f} MB")
     print_problems(report.read)
     lines = [*describe_spec(report.spec), *describe_sidecars(report.read)]
     lines.append(("cam", str(report.cam)))
@@ -55,7 +54,7 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
     if report.saturation is not None:
         lines.append(("warning", describe_saturation(report.saturation)))
     print_description(lines)
-    click.echo()
+    say()
     checks = {check.layer: check for check in report.checks.layers}
     print_table(
         ("layer", "channels", "size", "gradient error", "compared with", "operators"),
@@ -67,15 +66,13 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
         numbers=("channels", "gradient error"),
     )
     if costs:
-        click.echo()
+        say()
         print_table(
             ("layer", "nodes in branch", "time closed", "time open"),
             [(cost.layer, str(cost.nodes), f"{cost.closed:.2f}", f"{cost.open:.2f}") for cost in costs],
             numbers=("nodes in branch", "time closed", "time open"),
         )
-        click.echo(
-            "closed, open: gradient switched off, on; times: median, divided by the original file's, for one image"
-        )
+        say("closed, open: gradient switched off, on; times: median, divided by the original file's, for one image")
 
 
 def _as_json(check: LayerCheck) -> dict[str, object]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
+from onnxplain.cli.output.terminal import printable, say
 from onnxplain.explanations.progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -42,15 +41,15 @@ class Bar(ProgressDisplay):
 
     def say(self, text: str) -> None:
         """Show a text about the current step."""
-        self._show(0.0, text)
+        self._show(0.0, printable(text))
 
     def echo(self, line: str, *, err: bool = False) -> None:
         """Print a line on standard output, or on standard error, above the bar."""
         if self._display is not None and (err or sys.stdout.isatty()):
             # The line goes to the terminal that shows the bar. Only the bar's console can print above it.
-            self._display.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            self._display.console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
         else:
-            click.echo(line, err=err)
+            say(line, err=err)
 
     def _show(self, share: float, text: str | None) -> None:
         if self._display is None or self._task is None:
@@ -73,7 +72,8 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        # File names are no markup.
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as display:
         yield Bar(display, display.add_task("", total=None))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from onnxplain.cli.output.terminal import say
 from onnxplain.explanations.warning_texts import problem_text
 from onnxplain.sidecars import SidecarFacts
 
@@ -43,4 +42,4 @@ def sidecar_tree(facts: SidecarFacts) -> dict[str, Any]:
 def print_problems(facts: SidecarFacts) -> None:
     """One warning line on standard error for each thing that was found but not used."""
     for problem in facts.problems:
-        click.echo(f"onnxplain: warning: {problem_text(problem)}", err=True)
+        say(f"onnxplain: warning: {problem_text(problem)}", err=True)

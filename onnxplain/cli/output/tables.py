@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import io
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
+from onnxplain.cli.output.terminal import print_text, printable
+from onnxplain.files.json_bytes import json_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 # Wider than any table: without a terminal, for example in a pipe, lines must not be cut.
 _UNLIMITED_WIDTH = 10_000
@@ -18,19 +23,29 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(_cell(column), justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _UNLIMITED_WIDTH, highlight=False).print(table)
+        table.add_row(*map(_cell, row))
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _UNLIMITED_WIDTH
+    drawn = io.StringIO()
+    Console(file=drawn, force_terminal=terminal, width=width, highlight=False).print(table)
+    print_text(drawn.getvalue())
+
+
+def _cell(text: str) -> Text:
+    """A cell that is no markup. Only tables break lines in it."""
+    from rich.text import Text
+
+    return Text("\n".join(map(printable, text.split("\n"))))
 
 
 def print_json(tree: Any) -> None:
     """Print one JSON value."""
-    click.echo(json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False))
+    print_text(f"{json_text(tree, indent=2)}\n")
 
 
 def box_text(box_xyxy: Sequence[float] | None) -> str:

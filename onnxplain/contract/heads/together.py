@@ -39,7 +39,8 @@ def judge_together(
     kept: list[FoundHead] = []
     for head in found:
         others = [other for other in found if other is not head]
-        fault = None if named & {output.name for output in head.outputs} else _fault(end, head, others, detector)
+        is_stated = bool(named & {head.name, *(output.name for output in head.outputs)})
+        fault = None if is_stated else _fault(end, head, others, detector)
         if fault is None:
             kept.append(head)
         else:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxplain.data.bounds import leaves_data_set
 from onnxplain.data.problem import Problem, ProblemError
+from onnxplain.files.special import refuse_special
 from onnxplain.runtime.box import Corners
 
 _START = 65_536
@@ -15,7 +17,17 @@ _START = 65_536
 
 def read_bytes(path: Path) -> bytes:
     """The content of an annotation file. Raises ProblemError if it cannot be read or is empty."""
+    if leaves_data_set(path):
+        raise ProblemError(
+            Problem(
+                path,
+                None,
+                "found a link to a file outside of the data set, expected a file in it: allow it with "
+                "allow_outside=True (--allow-outside) if it is yours",
+            )
+        )
     try:
+        refuse_special(path)
         content = path.read_bytes()
     except OSError as error:
         raise ProblemError(Problem(path, None, f"cannot be read ({error.strerror}): check the path")) from error
@@ -31,7 +43,10 @@ def read_text(path: Path) -> str:
 
 def read_start(path: Path) -> str | None:
     """The first 64 KiB of a file as text, to recognise its format; None if it cannot be read."""
+    if leaves_data_set(path):
+        return None
     try:
+        refuse_special(path)
         with path.open("rb") as file:
             return file.read(_START).decode("utf-8-sig", "replace")
     except OSError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
 from onnxplain.data.formats.parts import part_folders, subfolders
 from onnxplain.data.problem import Place, Problem
+from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.image import IMAGE_SUFFIXES
 
 
@@ -16,6 +17,8 @@ def read_image_folder(source: Path) -> Reading:
     Other files, images beside the class folders and class folders without an image become problems. Names that start
     with a dot are ignored.
     """
+    if not source.is_dir():
+        raise OnnxplainError(f"{source}: found a file, expected a folder of class folders")
     problems = [
         Problem(path, None, "found a file beside the class folders, expected it in one of them")
         for path in sorted(source.iterdir())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.aimed.describing import describe_row
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
@@ -49,6 +50,7 @@ class LayerExplainer(Explainer):
 
     def __post_init__(self) -> None:
         self.check_definition()
+        check_fields(self)
         require(type(self), self.engine)
         if self.layer is not None and not isinstance(self.layer, str):
             object.__setattr__(self, "layer", tuple(self.layer))

@@ -11,6 +11,7 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from onnxplain.runtime.arrays import ByteArray, FloatArray
+from onnxplain.runtime.image import bands
 
 Colour = tuple[int, int, int]
 
@@ -33,11 +34,10 @@ def colourise(heatmap_hw: FloatArray, colormap: str = DEFAULT_COLORMAP) -> ByteA
         near = difflib.get_close_matches(colormap, COLORMAPS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise OnnxplainError(f"colormap: found {colormap!r}{hint}, expected one of {', '.join(COLORMAPS)}")
-    levels = np.rint(np.clip(heatmap_hw, 0, 1) * 255).astype(np.uint8)
     # The palette is applied here because OpenCV divides by zero on a map without pixels.
     palette_bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap])
     palette: ByteArray = palette_bgr[:, 0, ::-1].astype(np.uint8, copy=False)
-    return palette[levels]
+    return palette[np.rint(np.clip(heatmap_hw, 0, 1) * 255).astype(np.uint8)]
 
 
 def opacity_of(heat: FloatArray, alpha: float) -> FloatArray:
@@ -66,10 +66,12 @@ def blend(
         )
     if not 0 <= alpha <= 1:
         raise OnnxplainError(f"alpha: found {alpha}, expected a share from 0 (image only) to 1 (heat only)")
-    heat = heatmap_hw[window]
-    colours, opacity = colourise(heat, colormap).astype(np.float32), opacity_of(heat, alpha)[..., None]
+    colourise(np.zeros((1, 1), np.float32), colormap)
     blended = image_hwc.copy()
-    blended[window] = np.rint(image_hwc[window] * (1 - opacity) + colours * opacity).astype(np.uint8)
+    inside, heat = blended[window], heatmap_hw[window]
+    for rows in bands(*heat.shape):
+        colours, opacity = colourise(heat[rows], colormap).astype(np.float32), opacity_of(heat[rows], alpha)[..., None]
+        inside[rows] = np.rint(inside[rows] * (1 - opacity) + colours * opacity).astype(np.uint8)
     return blended
 
 

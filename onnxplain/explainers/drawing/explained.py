@@ -67,6 +67,8 @@ def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str
     how = [explanation.method if explanation.layer is None else f"{explanation.method} at {explanation.layer}"]
     if explanation.status != "ok":
         how.append(explanation.status.replace("_", " "))
+    if explanation.report is not None and explanation.report.caution:
+        how.append(explanation.report.caution)
     if explanation.report is not None and (summary := explanation.report.summary()):
         how.append(summary)
     doubts = f"preprocessing assumed: {', '.join(assumed)}" if assumed else ""

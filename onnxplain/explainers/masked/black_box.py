@@ -155,6 +155,7 @@ class _CallableBox(BlackBox):
         self.function = function
         self.input_size_hw = input_size_hw
         self._fill = fill
+        self._classes: int | None = None
 
     def look(self, image: ImageLike) -> View:
         image_hwc = as_image(image)
@@ -180,6 +181,12 @@ class _CallableBox(BlackBox):
                 f"score function: returned shape {scores.shape} for {len(pixels_nchw)} images, "
                 f"expected ({len(pixels_nchw)}, C), one row of class scores per image"
             )
+        if self._classes not in (None, scores.shape[1]):
+            raise OnnxplainError(
+                f"score function: returned {scores.shape[1]} classes, expected {self._classes} as before: it must give "
+                "the same classes for every image"
+            )
+        self._classes = scores.shape[1]
         if not np.isfinite(scores).all():
             raise OnnxplainError("score function: returned NaN or infinity, expected finite scores")
         return scores
@@ -224,7 +231,7 @@ _SCORES = HeadSpec("scores", "classes", 1, scores="scores")
 
 def _class_index(target: int | str) -> int:
     index = int(target) if isinstance(target, str) and target.isdecimal() else target
-    if isinstance(index, str | bool) or int(index) != index or index < PREDICTED_CLASS:
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < PREDICTED_CLASS:
         raise OnnxplainError(
             f"target: found {target!r}, expected a class index from 0 up, or None: a callable has no labels"
         )

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.held_interrupt import hold_interrupts
 from onnxplain.explainers.masked.black_box import BlackBox, ScoreFunction, open_black_box
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.masked.fill import Fill
@@ -81,8 +83,10 @@ class RISE(Explainer):
 
     name: ClassVar[str] = "rise"
     takes_aims: ClassVar[bool] = True
+    stoppable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._rule()
         if self.batch_size is not None and self.batch_size < 1:
             raise OnnxplainError(f"batch_size: found {self.batch_size}, expected at least 1")
@@ -150,11 +154,12 @@ class RISE(Explainer):
                 self.progress(done * most + masks, images * most)
 
         begun = sampling.begin()
-        for moment in sampling.moments(begun, self._rule(), report_progress, fleeting=True):
-            last = moment
-        if last.stopped == "interrupted" and done + 1 < images:
-            raise KeyboardInterrupt
-        return last.explanations()
+        with hold_interrupts() as held:
+            for moment in sampling.moments(begun, self._rule(), report_progress, fleeting=True, interrupted=held.take):
+                last = moment
+            if last.stopped == "interrupted" and done + 1 < images:
+                raise KeyboardInterrupt
+            return last.explanations()
 
     def _open(self, black_box: BlackBox, image: ImageLike, aims: Sequence[ResolvedTarget]) -> RiseSampling:
         view = black_box.look(image)

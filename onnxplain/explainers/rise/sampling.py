@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,11 +53,13 @@ class RiseSampling:
         progress: Progress | None = None,
         *,
         fleeting: bool = False,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> Iterator[RiseMoment]:
         """Continue from `tally` and yield a moment after each block of masks. The last one says why it stopped.
 
         For any batch size, the tolerance is checked after each block, and the time after each call of the model. Ctrl-C
-        also stops the sampling and keeps the masks so far. `progress(masks, most)` is called after each call.
+        also stops the sampling and keeps the masks so far: if the model raises it, and if `interrupted()`, which is
+        asked before each call of the model. `progress(masks, most)` is called after each call.
         `fleeting`: a moment is only valid until the next one; this saves copies of the sums.
         """
         if tally.masks >= rule.masks:
@@ -73,6 +75,9 @@ class RiseSampling:
             try:
                 done = len(tally.tail)
                 while done < len(draw):
+                    if interrupted():
+                        broken = "interrupted"
+                        break
                     part = draw.part(done, done + self.scores.masks_at_once)
                     gathered.append(self.scores(part))
                     done += len(part)

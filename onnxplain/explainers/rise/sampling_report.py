@@ -9,6 +9,9 @@ from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.method_report import MethodReport
 from onnxplain.runtime.arrays import FloatArray
 
+FEWEST_MASKS = 64
+"""With fewer, the map is mostly noise."""
+
 Stopped: TypeAlias = Literal["masks", "tolerance", "budget", "interrupted"]
 
 
@@ -41,6 +44,11 @@ class SamplingReport(MethodReport):
     def interrupted(self) -> bool:
         """Whether Ctrl-C stopped the sampling."""
         return self.stopped == "interrupted"
+
+    @property
+    def caution(self) -> str:
+        """How many masks there are if they are too few for a map: fewer than a block of 64."""
+        return f"only {self.masks} mask{'s' * (self.masks != 1)}" if self.masks < FEWEST_MASKS else ""
 
     def as_json(self) -> dict[str, Any]:
         """All fields except the standard error per pixel."""

@@ -18,6 +18,7 @@ from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.files.atomic import write_atomically
+from onnxplain.files.special import refuse_special
 from onnxplain.runtime.arrays import FloatArray
 
 # Masks are added to the sums in blocks of this size, even if a run is interrupted, so the order of additions is fixed.
@@ -76,6 +77,7 @@ class RiseTally:
     def load(cls, path: str | os.PathLike[str]) -> RiseTally:
         """Read a file that `save` wrote. Raises OnnxplainError for anything else."""
         try:
+            refuse_special(path)
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 sums = MaskSums(**{field.name: arrays[field.name] for field in fields(MaskSums)})
                 entries = json.loads(str(arrays["key"]))

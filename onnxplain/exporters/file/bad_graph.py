@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import onnx
 import onnx_ir as ir
@@ -12,6 +13,8 @@ from onnx_ir.serde import SerdeError
 
 from onnxplain.errors import ModelError
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 # What onnx, onnx_ir and protobuf raise for graphs that are no graphs, and what sizes of 0 or of 2^60 lead to.
 BAD_GRAPH = (
     ArithmeticError,
@@ -28,14 +31,43 @@ BAD_GRAPH = (
 )
 
 
-@contextmanager
-def bad_graph_is_model_error() -> Iterator[None]:
-    """Raise ModelError, with what was found, for an error that only a graph which is not valid can cause."""
+# What a graph that contradicts itself leads to. Of a valid graph these are faults of this package.
+MAYBE_BAD_GRAPH = (AttributeError, LookupError, TypeError, ValueError)
+
+
+def refuses_bad_graphs(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A decorator for calls whose first argument is a model's path.
+
+    Raises ModelError, with what was found, for an error that only a graph which is not valid can cause.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BAD_GRAPH as error:
+            raise _model_error(error) from error
+        except MAYBE_BAD_GRAPH as error:
+            given: list[Any] = [*args, *kwargs.values()]
+            if _is_valid(given[0]):
+                raise
+            raise _model_error(error) from error
+
+    return call
+
+
+def _is_valid(path: Any) -> bool:
+    """Whether onnx accepts the model, with the shapes that it states."""
     try:
-        yield
-    except BAD_GRAPH as error:
-        first_line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(
-            f"found a graph that is not valid or too large ({type(error).__name__}: {first_line}), expected an ONNX "
-            "model that onnx.checker accepts: export it again"
-        ) from error
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception:  # the checker raises many kinds of errors
+        return False
+    return True
+
+
+def _model_error(error: Exception) -> ModelError:
+    first_line = (str(error).strip().splitlines() or [""])[0][:200]
+    return ModelError(
+        f"found a graph that is not valid or too large ({type(error).__name__}: {first_line}), expected an ONNX model "
+        "that onnx.checker accepts: export it again"
+    )

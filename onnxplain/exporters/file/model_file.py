@@ -218,4 +218,4 @@ def _is_float16(proto: onnx.ModelProto) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:600]

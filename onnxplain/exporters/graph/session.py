@@ -15,6 +15,8 @@ from onnxplain.machine.time_limit import LimitedSession, current_timeout
 # Errors are raised as exceptions; without this, ONNX Runtime would also print them to standard error.
 SILENT = 4
 FLOAT_ACCURACY = "1"
+# ONNX Runtime repeats names from the file, which may be of any length.
+_LONGEST_MESSAGE = 600
 
 
 class GraphSession:
@@ -73,4 +75,4 @@ def _limit_memory(limit: int) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_MESSAGE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +123,15 @@ class Answering(ABC):
         listed = list_images(images)
         for rows in self._batches.slices(len(listed)):
             batch = self.prepare(listed[rows])
-            yield batch, self.run(batch.pixels, names, image_sizes_hw=batch.image_sizes_hw)
+            yield batch, self.run(batch.pixels, names, **self._beside(batch))
+
+    def _beside(
+        self, batch: Batch, reference: FloatArray | None = None, region: FloatArray | None = None
+    ) -> dict[str, Any]:
+        """What a run of a batch needs besides its pixels, as far as the model has such inputs."""
+        sizes = batch.image_sizes_hw if self.spec.extra_inputs else None
+        given = {"reference": reference, "region": region, "image_sizes_hw": sizes}
+        return {name: value for name, value in given.items() if value is not None}
 
     def resolve_target(self, target: Target) -> int:
         """The index of a target: see `parse_target`; None is −1, the predicted class.

@@ -15,7 +15,7 @@ from PIL import Image
 from onnxplain.contract.preprocessing import MAX_DEPTH
 from onnxplain.errors import ImageError, ImageWarning
 from onnxplain.runtime.arrays import AnyArray, ByteArray
-from onnxplain.runtime.image import as_image, check_file, check_size, opened, orientation_of
+from onnxplain.runtime.image import as_image, bands, check_file, check_size, opened, orientation_of, upright
 from onnxplain.runtime.images.tiff import read_tiff
 
 # A 16-bit image whose largest value is below this share of the range probably uses fewer bits.
@@ -47,9 +47,9 @@ def load_values(image: ImageFile, max_megapixels: float) -> AnyArray:
         with opened(path) as file:
             return _grey(file)
     if path.suffix.lower() in _DEEP_SUFFIXES and mode in ("RGB", "RGBA"):
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        values = _decode(path)
         if values is not None and values.dtype == np.uint16 and values.ndim == 3 and values.shape[2] >= 3:
-            return _upright(values[..., 2::-1], orientation)
+            return upright(values[..., 2::-1], orientation)
     return as_image(path, max_megapixels)
 
 
@@ -89,7 +89,9 @@ def scale_to_bytes(values: AnyArray, depth: int | None) -> ByteArray:
         )
     if depth is None:
         _warn_shallow("image", largest)
-    scaled: ByteArray = ((values.astype(np.int64) * 255 + full // 2) // full).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in bands(*values.shape[:2]):
+        scaled[rows] = (values[rows].astype(np.int64) * 255 + full // 2) // full
     return scaled
 
 
@@ -102,9 +104,14 @@ def check_deep_use(image: ImageFile) -> None:
     path = Path(image)
     if path.suffix.lower() not in _DEEP_SUFFIXES or not path.is_file() or not _has_16_bits(path):
         return
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    values = _decode(path)
     if values is not None and values.dtype == np.uint16:
         _warn_shallow(str(path), int(values.max(initial=0)))
+
+
+def _decode(path: Path) -> AnyArray | None:
+    """What OpenCV reads, BGR; None if it cannot. Not `imread`: it takes no names that are not UTF-8."""
+    return cv2.imdecode(np.asarray(np.memmap(path, np.uint8, "r")), cv2.IMREAD_UNCHANGED)
 
 
 def _warn_shallow(name: str, largest: int) -> None:
@@ -139,14 +146,7 @@ def _grey(image: Image.Image) -> AnyArray:
     """A grey image of deep values, upright, (H, W, 1): uint16 where they are of 16 bits, else float32."""
     values = np.asarray(image)
     fits = values.dtype.kind in "iu" and not (values.size and (values.min() < 0 or values.max() >= 2**MAX_DEPTH))
-    return _upright(values.astype(np.uint16 if fits else np.float32)[..., None], orientation_of(image))
-
-
-def _upright(values_hwc: AnyArray, orientation: int | None) -> AnyArray:
-    """The values turned and mirrored as the EXIF orientation says."""
-    turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
-    turned = np.rot90(values_hwc, turns.get(orientation or 1, 0))
-    return np.ascontiguousarray(turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned)
+    return upright(values.astype(np.uint16 if fits else np.float32)[..., None], orientation_of(image))
 
 
 def _bands(image: Image.Image, count: int, name: str) -> AnyArray:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import ImageError
 from onnxplain.runtime.arrays import AnyArray, ByteArray
-from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image
+from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image, check_file, image_errors, one_line
 from onnxplain.runtime.images.deep_image import check_deep_use, load_channels, load_values, scale_to_bytes
+from onnxplain.runtime.images.encoded import Decoded, open_encoded
 
 ARRAY_SUFFIX = ".npy"
 
@@ -22,7 +23,9 @@ ARRAY_SUFFIX = ".npy"
 def read_pixels(
     image: ImageLike, preprocessing: Preprocessing, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> AnyArray:
-    """A path, a PIL image or an array → (H, W, C), uint8 for pixels ``bytes``, float32 for ``native``.
+    """Any image → (H, W, C), uint8 for pixels ``bytes``, float32 for ``native``.
+
+    An image is a path, a PIL image, encoded bytes, an open file or an array.
 
     C is 3, in RGB order, for ``rgb``, ``bgr`` and ``gray`` (1 for native grey), else the number of channels. A path may
     also name an array, ``.npy``. An array (H, W) or (H, W, 1) is a grey image, for ``gray`` only. Other channels are
@@ -31,8 +34,14 @@ def read_pixels(
     Raises ImageError for a file that cannot be read and for an array of another shape or type; for values of more
     than 8 bits in an array unless the depth or native pixels are stated; for floats unless the pixels are native.
     """
+    opened = open_encoded(image)
+    with image_errors(opened if isinstance(opened, str | os.PathLike) else "image"):
+        return _read(opened, preprocessing, max_megapixels)
+
+
+def _read(image: Decoded, preprocessing: Preprocessing, max_megapixels: float) -> AnyArray:
     if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() == ARRAY_SUFFIX:
-        image = _load_array(Path(image))
+        image = _load_array(Path(image), max_megapixels)
     if isinstance(image, np.ndarray):
         return _of_array(image, preprocessing)
     if not preprocessing.is_colour:
@@ -64,7 +73,7 @@ def as_picture(pixels_hwc: AnyArray) -> ByteArray:
 def picture_of(image: ImageLike, size_hw: tuple[int, int]) -> ByteArray:
     """Any image that can be explained as uint8 (H, W, 3) RGB; an array of that size may have its channels first."""
     if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() == ARRAY_SUFFIX:
-        image = _load_array(Path(image))
+        image = _load_array(Path(image), DEFAULT_MAX_MEGAPIXELS)
     if not isinstance(image, np.ndarray) or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         return as_image(image)
     array = image[..., None] if image.ndim == 2 else image
@@ -75,14 +84,23 @@ def picture_of(image: ImageLike, size_hw: tuple[int, int]) -> ByteArray:
     return as_picture(array)
 
 
-def _load_array(path: Path) -> npt.NDArray[Any]:
+def _load_array(path: Path, max_megapixels: float) -> npt.NDArray[Any]:
+    check_file(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageError(f"{path}: found no array ({error}), expected one that numpy.save wrote: check it") from error
+        # Mapped, not read: a header may promise any size.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, ArithmeticError) as error:
+        raise ImageError(
+            f"{path}: found no array ({one_line(error)}), expected one that numpy.save wrote: check it"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise ImageError(f"{path}: found several arrays, expected one image: save it with numpy.save")
-    return array
+    if array.ndim >= 2 and array.nbytes > max_megapixels * 4e6:
+        raise ImageError(
+            f"{path}: found {array.nbytes / 1e6:.3g} MB, expected at most {max_megapixels:g} megapixels of 4 bytes: "
+            "shrink the image, or raise the limit"
+        )
+    return np.array(array)
 
 
 def _of_array(array: npt.NDArray[Any], preprocessing: Preprocessing, *, file: bool = False) -> AnyArray:

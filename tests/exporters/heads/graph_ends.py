@@ -38,6 +38,7 @@ CONSTANTS: Mapping[str, np.ndarray] = {
     "two": _random(8, 2),
     "four": _random(8, 4),
     "one": _random(8, 1),
+    "pair": np.array([[1, 2], [0, 1], [-1, 1], [3, 0]], np.float32),
     "pointwise": _random(5, 8, 1, 1),
     "single": _random(1, 8, 1, 1),
     "resizing": np.array([1, 1, 4, 4], np.float32),

@@ -164,6 +164,12 @@ ENDS = {
         ["classes 6 y stated", "classes 2 p assumed"],
         stated=stated("y", "classes"),
     ),
+    "an inner value of four labels": End(
+        "q = MatMul(means, four) p = MatMul(q, pair)",
+        "float[N, 2] p",
+        ["labels 4 q stated", "classes 2 p assumed"],
+        stated=stated("q", "labels"),
+    ),
     "stated and not there": End("", Y, ["classes 6 y assumed"], ["q: UNKNOWN refused"], stated=stated("q", "classes")),
     "stated with another shape": End("", Y, [], ["y: STATED refused"], stated=stated("y", "mask")),
     # embeddings

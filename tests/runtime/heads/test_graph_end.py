@@ -58,7 +58,7 @@ def described(found: FoundHeads) -> tuple[list[object], list[tuple[str, str]]]:
 
 
 # A plain file has no output for an inner value; only exporters look at its shape.
-@pytest.mark.parametrize("name", sorted(ENDS.keys() - {"an inner value"}))
+@pytest.mark.parametrize("name", [name for name in ENDS if not name.startswith("an inner value")])
 def test_both_ends_tell_the_same(tmp_path, name):
     row = ENDS[name]
     model = end_model(row.nodes, row.outputs, opset=row.opset, image=row.image, decoder=row.decoder)
