@@ -111,14 +111,15 @@ def run_gradients(
     if regions is not None:
         regions = np.where(np.array(empty)[:, None, None, None], np.float32(1), regions)
     read = [layer.features, layer.gradients, *([head_output(placed.head)] if placed.head.logits is not None else [])]
-    aims = {"reference": placed.reference, "region": placed.region if regions is None else regions}
+    given = {"reference": placed.reference, "region": placed.region if regions is None else regions}
+    aims = {name: each for name, each in given.items() if each is not None}
 
     def run(index: int) -> list[AnyArray]:
         return engine.run(batch_nchw, read, np.full(len(batch_nchw), index, np.int64), layer.name, **aims)
 
     features, own, *outputs = run(placed.index)
     other = None if placed.against is None else run(placed.against)[1]
-    entries = [head_scalars(placed.head, output, aims["reference"], aims["region"]) for output in outputs]
+    entries = [head_scalars(placed.head, output, **aims) for output in outputs]
     gradients = own if other is None else own - other
     gradients = gradients if placed.sign > 0 else -gradients
     rounding = [

@@ -22,8 +22,8 @@ class AblationCAM(TailProbingExplainer):
     """``M = Σ_k w_k A_k`` with ``w_k = (y − y_k) / |y|`` (Desai & Ramaswamy, WACV 2020, equations 3 and 4).
 
     y is what Grad-CAM differentiates: a logit, a number, a coordinate, a cosine or a mean logit. y_k is its value when
-    only map A_k is set to zero. The paper divides by y, which is the same if y is positive. Unlikely classes can have a negative y, which would reverse
-    the sign of the map. If y is 0, nothing is divided.
+    only map A_k is set to zero. The paper divides by y, which is the same if y is positive. Unlikely classes can have a
+    negative y, which would reverse the sign of the map. If y is 0, nothing is divided.
 
     `raw` is M, float32 (h, w), signed: negative where the maps lower the score. One pass through the model and 1 + K
     passes through its tail.
