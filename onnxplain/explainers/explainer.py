@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar, overload
 
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.needs import SCORES, Need
+from onnxplain.runtime.box import Corners
+from onnxplain.runtime.heads.aim import beside
 from onnxplain.runtime.image import ImageLike, is_image, list_images
 from onnxplain.runtime.result_list import ResultList
 from onnxplain.runtime.target import Target, is_list, spread_target
@@ -21,9 +23,12 @@ class Explainer(ABC):
 
     Call it with an image (path, PIL image or uint8 RGB array (H, W, 3)) for one `Explanation`, or with any iterable of
     images for a list. `target`: a class index, a label, ``"box:0"``…``"box:3"`` if the method and the model allow it,
-    or None for the predicted class. Give one target for all images, or a list with one per image. A list of targets for
-    a single image returns a list with one `Explanation` per target (`for_targets`). Raises OnnxplainError for a target
-    that does not exist and for lists of different lengths.
+    or None for the predicted class; docs/heads.md lists all targets. Give one target for all images, or a list with one
+    per image. A list of targets for a single image returns a list with one `Explanation` per target (`for_targets`).
+    Raises OnnxplainError for a target that does not exist and for lists of different lengths.
+
+    `against`: explain why the target rather than this entry, y_target − y_against. `like`: the image with whose
+    embedding an embedding is compared. `region`: x1, y1, x2, y2 in pixels of the photo, the part of a mask to explain.
 
     To write a method of your own, subclass this with a `name`, its `needs` and a constructor. The constructor takes an
     engine first; its other parameters are the options. The method need not be in `METHODS`.
@@ -34,32 +39,69 @@ class Explainer(ABC):
     # What a value of the raw map is, for the colour bar; and whether the method looks at the target at all.
     unit: ClassVar[str] = ""
     uses_target: ClassVar[bool] = True
+    # Whether targets may be an `Aim`: one with `against`, `like` or `region`.
+    takes_aims: ClassVar[bool] = False
     # Whether Ctrl-C ends it with the result so far, and a report that says `interrupted`.
     stoppable: ClassVar[bool] = False
 
     # A string is also a sequence of strings. The first signature applies, as intended: a string is one path.
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, images: ImageLike, target: Target = ...
+        self,
+        images: ImageLike,
+        target: Target = ...,
+        *,
+        against: int | str | None = ...,
+        like: ImageLike | None = ...,
+        region: Corners | None = ...,
     ) -> Explanation: ...
 
     @overload
-    def __call__(self, images: ImageLike, target: list[Target] | tuple[Target, ...]) -> list[Explanation]: ...
+    def __call__(
+        self,
+        images: ImageLike,
+        target: list[Target] | tuple[Target, ...],
+        *,
+        against: int | str | None = ...,
+        like: ImageLike | None = ...,
+        region: Corners | None = ...,
+    ) -> list[Explanation]: ...
 
     @overload
-    def __call__(self, images: Iterable[ImageLike], target: Target | Sequence[Target] = ...) -> list[Explanation]: ...
+    def __call__(
+        self,
+        images: Iterable[ImageLike],
+        target: Target | Sequence[Target] = ...,
+        *,
+        against: int | str | None = ...,
+        like: ImageLike | None = ...,
+        region: Corners | None = ...,
+    ) -> list[Explanation]: ...
 
     def __call__(
-        self, images: ImageLike | Iterable[ImageLike], target: Target | Sequence[Target] = None
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        target: Target | Sequence[Target] = None,
+        *,
+        against: int | str | None = None,
+        like: ImageLike | None = None,
+        region: Corners | None = None,
     ) -> Explanation | list[Explanation]:
         """One `Explanation` for one image, a list of them for any iterable of images or for a list of targets."""
+        given = {"against": against, "like": like, "region": region}
+        unread = [name for name, value in given.items() if value is not None]
+        if unread and not self.takes_aims:
+            raise UnsupportedError(
+                f"{self.name}: found {', '.join(unread)}, expected a target alone: leave it out, or use grad-cam"
+            )
         if is_image(images) and is_list(target):
-            targets = list(target)
+            targets = [beside(each, against, like, region) for each in target]
             if not targets:
                 raise OnnxplainError("target: found an empty list, expected at least one target")
             return ResultList(replace(each, image=images) for each in self.for_targets(images, targets))
         listed = list_images(images)
-        explanations = self._explain_all(listed, spread_target(target, len(listed)))
+        targets = [beside(each, against, like, region) for each in spread_target(target, len(listed))]
+        explanations = self._explain_all(listed, targets)
         named = [replace(each, image=image) for each, image in zip(explanations, listed, strict=True)]
         return named[0] if is_image(images) else ResultList(named)
 

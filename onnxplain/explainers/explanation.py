@@ -13,6 +13,7 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.heatmap import Status, visible_window
 from onnxplain.explainers.regions import CAM_THRESHOLD, Regions, Threshold, find_regions
+from onnxplain.explainers.score_text import write_score
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import Frame
@@ -20,6 +21,7 @@ from onnxplain.runtime.geometry import Frame
 if TYPE_CHECKING:
     from onnxplain.contract import MapFrame
     from onnxplain.explainers.method_report import MethodReport
+    from onnxplain.runtime.answers import Answer
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
 
@@ -36,12 +38,15 @@ class Explanation:
     `status`: "ok"; "no_positive_evidence": nothing visible speaks for the target; "constant": the map is the
     same everywhere; "non_finite": the model gave NaN or infinity.
     `method`, `layer`: the method's name and the layer it looked at (None for black-box methods).
-    `target`: the explained output: class index 0…C−1, or C…C+3 for a box coordinate; `target_name` its label.
-    `score`: the softmax score of the target class, `label` its label; for a box coordinate, those of the
-    predicted class.
+    `target`: the explained entry, counted over all heads: for a classifier the class index, then C…C+3 for a box
+    coordinate. `target_name` says what of it is explained, such as ``not dog``. `head`: the name of its head; None
+    where only a callable is known.
+    `score`, `label`: those of the explained entry. The score is the softmax score of a class, the sigmoid of a label,
+    the number, the cosine with the reference, or the mean probability over the region of a mask. For a box coordinate
+    they are those of the predicted class; without classes, the coordinate itself.
     `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
-    `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
-    known.
+    `prediction`: the class that the model predicts for the unmasked image, without a box; None for a model without
+    classes and for a callable. `answers`: what each head answers; None for a callable.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
     `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
     `image`: the image as it was given, a path, a PIL image or an array; None if it is not known.
@@ -68,6 +73,8 @@ class Explanation:
     uses_target: bool = True
     heat_from_zero: bool = True
     map_frame: MapFrame | None = field(default=None, repr=False)
+    head: str | None = None
+    answers: tuple[Answer, ...] | None = field(default=None, repr=False)
     image: ImageLike | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +109,16 @@ class Explanation:
         height, width = self.frame.image_size_hw
         layer = "" if self.layer is None else f" at {self.layer}"
         status = "" if self.status == "ok" else f", {self.status}"
-        return f"<{self.method}{layer} for {self.target_name}, score {self.score:.3f}, {height}×{width}{status}>"
+        return f"<{self.method}{layer} for {self.target_name}, score {self.score_text(3)}, {height}×{width}{status}>"
+
+    def score_text(self, digits: int = 2) -> str:
+        """The score as text: a probability, a cosine or a coordinate with `digits` decimals, a number with its unit."""
+        return write_score(self.score, self._answer, digits)
+
+    @property
+    def _answer(self) -> Answer | None:
+        """The answer of the head that is explained."""
+        return next((answer for answer in self.answers or () if answer.head.name == self.head), None)
 
     def picture(self, image: ImageLike | None = None) -> npt.NDArray[np.uint8]:
         """The heatmap over its image with title, box and colour bar: uint8 (H, W, 3) RGB.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from onnxplain.contract.arguments import checked
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.registry import build, supported
 from onnxplain.runtime.image import list_images
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxplain.runtime.engine import Engine
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
+    from onnxplain.runtime.target import Target
 
 BoxMethod = Literal["cam", "grad-cam"]
 
@@ -34,24 +35,36 @@ def localize(
 
     `box_xyxy` and `box_source` are None if the heatmap holds no positive evidence, or if the file has neither a box
     head nor an instrumented layer. Raises OnnxplainError for another method, UnsupportedError if the file does not
-    support the method.
+    support the method, and for a model without a head of classes.
     """
     if method is not None and method not in get_args(BoxMethod):
         raise OnnxplainError(
             f"method: found {method!r}, expected {' or '.join(get_args(BoxMethod))}, or None for "
             "the model's own box head"
         )
+    classes = next((head for head in engine.spec.heads if head.kind == "classes"), None)
+    if classes is None:
+        kinds = ", ".join(f"{head.name} ({head.kind})" for head in engine.spec.heads)
+        raise UnsupportedError(
+            f"localize: found the heads {kinds}, expected one of classes: for boxes of another head explain a target, "
+            "GradCAM(engine)(image, target).boxes(); answers() has the box of a box head"
+        )
     if method is None and engine.spec.box is None:
         method = next((name for name in get_args(BoxMethod) if name in supported(engine)), None)
     if method is None:
         return engine.predict(images)
-    return [_with_box(explanation, method) for explanation in build(method, engine)(list_images(images))]
+    listed = list_images(images)
+    targets: list[Target] = [None] * len(listed)
+    if engine.spec.head is not classes:
+        first = engine.spec.numbering.target(classes, 0)
+        targets = [first + prediction.class_id for prediction in engine.predict(listed)]
+    explanations = build(method, engine)(listed, targets)
+    return [_with_box(explanation, method) for explanation in explanations]
 
 
 def _with_box(explanation: Explanation, method: BoxMethod) -> Prediction:
     prediction, regions = explanation.prediction, explanation.boxes()
-    if prediction is None:
-        raise OnnxplainError(f"{method}: found an explanation without a prediction, expected one per image")
+    assert prediction is not None  # There is a head of classes.
     if not len(regions):
         return prediction
     x1, y1, x2, y2 = (float(side) for side in regions.xyxy[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnxplain.contract import ModelSpec
+    from onnxplain.contract import HeadSpec, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class Need:
     otherwise: str
 
 
+def is_compared(head: HeadSpec) -> bool:
+    """Whether a head has classes or labels that can be compared."""
+    return head.kind in ("classes", "labels") and head.entries > 1
+
+
 SCORES = Need(
     "any model with class scores",
     lambda spec: spec.detector is None,
@@ -28,6 +33,12 @@ LAYERS = Need(
     "an instrumented layer",
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
     "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
+)
+COMPARED = Need(
+    "an instrumented layer, and a head of at least two classes or labels",
+    lambda spec: LAYERS.met(spec) and any(map(is_compared, spec.heads)),
+    "the file has no instrumented layer of more than one cell (run `onnxplain instrument` first), or no two entries to "
+    "compare",
 )
 LINEAR_HEAD = Need(
     "global average pooling + linear head",

@@ -16,6 +16,7 @@ from onnxplain.explanations.opening_notes import notes
 
 if TYPE_CHECKING:
     from onnxplain.explainers.explanation import Explanation
+    from onnxplain.runtime.box import Corners
     from onnxplain.runtime.engine import Engine
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.target import Target
@@ -30,6 +31,10 @@ def explain(
     image: ImageLike,
     method: str | None = ...,
     target: Target = ...,
+    *,
+    against: int | str | None = ...,
+    like: ImageLike | None = ...,
+    region: Corners | None = ...,
     **options: Any,
 ) -> Explanation: ...
 
@@ -41,6 +46,9 @@ def explain(
     method: str | None = ...,
     *,
     target: list[Target] | tuple[Target, ...],
+    against: int | str | None = ...,
+    like: ImageLike | None = ...,
+    region: Corners | None = ...,
     **options: Any,
 ) -> list[Explanation]: ...
 
@@ -51,6 +59,10 @@ def explain(
     image: Iterable[ImageLike],
     method: str | None = ...,
     target: Target | Sequence[Target] = ...,
+    *,
+    against: int | str | None = ...,
+    like: ImageLike | None = ...,
+    region: Corners | None = ...,
     **options: Any,
 ) -> list[Explanation]: ...
 
@@ -60,6 +72,10 @@ def explain(
     image: ImageLike | Iterable[ImageLike],
     method: str | None = None,
     target: Target | Sequence[Target] = None,
+    *,
+    against: int | str | None = None,
+    like: ImageLike | None = None,
+    region: Corners | None = None,
     **options: Any,
 ) -> Explanation | list[Explanation]:
     """Explain the model's output for an image: ``explain("model.onnx", "cat.jpg").heatmap``.
@@ -69,8 +85,8 @@ def explain(
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
     them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
     instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`: see `Explainer`; a list of targets for one
-    image gives a list of explanations.
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like`, `region`: see `Explainer`;
+    a list of targets for one image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
@@ -97,4 +113,5 @@ def explain(
         engine, (chosen,) = opened.engine, opened.methods
         if layers:
             options["layer"] = opened.layer
-    return build(chosen, engine, **options)(image, target)  # type: ignore[arg-type]
+    explainer = build(chosen, engine, **options)
+    return explainer(image, target, against=against, like=like, region=region)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from onnxplain.contract import (
 from onnxplain.contract.arguments import checked
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime import head_scores
+from onnxplain.runtime.answers import read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
@@ -286,6 +287,7 @@ class Engine(Answering, Detecting):
         asked = chosen.name if gradients else None
         outputs = self.run(batch.pixels, names, targets, asked, **self._beside(batch, *aims))
         answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
+        answers = read_answers(heads, outputs[: len(heads)], batch.frames)
         entries = head_scores.entry_scalars(heads, answered, *aims)
         scores = head_scores.entry_scores(heads, answered, *aims)
         return Activations(
@@ -298,6 +300,7 @@ class Engine(Answering, Detecting):
             frames=batch.frames * (1 if several is None else count),
             entries=entries,
             entry_scores=scores,
+            answers=tuple(answers * (1 if several is None else count)),
         )
 
     def cam_weights(self) -> FloatArray:

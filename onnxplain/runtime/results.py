@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.answers import Answer
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
@@ -90,7 +91,7 @@ class Activations:
     `scores`: float32 (N, C), the shown scores of the default head: for classes the softmax. `logits`: float32 (N, C),
     the numbers of its entries that are differentiated; None if the file has none. `entry_scores` and `entries`: the
     same two for every entry of every head, float32 (N, T); None where only the default head was read. A cosine is NaN
-    without a reference.
+    without a reference. `answers`: for each image one per head; empty where they were not read.
     """
 
     layer: LayerSpec
@@ -102,6 +103,7 @@ class Activations:
     frames: tuple[Frame, ...]
     entries: FloatArray | None = None
     entry_scores: FloatArray | None = None
+    answers: tuple[tuple[Answer, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.frames)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxplain.contract import BOX_COORDINATES, TAIL_METADATA_KEY, ModelSpec, TailSpec
+from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
-from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batches import FEATURES_AT_ONCE, Batches
+from onnxplain.runtime.head_scores import entry_scalars
 from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
 from onnxplain.runtime.session import Session, open_session, run_session
@@ -28,17 +29,16 @@ class Tail:
     def __init__(self, session: Session, path: Path, spec: ModelSpec, tail_spec: TailSpec) -> None:
         self.path = path
         self.layer = spec.layers[-1]
-        self.classes = spec.classes
+        self.classes, self._heads = spec.classes, spec.heads
         self._session, self._input = session, tail_spec.input
         self._outputs = list(tail_spec.outputs)
         batch = session.get_inputs()[0].shape[0]
         self._batches = Batches(batch if isinstance(batch, int) else None, FEATURES_AT_ONCE)
         self.batch_size = self._batches.size
 
-    def answers(self, features: FloatArray) -> FloatArray:
-        """The outputs of the heads for features float32 (N, K, h, w), one column per target.
+    def outputs(self, features: FloatArray) -> list[AnyArray]:
+        """The outputs of the heads, one per head of the model, for features float32 (N, K, h, w).
 
-        float32 (N, C): the logits. With a box head (N, C + 4): the logits, then the four raw numbers of the box.
         Raises OnnxplainError for another shape.
         """
         shape = (self.layer.channels, *self.layer.size_hw)
@@ -47,8 +47,14 @@ class Tail:
                 f"features of {self.layer.name}: found shape {features.shape}, expected (N, "
                 f"{', '.join(map(str, shape))}), N ≥ 1"
             )
-        (answers,) = self._batches.run(self._run, features)
-        return answers
+        return self._batches.run(self._run, features)
+
+    def answers(self, features: FloatArray) -> FloatArray:
+        """The number that is differentiated for every target, float32 (N, T), of features float32 (N, K, h, w).
+
+        For a classifier the logits; with a box head also the four raw numbers of the box. A cosine is NaN here.
+        """
+        return entry_scalars(self._heads, self.outputs(features))
 
     def logits(self, features: FloatArray) -> FloatArray:
         """The class logits, float32 (N, C), of features float32 (N, K, h, w)."""
@@ -58,17 +64,18 @@ class Tail:
         """The softmax scores, float32 (N, C), of features float32 (N, K, h, w)."""
         return softmax(self.logits(features))
 
-    def _run(self, features: FloatArray) -> list[FloatArray]:
+    def _run(self, features: FloatArray) -> list[AnyArray]:
         feed = {self._input: np.ascontiguousarray(features, np.float32)}
         outputs = run_session(self._session, self.path, self._outputs, feed)
-        sizes = (self.classes, BOX_COORDINATES)[: len(outputs)]
-        if any(np.shape(output) != (len(features), size) for output, size in zip(outputs, sizes, strict=True)):
+        sizes = [(head.size, *(head.map_size_hw or ())) for head in self._heads]
+        if any(np.shape(output) != (len(features), *size) for output, size in zip(outputs, sizes, strict=True)):
             shapes = ", ".join(str(np.shape(output)) for output in outputs)
+            expected = ", ".join(f"(N, {', '.join(map(str, size))})" for size in sizes)
             raise ModelError(
-                f"{self.path}: found outputs of shape {shapes}, expected {sizes} columns: write it again with "
+                f"{self.path}: found outputs of shape {shapes}, expected {expected}: write it again with "
                 "`onnxplain instrument` (or `export`)"
             )
-        return [np.concatenate(outputs, axis=1)]
+        return outputs
 
 
 def open_tail(

@@ -133,7 +133,9 @@ def test_classes_behind_a_linear_head_share_their_passes(
     explainer = AugmentedGradCAM(engine, copies=COPIES, batch_size=5)
     sizes = []
     run = engine.run
-    monkeypatch.setattr(engine, "run", lambda batch, *rest: (sizes.append(len(batch)), run(batch, *rest))[1])
+    monkeypatch.setattr(
+        engine, "run", lambda batch, *rest, **given: (sizes.append(len(batch)), run(batch, *rest, **given))[1]
+    )
     explainer.for_targets(photo(), targets)
     # The image itself, then the copies in batches.
     assert sizes == [1, *[5, 5, 2] * passes]

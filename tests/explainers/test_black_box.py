@@ -120,26 +120,34 @@ def test_a_callable_that_misbehaves_is_told_how(function, message: str) -> None:
 
 @pytest.mark.parametrize(("target", "index"), [(None, -1), (-1, -1), (0, 0), ("12", 12), (np.int64(3), 3)])
 def test_a_callables_target_is_an_index(target, index) -> None:
-    assert open_black_box(flat, SIZE_HW, "mean").resolve_target(target) == index
+    assert open_black_box(flat, SIZE_HW, "mean").aim(target).index == index
 
 
 @pytest.mark.parametrize("target", ["cat", -2, 1.5, True, "box:0"])
 def test_anything_else_is_no_target_of_a_callable(target) -> None:
     with pytest.raises(OnnxplainError, match=f"^target: found '?{target}'?"):
-        open_black_box(flat, SIZE_HW, "mean").resolve_target(target)
+        open_black_box(flat, SIZE_HW, "mean").aim(target)
 
 
 def test_labels_and_predictions(make_model: MakeModel) -> None:
-    engine_box, callable_box = open_black_box(make_model().engine, None, "mean"), open_black_box(flat, SIZE_HW, "mean")
-    scores = np.array([0.1, 0.2, 0.6, 0.1], np.float32)
-    assert (engine_box.label(2), callable_box.label(2)) == (LABELS[2], "2")
-    assert engine_box.prediction(scores).label == LABELS[2]
-    assert callable_box.prediction(scores) is None
+    three = open_black_box(lambda batch: np.eye(3)[[1] * len(batch)], SIZE_HW, "mean")
+    for box, label in ((open_black_box(make_model().engine, None, "mean"), LABELS[1]), (three, "1")):
+        view = box.look(PHOTO)
+        whole = box.see_whole(view)
+        (placed,) = box.place([box.aim(1)], view, whole)
+        described = box.describe(placed, view, whole)
+        assert (described.target, described.label, described.name) == (1, label, label)
+        assert (
+            (described.prediction is None) == (described.answers is None) == (described.head is None) == (box is three)
+        )
 
 
 def test_the_box_is_explained_where_there_is_one(make_model: MakeModel) -> None:
-    assert open_black_box(make_model(box=True).engine, None, "mean", "box").explained.output_names == ["logits", "box"]
-    assert open_black_box(make_model(box=True).engine, None, "mean").explained.output_names == ["logits"]
+    assert open_black_box(make_model(box=True).engine, None, "mean", "box").explained_output().output_names == [
+        "logits",
+        "box",
+    ]
+    assert open_black_box(make_model(box=True).engine, None, "mean").explained_output().output_names == ["logits"]
     with pytest.raises(
         UnsupportedError, match=r'^explain_output: found "box" for .*\.onnx without a box head, expected'
     ):

@@ -46,7 +46,9 @@ def count_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The batch size of every run from now on."""
     sizes: list[int] = []
     run = engine.run
-    monkeypatch.setattr(engine, "run", lambda batch, *rest: (sizes.append(len(batch)), run(batch, *rest))[1])
+    monkeypatch.setattr(
+        engine, "run", lambda batch, *rest, **given: (sizes.append(len(batch)), run(batch, *rest, **given))[1]
+    )
     return sizes
 
 
@@ -208,9 +210,7 @@ def test_bad_options_are_refused(make_model: MakeModel, method: str, options: di
 def test_cam_has_one_layer_and_finer_cam_classes_alone(make_model: MakeModel) -> None:
     with pytest.raises(UnsupportedError, match=r"^finer-cam: found target box:1, expected a class.*grad-cam"):
         FinerCAM(make_model(box=True).engine)(photo(), "box:1")
-    with pytest.raises(
-        UnsupportedError, match=r"^finer-cam: found a model with one class, expected at least two to compare"
-    ):
+    with pytest.raises(UnsupportedError, match=r"^finer-cam: needs .*a head of at least two classes or labels"):
         FinerCAM(make_model(weights=np.ones((1, CHANNELS)), labels=("a",)).engine)
     engine = make_model().engine
     (layer,) = engine.spec.layers

@@ -194,7 +194,7 @@ def test_all_targets_of_an_image_share_its_evaluations(
 def _count_rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How many images the model and how many feature maps the tail have seen, and the largest batch."""
     seen = {"images": 0, "features": 0, "largest": 0}
-    engine_run, tail_answers = Engine.run, Tail.answers
+    engine_run, tail_outputs = Engine.run, Tail.outputs
 
     def note(kind: str, count: int) -> None:
         seen[kind] += count
@@ -206,10 +206,10 @@ def _count_rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     def answers(self, features):
         note("features", len(features))
-        return tail_answers(self, features)
+        return tail_outputs(self, features)
 
     monkeypatch.setattr(Engine, "run", run)
-    monkeypatch.setattr(Tail, "answers", answers)
+    monkeypatch.setattr(Tail, "outputs", answers)
     return seen
 
 

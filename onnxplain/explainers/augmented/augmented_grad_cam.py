@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.aimed.observing import PlacedActivations, observe_placed, run_gradients
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.augmented.aggregation import aggregate
 from onnxplain.explainers.augmented.downsampling import Downsampling, build_downsampling, choose_points
 from onnxplain.explainers.augmented.published_optimiser import ADAM_STEPS, descend
-from onnxplain.explainers.augmented.random_copies import RandomCopies, Transforms, warp_copies
+from onnxplain.explainers.augmented.random_copies import RandomCopies, Transforms, warp_copies, warp_region
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, check_weights, solve
 from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
 from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import IMAGES_AT_ONCE
-from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ _PUBLISHED_CELLS, _PUBLISHED_SIDE = 14 * 14, 224
 
 @dataclass(frozen=True)
 class _Pass:
-    """One pass over the copies: its targets, and whether it needs gradients. With gradients there is one target."""
+    """One pass over the copies: rows of targets, and whether it needs gradients. With gradients there is one row."""
 
-    targets: tuple[int, ...]
+    rows: tuple[int, ...]
     gradients: bool
 
 
@@ -51,7 +52,7 @@ class AugmentedGradCAM(GradCAM):
     A_l transforms h like copy l. D averages it over the cells of the layer. g_l is the Grad-CAM of copy l after ReLU,
     divided by its maximum. L is the number of copies used. Cells that do not show the image are left out of D A_l h
     and g_l. Copies whose Grad-CAM is nowhere positive are left out. All copies explain the class predicted for the
-    image.
+    image; the region of a mask moves with each copy.
 
     `copies`, `rotation`, `translation`, `zoom`, `mirror`, `seed`: see `RandomCopies`. Outside the image, a copy is zero
     in the normalised input: the mean colour of the training images. If the file's mean is 0, it is the image's mean
@@ -119,62 +120,70 @@ class AugmentedGradCAM(GradCAM):
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target. In front of a linear head, all classes share one pass per copy."""
-        indices = [self._resolve_target(target) for target in targets]
-        return self._explain(image, indices) if indices else []
+        placed = self._place(image, [self._aim(target) for target in targets])
+        return self._explain(image, placed) if placed else []
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
-        indices = [self._resolve_target(target) for target in targets]
+        aims = [self._aim(target) for target in targets]
         explanations = []
-        for position, (image, index) in enumerate(zip(images, indices, strict=True)):
-            explanations += self._explain(image, [index], position, len(images))
+        for position, (image, aim) in enumerate(zip(images, aims, strict=True)):
+            explanations += self._explain(image, self._place(image, [aim]), position, len(images))
         return explanations
 
     def _explain(
-        self, image: ImageLike, indices: Sequence[int], position: int = 0, images: int = 1
+        self, image: ImageLike, placed: Sequence[PlacedTarget], position: int = 0, images: int = 1
     ) -> list[Explanation]:
-        """One explanation per index; the image is number `position` of `images`."""
+        """One explanation per target; the image is number `position` of `images`."""
         batch = self.engine.prepare(image)
-        seen = self.engine.activations(batch.images[0], indices, self._layer.name, gradients=False)
+        seen = observe_placed(self.engine, batch.images[0], placed, self._layer, gradients=False)
         passes = self._plan(seen)
         maps: dict[int, FloatArray] = {}
         for number, planned in enumerate(passes):
             done, total = (position * len(passes) + number) * self.copies, images * len(passes) * self.copies
             maps |= self._map_copies(seen, batch.pixels[0], planned, done, total)
-        return [self._conclude(seen, row, maps[int(target)]) for row, target in enumerate(seen.target)]
+        return [self._conclude(seen, row, maps[first]) for row, first in enumerate(_first_rows(seen.placed))]
 
-    def _plan(self, seen: Activations) -> list[_Pass]:
+    def _plan(self, seen: PlacedActivations) -> list[_Pass]:
         """The passes over the copies: one shared by all targets that need no gradients, one for each other target."""
-        targets = dict.fromkeys(int(target) for target in seen.target)
-        together = tuple(target for target in targets if has_constant_gradient(self.engine.spec, target, self._layer))
-        alone = [_Pass((target,), gradients=True) for target in targets if target not in together]
+        rows = dict.fromkeys(_first_rows(seen.placed))
+        together = tuple(
+            row for row in rows if has_constant_gradient(self.engine.spec, seen.placed[row].index, self._layer)
+        )
+        alone = [_Pass((row,), gradients=True) for row in rows if row not in together]
         return [_Pass(together, gradients=False), *alone] if together else alone
 
     def _map_copies(
-        self, seen: Activations, pixels_chw: FloatArray, planned: _Pass, done: int, total: int
+        self, seen: PlacedActivations, pixels_chw: FloatArray, planned: _Pass, done: int, total: int
     ) -> dict[int, FloatArray]:
-        """Grad-CAMs of all copies, float32 (L, h, w), signed, for each target of a pass."""
+        """Grad-CAMs of all copies, float32 (L, h, w), signed, for each row of a pass."""
         layer = self._layer
-        names = [layer.features, *([layer.gradients] if planned.gradients else [])]
-        maps = {target: np.empty((self.copies, *layer.size_hw), np.float32) for target in planned.targets}
+        maps = {row: np.empty((self.copies, *layer.size_hw), np.float32) for row in planned.rows}
         fill = self._fill(pixels_chw)
         size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, self.copies, size):
             stop = min(start + size, self.copies)
             count = stop - start
-            copies = warp_copies(pixels_chw, self._transforms[start:stop], fill)
-            asked = np.full(count, planned.targets[0], np.int64)
-            features, *gradients = self.engine.run(copies, names, asked, layer.name if planned.gradients else None)
-            for target in planned.targets:
-                activations = Activations(
+            transforms = self._transforms[start:stop]
+            copies = warp_copies(pixels_chw, transforms, fill)
+            gradients: FloatArray | None = None
+            if planned.gradients:
+                placed = seen.placed[planned.rows[0]]
+                regions = warp_region(placed.region, transforms, copies.shape[2:])
+                features, gradients = run_gradients(self.engine, copies, placed, layer, regions)
+            else:
+                (features,) = self.engine.run(copies, [layer.features])
+            for row in planned.rows:
+                activations = PlacedActivations(
                     layer=layer,
                     features=features,
-                    gradients=gradients[0] if gradients else None,
+                    gradients=gradients,
                     logits=None,
                     scores=np.broadcast_to(seen.scores[0], (count, len(seen.scores[0]))),
-                    target=np.full(count, target, np.int64),
+                    target=np.full(count, seen.placed[row].index, np.int64),
                     frames=seen.frames[:1] * count,
+                    placed=(seen.placed[row],) * count,
                 )
-                maps[target][start:stop] = self.weigh(activations)
+                maps[row][start:stop] = self.weigh(activations)
             if self.progress is not None:
                 self.progress(done + stop, total)
         return maps
@@ -185,7 +194,7 @@ class AugmentedGradCAM(GradCAM):
         mean_colour: FloatArray = pixels_chw.mean(axis=(1, 2))
         return mean_colour
 
-    def _conclude(self, seen: Activations, row: int, maps_lhw: FloatArray) -> Explanation:
+    def _conclude(self, seen: PlacedActivations, row: int, maps_lhw: FloatArray) -> Explanation:
         raw, report = self._combine(maps_lhw)
         explanation = self._explanation(seen, row, raw)
         return replace(explanation, evaluations=1 + self.copies, report=report)
@@ -219,6 +228,12 @@ class AugmentedGradCAM(GradCAM):
         solution = solve(problem, self.gap)
         report = replace(report, objective=solution.objective, gap=solution.gap, iterations=solution.iterations)
         return solution.heatmap, report
+
+
+def _first_rows(placed: Sequence[PlacedTarget]) -> list[int]:
+    """For each target the first row that explains the same."""
+    keys = [(each.index, each.sign, each.against, id(each.reference), id(each.region)) for each in placed]
+    return [keys.index(key) for key in keys]
 
 
 def _balance(input_size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> tuple[float, float]:

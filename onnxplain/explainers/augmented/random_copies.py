@@ -98,6 +98,20 @@ def warp_copies(pixels_chw: FloatArray, transforms: Transforms, fill_c: FloatArr
     return copies
 
 
+def warp_region(region: FloatArray | None, transforms: Transforms, input_size_hw: tuple[int, ...]) -> FloatArray | None:
+    """The weights of a mask's cells in each copy, float32 (n, 1, h, w), from those in the input, (1, 1, h, w).
+
+    All 0 for a copy that shows nothing of the region. None for the whole mask.
+    """
+    if region is None:
+        return None
+    cells_hw, (height, width) = region.shape[2:], input_size_hw
+    enlarged = cv2.resize(region[0, 0], (width, height), interpolation=cv2.INTER_NEAREST)
+    moved = warp_copies(np.asarray(enlarged, np.float32)[None], transforms, np.zeros(1, np.float32))[:, 0]
+    shrunk = [cv2.resize(copy, cells_hw[::-1], interpolation=cv2.INTER_AREA) for copy in moved]
+    return np.asarray(shrunk, np.float32)[:, None]
+
+
 def count_from_centres(transform: Transforms) -> Transforms:
     """The same map for OpenCV, float64 (2, 3). OpenCV's coordinates are 0 at the centre of the first pixel."""
     indexed = transform.copy()

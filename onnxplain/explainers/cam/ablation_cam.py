@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class AblationCAM(TailProbingExplainer):
     """``M = Σ_k w_k A_k`` with ``w_k = (y − y_k) / |y|`` (Desai & Ramaswamy, WACV 2020, equations 3 and 4).
 
-    y is the logit of a class, or a coordinate of the box head. y_k is its value when only map A_k is set to zero. The
-    paper divides by y, which is the same if y is positive. Unlikely classes can have a negative y, which would reverse
-    the sign of the map. If y is 0, nothing is divided.
+    y is what Grad-CAM differentiates: a logit, a number, a coordinate, a cosine or a mean logit. y_k is its value when
+    only map A_k is set to zero. The paper divides by y, which is the same if y is positive. Unlikely classes can have a
+    negative y, which would reverse the sign of the map. If y is 0, nothing is divided.
 
     `raw` is M, float32 (h, w), signed: negative where the maps lower the score. One pass through the model and 1 + K
     passes through its tail.
@@ -41,7 +41,7 @@ class AblationCAM(TailProbingExplainer):
         copies[rows, start + rows] = 0
 
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
-        without, complete = probe.answers[:, activations.target].T, probe.reference[activations.target][:, None]
+        without, complete = probe.answers.T, probe.reference[:, None]
         scale = np.abs(complete)
         scale[scale == 0] = 1
         weights = (complete - without) / scale

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.aimed.observing import PlacedActivations, observe_placed
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.layer_explainer import LayerExplainer
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.many_targets import targets_at_once
@@ -41,6 +43,9 @@ class ActivationMapExplainer(LayerExplainer):
         for missing in names - nearest.keys():
             (defined,) = names - {missing}
             setattr(cls, missing, nearest[defined])
+        if "combines" not in vars(cls) and "uses_gradients" in vars(cls):
+            # Combined gradients are those of −y and of a difference; without gradients, a method must say that it can.
+            cls.combines = cls.uses_gradients
 
     @classmethod
     def check_definition(cls) -> None:
@@ -58,16 +63,18 @@ class ActivationMapExplainer(LayerExplainer):
         """
         raise NotImplementedError
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether the method uses gradients."""
+        return self.uses_gradients
+
     def _observe(
-        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
-    ) -> Activations:
-        """The activations of a layer for the method: one row per image, or one per target of a single image.
+        self, images: ImageLike | Sequence[ImageLike], placed: Sequence[PlacedTarget], layer: LayerSpec
+    ) -> PlacedActivations:
+        """The activations of a layer for the method: one row per image, or one per target of a single image."""
+        return observe_placed(self.engine, images, placed, layer, gradients=self._takes_gradients(placed, layer))
 
-        `targets`: indices; −1: the predicted class.
-        """
-        return self.engine.activations(images, targets, layer.name, gradients=self._takes_gradients(targets, layer))
-
-    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+    def _takes_gradients(self, placed: Sequence[PlacedTarget], layer: LayerSpec) -> bool:
         """Whether the method needs the gradients of these targets with respect to that layer."""
         return self.uses_gradients
 
@@ -77,21 +84,27 @@ class ActivationMapExplainer(LayerExplainer):
         With gradients, 32 targets share a pass, or fewer if the layer's maps are large. For a layer without
         `many_targets` the image then runs once per target.
         """
-        layers, indices = self._layers(), [self._resolve_target(target) for target in targets]
-        if not indices:
+        layers, aims = self._layers(), [self._aim(target) for target in targets]
+        if not aims:
             return []
-        size = len(indices)
-        if any(self._takes_gradients(indices, layer) for layer in layers):
+        placed = self._place(image, aims)
+        size = len(placed)
+        if any(self._takes_gradients(placed, layer) for layer in layers):
             size = targets_at_once(layers)
         explanations = []
-        for start in range(0, len(indices), size):
-            part = indices[start : start + size]
+        for start in range(0, len(placed), size):
+            part = placed[start : start + size]
             explanations += self._explanations([self._observe(image, part, layer) for layer in layers])
         return explanations
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
-        indices = [self._resolve_target(target) for target in targets]
-        return self._explanations([self._observe(images, indices, layer) for layer in self._layers()])
+        aims = [self._aim(target) for target in targets]
+        if len(images) > 1 and any(aim.against is not None for aim in aims):
+            # Only a single image has both gradients of a difference from one forward pass.
+            return [self.for_targets(image, [target])[0] for image, target in zip(images, targets, strict=True)]
+        placed = self._place(images, aims)
+        one_image = images[0] if len(images) == 1 else images
+        return self._explanations([self._observe(one_image, placed, layer) for layer in self._layers()])
 
     def _explanations(self, seen: Sequence[Activations]) -> list[Explanation]:
         """One explanation per row of the activations. `seen` has one entry per layer."""

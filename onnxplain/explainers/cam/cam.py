@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from onnxplain.errors import UnsupportedError
+from onnxplain.explainers.aimed.observing import target_weights
+from onnxplain.explainers.aimed.placing import name_aim
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
-from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.explainers.needs import LINEAR_HEAD, Need
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import Target
+from onnxplain.runtime.target import ResolvedTarget, Target
+
+if TYPE_CHECKING:
+    from onnxplain.contract.heads import HeadKind
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,17 @@ class CAM(ActivationMapExplainer):
     A_k are the feature maps before global average pooling, w_k^c the weights of the linear layer after it. The class's
     logit is the mean of M_c over the map, plus the bias. `raw` is M_c, float32 (h, w), signed.
 
-    Only classes can be explained, and only the layer in front of the head. Raises UnsupportedError for another `layer`,
-    a box coordinate, or a file without `cam_weights` (this message lists the methods that work).
+    The default head can be explained, if it is of classes, labels or values, at the layer in front of it. Raises
+    UnsupportedError for another `layer`, a box coordinate or another head, or a file without `cam_weights` (this
+    message lists the methods that work).
     """
 
     name: ClassVar[str] = "cam"
     unit: ClassVar[str] = "logit"
     needs: ClassVar[Need] = LINEAR_HEAD
+    refused_kinds: ClassVar[Mapping[HeadKind, str]] = {"box": "the linear head's weights belong to classes"}
     uses_gradients: ClassVar[bool] = False
+    combines: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,9 +49,16 @@ class CAM(ActivationMapExplainer):
             )
         object.__setattr__(self, "layer", head_layer)
 
-    def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "the linear head's weights belong to classes")
+    def _aim(self, target: Target) -> ResolvedTarget:
+        aim = super()._aim(target)
+        head = self.engine.spec.head
+        if aim.head is not head:
+            raise UnsupportedError(
+                f"cam: found target {name_aim(self.engine, aim)}, expected an entry of the head {head.name}: the "
+                "linear layer's weights belong to that head; use grad-cam"
+            )
+        return aim
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k w_k A_k``, w the linear layer's weights of the target."""
-        return weighted_sum(self.engine.cam_weights()[activations.target], activations.features)
+        return weighted_sum(target_weights(self.engine.cam_weights(), activations), activations.features)

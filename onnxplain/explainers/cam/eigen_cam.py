@@ -25,6 +25,7 @@ class EigenCAM(ActivationMapExplainer):
     unit: ClassVar[str] = "first component"
     uses_target: ClassVar[bool] = False
     uses_gradients: ClassVar[bool] = False
+    combines: ClassVar[bool] = False
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``O v`` of the features."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.aimed.observing import PlacedActivations
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import require_gradients
 from onnxplain.explainers.cam.grad_cam import GradCAM
-from onnxplain.explainers.cam.layer_explainer import require_class
-from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import Target
+from onnxplain.explainers.needs import COMPARED, Need, is_compared
+from onnxplain.runtime.target import ResolvedTarget, Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
+    from onnxplain.contract.heads import HeadKind
     from onnxplain.runtime.image import ImageLike
 
 
@@ -32,8 +34,9 @@ class FinerCAM(GradCAM):
     `strength` 0 is Grad-CAM; near 1, evidence that the classes share cancels out. The published code weights the
     references by their softmax scores; here all have the same weight.
 
-    `raw` is float32 (h, w), signed: positive where there is more evidence for c than for the others. Box coordinates
-    are refused. Raises OnnxplainError for a strength below 0, fewer than one reference, and a model with one class.
+    `raw` is float32 (h, w), signed: positive where there is more evidence for c than for the others. Only classes and
+    labels are compared, and `against` is refused. Raises OnnxplainError for a strength below 0 and fewer than one
+    reference.
     """
 
     references: int = 3
@@ -41,6 +44,10 @@ class FinerCAM(GradCAM):
 
     name: ClassVar[str] = "finer-cam"
     unit: ClassVar[str] = "gradient · activation"
+    needs: ClassVar[Need] = COMPARED
+    refused_kinds: ClassVar[Mapping[HeadKind, str]] = dict.fromkeys(
+        ("box", "values", "embedding", "mask"), "it is compared with similar classes"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,46 +55,58 @@ class FinerCAM(GradCAM):
             raise OnnxplainError(f"references: found {self.references}, expected at least 1")
         if not 0 <= self.strength < np.inf:
             raise OnnxplainError(f"strength: found {self.strength}, expected a number from 0 up, usually 0.6 to 1")
-        if self.engine.spec.classes < 2:
-            raise UnsupportedError(
-                "finer-cam: found a model with one class, expected at least two to compare: use grad-cam"
-            )
 
     def _evaluations(self, layer: LayerSpec) -> int:
         return 2 if layer.many_targets else 1 + self._reference_count
 
     @property
     def _reference_count(self) -> int:
-        return min(self.references, self.engine.spec.classes - 1)
+        return min(self.references, max(head.entries for head in self.engine.spec.heads if is_compared(head)) - 1)
 
-    def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "it is compared with similar classes")
+    def _aim(self, target: Target) -> ResolvedTarget:
+        aim = super()._aim(target)
+        if aim.head.entries < 2:
+            raise UnsupportedError(
+                f"finer-cam: found the head {aim.head.name} with one entry, expected at least two to compare: use "
+                "grad-cam"
+            )
+        if aim.against is not None:
+            raise UnsupportedError(
+                "finer-cam: found against, expected a single target: the method chooses what it compares with; use "
+                "grad-cam"
+            )
+        return aim
 
-    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
+    def _takes_gradients(self, placed: Sequence[PlacedTarget], layer: LayerSpec) -> bool:
         return True
 
     def _observe(
-        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
-    ) -> Activations:
-        activations = super()._observe(images, targets, layer)
+        self, images: ImageLike | Sequence[ImageLike], placed: Sequence[PlacedTarget], layer: LayerSpec
+    ) -> PlacedActivations:
+        activations = super()._observe(images, placed, layer)
         contrast = require_gradients(activations).copy()
-        similar = find_similar_classes(activations, self._reference_count)
+        similar = [find_similar_entries(activations, row, self.references) for row in range(len(placed))]
         pixels = self.engine.prepare(images).pixels
         # The rows of each image: one, or one per target of a single image.
-        for rows in [slice(None)] if len(pixels) == 1 else [slice(row, row + 1) for row in range(len(pixels))]:
-            classes, places = np.unique(similar[rows], return_inverse=True)
-            (gradients,) = self.engine.run(pixels[rows][:1], [layer.gradients], classes, layer.name)
-            for references in places.reshape(similar[rows].shape).T:
-                contrast[rows] -= np.float32(self.strength / self._reference_count) * gradients[references]
+        for rows in [range(len(placed))] if len(pixels) == 1 else [[row] for row in range(len(pixels))]:
+            entries = np.unique(np.concatenate([similar[row] for row in rows]))
+            (gradients,) = self.engine.run(pixels[rows[0] : rows[0] + 1], [layer.gradients], entries, layer.name)
+            for row in rows:
+                share = np.float32(placed[row].sign * self.strength / len(similar[row]))
+                for place in np.searchsorted(entries, similar[row]):
+                    contrast[row] -= share * gradients[place]
         return replace(activations, gradients=contrast)
 
 
-def find_similar_classes(activations: Activations, count: int) -> npt.NDArray[np.int64]:
-    """The `count` classes whose logits are nearest to the target's, int64 (N, count). Ties are ordered by index."""
-    logits = activations.logits
-    if logits is None:
+def find_similar_entries(activations: PlacedActivations, row: int, count: int) -> npt.NDArray[np.int64]:
+    """The `count` other entries of the target's head whose logits are nearest to its own, as targets, int64 (count,).
+
+    All others where there are fewer. Ties are ordered by index.
+    """
+    placed = activations.placed[row]
+    if placed.head.logits is None or activations.entries is None:
         raise UnsupportedError("finer-cam: found a file without logits, expected a logits output: use grad-cam")
-    rows = np.arange(len(logits))
-    distances = np.abs(logits - logits[rows, activations.target][:, None])
-    distances[rows, activations.target] = np.inf
-    return np.argsort(distances, axis=1, kind="stable")[:, :count]
+    logits = activations.entries[row, placed.first : placed.first + placed.head.entries]
+    distances = np.abs(logits - logits[placed.entry])
+    distances[placed.entry] = np.inf
+    return placed.first + np.argsort(distances, kind="stable")[: min(count, placed.head.entries - 1)]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from onnxplain.explainers.aimed.observing import target_weights
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class GradCAM(ActivationMapExplainer):
     """``M = Σ_k α_k A_k`` with ``α_k = mean over (x, y) of ∂y / ∂A_k(x, y)`` (Selvaraju et al. 2017, eq. 1).
 
-    A_k are the feature maps of `layer`. y is the logit of a class (not its probability) or a coordinate of the box
-    head. For a coordinate, positive heat shows where the features increase it. `raw` is M, float32 (h, w), signed; the
+    A_k are the feature maps of `layer`. y is the logit of a class or a label (not its probability), a number, a
+    coordinate of the box head, a cosine, or the mean logit over a region of a mask. For a number or a coordinate,
+    positive heat shows where the features increase it. `raw` is M, float32 (h, w), signed; the
     paper's ReLU is applied in the heatmap.
 
     In front of a linear head, the gradient of a class is the constant w / (h·w) and is not computed. M is then CAM's
@@ -32,13 +35,14 @@ class GradCAM(ActivationMapExplainer):
     name: ClassVar[str] = "grad-cam"
     unit: ClassVar[str] = "gradient · activation"
 
-    def _takes_gradients(self, targets: Sequence[int], layer: LayerSpec) -> bool:
-        return not all(has_constant_gradient(self.engine.spec, target, layer) for target in targets)
+    def _takes_gradients(self, placed: Sequence[PlacedTarget], layer: LayerSpec) -> bool:
+        return not all(has_constant_gradient(self.engine.spec, each.index, layer) for each in placed)
 
     def weigh(self, activations: Activations) -> FloatArray:
         """``Σ_k mean(g_k) A_k``."""
         if activations.gradients is None:
-            weights = self.engine.cam_weights()[activations.target] / np.float32(math.prod(activations.layer.size_hw))
+            weights = target_weights(self.engine.cam_weights(), activations)
+            weights = weights / np.float32(math.prod(activations.layer.size_hw))
         else:
             weights = activations.gradients.mean(axis=(2, 3))
         return weighted_sum(weights, activations.features)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
 
 from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import UnsupportedError
+from onnxplain.explainers.aimed.describing import describe_row
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
+from onnxplain.explainers.aimed.placing import Placer, check_aim, name_aim
 from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
@@ -18,12 +19,14 @@ from onnxplain.explainers.needs import LAYERS, SCORES, Need
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.explainers.registry import METHODS, require, supported
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.results import Activations, Prediction
-from onnxplain.runtime.target import PREDICTED_CLASS, Target
+from onnxplain.runtime.results import Activations
+from onnxplain.runtime.target import ResolvedTarget, Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec, MapFrame
+    from onnxplain.contract.heads import HeadKind
     from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.image import ImageLike
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class LayerExplainer(Explainer):
     layer: str | Sequence[str] | None = None
 
     needs: ClassVar[Need] = LAYERS
+    takes_aims: ClassVar[bool] = True
+    # Whether the method explains −y (not:) and y − y' (against), and which kinds of heads it refuses, with the reason.
+    combines: ClassVar[bool] = True
+    refused_kinds: ClassVar[Mapping[HeadKind, str]] = {}
 
     def __post_init__(self) -> None:
         self.check_definition()
@@ -53,11 +60,28 @@ class LayerExplainer(Explainer):
 
     def check_target(self, target: Target) -> None:
         """Raise the OnnxplainError that a call would raise for this target. The model is not run."""
-        self._resolve_target(target)
+        self._aim(target)
 
-    def _resolve_target(self, target: Target) -> int:
-        """The output to explain as an index; −1: the predicted class. A method may refuse some targets."""
-        return self.engine.resolve_target(target)
+    def _aim(self, target: Target) -> ResolvedTarget:
+        """What is explained, before the model has run. A method may refuse some targets."""
+        aim = self.engine.parse_target(target)
+        name = name_aim(self.engine, aim)
+        if aim.head.kind in self.refused_kinds:
+            raise UnsupportedError(
+                f"{self.name}: found target {name}, expected a class: {self.refused_kinds[aim.head.kind]}; "
+                f"{_INSTEAD.get(aim.head.kind, 'use grad-cam')}"
+            )
+        check_aim(self.name, aim, name, combines=self.combines, uses_target=self.uses_target)
+        return aim
+
+    def _place(self, images: ImageLike | Sequence[ImageLike], aims: Sequence[ResolvedTarget]) -> list[PlacedTarget]:
+        """The targets on their images: one per image, or all on a single image."""
+        return Placer(self.engine, differentiated=self.differentiates).place_all(images, aims)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the method uses gradients."""
+        return False
 
     def _layers(self) -> tuple[LayerSpec, ...]:
         """The layers asked for. The maps of several layers are fused."""
@@ -96,24 +120,24 @@ class LayerExplainer(Explainer):
         layer: str | None = None,
         map_frame: MapFrame | None = None,
     ) -> Explanation:
-        spec, frame = self.engine.spec, activations.frames[position]
-        target = int(activations.target[position])
-        prediction = Prediction.from_scores(activations.scores[position], spec.labels)
-        explained_class = target if target < spec.classes else prediction.class_id
+        frame = activations.frames[position]
+        explained = describe_row(self.engine, activations, position)
         heatmap, status = relu_over_max(raw, frame, map_frame)
         return Explanation(
             heatmap=heatmap,
             raw=raw,
             status=status,
             method=self.name,
-            target=target,
-            target_name=self.engine.target_name(target),
-            score=float(activations.scores[position, explained_class]),
-            label=spec.label(explained_class),
+            target=explained.target,
+            target_name=explained.name,
+            score=explained.score,
+            label=explained.label,
+            head=explained.head,
+            answers=explained.answers,
             layer=layer or activations.layer.name,
             frame=frame,
             evaluations=sum(map(self._evaluations, self._layers())),
-            prediction=prediction,
+            prediction=explained.prediction,
             map_frame=map_frame,
             unit=self.unit,
             uses_target=self.uses_target,
@@ -129,30 +153,4 @@ class LayerExplainer(Explainer):
         )
 
 
-def require_class(explainer: LayerExplainer, index: int, reason: str) -> int:
-    """The index, if it is a class. Raises UnsupportedError, with the method's reason, for a box coordinate."""
-    if index >= explainer.engine.spec.classes:
-        raise UnsupportedError(
-            f"{explainer.name}: found target {explainer.engine.target_name(index)}, expected a class: {reason}; "
-            "for a box coordinate use grad-cam"
-        )
-    return index
-
-
-def repeat_row(activations: Activations, targets: Sequence[int]) -> Activations:
-    """Repeat one row of activations, without gradients, for several targets. No array is copied."""
-    predicted, rows = int(activations.target[0]), len(targets)
-
-    def repeated(array: FloatArray) -> FloatArray:
-        return np.broadcast_to(array, (rows, *array.shape[1:]))
-
-    return replace(
-        activations,
-        features=repeated(activations.features),
-        logits=None if activations.logits is None else repeated(activations.logits),
-        scores=repeated(activations.scores),
-        entries=None if activations.entries is None else repeated(activations.entries),
-        entry_scores=None if activations.entry_scores is None else repeated(activations.entry_scores),
-        target=np.array([predicted if target == PREDICTED_CLASS else target for target in targets], np.int64),
-        frames=activations.frames * rows,
-    )
+_INSTEAD: Mapping[HeadKind, str] = {"box": "for a box coordinate use grad-cam"}

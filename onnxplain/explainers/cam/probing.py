@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.cam.layer_explainer import LayerExplainer, repeat_row
+from onnxplain.explainers.aimed.observing import PlacedActivations, observe_placed
+from onnxplain.explainers.cam.layer_explainer import LayerExplainer
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import PREDICTED_CLASS, Target
+from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.explainers.explanation import Explanation
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The model's outputs for M changes of one image or of its features, one column per target.
+    """The explained numbers for M changes of one image or of its features, one column per target asked for.
 
-    `answers`: float32 (M, T). `reference`: float32 (T,), the outputs to compare them with. `evaluations`: the number of
+    `answers`: float32 (M, T). `reference`: float32 (T,), the numbers to compare them with. `evaluations`: the number of
     forward passes through the model or its tail.
     """
 
@@ -52,8 +53,8 @@ class ProbingExplainer(LayerExplainer):
     progress: Progress | None = None
 
     @abstractmethod
-    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
-        """Try all changes of one image, or of its features in `activations`."""
+    def _probe(self, image: ImageLike, activations: PlacedActivations) -> Probe:
+        """Try all changes of one image, or of its features; `activations` have one row per target."""
 
     @abstractmethod
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
@@ -63,15 +64,15 @@ class ProbingExplainer(LayerExplainer):
         """One explanation of the image per target. All share the evaluations."""
         if not targets:
             return []
-        indices = [self._resolve_target(target) for target in targets]
+        placed = self._place(image, [self._aim(target) for target in targets])
         rows, maps, evaluations = [], [], 0
         for layer in self._layers():
-            activations = self.engine.activations([image], [PREDICTED_CLASS], layer.name, gradients=False)
-            rows.append(repeat_row(activations, indices))
+            activations = observe_placed(self.engine, image, placed, layer, gradients=False)
+            rows.append(activations)
             # Features with NaN or infinity give such a map; its status reports it, so no warning is needed.
             with np.errstate(invalid="ignore", over="ignore"):
                 probe = self._probe(image, activations)
-                maps.append(self._weigh_answers(rows[-1], probe))
+                maps.append(self._weigh_answers(activations, probe))
             evaluations += probe.evaluations
         with np.errstate(invalid="ignore", over="ignore"):
             explanations = self._explain_maps(rows, maps)
@@ -79,11 +80,12 @@ class ProbingExplainer(LayerExplainer):
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         # Check all targets before the first of many forward passes.
-        indices = [self._resolve_target(target) for target in targets]
+        for target in targets:
+            self.check_target(target)
         explanations = []
-        for position, (image, index) in enumerate(zip(images, indices, strict=True)):
+        for position, (image, target) in enumerate(zip(images, targets, strict=True)):
             explainer = replace(self, progress=self._share_of_progress(position, len(images)))
-            explanations += explainer.for_targets(image, [index])
+            explanations += explainer.for_targets(image, [target])
         return explanations
 
     def _report(self, done: int, total: int) -> None:

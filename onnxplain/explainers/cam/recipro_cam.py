@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.cam.layer_explainer import require_class
+from onnxplain.explainers.aimed.placed_target import ReadHead
 from onnxplain.explainers.cam.probing import Probe
 from onnxplain.explainers.cam.tail_probing import TailProbingExplainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import minus_min_over_range
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.head_scores import head_scores
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.scores import softmax
-from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec, MapFrame
+    from onnxplain.contract.heads import HeadKind
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class ReciproCAM(TailProbingExplainer):
     its weights sum to 1). The published code copies the position's own features to its neighbours; here, as in the
     paper's formula, the mask multiplies the features at each position.
 
-    `raw` is M, float32 (h, w), scores in [0, 1]. Scores have no sign that separates evidence for and against the class,
-    so the heatmap is (M − min) / (max − min), as in the paper. One pass through the model and 1 + h·w passes through
+    softmax(tail(…))_c is the score that is shown: also the sigmoid of a label, a number, a cosine, or the mean
+    probability over a region. `raw` is M, float32 (h, w). No sign of a score separates evidence for and against, so the
+    heatmap is (M − min) / (max − min), as in the paper. One pass through the model and 1 + h·w passes through
     its tail. Box coordinates are refused.
     """
 
@@ -38,9 +40,8 @@ class ReciproCAM(TailProbingExplainer):
 
     name: ClassVar[str] = "recipro-cam"
     unit: ClassVar[str] = "score"
-
-    def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "the method uses class scores")
+    refused_kinds: ClassVar[Mapping[HeadKind, str]] = {"box": "the method uses class scores"}
+    read: ClassVar[ReadHead] = staticmethod(head_scores)
 
     def _count_changes(self, layer: LayerSpec) -> int:
         return layer.size_hw[0] * layer.size_hw[1]
@@ -61,8 +62,7 @@ class ReciproCAM(TailProbingExplainer):
         return (alone / 2 + beside / 4).astype(np.float32, copy=False)
 
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
-        scores = softmax(probe.answers[:, : self.engine.spec.classes])
-        return scores[:, activations.target].T.reshape(-1, *activations.layer.size_hw)
+        return probe.answers.T.reshape(-1, *activations.layer.size_hw)
 
     def _explanation(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.aimed.observing import PlacedActivations
+from onnxplain.explainers.aimed.placed_target import run_columns
 from onnxplain.explainers.cam.activation_map import weighted_sum
-from onnxplain.explainers.cam.layer_explainer import require_class
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
@@ -18,10 +20,10 @@ from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.geometry import cell_matrix, spans_of
 from onnxplain.runtime.results import Activations
-from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.contract import MapFrame
+    from onnxplain.contract.heads import HeadKind
     from onnxplain.runtime.image import ImageLike
 
 
@@ -30,7 +32,8 @@ class ScoreCAM(ProbingExplainer):
     """``M = Σ_k C(A_k) A_k`` with ``C(A_k) = f_c(X ∘ H_k) − f_c(X_b)`` (Wang et al., CVPRW 2020, definitions 3 and 4).
 
     H_k is the feature map A_k, enlarged to the input size (bilinear) and scaled to [0, 1] by its minimum and range. f_c
-    is the softmax score of the class. X_b is the blank image. A map that is the same everywhere has no H_k and is left
+    is the score that is shown: the softmax score of a class, the sigmoid of a label, a number, a cosine, or the mean
+    probability over a region. X_b is the blank image. A map that is the same everywhere has no H_k and is left
     out. Where H_k is 0, the input has the "mean" fill of RISE's masked pixels; X_b has this fill everywhere.
 
     Scores are softmax scores, as in the paper's section on normalisation. The authors' code leaves out X_b, which adds
@@ -47,6 +50,7 @@ class ScoreCAM(ProbingExplainer):
 
     name: ClassVar[str] = "score-cam"
     unit: ClassVar[str] = "score · activation"
+    refused_kinds: ClassVar[Mapping[HeadKind, str]] = {"box": "the method uses class scores"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,21 +58,20 @@ class ScoreCAM(ProbingExplainer):
             if least is not None and least < 1:
                 raise OnnxplainError(f"{name}: found {least}, expected at least 1")
 
-    def _resolve_target(self, target: Target) -> int:
-        return require_class(self, super()._resolve_target(target), "the method uses class scores")
-
-    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
-        features = activations.features[0]
+    def _probe(self, image: ImageLike, activations: PlacedActivations) -> Probe:
+        features, placed = activations.features[0], activations.placed
         taken = self._choose_maps(features)
         view = open_black_box(self.engine, None, "mean").look(image)
-        reference = self.engine.scores(show(view, np.zeros((1, *view.pixels.shape[1:]), np.float32)))[0]
+        blank = show(view, np.zeros((1, *view.pixels.shape[1:]), np.float32))
+        reference = run_columns(self.engine, placed, blank)[0]
         # A map that is not tried gets the weight 0.
         answers = np.repeat(reference[None], len(features), axis=0)
         frame = self.engine.spec.frame_of(activations.layer)
         batch_size = self.batch_size or IMAGES_AT_ONCE
         for start in range(0, len(taken), batch_size):
             part = taken[start : start + batch_size]
-            answers[part] = self.engine.scores(show(view, make_masks(features[part], view.pixels.shape[1:], frame)))
+            copies = show(view, make_masks(features[part], view.pixels.shape[1:], frame))
+            answers[part] = run_columns(self.engine, placed, copies)
             self._report(start + len(part), len(taken))
         return Probe(answers, reference, evaluations=2 + len(taken))
 
@@ -82,7 +85,7 @@ class ScoreCAM(ProbingExplainer):
         return np.sort(varying[np.argsort(-deviation, kind="stable")[: self.maps]])
 
     def _weigh_answers(self, activations: Activations, probe: Probe) -> FloatArray:
-        increase = probe.answers[:, activations.target] - probe.reference[activations.target]
+        increase = probe.answers - probe.reference
         return weighted_sum(increase.T, activations.features)
 
 

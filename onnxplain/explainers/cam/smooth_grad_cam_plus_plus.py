@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.aimed.observing import PlacedActivations, observe_placed, run_gradients
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
 from onnxplain.explainers.progress import Progress
@@ -70,14 +72,14 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
         return self._explain_all([image] * len(targets), targets) if targets else []
 
     def _observe(
-        self, images: ImageLike | Sequence[ImageLike], targets: Sequence[int], layer: LayerSpec
-    ) -> Activations:
+        self, images: ImageLike | Sequence[ImageLike], placed: Sequence[PlacedTarget], layer: LayerSpec
+    ) -> PlacedActivations:
         """The image's own feature maps, and α ∘ ReLU(D¹) in place of its gradients."""
-        clean = self.engine.activations(images, targets, layer.name, gradients=False)
+        clean = observe_placed(self.engine, images, placed, layer, gradients=False)
         weighted = np.empty(clean.features.shape, np.float32)
         for position, pixels_chw in enumerate(self.engine.prepare(images).pixels):
-            before = self._layers().index(layer) * len(targets) + position
-            means = self._average_powers(pixels_chw, int(clean.target[position]), layer, before, len(targets))
+            before = self._layers().index(layer) * len(placed) + position
+            means = self._average_powers(pixels_chw, clean.placed[position], layer, before, len(placed))
             weighted[position] = weigh_gradients(clean.features[position], *means)
         return replace(clean, gradients=weighted)
 
@@ -86,7 +88,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
         return weighted_sum(require_gradients(activations).sum(axis=(2, 3)), activations.features)
 
     def _average_powers(
-        self, pixels_chw: FloatArray, target: int, layer: LayerSpec, before: int, images: int
+        self, pixels_chw: FloatArray, placed: PlacedTarget, layer: LayerSpec, before: int, images: int
     ) -> npt.NDArray[np.float64]:
         """The means of g, g² and g³ over the noisy copies of one image, (3, K, h, w)."""
         deviation = np.float32(self.noise) * (pixels_chw.max() - pixels_chw.min())
@@ -94,10 +96,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
         for start in range(0, self.samples, IMAGES_AT_ONCE):
             stop = min(start + IMAGES_AT_ONCE, self.samples)
             draws = [self._draw(copy, pixels_chw.shape) for copy in range(start, stop)]
-            targets = np.full(stop - start, target, np.int64)
-            (gradients,) = self.engine.run(
-                pixels_chw + deviation * np.stack(draws), [layer.gradients], targets, layer.name
-            )
+            gradients = run_gradients(self.engine, pixels_chw + deviation * np.stack(draws), placed, layer)[1]
             for power in (1, 2, 3):
                 sums[power - 1] += (gradients.astype(np.float64) ** power).sum(axis=0)
             if self.progress is not None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import UnsupportedError
+from onnxplain.explainers.aimed.observing import PlacedActivations
+from onnxplain.explainers.aimed.placed_target import PlacedTarget, ReadHead, read_columns
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.needs import TAIL, Need
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.results import Activations
+from onnxplain.runtime.head_scores import head_scalars
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
@@ -47,16 +50,26 @@ class TailProbingExplainer(ProbingExplainer):
     def _change(self, copies: FloatArray, features: FloatArray, start: int) -> None:
         """Write the changed features to `copies`, float32 (n, K, h, w): changes `start` … `start` + n − 1."""
 
-    def _probe(self, image: ImageLike, activations: Activations) -> Probe:
-        tail, features = self.engine.tail, activations.features[0]
+    # What is read of the tail's outputs: the numbers that are differentiated, or the scores that are shown.
+    read: ClassVar[ReadHead] = staticmethod(head_scalars)
+
+    def _columns(self, placed: Sequence[PlacedTarget], features: FloatArray) -> FloatArray:
+        """The explained number of each target, float32 (N, T), for features float32 (N, K, h, w)."""
+        outputs = self.engine.tail.outputs(features)
+        heads = self.engine.spec.heads
+        named = {head.name: output for head, output in zip(heads, outputs, strict=True)}
+        return read_columns(placed, named, self.read)
+
+    def _probe(self, image: ImageLike, activations: PlacedActivations) -> Probe:
+        tail, features, placed = self.engine.tail, activations.features[0], activations.placed
         count = self._count_changes(activations.layer)
-        reference = tail.answers(activations.features)[0]
-        answers = np.empty((count, len(reference)), np.float32)
+        reference = self._columns(placed, activations.features[:1])[0]
+        answers = np.empty((count, len(placed)), np.float32)
         buffer = np.empty((min(tail.batch_size, count), *features.shape), np.float32)
         for start in range(0, count, len(buffer)):
             stop = min(start + len(buffer), count)
             copies = buffer[: stop - start]
             self._change(copies, features, start)
-            answers[start:stop] = tail.answers(copies)
+            answers[start:stop] = self._columns(placed, copies)
             self._report(stop, count)
         return Probe(answers, reference, evaluations=2 + count)

@@ -59,7 +59,7 @@ def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str
 
     `assumed`: the parts of the preprocessing that are assumed.
     """
-    what = f"{explanation.label} · {_score_text(explanation.score)}"
+    what = f"{explanation.label} · {_short_score(explanation)}"
     if not explanation.uses_target:
         what = f"no target: {explanation.method} shows what is strongest, whatever the class"
     elif explanation.target_name != explanation.label:
@@ -75,8 +75,10 @@ def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str
     return what, " · ".join(how), doubts
 
 
-def _score_text(score: float) -> str:
-    return "<0.01" if 0 < score < 0.005 else f"{score:.2f}"
+def _short_score(explanation: Explanation) -> str:
+    """The score with two decimals; a probability that would round to 0 is "<0.01"."""
+    text = explanation.score_text()
+    return "<0.01" if text == "0.00" and explanation.score > 0 else text
 
 
 def scale_of(explanation: Explanation, largest: float = 1.0) -> tuple[str, str, str] | None:

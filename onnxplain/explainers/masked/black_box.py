@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract import HeadSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.aimed.describing import DescribedTarget, describe_target
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
+from onnxplain.explainers.aimed.placing import Placer, SeenImage, check_aim, name_aim
 from onnxplain.explainers.masked.explained_output import ExplainedOutput, ExplainOutput, check_explain_output
 from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels
+from onnxplain.runtime.answers import read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, make_frame
+from onnxplain.runtime.head_scores import head_scores, predicted_entries
+from onnxplain.runtime.heads.aim import Aim
+from onnxplain.runtime.heads.target_text import NOT_PREFIX
 from onnxplain.runtime.image import as_image
 from onnxplain.runtime.preprocess import as_type_of, normalise, warp_image
-from onnxplain.runtime.results import Prediction
-from onnxplain.runtime.target import PREDICTED_CLASS, Target
+from onnxplain.runtime.target import PREDICTED_CLASS, ResolvedTarget, Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
@@ -39,40 +46,53 @@ class View:
     frame: Frame
 
 
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """The outputs for the unmasked image: one per head of an engine, or the scores (1, C) of a callable."""
+
+    outputs: tuple[AnyArray, ...]
+
+
 class BlackBox(ABC):
     """A model that is used only through its scores and, if it has one, its box."""
 
     input_size_hw: tuple[int, int]
-    # The output that is read from an engine. None for a callable, which only returns scores.
-    explained: ExplainedOutput | None = None
 
     @abstractmethod
     def look(self, image: ImageLike) -> View:
         """The image in the frame of the model's input."""
+
+    def explained_output(self, placed: Sequence[PlacedTarget] = ()) -> ExplainedOutput | None:
+        """The output that is read from an engine; None for a callable, which only returns scores."""
+        return None
 
     @abstractmethod
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
         """Scores float32 (N, C)."""
 
     @abstractmethod
-    def resolve_target(self, target: Target) -> int:
-        """A class index, or −1 for the class with the highest score."""
+    def aim(self, target: Target) -> ResolvedTarget:
+        """What is explained, before the model has run. Raises OnnxplainError for what cannot be explained."""
 
     @abstractmethod
-    def label(self, class_id: int) -> str:
-        """The class's name."""
+    def see_whole(self, view: View) -> Whole:
+        """The outputs for the unmasked image, from one forward pass."""
 
     @abstractmethod
-    def prediction(self, scores: FloatArray) -> Prediction | None:
-        """The prediction from scores (C,); None if the classes are unknown."""
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+        """The targets on that image, all settled."""
+
+    @abstractmethod
+    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+        """What the explanation of a target says of it."""
 
 
 class _EngineBox(BlackBox):
     """An engine, used through its outputs. Masks hide pixels of its normalised input."""
 
     def __init__(self, engine: Engine, fill: Fill, explain_output: ExplainOutput) -> None:
-        self.engine = engine
-        self.explained = ExplainedOutput(engine, explain_output)
+        self.engine, self._explain_output = engine, explain_output
+        self.explained_output()
         self.input_size_hw = engine.spec.input.size_hw
         self._fill = fill
 
@@ -88,23 +108,44 @@ class _EngineBox(BlackBox):
         hidden: FloatArray = normalise(as_type_of(image_hwc, colours_hwc)[None], preprocessing)[0]
         return hidden
 
+    def explained_output(self, placed: Sequence[PlacedTarget] = ()) -> ExplainedOutput:
+        return ExplainedOutput(self.engine, self._explain_output, tuple(placed))
+
+    def aim(self, target: Target) -> ResolvedTarget:
+        aim = self.engine.parse_target(target)
+        name = name_aim(self.engine, aim)
+        if aim.head.kind == "box":
+            raise UnsupportedError(
+                f"rise: found target {name}, expected a class: RISE uses only class scores; for a box coordinate use "
+                "grad-cam"
+            )
+        if self._explain_output == "box" and aim.head.kind != "classes":
+            raise UnsupportedError(
+                f'rise: found target {name} of the head {aim.head.name} ({aim.head.kind}) with explain_output "box", '
+                'expected a class: explain the "score"'
+            )
+        check_aim("rise", aim, name)
+        return aim
+
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
         return self.engine.scores(pixels_nchw)
 
-    def resolve_target(self, target: Target) -> int:
-        index = self.engine.resolve_target(target)
-        if index >= self.engine.spec.classes:
-            raise UnsupportedError(
-                f"rise: found target {self.engine.target_name(index)}, expected a class: RISE uses only "
-                "class scores; for a box coordinate use grad-cam"
-            )
-        return index
+    def see_whole(self, view: View) -> Whole:
+        return Whole(tuple(self.engine.run(view.pixels[None], self.engine.head_outputs)))
 
-    def label(self, class_id: int) -> str:
-        return self.engine.spec.label(class_id)
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+        heads, placer = self.engine.spec.heads, Placer(self.engine)
+        seen = SeenImage(view.pixels, view.frame, lambda head: whole.outputs[heads.index(head)])
+        predicted = int(predicted_entries(heads[0], whole.outputs[0])[0])
+        placed = [placer.place(aim, lambda: seen) for aim in aims]
+        return [each.settle(predicted if each.index == PREDICTED_CLASS else each.index) for each in placed]
 
-    def prediction(self, scores: FloatArray) -> Prediction | None:
-        return Prediction.from_scores(scores, self.engine.spec.labels)
+    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+        heads = self.engine.spec.heads
+        (answers,) = read_answers(heads, whole.outputs, [view.frame])
+        output = whole.outputs[heads.index(placed.head)]
+        score = head_scores(placed.head, output, placed.reference, placed.region)[0, placed.entry]
+        return describe_target(self.engine, placed, float(score), answers)
 
 
 class _CallableBox(BlackBox):
@@ -150,21 +191,51 @@ class _CallableBox(BlackBox):
             raise OnnxplainError("score function: returned NaN or infinity, expected finite scores")
         return scores
 
-    def resolve_target(self, target: Target) -> int:
-        if target is None:
-            return PREDICTED_CLASS
-        index = int(target) if isinstance(target, str) and target.isdecimal() else target
-        if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < PREDICTED_CLASS:
-            raise OnnxplainError(
-                f"target: found {target!r}, expected a class index from 0 up, or None: a callable has no labels"
-            )
-        return int(index)
+    def aim(self, target: Target) -> ResolvedTarget:
+        aim = target if isinstance(target, Aim) else Aim(target)
+        if aim.like is not None or aim.region is not None:
+            raise OnnxplainError("target: found like or region for a callable, expected a class index: use an Engine")
+        named, sign = aim.target, 1
+        if isinstance(named, str) and named.startswith(NOT_PREFIX):
+            named, sign = named.removeprefix(NOT_PREFIX), -1
+        index = PREDICTED_CLASS if named is None else _class_index(named)
+        other = None if aim.against is None else _class_index(aim.against)
+        if other is not None and other in (index, PREDICTED_CLASS):
+            raise OnnxplainError(f"against: found {aim.against!r}, expected the index of another class")
+        return ResolvedTarget(index, _SCORES, sign, other)
 
-    def label(self, class_id: int) -> str:
-        return str(class_id)
+    def see_whole(self, view: View) -> Whole:
+        return Whole((self.scores(view.pixels[None]),))
 
-    def prediction(self, scores: FloatArray) -> Prediction | None:
-        return None
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+        scores = whole.outputs[0][0]
+        head = replace(_SCORES, size=len(scores))
+        for index in (index for aim in aims for index in (aim.index, aim.against) if index is not None):
+            if index >= len(scores):
+                raise OnnxplainError(
+                    f"target: found {index}, expected 0 to {len(scores) - 1}: the model returns {len(scores)} scores"
+                )
+        placed = [PlacedTarget(aim.index, head, sign=aim.sign, against=aim.against) for aim in aims]
+        return [each.settle(int(scores.argmax()) if each.index == PREDICTED_CLASS else each.index) for each in placed]
+
+    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+        label = str(placed.index)
+        name = placed.name_of(label, str(placed.against))
+        score = float(whole.outputs[0][0, placed.index])
+        return DescribedTarget(placed.index, name, label, score, head=None, answers=None, prediction=None)
+
+
+# Scores of a callable: how many there are is known when it has run.
+_SCORES = HeadSpec("scores", "classes", 1, scores="scores")
+
+
+def _class_index(target: int | str) -> int:
+    index = int(target) if isinstance(target, str) and target.isdecimal() else target
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < PREDICTED_CLASS:
+        raise OnnxplainError(
+            f"target: found {target!r}, expected a class index from 0 up, or None: a callable has no labels"
+        )
+    return int(index)
 
 
 def open_black_box(

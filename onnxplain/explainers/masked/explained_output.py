@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract import HeadSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.aimed.placed_target import PlacedTarget, heads_of, read_columns
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import decode_boxes, paired_iou
 from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.head_scores import head_output
 
 ExplainOutput: TypeAlias = Literal["score", "box"]
 Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
@@ -20,9 +23,9 @@ Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class ExplainedOutput:
-    """The values to read from an engine.
+    """The values to read from an engine: one column per target of `placed`; without any, one per class.
 
-    "score": the class scores. "box": for class c, ``score_c · IoU(box of the masked copy, box of the whole image)``.
+    "score": the shown scores. "box": for a class, ``score · IoU(box of the masked copy, box of the whole image)``.
     This is D-RISE's similarity of two detections (Petsiuk et al. 2021) for the single detection of a localizer, with
     the score of the class instead of the cosine between the score vectors. Raises UnsupportedError for "box" if the
     file has no box head, OnnxplainError for any other name.
@@ -30,6 +33,7 @@ class ExplainedOutput:
 
     engine: Engine
     explain_output: ExplainOutput = "score"
+    placed: tuple[PlacedTarget, ...] = ()
 
     def __post_init__(self) -> None:
         check_explain_output(self.explain_output)
@@ -40,17 +44,22 @@ class ExplainedOutput:
             )
 
     @property
+    def _heads(self) -> list[HeadSpec]:
+        return heads_of(self.placed) or [self.engine.spec.head]
+
+    @property
     def output_names(self) -> list[str]:
         """The names of the file's outputs that are needed."""
         box = [str(self.engine.spec.outputs.box)] if self.explain_output == "box" else []
-        return [self.engine.class_output, *box]
+        return [*map(head_output, self._heads), *box]
 
     def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
-        """The explained values, float32 (N, C), from those outputs for N masked copies and for the whole image."""
-        scores = self.engine.class_scores(outputs[0])
+        """The explained values, float32 (N, T), from those outputs for N masked copies and for the whole image."""
+        named = {head.name: output for head, output in zip(self._heads, outputs, strict=False)}
+        scores = read_columns(self.placed, named) if self.placed else self.engine.class_scores(outputs[0])
         if self.explain_output == "score":
             return scores
-        boxes, box = self._decode(outputs[1]), self._decode(whole[1])
+        boxes, box = self._decode(outputs[-1]), self._decode(whole[-1])
         return scores * paired_iou(boxes, np.broadcast_to(box, boxes.shape))[:, None]
 
     def _decode(self, boxes: npt.NDArray[Any]) -> FloatArray:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import ModelError
-from onnxplain.explainers.masked.black_box import BlackBox, View
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
+from onnxplain.explainers.masked.black_box import BlackBox, View, Whole
 from onnxplain.explainers.masked.copy_maker import choose_maker
 from onnxplain.explainers.masked.explained_output import ExplainedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
@@ -29,9 +30,10 @@ _PAINTED, _PAINTED_BYTES = 16, 2**20
 
 
 class MaskedScores(ABC):
-    """The model's scores for masked copies of one image. Memory does not depend on the number of copies.
+    """The explained values of masked copies of one image, one column per target, or per class if none was placed.
 
-    `unmasked`: float32 (C,), the scores of the whole image. Only one thread at a time may use an object.
+    Memory does not depend on the number of copies. `unmasked`: float32 (T,), the values of the whole image. Only one
+    thread at a time may use an object.
     """
 
     unmasked: FloatArray
@@ -43,18 +45,26 @@ class MaskedScores(ABC):
 
     @abstractmethod
     def __call__(self, draw: MaskDraw) -> FloatArray:
-        """Scores float32 (n, C) of the copies for n ≥ 1 masks."""
+        """Values float32 (n, T) of the copies for n ≥ 1 masks."""
 
 
 class _CallableScores(MaskedScores):
     """A callable's scores. Each batch is a new array, which the callable may keep."""
 
-    def __init__(self, black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
-        self._black_box = black_box
+    def __init__(
+        self,
+        black_box: BlackBox,
+        view: View,
+        geometry: MaskGeometry,
+        batch_size: int | None,
+        placed: Sequence[PlacedTarget],
+        whole: Whole,
+    ) -> None:
+        self._black_box, self._placed = black_box, placed
         self._batch_size = batch_size or CALLABLE_BATCH_SIZE
         self._shape = view.pixels.shape
         self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), geometry)
-        self.unmasked = black_box.scores(view.pixels[None])[0]
+        self.unmasked = self._read(whole.outputs[0])[0]
 
     @property
     def masks_at_once(self) -> int:
@@ -66,21 +76,27 @@ class _CallableScores(MaskedScores):
             part = draw.part(start, start + self._batch_size)
             copies = np.empty((len(part), *self._shape), np.float32)
             self._painter.paint(part, copies)
-            scores.append(self._black_box.scores(copies))
+            scores.append(self._read(self._black_box.scores(copies)))
         return np.concatenate(scores)
+
+    def _read(self, scores: FloatArray) -> FloatArray:
+        return np.stack([each.of(scores) for each in self._placed], axis=1) if self._placed else scores
 
 
 class _EngineScores(MaskedScores):
     """An engine's scores. Its session reads masked copies in place."""
 
-    def __init__(self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+    def __init__(
+        self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None, whole: Whole
+    ) -> None:
         engine = explained.engine
         self._explained = explained
         self._fixed_batch = engine.fixed_batch
         self._search = search_batch_size(engine, batch_size)
-        self._whole = engine.run(view.pixels[None], explained.output_names)
-        # The IoU of a box with itself is 1, so this is also the value for explain_output "box".
-        self.unmasked = engine.class_scores(self._whole[0])[0]
+        named = dict(zip(engine.head_outputs, whole.outputs, strict=True))
+        self._whole = [named[name] for name in explained.output_names]
+        # The IoU of a box with itself is 1.
+        self.unmasked = explained.read(self._whole, self._whole)[0]
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
         self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
@@ -121,15 +137,25 @@ class _EngineScores(MaskedScores):
             yield outputs
 
 
-def open_masked_scores(black_box: BlackBox, view: View, geometry: MaskGeometry, batch_size: int | None) -> MaskedScores:
-    """The scores of masked copies of an image, `batch_size` copies at a time.
+def open_masked_scores(
+    black_box: BlackBox,
+    view: View,
+    geometry: MaskGeometry,
+    batch_size: int | None,
+    placed: Sequence[PlacedTarget] = (),
+    whole: Whole | None = None,
+) -> MaskedScores:
+    """The values of masked copies of an image, `batch_size` copies at a time.
 
     None: the fastest size, found by `search_batch_size`, for an engine; 8 for a callable. A batch size that the file
-    fixes is kept. This call evaluates the unmasked image.
+    fixes is kept. `placed`: the targets; none: every class. `whole`: the outputs for the unmasked image; None: this
+    call runs the model for them.
     """
-    if black_box.explained is None:
-        return _CallableScores(black_box, view, geometry, batch_size)
-    return _EngineScores(black_box.explained, view, geometry, batch_size)
+    whole = black_box.see_whole(view) if whole is None else whole
+    explained = black_box.explained_output(placed)
+    if explained is None:
+        return _CallableScores(black_box, view, geometry, batch_size, placed, whole)
+    return _EngineScores(explained, view, geometry, batch_size, whole)
 
 
 def pad(draw: MaskDraw, size: int) -> MaskDraw:

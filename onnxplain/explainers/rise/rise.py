@@ -24,10 +24,10 @@ from onnxplain.explainers.rise.principal_components import find_components
 from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.sampling import RiseMoment, RiseSampling
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
-from onnxplain.explainers.rise.tally import RiseTally, TallyKey, hash_image
+from onnxplain.explainers.rise.tally import RiseTally, TallyKey, hash_aims, hash_image
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.target import PREDICTED_CLASS, Target
+from onnxplain.runtime.target import ResolvedTarget, Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
@@ -38,8 +38,9 @@ class RISE(Explainer):
     """Importance of a pixel = the target's expected score if a random mask shows that pixel.
 
     ``S(x) = E[s · M(x)] / p``, equation 4 of the paper: s is the score for the mask M, p = `keep` the expectation of M
-    at every pixel. `raw` is the estimate, float32 (H, W), at the model's input size. Every estimator has this
-    expectation.
+    at every pixel. s is the softmax score of a class, the probability of a label, the number, the cosine with the
+    reference, or the mean probability over the region of a mask; for a difference the difference of the two. `raw` is
+    the estimate, float32 (H, W), at the model's input size. Every estimator has this expectation.
 
     `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
     to `input_size_hw`, and returns scores (N, C).
@@ -81,6 +82,7 @@ class RISE(Explainer):
     progress: Progress | None = None
 
     name: ClassVar[str] = "rise"
+    takes_aims: ClassVar[bool] = True
     stoppable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -96,13 +98,13 @@ class RISE(Explainer):
 
         For a callable, an index that is too large is not found here: the number of its scores is unknown.
         """
-        self._black_box().resolve_target(target)
+        self._black_box().aim(target)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation per target, all from the same forward passes. A tolerance applies to each of them."""
         black_box = self._black_box()
-        indices = [black_box.resolve_target(target) for target in targets]
-        return self._explain(self._open(black_box, image, indices), done=0, images=1)
+        aims = [black_box.aim(target) for target in targets]
+        return self._explain(self._open(black_box, image, aims), done=0, images=1)
 
     def stream(
         self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None
@@ -116,7 +118,7 @@ class RISE(Explainer):
         """
         black_box = self._black_box()
         targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
-        sampling = self._open(black_box, image, [black_box.resolve_target(each) for each in targets])
+        sampling = self._open(black_box, image, [black_box.aim(each) for each in targets])
         if tally is not None:
             tally.check(sampling.key)
         return sampling.moments(tally or sampling.begin(), self._rule(), self.progress)
@@ -129,16 +131,18 @@ class RISE(Explainer):
         for name, bound in (("tolerance", self.tolerance), ("budget_seconds", self.budget_seconds)):
             if bound is not None:
                 raise OnnxplainError(f"{name}: found {bound}, expected None: maps of all classes always use all masks")
-        sampling = self._open(self._black_box(), image, [PREDICTED_CLASS])
-        return map_all_classes(sampling.scores, sampling.sampler, sampling.estimator, self.masks, self.progress)
+        black_box = self._black_box()
+        view, sampler = black_box.look(image), self._sampler(black_box)
+        scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size)
+        return map_all_classes(scores, sampler, self._maps(sampler), self.masks, self.progress)
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         black_box = self._black_box()
         # Check all targets before the first of many forward passes.
-        indices = [black_box.resolve_target(target) for target in targets]
+        aims = [black_box.aim(target) for target in targets]
         explanations: list[Explanation] = []
-        for position, (image, index) in enumerate(zip(images, indices, strict=True)):
-            sampling = self._open(black_box, image, [index])
+        for position, (image, aim) in enumerate(zip(images, aims, strict=True)):
+            sampling = self._open(black_box, image, [aim])
             explanations += self._explain(sampling, done=position, images=len(images))
         return explanations
 
@@ -157,24 +161,30 @@ class RISE(Explainer):
                 raise KeyboardInterrupt
             return last.explanations()
 
-    def _open(self, black_box: BlackBox, image: ImageLike, targets: Sequence[int]) -> RiseSampling:
+    def _open(self, black_box: BlackBox, image: ImageLike, aims: Sequence[ResolvedTarget]) -> RiseSampling:
         view = black_box.look(image)
         sampler = self._sampler(black_box)
-        scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size)
-        estimator = find_estimator(self.estimator)
+        whole = black_box.see_whole(view)
+        placed = black_box.place(aims, view, whole)
+        scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size, placed, whole)
         key = TallyKey(
             seed=self.seed,
             grid=self.grid,
             keep=self.keep,
-            estimator=str(estimator),
+            estimator=str(find_estimator(self.estimator)),
             explain_output=self.explain_output,
             input_size_hw=black_box.input_size_hw,
-            targets=tuple(_choose(target, scores.unmasked) for target in targets),
+            targets=tuple(each.index for each in placed),
             image=hash_image(view.pixels, view.hidden),
+            aims=hash_aims(placed),
         )
+        described = tuple(black_box.describe(each, view, whole) for each in placed)
+        return RiseSampling(view, scores, sampler, self._maps(sampler), key, described)
+
+    def _maps(self, sampler: MaskSampler) -> MapEstimator:
+        estimator = find_estimator(self.estimator)
         components = find_components(sampler.geometry) if estimator.control_variate else None
-        maps = MapEstimator(sampler.geometry, estimator.centred, components)
-        return RiseSampling(black_box, view, scores, sampler, maps, key)
+        return MapEstimator(sampler.geometry, estimator.centred, components)
 
     def _black_box(self) -> BlackBox:
         return open_black_box(self.score_function, self.input_size_hw, self.fill, self.explain_output)
@@ -185,12 +195,3 @@ class RISE(Explainer):
 
     def _rule(self) -> StoppingRule:
         return StoppingRule(self.masks, self.tolerance, self.budget_seconds)
-
-
-def _choose(target: int, scores: FloatArray) -> int:
-    """An existing class index: the target, or the class with the highest score."""
-    if target >= len(scores):
-        raise OnnxplainError(
-            f"target: found {target}, expected 0 to {len(scores) - 1}: the model returns {len(scores)} scores"
-        )
-    return int(scores.argmax()) if target == PREDICTED_CLASS else target

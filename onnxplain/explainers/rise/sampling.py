@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from onnxplain.explainers.aimed.describing import DescribedTarget
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import minus_min_over_range
-from onnxplain.explainers.masked.black_box import BlackBox, View
+from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
 from onnxplain.explainers.progress import Progress
@@ -32,12 +33,12 @@ _LATTICE_PER_CELL = 8
 class RiseSampling:
     """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values."""
 
-    black_box: BlackBox
     view: View
     scores: MaskedScores
     sampler: MaskSampler
     estimator: MapEstimator
     key: TallyKey
+    described: Sequence[DescribedTarget]
 
     def begin(self) -> RiseTally:
         """An empty tally, without masks."""
@@ -78,7 +79,7 @@ class RiseSampling:
                         broken = "interrupted"
                         break
                     part = draw.part(done, done + self.scores.masks_at_once)
-                    gathered.append(self.scores(part)[:, list(self.key.targets)])
+                    gathered.append(self.scores(part))
                     done += len(part)
                     if progress is not None:
                         progress(first + done, rule.masks)
@@ -147,26 +148,27 @@ class RiseSampling:
         return [self._explain(sums, position, stopped) for position in range(len(self.key.targets))]
 
     def _explain(self, sums: MaskSums, position: int, stopped: Stopped | None) -> Explanation:
-        target, masks, unmasked = self.key.targets[position], int(sums.masks.sum()), self.scores.unmasked
+        explained, masks = self.described[position], int(sums.masks.sum())
         estimate = self.estimator.estimate(sums, position) if masks else self._blank()
         raw, standard_error = estimate.values.astype(np.float32), estimate.standard_error
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
         heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
-        label = self.black_box.label(target)
         return Explanation(
             heatmap=heatmap,
             raw=raw,
             status=status,
             method="rise",
-            target=target,
-            target_name=f"box of {label}" if self.key.explain_output == "box" else label,
-            score=float(unmasked[target]),
-            label=label,
+            target=explained.target,
+            target_name=f"box of {explained.name}" if self.key.explain_output == "box" else explained.name,
+            score=explained.score,
+            label=explained.label,
+            head=explained.head,
+            answers=explained.answers,
             layer=None,
             frame=self.view.frame,
             evaluations=1 + masks,
-            prediction=self.black_box.prediction(unmasked),
+            prediction=explained.prediction,
             default_threshold=RISE_THRESHOLD,
             unit="mean score where a pixel is seen",
             heat_from_zero=False,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from zipfile import BadZipFile
@@ -13,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.files.atomic import write_atomically
@@ -27,7 +29,8 @@ BLOCK = 64
 class TallyKey:
     """What a tally belongs to: the masks, the masked image, and the targets whose scores weight the masks.
 
-    `image` is a hash of the model's input and of its fill, see `hash_image`. The model itself is not part of the key.
+    `image` is a hash of the model's input and of its fill, see `hash_image`; `aims` one of what stands beside the
+    targets, see `hash_aims`. The model itself is not part of the key.
     """
 
     seed: int
@@ -38,6 +41,7 @@ class TallyKey:
     input_size_hw: tuple[int, int]
     targets: tuple[int, ...]
     image: str
+    aims: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,4 +96,18 @@ def hash_image(pixels: FloatArray, hidden: FloatArray) -> str:
     digest = hashlib.sha256()
     for array in (pixels, hidden):
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def hash_aims(placed: Sequence[PlacedTarget]) -> str:
+    """SHA-256 of the signs, comparisons, references and regions of targets; empty where all are single entries."""
+    if all(each.is_single and each.reference is None and each.region is None for each in placed):
+        return ""
+    digest = hashlib.sha256()
+    for each in placed:
+        digest.update(f"{each.sign} {each.against}".encode())
+        for array in (each.reference, each.region):
+            digest.update(
+                b"none" if array is None else str(array.shape).encode() + np.ascontiguousarray(array).tobytes()
+            )
     return digest.hexdigest()

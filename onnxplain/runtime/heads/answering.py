@@ -20,6 +20,7 @@ from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.image import ImageLike, list_images
+from onnxplain.runtime.result_list import ResultList
 from onnxplain.runtime.results import Batch, Prediction
 from onnxplain.runtime.target import ResolvedTarget, Target, parse_target, resolve_layer, resolve_target, target_name
 
@@ -124,7 +125,7 @@ class Answering(ABC):
                 boxes = place_boxes(decode_boxes(outputs[1], self.spec.box, self.spec.input.size_hw), batch.frames)
             for scores, box in zip(head_scores.head_scores(head, outputs[0]), boxes, strict=True):
                 predictions.append(Prediction.from_scores(scores, head.labels, box, None if box is None else "head"))
-        return predictions
+        return ResultList(predictions)
 
     def _run_images(
         self, images: ImageLike | Iterable[ImageLike], names: Sequence[str]
@@ -150,7 +151,7 @@ class Answering(ABC):
         """
         return resolve_target(self.spec, target)
 
-    def parse_target(self, target: Target, against: Target = None) -> ResolvedTarget:
+    def parse_target(self, target: Target, against: int | str | None = None) -> ResolvedTarget:
         """What a target means: its index, its sign, and what it is compared with; see the function of that name."""
         return parse_target(self.spec, target, against)
 

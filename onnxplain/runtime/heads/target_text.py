@@ -12,13 +12,19 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxplain.contract import BOX_COORDINATES, PREDICTED, HeadSpec, ModelSpec
 from onnxplain.errors import OnnxplainError
+from onnxplain.runtime.box import Corners
+from onnxplain.runtime.heads.aim import Aim
 
-Target = int | str | None
+if TYPE_CHECKING:
+    from onnxplain.runtime.image import ImageLike
+
+Target = int | str | Aim | None
 BOX_PREFIX, NOT_PREFIX, PIXEL_MARK = "box:", "not:", "@"
 _MOST_SIMILAR = 5
 
@@ -38,6 +44,8 @@ class ResolvedTarget:
     sign: int = 1
     against: int | None = None
     pixel_xy: tuple[float, float] | None = None
+    like: ImageLike | None = None
+    region: Corners | None = None
 
     @property
     def needs_reference(self) -> bool:
@@ -52,16 +60,57 @@ class ResolvedTarget:
     @property
     def is_plain(self) -> bool:
         """Whether the index alone says everything."""
-        return self.sign == 1 and self.against is None and self.pixel_xy is None
+        return self.is_single and self.pixel_xy is None and self.like is None and self.region is None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one entry, neither negated nor compared with another."""
+        return self.sign == 1 and self.against is None
 
 
-def parse_target(spec: ModelSpec, target: Target, against: Target = None) -> ResolvedTarget:
+def parse_target(spec: ModelSpec, target: Target, against: int | str | None = None) -> ResolvedTarget:
     """The target that a user means. `against`: the entry to compare with, of the same head; None: none.
 
-    Raises OnnxplainError for what does not exist, and for two entries that cannot be compared. The message lists
-    similar labels.
+    Raises OnnxplainError for what does not exist, for two entries that cannot be compared, and for a reference image or
+    a region beside an entry of another kind. The message lists similar labels.
     """
-    found = _parse(spec, target)
+    if not isinstance(target, Aim):
+        return _compared(spec, _parse(spec, target), against)
+    if against is not None:
+        raise OnnxplainError("against: found it beside an Aim, expected it in the Aim")
+    found = _parse(spec, target.target if target.target is not None else _meant_head(spec, target))
+    if target.like is not None and not found.needs_reference:
+        raise OnnxplainError(
+            f"like: found it for {_kind_of(found)}, expected an embedding: {_of_kind(spec, 'embedding')}"
+        )
+    if target.region is not None and not found.takes_region:
+        raise OnnxplainError(
+            f"region: found it for {_kind_of(found)}, expected a class of a mask: {_of_kind(spec, 'mask')}"
+        )
+    if target.region is not None and found.pixel_xy is not None:
+        raise OnnxplainError(f"region: found it beside {target.target!r}, expected one of the two: leave out @X,Y")
+    found = _compared(spec, found, target.against)
+    return replace(found, like=target.like, region=target.region)
+
+
+def _meant_head(spec: ModelSpec, aim: Aim) -> str | None:
+    """The head that a reference image is for, if it is the only embedding; else None, the default head."""
+    embeddings = [head.name for head in spec.heads if head.kind == "embedding"]
+    return embeddings[0] if aim.like is not None and len(embeddings) == 1 else None
+
+
+def _kind_of(found: ResolvedTarget) -> str:
+    return f"an entry of the head {found.head.name} ({found.head.kind})"
+
+
+def _of_kind(spec: ModelSpec, kind: str) -> str:
+    names = [head.name for head in spec.heads if head.kind == kind]
+    if not names:
+        return "the model has none, leave it out"
+    return f"name the target, {'HEAD' if kind == 'embedding' else 'HEAD:LABEL'} with HEAD {' or '.join(names)}"
+
+
+def _compared(spec: ModelSpec, found: ResolvedTarget, against: int | str | None) -> ResolvedTarget:
     if against is None:
         return found
     other = _parse(spec, against)
@@ -114,7 +163,7 @@ def describe_targets(spec: ModelSpec) -> str:
     return ", ".join(words) + (f", or -1 for the predicted {best}" if best else "")
 
 
-def _parse(spec: ModelSpec, target: Target) -> ResolvedTarget:
+def _parse(spec: ModelSpec, target: int | str | None) -> ResolvedTarget:
     if target is None:
         return _indexed(spec, PREDICTED)
     if isinstance(target, str):
