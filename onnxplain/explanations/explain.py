@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -85,8 +85,8 @@ def explain(
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
     them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
     instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like`, `region`: see `Explainer`;
-    a list of targets for one image gives a list of explanations.
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like`, `region`: see
+    `Explainer`; a list of targets for one image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
@@ -113,5 +113,6 @@ def explain(
         engine, (chosen,) = opened.engine, opened.methods
         if layers:
             options["layer"] = opened.layer
-    explainer = build(chosen, engine, **options)
-    return explainer(image, target, against=against, like=like, region=region)  # type: ignore[arg-type]
+    ask: Callable[..., Any] = build(chosen, engine, **options)
+    found: Explanation | list[Explanation] = ask(image, target, against=against, like=like, region=region)
+    return found
