@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxplain.contract import DeclaredInput, Quantization, find_quantization
 from onnxplain.contract.quantization import QUANTIZED_OPERANDS
 from onnxplain.errors import ModelError
-from onnxplain.exporters.file.close_input import declare_input
+from onnxplain.exporters.file.close_input import declare_inputs
 from onnxplain.exporters.operators.table import ROWS
 from onnxplain.runtime.image_input import with_quantization
 from tests.quantized_inputs.quantized_model import QuantizedModel
@@ -82,8 +82,7 @@ def test_exporters_and_runtime_read_the_same(
 ) -> None:
     model = QuantizedModel(dtype, zero_point, 0.0209, "nhwc", reader, stored)
     path = model.write(tmp_path / "m.onnx")
-    declared = declare_input(onnx.load(path))
-    assert declared is not None
+    (declared,) = declare_inputs(onnx.load(path))
     assert declared.quantization == Quantization(
         float(np.float32(0.0209)), zero_point, "int8" if dtype == "int8" else "uint8"
     )
@@ -101,8 +100,7 @@ def test_scales_of_other_types(elem: int, dtype: type, raw: bool, tmp_path: Path
     out = helper.make_tensor_value_info("out", elem, [1, 3, 4, 4])
     model = helper.make_model(helper.make_graph([node], "g", [image], [out], [tensor]))
     onnx.save(model, tmp_path / "m.onnx")
-    declared = declare_input(model)
-    assert declared is not None
+    (declared,) = declare_inputs(model)
     assert declared.quantization == Quantization(float(scale), 0, "int8")
     found = with_quantization(tmp_path / "m.onnx", DeclaredInput.of("image", "int8", [1, 3, 4, 4]))
     assert found.quantization == declared.quantization

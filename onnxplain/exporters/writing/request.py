@@ -67,7 +67,8 @@ class Request:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
-        object.__setattr__(self, "labels", tuple(self.labels))
+        if not isinstance(self.labels, Mapping):
+            object.__setattr__(self, "labels", tuple(self.labels))
 
     @property
     def asked(self) -> AskedHeads:
