@@ -12,9 +12,10 @@ import click
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, model_argument, sidecar_option, timeout_option
+from onnxplain.cli.options.model import ModelArguments, model_argument, provider_option, sidecar_option, timeout_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, describe_unused, layer_columns, print_description
+from onnxplain.cli.output.placement_lines import placement_tree, print_placement, read_placement
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
 @answer_options
+@provider_option
 @sidecar_option
 @timeout_option
 @megapixels_option
@@ -64,7 +66,8 @@ def inspect(
     MODEL can be any ONNX image model. If the file is not instrumented, the end of its graph tells what its outputs
     mean: each head is listed with the evidence, and each output that is none with the reason. Preprocessing that is
     not known is assumed. Then the methods are listed that work with the file as it is, and those that work once it is
-    instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names of
+    instrumented (this needs the extra `export`). With --provider, the nodes are listed that this provider leaves to the
+    CPU. --json prints the file's metadata, with its format and the names of
     the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the model.
     """
     from onnxplain.cli.output.try_presets import doubt
@@ -80,6 +83,7 @@ def inspect(
         print_problems(engine.sidecars)
     facts, weights = read_facts(engine.path), external_files(engine.path)
     prospect = _prospect(engine, asked=list_layers)
+    placement = read_placement(engine, model.providers) if model.providers else ()
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
         tree["saturating_products"] = products_wrong_here(engine)
@@ -90,12 +94,16 @@ def inspect(
             tree["methods_with_tail_file"] = prospect.with_tail
         if prospect.candidates:
             tree["candidates"] = [asdict(candidate) for candidate in prospect.candidates]
+        if placement:
+            tree["placement"] = placement_tree(engine, placement)
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
             tree["trials_undecided"] = doubt(trials) or None
         print_json(tree)
         return
     _print_engine(engine, describe_format(facts, weights), prospect)
+    if placement:
+        print_placement(engine, placement)
     if list_layers and prospect.candidates:
         say()
         say("feature maps that `instrument --layer` can name (*: the map that auto selects):")

@@ -32,12 +32,12 @@ from onnxplain.contract import (
 )
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.machine.providers import OPENVINO
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.feed import extra_arrays
 from onnxplain.runtime.heads.graph_end import graph_end_of_file
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
-from onnxplain.runtime.openvino import OPENVINO
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
