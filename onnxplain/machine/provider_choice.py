@@ -8,7 +8,16 @@ from pathlib import Path
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.machine.installed import has_module
-from onnxplain.machine.providers import BY_FULL_NAME, CPU, CUDA, FOLDER, PROVIDERS, EXECUTION_PROVIDER, Provider, short_name
+from onnxplain.machine.providers import (
+    BY_FULL_NAME,
+    CPU,
+    CUDA,
+    EXECUTION_PROVIDER,
+    FOLDER,
+    PROVIDERS,
+    Provider,
+    short_name,
+)
 
 CACHE, LIBRARY = "cache", "library"
 
