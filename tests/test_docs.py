@@ -56,7 +56,7 @@ def parse(line: str) -> None:
 def names_in_code(text: str) -> set[str]:
     """The long options that stand between backticks, without those of other programs."""
     spans = [code for code in re.findall(r"`([^`\n]+)`", text) if "benchmarks" not in code]
-    return {flag for code in spans for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)} - OTHER_FLAGS
+    return {flag for code in spans for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code)} - OTHER_FLAGS
 
 
 def known_flags() -> set[str]:

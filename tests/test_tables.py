@@ -36,6 +36,7 @@ COMMAND_TESTS = {
     "export": "test_training_commands.py",
     "train": "test_training_commands.py",
     "methods": "test_main.py",
+    "serve-config": "test_serve_config.py",
 }
 # Metrics that have no line in CASES.
 METRIC_TESTS: dict[str, Callable[..., Any]] = {

@@ -9,8 +9,10 @@ import click
 
 from onnxplain.cli.output.describe import print_description
 from onnxplain.cli.output.tables import print_json
+from onnxplain.errors import OnnxplainError
 from onnxplain.extras import EXTRAS, install_command, missing_modules
-from onnxplain.machine.installed import find_versions, read_processor
+from onnxplain.machine.installed import find_versions, has_module, read_processor
+from onnxplain.machine.providers import PROVIDERS, Provider
 
 if TYPE_CHECKING:
     from onnxplain.explanations.model_cache import CacheEntry, ModelCache
@@ -33,12 +35,13 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
     2 GB. The copies that were not used for the longest time are removed first.
     """
     from onnxplain.explanations.model_cache import ModelCache
-    from onnxplain.runtime.session import available_providers
+    from onnxplain.machine.plug_ins import built_in_providers
 
     cache = ModelCache.of_user()
     removed = cache.empty() if empty_cache else ()
     versions, processor = find_versions(), read_processor()
-    providers = () if missing_modules("cpu") else available_providers()
+    providers = () if missing_modules("cpu") else built_in_providers()
+    rows = {} if missing_modules("cpu") else {row.name: _state(row, providers) for row in PROVIDERS.values()}
     missing = {extra: missing_modules(extra) for extra in EXTRAS}
     missing = {extra: modules for extra, modules in missing.items() if modules}
     if as_json:
@@ -46,6 +49,7 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
             {
                 "versions": versions,
                 "providers": providers,
+                "provider_states": rows,
                 "processor": processor.as_json(),
                 "missing_extras": {
                     extra: {"modules": modules, "install": install_command(extra)} for extra, modules in missing.items()
@@ -56,6 +60,7 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
         return
     lines = [(name, version or "not installed") for name, version in versions.items()]
     lines.append(("providers", ", ".join(providers) or "none: ONNX Runtime is not installed"))
+    lines += [(f"provider {name}", text) for name, text in rows.items()]
     lines.append(("processor", processor.describe()))
     lines += [
         (f"extra {extra}", f"missing ({', '.join(modules)}): {install_command(extra)}")
@@ -66,6 +71,22 @@ def doctor(empty_cache: bool, as_json: bool) -> None:
     if empty_cache:
         lines.append(("removed", _count(removed)))
     print_description(lines)
+
+
+def _state(row: Provider, built_in: Sequence[str]) -> str:
+    """Whether a provider is here, or what brings it; and where it was tried."""
+    from onnxplain.machine.plug_ins import plug_in_devices
+
+    tried = f"tried with {row.tried}" if row.tried else "not tried"
+    if row.full_name in built_in:
+        return f"here; {tried}"
+    if not has_module(row.plug_in):
+        return f"not here: {row.install}; {tried}"
+    try:
+        kinds = plug_in_devices(row)
+    except OnnxplainError as error:
+        return str(error)
+    return f"plug-in, {', '.join(kinds) or 'no device found here'}; {tried}"
 
 
 def _count(entries: Sequence[CacheEntry]) -> str:

@@ -13,9 +13,10 @@ from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
-from onnxplain.cli.options.model import ModelArguments, model_argument, sidecar_option, timeout_option
+from onnxplain.cli.options.model import ModelArguments, model_argument, provider_option, sidecar_option, timeout_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import describe_spec, describe_unused, layer_columns, print_description
+from onnxplain.cli.output.placement_lines import placement_tree, print_placement, read_placement
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 )
 @answer_options
 @detector_option
+@provider_option
 @sidecar_option
 @timeout_option
 @megapixels_option
@@ -67,8 +69,9 @@ def inspect(
     mean: each head is listed with the evidence, and each output that is none with the reason. Of a detector, the layout
     of its outputs is listed, with the evidence. Preprocessing that is not known is assumed. Then the methods are listed
     that work with the file as it is, and those that work once it is instrumented (this needs the extra `export`).
-    --json prints the file's metadata, with its format and the names of the methods added. Save it beside the model
-    (sidecar file) for languages that cannot read metadata from the model.
+    With --provider, the nodes are listed that this provider leaves to the CPU. --json prints the file's metadata, with
+    its format and the names of the methods added. Save it beside the model (sidecar file) for languages that cannot
+    read metadata from the model.
     """
     from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
@@ -83,6 +86,7 @@ def inspect(
         print_problems(engine.sidecars)
     facts, weights = read_facts(engine.path), external_files(engine.path)
     prospect = _prospect(engine, model, asked=list_layers)
+    placement = read_placement(engine, model.providers) if model.providers else ()
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
         tree["saturating_products"] = products_wrong_here(engine)
@@ -93,12 +97,16 @@ def inspect(
             tree["methods_with_tail_file"] = prospect.with_tail
         if prospect.candidates:
             tree["candidates"] = [asdict(candidate) for candidate in prospect.candidates]
+        if placement:
+            tree["placement"] = placement_tree(engine, placement)
         if image is not None:
             tree["trials"] = [_trial_tree(trial) for trial in trials]
             tree["trials_undecided"] = doubt(trials) or None
         print_json(tree)
         return
     _print_engine(engine, describe_format(facts, weights), prospect)
+    if placement:
+        print_placement(engine, placement)
     if list_layers and prospect.candidates:
         say()
         say("feature maps that `instrument --layer` can name (*: the map that auto selects):")

@@ -36,6 +36,7 @@ class Changes:
     no_gate: bool
     batch: Batch
     shuffle_weights: int | None
+    float16: bool
 
 
 @click.command(short_help="Make an ONNX file explainable: add its gradients to the graph.")
@@ -87,6 +88,12 @@ class Changes:
     metavar="SEED",
     help="First shuffle the values inside each weight, with this random seed, for `evaluate --sanity`. An explanation "
     "that does not change does not depend on what the model learned. `inspect` shows that the file is shuffled.",
+)
+@click.option(
+    "--float16",
+    is_flag=True,
+    help="First turn weights and activations into float16: the file is half as large. Inputs and outputs keep their "
+    "types, and gradients are computed in float32. The outputs may differ from those in float32 by 5 % at most.",
 )
 @click.option(
     "--verify",
@@ -146,6 +153,7 @@ def instrument(
         batch=changes.batch,
         tail=not file.no_tail,
         shuffle_weights=changes.shuffle_weights,
+        float16=changes.float16,
         sidecars=not model.no_sidecar,
     )
     costs = measure_cost(model.path, file.output, report.spec) if measure else ()

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
     "verify": "onnxplain.cli.verify:verify",
+    "serve-config": "onnxplain.cli.serve_config:serve_config",
     "methods": "onnxplain.cli.methods:methods",
     "doctor": "onnxplain.cli.doctor:doctor",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,9 @@ from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError, Verific
 from onnxplain.exporters.anatomy.heads import find_heads
 from onnxplain.exporters.anatomy.inputs import find_image_value
 from onnxplain.exporters.anatomy.layers import AUTO
+from onnxplain.exporters.checks.float16_check import check_float16
 from onnxplain.exporters.checks.report import Checks
-from onnxplain.exporters.checks.same_outputs import OUTPUT_TOLERANCE, check_same
+from onnxplain.exporters.checks.same_outputs import allowed_difference, check_same
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.trial_images import image_batch
 from onnxplain.exporters.checks.verify import verify
@@ -73,6 +74,7 @@ def instrument(
     tail: bool = True,
     shuffle_weights: int | None = None,
     sidecars: bool = True,
+    float16: bool = False,
 ) -> ExportReport:
     """Write to `destination` the model of `source`, extended so that it can also output feature maps and gradients.
 
@@ -101,7 +103,9 @@ def instrument(
       the layer's features are not enough to compute the logits, no tail is written, and the report says why.
     - `shuffle_weights`: a seed. The values of every weight are permuted first, for sanity checks of explanations
       (Adebayo et al. 2018; `permute_weights`). The metadata say so, and the checks compare with the shuffled model.
-
+    - `float16`: weights and activations become float16 first, by ONNX Runtime's converter; inputs and outputs keep
+      their types, gradients are computed in float32. The outputs must agree with the float32 model within 5 %. The
+      other checks compare with the float16 model.
     - `sidecars`: labels, parts of the preprocessing, the input's size and its number of channels that are not given
       here are read from other tools' metadata in the file, and from their files beside it (docs/sidecars.md). The
       report says what was read (``report.read``).
@@ -133,7 +137,7 @@ def instrument(
         gate=gate,
         tail_of=destination if tail else None,
     )
-    opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars)
+    opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars, float16=float16)
     GraphSession(opened.original, "original model")  # Reports contradictory shapes and cycles.
     prepared = _prepare(opened, batch)
 
@@ -143,11 +147,16 @@ def instrument(
     try:
         explainable, checks = build_verified(prepared.model, opened.request, check)
     except VerificationError as error:
-        if shuffle_weights is None:
+        hints = []
+        if shuffle_weights is not None:
+            hints.append("with shuffled weights the outputs of a network can become constant: try another seed")
+        if float16:
+            hints.append("in float16 numbers above 65504 overflow: leave out --float16")
+        if not hints:
             raise
-        raise VerificationError(
-            f"{error} (with shuffled weights the outputs of a network can become constant: try another seed)"
-        ) from error
+        raise VerificationError(f"{error} ({'; '.join(hints)})") from error
+    if opened.wide is not None:
+        checks = replace(checks, float16_error=check_float16(opened.wide, opened.original, explainable.spec))
     steps = (*opened.steps, *prepared.steps)
     return write_verified(explainable, destination, opened.original, checks, steps, prepared.notes)
 
@@ -199,7 +208,8 @@ def _with_dynamic_batch(original: onnx.ModelProto, request: Request, batch: int,
     model = prepare(original, dynamic_batch=True, constants=constants)
     spec = input_spec(find_image_value(model.graph, request.shape)[1], request)
     images = image_batch(original, spec, seed=0, count=batch * -(-IMAGES_TO_TRY // batch))
-    tolerance = OUTPUT_TOLERANCE[np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)]
+    dtype = np.dtype(np.float16) if images.dtype == np.float16 else np.dtype(np.float32)
+    tolerance = allowed_difference(original, dtype)
     fused = not may_saturate_here(original)
     check_same(original, ir.to_proto(model), spec.name, images, batch, tolerance, fused=fused)
     return model

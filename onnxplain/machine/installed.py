@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,11 @@ def find_versions() -> dict[str, str | None]:
     """The versions of onnxplain, Python and the packages that it uses; None: not installed. Nothing is imported."""
     found = {name: _version(names) for name, names in _PACKAGES.items()}
     return {"onnxplain": __version__, "python": platform.python_version(), **found}
+
+
+def has_module(name: str) -> bool:
+    """Whether a Python module is installed; it is not imported."""
+    return bool(name) and find_spec(name) is not None
 
 
 def _version(names: tuple[str, ...]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from types import ModuleType
@@ -34,3 +35,14 @@ def import_onnxruntime() -> ModuleType:
         # Failures are raised; ONNX Runtime would also print some of them. A host program's own setting stays.
         module.set_default_logger_severity(_LOG_FATAL_ONLY)
     return module
+
+
+def import_float16_converter() -> ModuleType:
+    """ONNX Runtime's converter of models to float16. It needs onnx, and raises as `import_onnxruntime` does."""
+    import_onnxruntime()
+    path = list(sys.path)
+    try:
+        return importlib.import_module("onnxruntime.transformers.float16")
+    finally:
+        # The package puts its own folder, with modules of everyday names, on the path.
+        sys.path[:] = path

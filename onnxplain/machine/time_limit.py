@@ -83,6 +83,10 @@ class LimitedSession:
         """The execution providers in use, the preferred one first."""
         return list(self._session.get_providers())
 
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        """What each provider runs: see `find_placement`."""
+        return list(self._session.get_provider_graph_assignment_info())
+
     def get_modelmeta(self) -> Any:
         """The file's metadata."""
         return self._session.get_modelmeta()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxplain.runtime.binding import HOST, memory_of
+from onnxplain.machine.providers import HOST
+from onnxplain.runtime.binding import memory_of
 
 if TYPE_CHECKING:
     from onnxplain.runtime.engine import Engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,48 +11,48 @@ from typing import Any
 import numpy as np
 
 from onnxplain.machine.onnx_runtime import import_onnxruntime
+from onnxplain.machine.providers import BY_FULL_NAME, HOST
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.session import Session, run_failure, with_batch_axis
-
-HOST = "cpu"
-# The memory in which these providers compute. All other providers use host memory.
-_DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 
 
 def memory_of(providers: Sequence[str]) -> str:
     """ONNX Runtime's name for the memory in which the first provider computes: cpu or cuda."""
-    return _DEVICES.get(providers[0], HOST)
+    row = BY_FULL_NAME.get(providers[0])
+    return HOST if row is None else row.memory
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """An array in device memory that a session owns: row-major, at address `pointer` of `device` number 0."""
+    """An array in device memory that a session owns: row-major, at address `pointer` of `device` `number`."""
 
     device: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     pointer: int
+    number: int = 0
 
     def __getitem__(self, rows: slice) -> DeviceArray:
         """Entries start … stop − 1 of the first axis."""
         start, stop, _ = rows.indices(self.shape[0])
         step = prod(self.shape[1:]) * self.dtype.itemsize
-        return DeviceArray(self.device, self.dtype, (stop - start, *self.shape[1:]), self.pointer + start * step)
+        shape = (stop - start, *self.shape[1:])
+        return replace(self, shape=shape, pointer=self.pointer + start * step)
 
     def reshaped(self, shape: tuple[int, ...]) -> DeviceArray:
         """The same data with another shape of the same size."""
         if prod(shape) != prod(self.shape):
             raise ValueError(f"found shape {self.shape}, expected as many elements as in {shape}")
-        return DeviceArray(self.device, self.dtype, shape, self.pointer)
+        return replace(self, shape=shape)
 
 
 class BoundSession:
     """A session bound to memory: bind the inputs that changed, run, fetch the outputs.
 
     `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
-    `memory_of`). `unbatched`: the name of an input without a batch axis. It takes batches of one, and outputs get such
-    an axis. `beside`: what the other inputs are given for a number of images. Only one thread at a time may use an
-    object.
+    `memory_of`); `number`: which of several. `unbatched`: the name of an input without a batch axis. It takes batches
+    of one, and outputs get such an axis. `beside`: what the other inputs are given for a number of images. Only one
+    thread at a time may use an object.
     """
 
     def __init__(
@@ -61,11 +61,12 @@ class BoundSession:
         path: Path,
         output_names: Sequence[str],
         device: str = HOST,
+        number: int = 0,
         unbatched: str | None = None,
         beside: Callable[[int], Mapping[str, AnyArray]] | None = None,
     ) -> None:
         self._session, self._path = session, path
-        self._output_names, self._device = tuple(output_names), device
+        self._output_names, self._device, self._number = tuple(output_names), device, number
         self._unbatched, self._beside = unbatched, beside
         self._binding = session.io_binding()
         self._count = 0
@@ -82,7 +83,7 @@ class BoundSession:
             array = array.reshaped(shape) if isinstance(array, DeviceArray) else array.reshape(shape)
         try:
             if isinstance(array, DeviceArray):
-                self._binding.bind_input(name, array.device, 0, array.dtype.type, array.shape, array.pointer)
+                self._binding.bind_input(name, array.device, array.number, array.dtype.type, array.shape, array.pointer)
             else:
                 self._binding.bind_cpu_input(name, array)
         except Exception as error:  # ONNX Runtime's errors have no common base class
@@ -94,7 +95,7 @@ class BoundSession:
             # ONNX Runtime reuses the memory of a bound output, so another shape needs a new binding.
             self._binding.clear_binding_outputs()
             for name in self._output_names:
-                self._binding.bind_output(name, self._device)
+                self._binding.bind_output(name, self._device, self._number)
             if self._beside is not None:
                 self._bind_beside(self._beside(count))
             self._count = count
@@ -120,4 +121,4 @@ class BoundSession:
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
         """The first output of the last run, of type `dtype`, without a copy. The next run overwrites it."""
         value = self._binding.get_outputs()[0]
-        return DeviceArray(self._device, dtype, tuple(value.shape()), value.data_ptr())
+        return DeviceArray(self._device, dtype, tuple(value.shape()), value.data_ptr(), self._number)

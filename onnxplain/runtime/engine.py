@@ -25,6 +25,7 @@ from onnxplain.contract import (
     is_batched,
 )
 from onnxplain.contract.arguments import checked
+from onnxplain.machine.provider_choice import device_number
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime import head_scores
 from onnxplain.runtime.answers import read_answers
@@ -56,10 +57,10 @@ from onnxplain.sidecars import SidecarFacts
 class Engine(Answering, Detecting):
     """An image model in an ONNX file, ready to run: a classifier, a localizer, a detector, or what its heads answer.
 
-    `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
-    has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
-    supports bfloat16 computes in it (`apply_precision`). A run of over `timeout` seconds raises TimeLimitError; the
-    default is 30 (`limit_runs`), 0 means no limit.
+    `providers` are names such as ``cpu``, ``cuda:1`` or ``tensorrt,cache=FOLDER`` (`choose_providers`). The default is
+    CUDA if ONNX Runtime has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``,
+    a provider that supports bfloat16 computes in it (`apply_precision`). A run of over `timeout` seconds raises
+    TimeLimitError; the default is 30 (`limit_runs`), 0 means no limit.
 
     A file that `onnxplain instrument` or `export` wrote describes itself in its metadata. For any other file, give
     `preprocessing`, `input_size_hw`, `layout` and `labels`. Everything that is not given is read from the metadata of
@@ -145,6 +146,11 @@ class Engine(Answering, Detecting):
     def providers(self) -> tuple[str, ...]:
         """ONNX Runtime's names of the execution providers in use, the preferred one first."""
         return tuple(self._session.get_providers())
+
+    @property
+    def device_number(self) -> int:
+        """The number of the device on which the first provider computes."""
+        return device_number(self._providers)
 
     @property
     def fixed_batch(self) -> int | None:

@@ -10,7 +10,6 @@ from onnxplain.errors import ModelError
 from onnxplain.runtime.protobuf.graph_reader import read_graph, without_initializers
 from onnxplain.runtime.protobuf.wire import WireError
 
-OPENVINO = "OpenVINOExecutionProvider"
 # onnxruntime_session_options_config_keys.h: where the external data of a model in memory lie.
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 

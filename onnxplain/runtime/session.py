@@ -14,14 +14,17 @@ import numpy.typing as npt
 from onnxplain.contract.detectors import custom_operator_advice
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
+from onnxplain.machine.placement import RECORD_PLACEMENT
+from onnxplain.machine.plug_ins import built_in_providers
+from onnxplain.machine.provider_choice import check_providers, choose_providers
+from onnxplain.machine.providers import OPENVINO
 from onnxplain.machine.time_limit import LimitedSession, checked_timeout, current_timeout
 from onnxplain.runtime.image import describe_start, one_line
-from onnxplain.runtime.openvino import EXTERNAL_DATA_FOLDER, OPENVINO, source_for_openvino
-from onnxplain.runtime.precision import Precision, apply_precision
+from onnxplain.runtime.openvino import EXTERNAL_DATA_FOLDER, source_for_openvino
+from onnxplain.runtime.precision import Precision, configure, forms_for
 from onnxplain.runtime.protobuf.graph_reader import with_outputs
 from onnxplain.runtime.protobuf.model_facts import opened_model
 
-_SUFFIX = "ExecutionProvider"
 _LOG_FATAL_ONLY = 4
 # ONNX Runtime repeats names from the file, which may be of any length.
 _LONGEST_MESSAGE = 600
@@ -51,6 +54,9 @@ class Session(Protocol):
     def get_providers(self) -> list[str]:
         """The execution providers in use, the preferred one first."""
 
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        """What each provider runs, where it was recorded."""
+
     def get_modelmeta(self) -> Any:
         """The file's metadata."""
 
@@ -61,13 +67,15 @@ def open_session(
     threads: int | None,
     precision: Precision = "float32",
     timeout: float | None = None,
+    *,
+    record_placement: bool = False,
 ) -> Session:
-    """Load a model; `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``.
+    """Load a model; `providers` are names such as ``cpu``, ``cuda:1`` or ``CUDAExecutionProvider``: `choose_providers`.
 
     None: CUDA if ONNX Runtime has it, then the CPU. `timeout`: the seconds that one run may take, 0 for no limit; None:
-    those of `limit_runs`. Raises OnnxplainError if a provider is missing or ONNX Runtime
-    replaced it, if no provider supports the precision (`apply_precision`), and if ONNX Runtime is not installed; raises
-    ModelError for a file that cannot be used.
+    those of `limit_runs`. `record_placement`: for `find_placement`. Raises OnnxplainError if a provider is missing or
+    ONNX Runtime replaced it, if no provider supports the precision (`apply_precision`), and if ONNX Runtime is not
+    installed; raises ModelError for a file that cannot be used.
     """
     _check_file(path)
     if threads is not None and threads < 1:
@@ -78,16 +86,19 @@ def open_session(
     options.log_severity_level = _LOG_FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
-    names = choose_providers(providers, onnxruntime.get_available_providers())
-    configured = apply_precision(precision, names, threads, options)
+    choices = choose_providers(providers, built_in_providers())
+    names = [choice.full_name for choice in choices]
+    if record_placement:
+        options.add_session_config_entry(RECORD_PLACEMENT, "1")
+    configured = configure(choices, precision, threads, options)
     source = source_for_openvino(path, options) if OPENVINO in names else str(path)
     try:
         # Without enable_fallback=0, ONNX Runtime prints a message and uses the CPU if a provider fails.
-        loaded = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback=0)
+        loaded = onnxruntime.InferenceSession(source, options, enable_fallback=0, **configured)
         session = LimitedSession(loaded, current_timeout() if timeout is None else checked_timeout(timeout))
         _read_descriptions(session)
     except Exception as error:  # ONNX Runtime's errors have no common base class
-        raise ModelError(_explain_failure(path, error)) from error
+        raise ModelError(_explain_failure(path, error, forms_for(choices))) from error
     if providers is not None:
         check_providers(names, session.get_providers())
     return session
@@ -115,36 +126,6 @@ def open_with_outputs(path: Path, names: Sequence[str]) -> Session:
 def available_providers() -> tuple[str, ...]:
     """The execution providers that ONNX Runtime offers. Raises OnnxplainError if it is not installed."""
     return tuple(import_onnxruntime().get_available_providers())
-
-
-def choose_providers(asked: Sequence[str] | None, available: Sequence[str]) -> list[str]:
-    """ONNX Runtime's names of the providers asked for, in order. Raises OnnxplainError for an unknown one."""
-    if asked is None:
-        return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-    by_name = {name.removesuffix(_SUFFIX).lower(): name for name in available}
-    chosen = []
-    for name in [asked] if isinstance(asked, str) else asked:
-        short = name.removesuffix(_SUFFIX).lower()
-        if short not in by_name:
-            hint = ': run pip install "onnxplain[gpu]" in place of [cpu]' if short == "cuda" else ""
-            raise OnnxplainError(
-                f"provider: found {name!r}, expected one that this ONNX Runtime has "
-                f"({', '.join(sorted(by_name))}){hint}"
-            )
-        chosen.append(by_name[short])
-    if not chosen:
-        raise OnnxplainError(f"providers: found none, expected at least one of {', '.join(sorted(by_name))}")
-    return chosen
-
-
-def check_providers(asked: Sequence[str], running: Sequence[str]) -> None:
-    """Raise OnnxplainError if ONNX Runtime dropped a provider, which it does if libraries are missing."""
-    dropped = [name for name in asked if name not in running]
-    if dropped:
-        raise OnnxplainError(
-            f"provider: found {', '.join(running)}, expected {', '.join(dropped)}, which ONNX Runtime could not start: "
-            "install the libraries it needs (see the log above), or use `cpu`"
-        )
 
 
 def run_session(
@@ -192,7 +173,7 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: download it again")
 
 
-def _explain_failure(path: Path, error: Exception) -> str:
+def _explain_failure(path: Path, error: Exception, forms: str = "") -> str:
     message = _message(error)
     if advice := custom_operator_advice(message):
         return f"{path}: {advice}"
@@ -206,7 +187,9 @@ def _explain_failure(path: Path, error: Exception) -> str:
             f"{path}: found an external weights file that cannot be read ({message}), expected it in the folder of "
             "the model: put it there, or save the model as one file"
         )
-    return f"{path}: found a model that ONNX Runtime cannot load ({message}), expected a valid one: check the model"
+    return (
+        f"{path}: found a model that ONNX Runtime cannot load ({message}), expected a valid one: check the model{forms}"
+    )
 
 
 def _message(error: Exception) -> str:

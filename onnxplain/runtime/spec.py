@@ -33,6 +33,7 @@ from onnxplain.contract import (
 from onnxplain.contract.detectors import DetectorSpec, NoDetector
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.machine.providers import OPENVINO
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.detection.detector_file import assumed_input
 from onnxplain.runtime.detection.plain_detector import StatedDetector, find_plain_detector, with_class_labels
@@ -40,7 +41,6 @@ from onnxplain.runtime.feed import extra_arrays
 from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
-from onnxplain.runtime.openvino import OPENVINO
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars

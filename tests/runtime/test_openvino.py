@@ -13,8 +13,8 @@ from onnx import numpy_helper
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT
 from onnxplain.errors import ModelError
 from onnxplain.exporters import instrument
+from onnxplain.machine.providers import OPENVINO
 from onnxplain.runtime import Engine
-from onnxplain.runtime.openvino import OPENVINO
 from tests.exporters.onnx_models import plain_model, save
 from tests.models import write_classifier
 

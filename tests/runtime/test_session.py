@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.machine.provider_choice import check_providers, choose_providers
 from onnxplain.runtime import Engine
-from onnxplain.runtime.session import check_providers, choose_providers
 from tests.models import write_classifier
 
 AVAILABLE = ["CUDAExecutionProvider", "CPUExecutionProvider", "CoreMLExecutionProvider"]
@@ -31,7 +31,7 @@ CUDA, CPU, CORE_ML = AVAILABLE
     ],
 )
 def test_providers_by_name(asked, available, expected):
-    assert choose_providers(asked, available) == expected
+    assert [choice.full_name for choice in choose_providers(asked, available)] == expected
 
 
 @pytest.mark.parametrize(

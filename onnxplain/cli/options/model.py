@@ -28,9 +28,9 @@ provider_option = click.option(
     "--provider",
     "providers",
     multiple=True,
-    metavar="NAME",
-    help="Execution provider of ONNX Runtime, such as cpu or cuda. Several are tried in this order. Default: cuda if "
-    "it is available, then cpu.",
+    metavar="NAME[:DEVICE][,OPTION=VALUE…]",
+    help="Execution provider of ONNX Runtime: cpu, cuda, cuda:1, tensorrt,cache=FOLDER, openvino:GPU … (`onnxplain "
+    "doctor` lists them). Several are tried in this order. Default: cuda if it is available, then cpu.",
 )
 precision_option = click.option(
     "--precision",

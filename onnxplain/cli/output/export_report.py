@@ -47,6 +47,8 @@ def print_report(report: ExportReport, costs: Sequence[LayerCost] = (), *, as_js
     lines.append(("cam", str(report.cam)))
     lines.append(("tail", str(report.tail)))
     lines.append(("checked", f"original outputs differ by {report.checks.output_error:.1e} of their largest value"))
+    if report.checks.float16_error is not None:
+        lines.append(("checked", f"outputs in float16 differ by {report.checks.float16_error:.1e} from float32"))
     if report.checks.tail_error is not None:
         lines.append(("checked", f"the tail's outputs differ by {report.checks.tail_error:.1e}"))
     lines.extend(("changed", step) for step in report.steps)

@@ -15,7 +15,8 @@ from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import MaskedImage, lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
-from onnxplain.runtime.binding import HOST, DeviceArray, memory_of
+from onnxplain.machine.providers import HOST
+from onnxplain.runtime.binding import DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 
 # Masks → a batch in the model's layout and type. The next call may overwrite the batch.

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from onnxplain.explainers.masked.masked_image import MaskedImage
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
-from onnxplain.runtime.binding import HOST, BoundSession, DeviceArray, memory_of
+from onnxplain.machine.providers import HOST
+from onnxplain.runtime.binding import BoundSession, DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.preprocess import to_model
 from onnxplain.runtime.session import Session, open_session
@@ -24,7 +25,6 @@ from onnxplain.runtime.session import Session, open_session
 CHAINED_DTYPES = ("float32", "float16", "uint8")
 
 _GRAPHS = Path(__file__).parent / "mask_graphs"
-_PROVIDERS = {"cuda": ["cuda", "cpu"], HOST: ["cpu"]}
 _SESSIONS: PerEngine[Path, Session] = PerEngine()
 
 
@@ -38,7 +38,9 @@ class MaskChain:
         device = memory_of(engine.providers)
         path = _GRAPHS / f"{image.dtype.name}.onnx"
         self._dtype = image.dtype
-        self._bound = BoundSession(_open_graph(engine, path, device), path, ["copies"], device)
+        self._bound = BoundSession(
+            _open_graph(engine, path, device), path, ["copies"], device, number=engine.device_number
+        )
         channels, height, width = image.delta.shape
         # In NCHW a plane is a channel. In NHWC one plane holds all channels side by side, and each value of a mask is
         # used for several numbers of a line. So neither layout needs a transposition.
@@ -70,4 +72,5 @@ class MaskChain:
 
 def _open_graph(engine: Engine, path: Path, device: str) -> Session:
     # One thread: a second thread pool would compete with the model's.
-    return _SESSIONS.get(engine, path, lambda: open_session(path, _PROVIDERS[device], threads=1))
+    providers = [HOST] if device == HOST else [f"{device}:{engine.device_number}", HOST]
+    return _SESSIONS.get(engine, path, lambda: open_session(path, providers, threads=1))

@@ -30,10 +30,13 @@ class Checks:
 
     `output_error` is the largest difference of the outputs from the original outputs, relative to the largest value.
     `tail_error` is the same for the outputs of the tail file on the file's features; None without a tail. `one_target`:
-    layers whose gradients for several targets of one image at once are not those of a run per target.
+    layers whose gradients for several targets of one image at once are not those of a run per target. `float16_error`:
+    how far the outputs in float16 are from those in float32, relative to the largest value; None where nothing was
+    converted.
     """
 
     output_error: float
     layers: tuple[LayerCheck, ...]
     tail_error: float | None = None
     one_target: tuple[str, ...] = ()
+    float16_error: float | None = None

@@ -48,7 +48,7 @@ def verify(
     fused = not may_saturate_here(original)
     expected = GraphSession(original, "original model", optimised=fused).run(plain_feeds(spec, images[0]))
     session = GraphSession(explainable, "explainable graph", optimised=fused)
-    output_error = check_outputs(expected, session, spec, images[0])
+    output_error = check_outputs(original, expected, session, spec, images[0])
 
     if stated_batch(explainable, spec.input) is None:
         # One is enough for the gradients, whatever the original takes.

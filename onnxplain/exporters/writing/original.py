@@ -20,6 +20,7 @@ from onnxplain.errors import ModelError
 from onnxplain.exporters.file.close_input import close_input, declare_inputs
 from onnxplain.exporters.file.detectors import refuse_custom_operators, refuse_detector_file
 from onnxplain.exporters.file.extra_inputs import store_constants
+from onnxplain.exporters.file.float16 import to_float16
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
@@ -31,19 +32,27 @@ from onnxplain.sidecars import SidecarFacts, read_sidecars, read_with_facts
 class OriginalModel:
     """The plain model to instrument, the user's request, and the changes already made to the file.
 
-    `constants`: inputs besides the image that have a default.
+    `constants`: inputs besides the image that have a default. `wide`: the model before its weights became float16;
+    None where they did not.
     """
 
     original: onnx.ModelProto
     request: Request
     steps: tuple[str, ...]
     constants: tuple[str, ...] = ()
+    wide: onnx.ModelProto | None = None
 
 
 def open_original(
-    source: Path, request: Request, given: GivenInputs, shuffle_weights: int | None = None, *, sidecars: bool = False
+    source: Path,
+    request: Request,
+    given: GivenInputs,
+    shuffle_weights: int | None = None,
+    *,
+    sidecars: bool = False,
+    float16: bool = False,
 ) -> OriginalModel:
-    """Read the file and its sidecars, remove an earlier instrumentation, shuffle the weights if asked for."""
+    """Read the file and its sidecars, remove an earlier instrumentation, shuffle or narrow the weights if asked for."""
     original, steps = load_proto(source), []
     earlier, constants = earlier_spec(original), []
     if earlier is not None:
@@ -81,7 +90,11 @@ def open_original(
         request = replace(request, shuffle_seed=shuffle_weights)
         original, shuffled = permute_weights(original, shuffle_weights)
         steps.append(f"{shuffled} weights shuffled, seed {shuffle_weights}")
-    return OriginalModel(original, request, tuple(steps), tuple(constants))
+    wide = original if float16 else None
+    if float16:
+        original, narrowed = to_float16(original, constants)
+        steps.append(f"float16: {narrowed} weights")
+    return OriginalModel(original, request, tuple(steps), tuple(constants), wide)
 
 
 def _read_image(

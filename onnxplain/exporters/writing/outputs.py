@@ -107,12 +107,14 @@ def add_cam_weights(
     free_name(graph, CAM_WEIGHTS_OUTPUT)
     weights = _stored_weights(graph, head.weights)
     if weights is None:
-        name = f"{PREFIX}/weights"
+        name, narrow = f"{PREFIX}/weights", head.weights.astype(np.float16)
+        # Those of a float16 file, in another order.
+        tensor = ir.tensor(narrow if np.array_equal(narrow, head.weights) else head.weights, name=name)
         weights = ir.Value(
             name=name,
             shape=ir.Shape(head.weights.shape),
-            type=ir.TensorType(ir.DataType.FLOAT),
-            const_value=ir.tensor(head.weights, name=name),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
         )
         graph.register_initializer(weights)
     classes, channels = head.weights.shape
@@ -121,6 +123,9 @@ def add_cam_weights(
     size = then_branch.Shape(target)
     copied = then_branch.Slice(weights, then_branch.Sub(size, size), [classes], [0])
     nothing = else_branch.Slice(weights, [0], [0], [0])
+    if weights.dtype != ir.DataType.FLOAT:
+        copied = then_branch.Cast(copied, to=ir.DataType.FLOAT)
+        nothing = else_branch.Cast(nothing, to=ir.DataType.FLOAT)
     shape = ir.Shape([f"{CAM_WEIGHTS_OUTPUT}_rows", channels])
     gate = gates[[layer.name for layer in layers].index(names[0])]
     output = behind_gate(graph, gate, (then_branch, copied), (else_branch, nothing), shape, f"{PREFIX}/weights/gate")
@@ -135,7 +140,7 @@ def _stored_weights(graph: ir.Graph, weights: np.ndarray) -> ir.Value | None:
         tensor = value.const_value
         if (
             tensor is not None
-            and tensor.dtype == ir.DataType.FLOAT
+            and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
             and tuple(tensor.shape) == weights.shape
             and not value.is_graph_input()
             and np.array_equal(tensor.numpy(), weights)
