@@ -66,7 +66,8 @@ class OneOf:
     @property
     def words(self) -> str:
         """The values."""
-        return f"one of {', '.join(map(str, self.values))}"
+        names = ", ".join(map(str, self.values))
+        return names if len(self.values) == 1 else f"one of {names}"
 
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""

@@ -73,7 +73,7 @@ def test_a_file_with_neither_box_nor_layers_gives_no_box(make_model: MakeModel) 
 
 
 def test_a_method_is_refused_by_name(make_model: MakeModel) -> None:
-    with pytest.raises(OnnxplainError, match=r"^method: found 'rise', expected one of cam, grad-cam or one of None"):
+    with pytest.raises(OnnxplainError, match=r"^method: found 'rise', expected one of cam, grad-cam or None"):
         localize(make_model().engine, spot(), "rise")
     with pytest.raises(UnsupportedError, match=r"^cam: needs .*: grad-cam, .*rise"):
         localize(make_model(power=2).engine, spot(), "cam")
