@@ -180,8 +180,9 @@ def check_roles(names: Iterable[str | None]) -> None:
 
 
 def check_labels(labels: object) -> None:
-    """Raise OnnxplainError unless it is a list of texts, one per class."""
-    _LABELS.check("labels", labels)
+    """Raise OnnxplainError unless it is a list of texts, one per class, or such lists by the name of a head."""
+    for each in labels.values() if isinstance(labels, Mapping) else [labels]:
+        _LABELS.check("labels", each)
 
 
 def _refuse_constant(name: str) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from onnxplain.contract.expected import LONGEST_NAME, Listed, Text
 from onnxplain.contract.metadata_checks import MOST_LAYERS
@@ -15,6 +15,7 @@ from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.opening_notes import notes
 
 if TYPE_CHECKING:
+    from onnxplain.explainers.explainer import Explainer
     from onnxplain.explainers.explanation import Explanation
     from onnxplain.runtime.box import Corners
     from onnxplain.runtime.engine import Engine
@@ -85,8 +86,8 @@ def explain(
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
     them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
     instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like`, `region`: see `Explainer`;
-    a list of targets for one image gives a list of explanations.
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like` and `region`: see
+    `Explainer`; a list of targets for one image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
@@ -95,6 +96,8 @@ def explain(
     from onnxplain.contract.arguments import FilePath
     from onnxplain.explainers.registry import build
     from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.heads.aim import beside
+    from onnxplain.runtime.target import is_list
 
     if method is not None:
         Text(LONGEST_NAME, least=1).check("method", method)
@@ -113,5 +116,7 @@ def explain(
         engine, (chosen,) = opened.engine, opened.methods
         if layers:
             options["layer"] = opened.layer
-    explainer = build(chosen, engine, **options)
-    return explainer(image, target, against=against, like=like, region=region)  # type: ignore[arg-type]
+    explainer: Explainer = build(chosen, engine, **options)
+    targets = list(target) if is_list(target) else [cast("Target", target)]
+    aimed = [beside(each, against, like, region) for each in targets]
+    return explainer(image, aimed if is_list(target) else aimed[0])

@@ -75,7 +75,7 @@ def test_a_cosine_of_one_has_no_evidence(tmp_path: Path) -> None:
 
 
 def test_a_difference_of_equal_entries_has_no_evidence(tmp_path: Path) -> None:
-    e = open_kind("curved classes", tmp_path)
+    open_kind("curved classes", tmp_path)
     twins = np.array([1, 1 + 1e-7])[:, None]
     engine = _changed(tmp_path, "head.3.weight", lambda w: np.concatenate([w[:1], w[1] * twins, w[3:]]))
     found = HiResCAM(engine)(photo(1), 1, against=2)
