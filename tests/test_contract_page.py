@@ -27,6 +27,7 @@ from onnxplain.contract import (
     order_heads,
 )
 from onnxplain.contract import names as contract_names
+from onnxplain.contract.detectors import DetectorSpec, LayoutEvidence
 from onnxplain.contract.heads.spec import EvidenceKind
 from onnxplain.contract.specs import ExtraFill
 
@@ -51,6 +52,11 @@ SPEC = ModelSpec(
 )
 
 
+DETECTOR = ModelSpec(
+    SPEC.input, (), detector=DetectorSpec("ssd", (("scores",), ("boxes",)), evidence=(LayoutEvidence("names", "a"),))
+)
+
+
 def keys(tree: Any) -> Iterator[str]:
     """Every key of nested objects and lists."""
     if isinstance(tree, dict):
@@ -67,7 +73,8 @@ def section(title: str) -> str:
 
 def test_every_key_of_the_metadata_is_explained() -> None:
     assert {head.kind for head in SPEC.heads} == set(get_args(HeadKind))
-    assert set(keys(json.loads(SPEC.to_json()))) - NAMED == set()
+    for spec in (SPEC, DETECTOR):
+        assert set(keys(json.loads(spec.to_json()))) - NAMED == set()
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,8 @@ def test_every_key_of_the_metadata_is_explained() -> None:
     [
         ("Metadata", json.loads(SPEC.to_json())),
         ("A head", json.loads(SPEC.to_json())["heads"][1]),
+        ("Metadata", json.loads(DETECTOR.to_json())),
+        ("A detector", json.loads(DETECTOR.to_json())["detector"]),
         ("A layer", json.loads(SPEC.to_json())["layers"][0]),
         ("The image input", json.loads(SPEC.to_json())["input"]),
     ],

@@ -12,10 +12,13 @@ import pytest
 
 from onnxplain.cli.main import COMMANDS
 from onnxplain.contract import GRAY_PRESETS, PRESETS
+from onnxplain.contract.detectors import LAYOUTS
 from onnxplain.data import FORMATS
 from onnxplain.evaluation import METRICS
 from onnxplain.explainers import METHODS
 from tests.data import test_readers
+from tests.detectors.fakes import FAKES
+from tests.detectors.written import WRITERS
 from tests.evaluation import test_metrics
 from tests.explainers.references import REFERENCES
 from tests.runtime.test_preprocess import BY_HAND
@@ -90,6 +93,12 @@ def test_every_format_is_explained() -> None:
     assert_each_once(
         rows(page("docs/datasets.md"), "`format`"), [*FORMATS.own, '"digits"'], "the table of docs/datasets.md"
     )
+
+
+def test_every_layout_of_detectors_is_proved_and_explained() -> None:
+    for tests in (FAKES, WRITERS):
+        assert_each_once(tests, LAYOUTS, "tests/detectors")
+    assert_each_once(rows(page("docs/detectors.md"), "layout | exported by"), LAYOUTS, "the table of docs/detectors.md")
 
 
 def test_every_metric_is_proved_and_explained() -> None:

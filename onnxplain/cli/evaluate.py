@@ -25,12 +25,13 @@ from onnxplain.cli.options.model import (
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
-from onnxplain.cli.output.evaluation_table import print_evaluation
+from onnxplain.cli.output.evaluation_table import print_answer_evaluation, print_evaluation
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
 from onnxplain.cli.output.terminal import say
 
 if TYPE_CHECKING:
+    from onnxplain.data import DataSet
     from onnxplain.evaluation.journal import Row
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
@@ -157,6 +158,9 @@ def evaluate(
     images.csv, summary.json and run.json. A run can be stopped, for example by Ctrl-C (exit status 130). The same
     command then continues it, and ends with the same numbers. A folder with results of another evaluation is refused.
 
+    Of a MODEL that answers with independent labels or with a number, the answers themselves are measured unless -m is
+    given: mean average precision, or the mean absolute error against a column of DATASET (--column).
+
     Images and annotations that cannot be used are listed on standard error and counted. The exit status is 0 if
     anything was measured, and 2 otherwise.
     """
@@ -164,11 +168,15 @@ def evaluate(
     records, train = data.open(seed)
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         say(f"left out: {problem}", err=True)
+    answers_alone = not asked.methods and not folders.heatmaps
     asked = _with_defaults(asked, grad_cam=not folders.heatmaps)
     done, warned = 0, False
 
     with progress_bar() as bar:
         engine, layer = _open(source, asked, bar)
+        if answers_alone and engine.spec.head.kind in ("labels", "values"):
+            _evaluate_answers(engine, records, _Answers(output, seed, data.column, data.strict, as_json), bar)
+            return
         sanity = None
         if measured.sanity is not None:
             other = replace(source, model=replace(source.model, path=measured.sanity))
@@ -220,6 +228,44 @@ def evaluate(
         print_evaluation(evaluation)
         say()
         say(f"Results per image: {output}")
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """How the answers of labels and numbers are measured, and how the result is printed."""
+
+    output: Path
+    seed: int
+    column: str | None
+    strict: bool
+    as_json: bool
+
+
+def _evaluate_answers(engine: Engine, records: DataSet, asked: _Answers, bar: Bar) -> None:
+    """Measure a model whose default head answers with labels or a number, and print the result."""
+    from onnxplain.evaluation import evaluate_answers
+
+    warn_assumed(engine.spec.input, bar.echo)
+
+    def show(count: int, total: int, row: Row) -> None:
+        bar.expect(total)
+        bar.reach(count)
+        _show(bar, row)
+
+    found = evaluate_answers(
+        engine,
+        records,
+        column=asked.column,
+        output=asked.output,
+        seed=asked.seed,
+        strict=asked.strict,
+        on_row=show,
+    )
+    if asked.as_json:
+        print_json(found.to_json())
+        return
+    print_answer_evaluation(found)
+    say(f"Results per image: {asked.output}")
 
 
 def _resumed(output: Path, done: int, total: int) -> str:

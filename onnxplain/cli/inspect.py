@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     "before each, and the methods that each supports. Needs the extra `export`.",
 )
 @answer_options
+@detector_option
 @sidecar_option
 @timeout_option
 @megapixels_option
@@ -62,10 +64,11 @@ def inspect(
     """Print what MODEL contains: task, labels, input, preprocessing, heads, layers, and methods that work with it.
 
     MODEL can be any ONNX image model. If the file is not instrumented, the end of its graph tells what its outputs
-    mean: each head is listed with the evidence, and each output that is none with the reason. Preprocessing that is
-    not known is assumed. Then the methods are listed that work with the file as it is, and those that work once it is
-    instrumented (this needs the extra `export`). --json prints the file's metadata, with its format and the names of
-    the methods added. Save it beside the model (sidecar file) for languages that cannot read metadata from the model.
+    mean: each head is listed with the evidence, and each output that is none with the reason. Of a detector, the layout
+    of its outputs is listed, with the evidence. Preprocessing that is not known is assumed. Then the methods are listed
+    that work with the file as it is, and those that work once it is instrumented (this needs the extra `export`).
+    --json prints the file's metadata, with its format and the names of the methods added. Save it beside the model
+    (sidecar file) for languages that cannot read metadata from the model.
     """
     from onnxplain.cli.output.try_presets import doubt
     from onnxplain.explainers import supported
@@ -79,7 +82,7 @@ def inspect(
         engine = trials[0].engine
         print_problems(engine.sidecars)
     facts, weights = read_facts(engine.path), external_files(engine.path)
-    prospect = _prospect(engine, asked=list_layers)
+    prospect = _prospect(engine, model, asked=list_layers)
     if as_json:
         tree = {**json.loads(engine.spec.to_json()), "methods": supported(engine), "file": format_tree(facts, weights)}
         tree["saturating_products"] = products_wrong_here(engine)
@@ -128,8 +131,10 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
         raise click.exceptions.Exit(1) from error
 
 
-def _prospect(engine: Engine, *, asked: bool) -> Prospect:
+def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect:
     """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
+    if engine.spec.detector is not None:
+        return Prospect(obstacle=OnnxplainError("explaining a detector's boxes is not supported"))
     if not asked and (engine.spec.layers or missing_modules("export")):
         return Prospect()
     with needs_extra("export"):
@@ -141,6 +146,8 @@ def _prospect(engine: Engine, *, asked: bool) -> Prospect:
         return Prospect.of(
             survey(
                 engine.path,
+                heads=model.answers.heads,
+                inputs=model.answers.read_inputs(),
                 input_size_hw=source.size_hw,
                 layout=source.layout,
                 channels=source.preprocessing.channels,
@@ -175,7 +182,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
         *describe_sidecars(engine.sidecars),
         *_tail_line(engine),
     ]
-    lines.append(("methods", ", ".join(working)))
+    lines.append(("methods", ", ".join(working) or "none: `onnxplain predict` prints boxes"))
     saturating = products_wrong_here(engine)
     if saturating:
         lines.append(("warning", describe_products(saturating)))

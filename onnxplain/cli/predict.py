@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
+from onnxplain.cli.options.listing import Listing, listing_options
 from onnxplain.cli.options.model import (
     ModelArguments,
     model_argument,
@@ -20,48 +20,32 @@ from onnxplain.cli.options.model import (
     timeout_option,
 )
 from onnxplain.cli.options.preprocessing import preprocessing_options
-from onnxplain.cli.output.answers import answer_lines, answer_tree, score_text
 from onnxplain.cli.output.assumptions import warn_assumed
-from onnxplain.cli.output.tables import box_text, print_json, print_table
+from onnxplain.cli.output.detections import print_detections, unread_columns
+from onnxplain.cli.output.predicted import Predicted, predict_image, predicted_marks, predicted_tree, print_predicted
+from onnxplain.cli.output.progress import progress_bar
+from onnxplain.cli.output.tables import print_json
 from onnxplain.cli.output.terminal import say
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import read_image
-from onnxplain.explanations.json_number import json_number
-
-if TYPE_CHECKING:
-    from onnxplain.runtime import Engine, Prediction
-    from onnxplain.runtime.answers import Answer
-
-
-@dataclass(frozen=True)
-class Listing:
-    """How many classes are listed, and from which probability on labels are."""
-
-    top_k: int
-    min_score: float
+from onnxplain.explanations.prediction_pictures import PredictionPictures
 
 
 @click.command(short_help="Print what the model answers for each image.")
 @model_argument
 @images_argument
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Number of classes or labels to list per head and image.",
-)
-@click.option(
-    "--min-score",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    metavar="T",
-    help="Labels of a multi-label or binary model: list all whose probability is at least T.",
-)
+@listing_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per image, and nothing else.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also draw boxes and answers: one picture per image, STEM.boxes.png in this folder. It is created if it is "
+    "missing.",
+)
 @answer_options
+@detector_option
 @sidecar_option
 @provider_option
 @precision_option
@@ -70,8 +54,9 @@ class Listing:
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("images", ImageArguments)
-@gather("listing", Listing)
-def predict(model: ModelArguments, images: ImageArguments, listing: Listing, as_json: bool) -> None:
+def predict(
+    model: ModelArguments, images: ImageArguments, listing: Listing, as_json: bool, output: Path | None
+) -> None:
     """Print what MODEL answers for each IMAGE (a file, a folder or a pattern).
 
     A model answers with one or more heads. Of a head of classes, the best ones are listed with their softmax scores;
@@ -85,95 +70,41 @@ def predict(model: ModelArguments, images: ImageArguments, listing: Listing, as_
     With --json, each image has the keys of its best class, null for a model without classes, and answers: for each head
     its name and kind, and top (classes, labels), values and unit, xyxy, vector, or shares; none of them rounded.
 
+    Of a detector, all detections are printed, best first: label, score and box. An image without one is no error. In
+    JSON they are under `detections`: `xyxy`, `score`, `class_id`, `label`, and `candidate`, the number of the model's
+    candidate. `best_score` is the score of the best candidate, also below --min-score.
+
     An image that cannot be read gets an error line, and the exit status is 1.
     """
     engine = model.open()
-    warn_assumed(engine.spec.input, say)
-    found = [_predict_one(engine, path, images.max_megapixels) for path in images.paths()]
+    listing.check(engine)
+    detector = engine.spec.detector
+    warn_assumed(engine.spec.input, say, detector)
+    if detector is not None and (text := unread_columns(detector)):
+        say(f"onnxplain: note: {text}", err=True)
+    paths = images.paths()
+    pictures = None if output is None else PredictionPictures(output, paths)
+    found: list[Predicted] = []
+    with progress_bar() as bar:
+        bar.expect(len(paths))
+        for path in paths:
+            bar.say(path.name)
+            try:
+                pixels = read_image(engine, path, images.max_megapixels)
+            except ImageError as error:
+                bar.echo(f"onnxplain: {error}", err=True)
+                found.append(Predicted(path, error=str(error)))
+            else:
+                found.append(predict_image(engine, path, pixels, listing, bar))
+                if pictures is not None:
+                    pictures.write(path, pixels, predicted_marks(found[-1], listing))
+            bar.step()
+    answered = [each for each in found if not each.error]
     if as_json:
-        print_json([_tree(each, listing) for each in found])
-    elif all(head.kind in ("classes", "box") for head in engine.spec.heads):
-        _print_classes([each for each in found if each.prediction is not None], listing)
+        print_json([predicted_tree(each, listing) for each in found])
+    elif detector is not None:
+        print_detections([predicted_tree(each, listing) for each in answered])
     else:
-        _print_answers([each for each in found if each.answers], listing)
-    if any(each.error for each in found):
+        print_predicted(engine.spec, answered, listing)
+    if len(answered) < len(found):
         raise click.exceptions.Exit(1)
-
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """What was found in one image: the answers of all heads, and the best class with its box; or an error."""
-
-    path: Path
-    answers: tuple[Answer, ...] = ()
-    prediction: Prediction | None = None
-    error: str = ""
-
-
-def _predict_one(engine: Engine, path: Path, max_megapixels: float | None) -> Predicted:
-    from onnxplain.explainers import localize
-
-    try:
-        image = read_image(engine, path, max_megapixels)
-    except ImageError as error:
-        say(f"onnxplain: {error}", err=True)
-        return Predicted(path, error=str(error))
-    if engine.spec.head.kind != "classes":
-        return Predicted(path, engine.answers(image)[0])
-    prediction = localize(engine, image)[0]
-    return Predicted(path, _answers_of(engine, prediction) or engine.answers(image)[0], prediction)
-
-
-def _answers_of(engine: Engine, prediction: Prediction) -> tuple[Answer, ...]:
-    """The answers that a prediction holds already; empty where the model has other heads too."""
-    from onnxplain.runtime.answers import BoxAnswer, Classes
-
-    head, *others = engine.spec.heads
-    if others and (len(others) > 1 or others[0].kind != "box" or prediction.box_xyxy is None):
-        return ()
-    boxes = [BoxAnswer(box, prediction.box_xyxy) for box in others if prediction.box_xyxy is not None]
-    return Classes(head, prediction.scores), *boxes
-
-
-def _tree(found: Predicted, listing: Listing) -> dict[str, Any]:
-    if found.error:
-        return {"image": str(found.path), "error": found.error}
-    best = found.prediction
-    return {
-        "image": str(found.path),
-        "label": None if best is None else best.label,
-        "class_id": None if best is None else best.class_id,
-        "score": None if best is None else json_number(best.score),
-        "box_xyxy": None if best is None else best.box_xyxy,
-        "box_source": None if best is None else best.box_source,
-        "top": [
-            {"class_id": index, "label": label, "score": json_number(score)}
-            for index, label, score in ([] if best is None else best.top(listing.top_k))
-        ],
-        "answers": [answer_tree(answer, listing.top_k, listing.min_score) for answer in found.answers],
-    }
-
-
-def _print_classes(found: list[Predicted], listing: Listing) -> None:
-    rows = []
-    for each in found:
-        assert each.prediction is not None
-        box = box_text(each.prediction.box_xyxy), each.prediction.box_source or "–"
-        for rank, (_, label, score) in enumerate(each.prediction.top(listing.top_k)):
-            image, *where = (str(each.path), *box) if rank == 0 else ("", "", "")
-            rows.append((image, label, score_text(json_number(score)), *where))
-    if rows:
-        print_table(("image", "label", "score", "box x1,y1,x2,y2", "source"), rows, numbers=("score",))
-
-
-def _print_answers(found: list[Predicted], listing: Listing) -> None:
-    rows = []
-    for each in found:
-        image = str(each.path)
-        for answer in each.answers:
-            head = answer.head.name
-            for label, text in answer_lines(answer, listing.top_k, listing.min_score):
-                rows.append((image, head, label, text))
-                image = head = ""
-    if rows:
-        print_table(("image", "head", "answer", "score"), rows, numbers=("score",))

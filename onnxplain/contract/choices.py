@@ -11,11 +11,11 @@ Layout = Literal["nchw", "nhwc", "chw", "hwc"]
 ColourOrder = Literal["rgb", "bgr", "gray"]
 Channels = ColourOrder | int
 PixelValues = Literal["bytes", "native"]
-Resize = Literal["crop", "stretch", "letterbox"]
+Resize = Literal["crop", "stretch", "letterbox", "letterbox-corner"]
 BoxFormat = Literal["cxcywh", "xywh", "xyxy"]
 BoxUnits = Literal["normalized", "pixels"]
 BatchChoice = Literal["auto", "dynamic", "fixed"]
-Task = Literal["classification", "localization"]
+Task = Literal["classification", "localization", "detection"]
 
 # How images of so many channels are stored in a photo.
 COLOUR_COUNTS: dict[int, ColourOrder] = {1: "gray", 3: "rgb"}

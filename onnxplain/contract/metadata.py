@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from onnxplain.contract.choices import Task, check_choice
+from onnxplain.contract.detectors.class_labels import class_labels
+from onnxplain.contract.detectors.detector_spec import DetectorSpec
 from onnxplain.contract.heads import BOX_COORDINATES, BoxSpec, Evidence, HeadSpec, Numbering, ScoreForm
 from onnxplain.contract.metadata_checks import check_labels, check_metadata, check_roles, parse_tree
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
@@ -16,7 +18,7 @@ from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.contract.quantization import Quantization
 from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ModelSpec:
     default. `extra_inputs`: inputs besides the image. `tail` describes the tail file, which computes the part of the
     model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with this seed, and
     the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the input
-    `explain` asks for them; a file that is not gated has no such input, and every run computes them.
+    `explain` asks for them; a file that is not gated has no such input, and every run computes them. `detector`: how a
+    detector's outputs are laid out; such a model has no heads. None for other models.
     """
 
     input: InputSpec
@@ -39,10 +42,13 @@ class ModelSpec:
     tail: TailSpec | None = None
     shuffle_seed: int | None = None
     gated: bool = True
+    detector: DetectorSpec | None = None
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
-        if not self.heads:
+        if self.detector is not None and self.heads:
+            raise ModelError("metadata: found a detector with heads, expected one of both: export the model again")
+        if not self.heads and self.detector is None:
             raise ModelError("metadata: found no heads, expected one or more: instrument the original file again")
         check_labels(self.labels)
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
@@ -87,7 +93,9 @@ class ModelSpec:
 
     @property
     def head(self) -> HeadSpec:
-        """The default head."""
+        """The default head. Raises UnsupportedError for a detector, which has none."""
+        if self.detector is not None:
+            raise UnsupportedError(self.detector.no_heads)
         return self.heads[0]
 
     @property
@@ -97,12 +105,16 @@ class ModelSpec:
 
     @property
     def task(self) -> Task:
-        """ "localization" if there is a box head, else "classification"."""
+        """ "detection" of a detector, "localization" if there is a box head, else "classification"."""
+        if self.detector is not None:
+            return "detection"
         return "classification" if self.box is None else "localization"
 
     @property
     def outputs(self) -> OutputRoles:
-        """The outputs of the default head, the box, and class activation maps."""
+        """The outputs of the default head, the box, and class activation maps; none of a detector."""
+        if self.detector is not None:
+            return OutputRoles()
         box, cam = self.box_head, self.cam
         return OutputRoles(
             logits=self.head.logits,
@@ -115,7 +127,9 @@ class ModelSpec:
 
     @property
     def classes(self) -> int:
-        """Number of targets of the default head."""
+        """Number of targets of the default head, or of a detector's classes: 0 if it is not known."""
+        if self.detector is not None:
+            return len(self.labels) if self.detector.classes is None else self.detector.classes
         return self.head.entries
 
     @property
@@ -125,23 +139,31 @@ class ModelSpec:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the default head."""
-        return self.head.labels
+        """The labels of the default head, or of a detector's classes."""
+        return self.head.labels if self.detector is None else self.detector.labels
 
     @property
     def named_outputs(self) -> tuple[str, ...]:
-        """The outputs that have a role: those of the heads, the weights of CAM, and two of each layer."""
+        """The outputs that have a role: of the heads or the detector, the weights of CAM, and two of each layer."""
         named = [name for head in self.heads for name in (head.logits, head.scores)]
+        named += [] if self.detector is None else [name for names in self.detector.outputs for name in names]
         named.append(None if self.cam is None else self.cam.weights)
         named += [output for layer in self.layers for output in (layer.features, layer.gradients)]
         return tuple(name for name in named if name is not None)
 
     def label(self, class_id: int) -> str:
-        """The label of an entry of the default head, or its index as text if the file has no labels."""
+        """The label of an entry of the default head, or of a class of a detector; its index as text without labels."""
+        if self.detector is not None:
+            return self.detector.label(class_id)
         return self.head.label(class_id)
 
     def with_labels(self, labels: Sequence[str], head: HeadSpec | None = None) -> ModelSpec:
-        """The same model with other labels of a head; None: the default head. Raises OnnxplainError for their count."""
+        """The same model with other labels of a head; None: the default head. Raises OnnxplainError for their count.
+
+        Of a detector, a label of the background is left out.
+        """
+        if self.detector is not None:
+            return replace(self, detector=replace(self.detector, labels=class_labels(labels, self.detector)))
         changed = self.head if head is None else head
         heads = (replace(each, labels=tuple(labels)) if each is changed else each for each in self.heads)
         return replace(self, heads=tuple(heads))
@@ -159,7 +181,9 @@ class ModelSpec:
         return replace(self, input=changed)
 
     def to_json(self) -> str:
-        """The JSON text for ``metadata_props["onnxplain"]``. The labels of the default head stand by themselves.
+        """The JSON text for ``metadata_props["onnxplain"]``.
+
+        The labels of the default head, or of a detector, stand by themselves.
 
         Raises OnnxplainError for what `from_json` refuses.
         """
@@ -167,7 +191,9 @@ class ModelSpec:
         tree["input"].update(tree["input"].pop("preprocessing"))
         if self.input.quantization is None:
             del tree["input"]["quantization"]
-        tree["labels"] = tree["heads"][0].pop("labels")
+        if self.detector is None:
+            del tree["detector"]
+        tree["labels"] = (tree["heads"][0] if self.detector is None else tree["detector"]).pop("labels")
         check_metadata(tree)
         return json.dumps(tree, ensure_ascii=False)
 
@@ -212,12 +238,17 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     }
     if "heads" not in tree:
         return _parse_classifier(tree, image, others)
+    extra = tuple(ExtraInput(**each) for each in tree.get("extra_inputs", ()))
+    if tree.get("detector"):
+        detector = DetectorSpec.of_tree(tree["detector"], tree["labels"])
+        heads = tuple(_parse_head(head, head.get("labels", ())) for head in tree["heads"])
+        return ModelSpec(image, heads, extra_inputs=extra, detector=detector, **others)
     labels = [tree["labels"], *(head.get("labels", ()) for head in tree["heads"][1:])]
     return ModelSpec(
         image,
         tuple(_parse_head(head, each) for head, each in zip(tree["heads"], labels, strict=True)),
         cam=CamSpec(**tree["cam"]) if tree.get("cam") else None,
-        extra_inputs=tuple(ExtraInput(**each) for each in tree.get("extra_inputs", ())),
+        extra_inputs=extra,
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         **others,
     )

@@ -33,7 +33,15 @@ MOST_LAYERS = 2**12
 MOST_HEADS = 2**8
 MOST_AXES = 8
 MOST_VALUES = 2**20
+# Of a detector: levels of candidates, groups of outputs, candidates of an image, outputs that are not read.
+MOST_LEVELS = 16
+MOST_GROUPS = 16
+MOST_CANDIDATES = 2**24
+MOST_IGNORED = 2**12
+MOST_EVIDENCE = 16
 LONGEST_LABEL = 1000
+# It lists names and shapes of outputs.
+LONGEST_EVIDENCE = 2**16
 # What file systems allow.
 LONGEST_FILE_NAME = 255
 
@@ -102,13 +110,25 @@ _EXTRA_INPUT = Fields(
     {"name": _NAME, "dtype": _WORD, "shape": Listed(Maybe(Whole(0, 2**24)), MOST_AXES), "fill": _WORD},
     {"value": Maybe(Listed(Number(), MOST_VALUES))},
 )
+_DETECTOR = Fields(
+    {"layout_name": _WORD, "outputs": Listed(Listed(_NAME, MOST_LEVELS), MOST_GROUPS, least=1)},
+    {
+        "classes": Maybe(Whole(1, MOST_CLASSES)),
+        "candidates": Maybe(Whole(0, MOST_CANDIDATES)),
+        "strides": Listed(_SIDE, MOST_LEVELS),
+        "rest": Whole(0, MOST_CLASSES),
+        "ignored": Listed(Text(2 * LONGEST_NAME), MOST_IGNORED),
+        "evidence": Listed(Fields({"kind": _WORD}, {"found": Text(LONGEST_EVIDENCE)}), MOST_EVIDENCE),
+    },
+)
 _COMMON: Mapping[str, Expected] = {"version": Whole(1), "input": _INPUT, "layers": _LAYERS, "labels": _LABELS}
 _OPTIONAL: Mapping[str, Expected] = {"shuffle_seed": Maybe(Whole(0)), "gated": Flag()}
 
 METADATA = Fields(
-    {**_COMMON, "heads": Listed(_HEAD, MOST_HEADS, least=1)},
+    {**_COMMON, "heads": Listed(_HEAD, MOST_HEADS)},
     {
         **_OPTIONAL,
+        "detector": Maybe(_DETECTOR),
         "cam": Maybe(Fields({"weights": _NAME, "layer": _NAME}, {"linear": Flag()})),
         "extra_inputs": Listed(_EXTRA_INPUT, MOST_HEADS),
         "tail": Maybe(
@@ -120,7 +140,7 @@ METADATA = Fields(
     },
     closed=False,
 )
-"""Contract version 2: heads."""
+"""Contract version 2: heads, or a detector."""
 
 METADATA_1 = Fields(
     {
@@ -180,9 +200,9 @@ def check_roles(names: Iterable[str | None]) -> None:
 
 
 def check_labels(labels: object) -> None:
-    """Raise OnnxplainError unless it is a list of texts, one per class, or such lists by the name of a head."""
-    for each in labels.values() if isinstance(labels, Mapping) else [labels]:
-        _LABELS.check("labels", each)
+    """Raise OnnxplainError unless it is a list of texts, one per class; or such lists by the names of heads."""
+    for name, each in labels.items() if isinstance(labels, Mapping) else [("", labels)]:
+        _LABELS.check(f"labels of {shown(name)}" if name else "labels", each)
 
 
 def _refuse_constant(name: str) -> None:

@@ -32,9 +32,10 @@ class Preprocessing:
     For an input with a `Quantization` these are the real values that its integers stand for.
     `mean` and `std` have one entry per channel, in the order of `channels`: ``rgb``, ``bgr`` and ``gray`` are made from
     any photo; a number is for images that have this many channels themselves.
-    `resize`: ``crop`` (resize the short side to size / `crop_share`, then cut out the centre), ``stretch``, or
-    ``letterbox`` (the whole image with grey borders). `crop_share`: which part of the short side a crop keeps, above 0
-    and at most 1; it has no meaning for the other ways.
+    `resize`: ``crop`` (resize the short side to size / `crop_share`, then cut out the centre), ``stretch``,
+    ``letterbox`` (the whole image with grey borders), or ``letterbox-corner`` (borders at right and bottom alone).
+    `crop_share`: which part of the short side a crop keeps, above 0 and at most 1; it has no meaning for the other
+    ways.
     `pixels`: what `pixel` is. ``bytes``: 0–255; images of 16 bits are scaled to it. ``native``: the values of the
     image, of any type, as they are. `depth`: how many bits the values of 16-bit images use, 12 for example; None: all.
     It is only for ``bytes``.

@@ -59,7 +59,7 @@ class Quantization:
         lowest, highest = INTEGER_LIMITS[self.dtype]
         if not (math.isfinite(self.scale) and self.scale > 0 and lowest <= self.zero_point <= highest):
             raise ModelError(
-                f"quantization of the input: found scale {self.scale} and zero point {self.zero_point}, expected a "
+                f"quantization: found scale {self.scale} and zero point {self.zero_point}, expected a "
                 f"positive scale and a zero point of {self.dtype}: export the model again"
             )
 

@@ -13,7 +13,7 @@ from onnxplain.contract.arguments import FilePath, checked
 from onnxplain.data.dataset import DataSet
 from onnxplain.data.loading import load_pixels
 from onnxplain.data.problem import Problem, ProblemError
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.evaluation.evaluation import Evaluation, sum_up
 from onnxplain.evaluation.identity import identify_dataset, identify_model
 from onnxplain.evaluation.image_ids import ImageIds
@@ -30,6 +30,7 @@ from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
+from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
@@ -72,6 +73,8 @@ def evaluate(
     Raises OnnxplainError for labels that the model does not have, for an option that no method takes, for a folder with
     another evaluation, if nothing could be measured, and with `strict` for the first image that cannot be used.
     """
+    refuse_detector(engine.spec, engine.path)
+    _require_classes(engine, metrics)
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
     for folder in (heatmaps or {}).values():
         FilePath().check("heatmaps", folder)
@@ -79,7 +82,13 @@ def evaluate(
     if sanity is not None:
         require_comparable(engine, sanity)
     chosen = divide_options(methods, options or {})
-    facts = Facts(class_ids is not None, engine.spec.classes, engine.spec.box is not None, sanity is not None)
+    facts = Facts(
+        labels=class_ids is not None,
+        classes=engine.spec.classes,
+        box_head=engine.spec.box is not None,
+        sanity=sanity is not None,
+        one_class=engine.spec.head.kind == "classes",
+    )
     asked = choose_metrics(metrics, sanity=sanity is not None)
     plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
     save = None if save_heatmaps is None else Path(save_heatmaps)
@@ -165,6 +174,21 @@ def _build_all(
         shown = {"progress": progress} if progress is not None and "progress" in find_method(name).options else {}
         explainers[name] = build(name, engine, **given, **shown)
     return explainers
+
+
+def _require_classes(engine: Engine, metrics: str) -> None:
+    """Raise UnsupportedError for a model whose answers are compared in another way, or not at all."""
+    kind = engine.spec.head.kind
+    if kind not in ("classes", "labels"):
+        raise UnsupportedError(
+            f"{engine.source}: found a default head of kind {kind}, expected classes or labels: name another head with "
+            "--head NAME:KIND; numbers are measured by evaluate_answers (`onnxplain evaluate` without -m)"
+        )
+    if kind == "labels" and metrics != "localization":
+        raise UnsupportedError(
+            f"metrics: found {metrics} for independent labels, expected localization: the other metrics compare the "
+            "scores of one class"
+        )
 
 
 def _checked(target: str) -> str:

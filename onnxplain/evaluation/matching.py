@@ -14,13 +14,16 @@ from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.target import PREDICTED_CLASS
 
 
-def match_labels(engine: Engine, dataset: DataSet) -> dict[str, int]:
+def match_labels(engine: Engine, dataset: DataSet, *, unlabelled: bool = False) -> dict[str, int]:
     """The model's class for each label that the records show: the same name, or the index if the label is a number.
 
+    `unlabelled`: images without a label are allowed.
     Raises OnnxplainError, with the labels, if the model does not have all of them.
     """
     # Generated records are not drawn just to get their labels; they may have any label.
     shown = dataset.labels if drawn_when_asked(dataset.records) else [record.label for record in dataset.records]
+    if unlabelled:
+        shown = [label for label in shown if label]
     if "" in shown:
         raise OnnxplainError(
             f"{dataset.name}: found {list(shown).count('')} images without a label, expected one for each: explain the "

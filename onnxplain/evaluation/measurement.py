@@ -35,6 +35,7 @@ from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.results import Prediction
 
 TargetChoice = Literal["label", "predicted"]
 
@@ -66,7 +67,7 @@ class Measurement:
         """
         height, width = image_hwc.shape[:2]
         class_id = None if self.class_ids is None else self.class_ids[record.label]
-        prediction = self.engine.predict(image_hwc)[0]
+        prediction = _predict(self.engine, image_hwc)
         sample = Sample(record, (height, width), prediction, class_id)
         row: Row = {
             "image": self.ids.of(record),
@@ -120,6 +121,14 @@ class Measurement:
     def _center(self, sample: Sample) -> HeatmapSample:
         heatmap_hw = center_gaussian(sample.size_hw)
         return HeatmapSample(sample, heatmap_hw, heatmap_hw, CAM_THRESHOLD)
+
+
+def _predict(engine: Engine, image_hwc: npt.NDArray[np.uint8]) -> Prediction:
+    """The best class with its box; of independent labels, the most probable one."""
+    if engine.spec.head.kind == "classes":
+        return engine.predict(image_hwc)[0]
+    scores = engine.entry_scores(engine.prepare([image_hwc]).pixels)[0][: engine.spec.head.entries]
+    return Prediction.from_scores(scores, engine.spec.labels)
 
 
 def _explain_each(explainer: Explainer, image_hwc: npt.NDArray[np.uint8], targets: list[int]) -> dict[int, Explanation]:

@@ -24,7 +24,11 @@ def is_compared(head: HeadSpec) -> bool:
     return head.kind in ("classes", "labels") and head.entries > 1
 
 
-SCORES = Need("any model with class scores", lambda spec: True, "")
+SCORES = Need(
+    "any model with class scores",
+    lambda spec: spec.detector is None,
+    "the file is a detector: `onnxplain predict` prints its boxes",
+)
 LAYERS = Need(
     "an instrumented layer",
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),

@@ -188,14 +188,16 @@ def methods(engine: Engine | None = None) -> tuple[str, ...]:
 
 def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
+    from onnxplain.explainers.needs import SCORES
     from onnxplain.runtime.engine import Engine
 
     Instance(Engine).check("engine", engine)
     needs = explainer.needs
     if not needs.met(engine.spec):
-        working = ", ".join(supported(engine))
+        working = ", ".join(supported(engine)) or "none"
+        lack = needs if engine.spec.detector is None else SCORES
         raise UnsupportedError(
-            f"{explainer.name}: needs {needs.what}, but {needs.otherwise}; methods that work with this file: {working}"
+            f"{explainer.name}: needs {lack.what}, but {lack.otherwise}; methods that work with this file: {working}"
         )
 
 

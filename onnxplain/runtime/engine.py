@@ -33,6 +33,8 @@ from onnxplain.runtime.batch_size import open_search
 from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
 from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.cam_weights import read_cam_weights
+from onnxplain.runtime.detection.detecting import Detecting
+from onnxplain.runtime.detection.detector import open_detector
 from onnxplain.runtime.feed import Feed, extra_arrays
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.heads.aims import check_reference, check_region
@@ -47,17 +49,12 @@ from onnxplain.runtime.results import Activations, Batch
 from onnxplain.runtime.session import open_session, run_session, with_batch_axis
 from onnxplain.runtime.spec import Stated, read_model
 from onnxplain.runtime.tail import Tail, open_tail
-from onnxplain.runtime.target import (
-    PREDICTED_CLASS,
-    Target,
-    is_list,
-    resolve_targets,
-)
+from onnxplain.runtime.target import PREDICTED_CLASS, Target, is_list, resolve_targets
 from onnxplain.sidecars import SidecarFacts
 
 
-class Engine(Answering):
-    """An image model in an ONNX file, ready to run: a classifier, a localizer, or whatever its heads answer with.
+class Engine(Answering, Detecting):
+    """An image model in an ONNX file, ready to run: a classifier, a localizer, a detector, or what its heads answer.
 
     `providers` are names such as ``cpu``, ``cuda`` or ``CUDAExecutionProvider``. The default is CUDA if ONNX Runtime
     has it, then the CPU. `threads` limits the threads of one run. With `precision` ``"bfloat16"``, a provider that
@@ -69,7 +66,7 @@ class Engine(Answering):
     other tools and from their files beside the model (``engine.sidecars``), unless `sidecars` is False. The rest is
     assumed (``engine.spec.input.origins``). Such a file can predict, and black-box methods can explain it.
     `preprocessing` is whole, or some `PreprocessingParts`. The parts that are given replace those of an explainable
-    file.
+    file. `detector` names the layout of a detector, if it cannot be told (docs/detectors.md).
 
     `heads` says what outputs of such a file mean where its graph does not: ``"NAME:KIND"``, or ``"NAME"`` for the head
     to explain by default. `labels`: those of the default head, or ``{head: labels}``. `inputs`: values of inputs
@@ -98,6 +95,7 @@ class Engine(Answering):
         timeout: float | None = None,
         heads: GivenHeads = (),
         inputs: GivenInputs | None = None,
+        detector: str | None = None,
     ) -> None:
         self._arguments: dict[str, Any] = {
             "model": model,
@@ -111,6 +109,7 @@ class Engine(Answering):
             "sidecars": sidecars,
             "heads": heads,
             "inputs": inputs,
+            "detector": detector,
         }
         self.path = Path(model)
         # The file that the user named. It differs from `path` if `open_model` instrumented that file on the way.
@@ -118,7 +117,7 @@ class Engine(Answering):
         self._providers, self._threads, self.precision = providers, threads, precision
         self.timeout = current_timeout() if timeout is None else checked_timeout(timeout)
         self._session = open_session(self.path, providers, threads, precision, self.timeout)
-        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars, tuple(heads), inputs or {})
+        stated = Stated(preprocessing, input_size_hw, layout, labels, sidecars, tuple(heads), inputs or {}, detector)
         read = read_model(self._session, self.path, stated)
         self.spec: ModelSpec = read.spec
         self._input = read.image
@@ -129,6 +128,7 @@ class Engine(Answering):
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
+        self._detector = open_detector(self._session, self.path, self.spec, self._feed, self._batches)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
@@ -284,13 +284,8 @@ class Engine(Answering):
         aims = check_reference(self.spec, reference, count), check_region(self.spec, region, count)
         heads, head = self.spec.heads, self.spec.head
         names = [*self.head_outputs, chosen.features, *([chosen.gradients] if gradients else [])]
-        outputs = self.run(
-            batch.pixels,
-            names,
-            targets,
-            chosen.name if gradients else None,
-            **self._beside(batch, *aims),
-        )
+        asked = chosen.name if gradients else None
+        outputs = self.run(batch.pixels, names, targets, asked, **self._beside(batch, *aims))
         answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
         answers = read_answers(heads, outputs[: len(heads)], batch.frames)
         entries = head_scores.entry_scalars(heads, answered, *aims)

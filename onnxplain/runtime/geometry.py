@@ -179,10 +179,11 @@ def make_frame(
 
     ``crop``: the smallest scale at which both sides are at least input / `crop_share`, rounded down to whole pixels
     (for a square input the short side has this length), then the centre is cut out. ``stretch``: each axis is scaled
-    separately. ``letterbox``: the largest scale at which the whole image fits, centred. The scaled image has a whole
-    number of pixels and lies on the input's pixel grid, so one resize makes the input, without a second interpolation.
-    For ``crop``, sizes are rounded down and offsets of half a pixel are rounded to even, as in torchvision's ``Resize``
-    and ``CenterCrop``, so the pixels are the same. The frame holds the exact scale after this rounding, per axis.
+    separately. ``letterbox``: the largest scale at which the whole image fits, centred; ``letterbox-corner``: the same
+    in the upper left corner. The scaled image has a whole number of pixels and lies on the input's pixel grid, so one
+    resize makes the input, without a second interpolation. For ``crop``, sizes are rounded down and offsets of half a
+    pixel are rounded to even, as in torchvision's ``Resize`` and ``CenterCrop``, so the pixels are the same. The frame
+    holds the exact scale after this rounding, per axis.
     """
     for name, size_hw in (("image_size_hw", image_size_hw), ("input_size_hw", input_size_hw)):
         Listed(Whole(1), 2, least=2).check(name, size_hw)
@@ -193,13 +194,15 @@ def make_frame(
         # Whole pixels, as Resize(floor(size / share)) in timm and transformers; rounded first, for 224 / (224 / 235).
         goals_xy = [math.floor(round(input_side / crop_share, _DECIMALS)) for input_side in inputs_xy]
         scales_xy = [max(goal / side for goal, side in zip(goals_xy, sides_xy, strict=True))] * 2
-    elif resize == "letterbox":
+    elif resize in ("letterbox", "letterbox-corner"):
         scales_xy = [min(ratios_xy)] * 2
     else:
         scales_xy = ratios_xy
     exact_xy = [round(scale * side, _DECIMALS) for scale, side in zip(scales_xy, sides_xy, strict=True)]
     resized_xy = [max(1, int(side) if resize == "crop" else round(side)) for side in exact_xy]
     margins_xy = [input_side - resized for input_side, resized in zip(inputs_xy, resized_xy, strict=True)]
+    if resize == "letterbox-corner":
+        margins_xy = [0, 0]
     offset_x, offset_y = (float(round(margin / 2) if resize == "crop" else margin // 2) for margin in margins_xy)
     scale_x, scale_y = (resized / side for resized, side in zip(resized_xy, sides_xy, strict=True))
     return Frame(image_size_hw, input_size_hw, (scale_x, scale_y), (offset_x, offset_y))

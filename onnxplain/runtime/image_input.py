@@ -51,7 +51,8 @@ def inputs_with_facts(
     if len(images) != 1:
         return inputs_of(path, declared, stated, given), facts
     ((image, fitting),) = images
-    return inputs_of(path, declared, StatedShape(image.size_hw, image.layout, image.channels), given), fitting
+    chosen = inputs_of(path, declared, StatedShape(image.size_hw, image.layout, image.channels), given)
+    return replace(chosen, image=replace(chosen.image, channels_source=image.channels_source)), fitting
 
 
 def declare(tensor: Any) -> DeclaredInput:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.detectors import custom_operator_advice
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.machine.time_limit import LimitedSession, checked_timeout, current_timeout
@@ -193,6 +194,8 @@ def _check_file(path: Path) -> None:
 
 def _explain_failure(path: Path, error: Exception) -> str:
     message = _message(error)
+    if advice := custom_operator_advice(message):
+        return f"{path}: {advice}"
     if "Protobuf parsing failed" in message or "No graph was found" in message:
         return (
             f"{path}: found a truncated file or another format ({describe_start(path)}), expected a complete ONNX "

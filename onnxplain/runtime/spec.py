@@ -30,11 +30,14 @@ from onnxplain.contract import (
     override,
     read_stated,
 )
+from onnxplain.contract.detectors import DetectorSpec, NoDetector
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.arrays import AnyArray
+from onnxplain.runtime.detection.detector_file import assumed_input
+from onnxplain.runtime.detection.plain_detector import StatedDetector, find_plain_detector, with_class_labels
 from onnxplain.runtime.feed import extra_arrays
-from onnxplain.runtime.heads.graph_end import graph_end_of_file
+from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
 from onnxplain.runtime.openvino import OPENVINO
@@ -47,7 +50,8 @@ from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
 class Stated:
     """What the user states about a file. None: use the file's own value.
 
-    `sidecars`: whether to read other tools' metadata and files for a plain file. `heads`, `inputs`: see `Engine`.
+    `sidecars`: whether to read other tools' metadata and files for a plain file. `heads`, `inputs`, `detector`: see
+    `Engine`. Raises OnnxplainError for heads together with a detector.
     """
 
     preprocessing: Preprocessing | PreprocessingParts | None = None
@@ -57,8 +61,15 @@ class Stated:
     sidecars: bool = True
     heads: GivenHeads = ()
     inputs: GivenInputs = field(default_factory=dict)
+    detector: str | None = None
 
     def __post_init__(self) -> None:
+        if self.heads and self.detector is not None:
+            stated = ", ".join(head.name for head in self.told_heads)
+            raise OnnxplainError(
+                f"found the heads {stated} and the detector {self.detector}, expected one of both: a detector has no "
+                "heads, so leave out --head (heads=…) or --detector (detector=…)"
+            )
         if self.labels is not None:
             check_labels(self.labels)
 
@@ -71,6 +82,11 @@ class Stated:
     def shape(self) -> StatedShape:
         """What the user states about the shape of the input."""
         return StatedShape(self.input_size_hw, self.layout, self.parts.channels)
+
+    @property
+    def of_detector(self) -> StatedDetector:
+        """What is stated of a detector."""
+        return StatedDetector(self.detector, self.labels, self.sidecars)
 
     @property
     def told_heads(self) -> tuple[StatedHead, ...]:
@@ -149,6 +165,14 @@ def _check_stated(spec: ModelSpec, stated: Stated) -> None:
             f"found input size {found}, expected {expected}, for which the file was instrumented: instrument the "
             "original again with --size"
         )
+    layout = spec.detector.layout_name if spec.detector else None
+    if stated.detector not in (None, layout):
+        raise ModelError(
+            f"found {layout or 'no layout of detectors'} in the metadata, expected {stated.detector} as stated: leave "
+            "out --detector, or give the original file"
+        )
+    if stated.heads and spec.detector is not None:
+        raise ModelError(f"--head {stated.told_heads[0].name}: {spec.detector.no_heads}")
     heads = {head.name: head for head in spec.heads}
     for head in stated.told_heads:
         known = heads.get(head.name)
@@ -166,9 +190,6 @@ def _read_plain_file(session: Session, path: Path, stated: Stated, read: Sidecar
     image = chosen.image
     said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
     completed = complete_input(image, stated.parts, said, source)
-    input_spec = InputSpec(
-        image.name, image.layout, image.size_hw, completed.preprocessing, completed.origins, image.quantization
-    )
 
     def zeros() -> dict[str, AnyArray]:
         """One batch of images of zeros, with what the other inputs are given."""
@@ -176,18 +197,40 @@ def _read_plain_file(session: Session, path: Path, stated: Stated, read: Sidecar
         sizes_hw = np.full((image.batch or 1, 2), image.size_hw, np.int64)
         return {image.name: images, **extra_arrays(chosen.extra, sizes_hw)}
 
-    end = graph_end_of_file(session, path, image, zeros)
+    end = FileEnd(session, path, image, zeros)
+    none = NoDetector()
+    if not stated.heads:
+        detector = find_plain_detector(session, path, end.outline, image, stated.of_detector, read)
+        if isinstance(detector, DetectorSpec):
+            completed = assumed_input(detector, image, stated.parts, said, source)
+            detector, read = with_class_labels(detector, stated.of_detector, read)
+            spec = ModelSpec(_input_spec(image, completed), (), extra_inputs=chosen.extra, detector=detector)
+            return ReadModel(spec, image, read)
+        none = detector
     kind = None if read.kind is None else ReadKind(read.kind.value, read.kind.source)
-    found = find_plain_heads(end, stated.told_heads, kind)
-    spec = ModelSpec(input_spec, found.heads, extra_inputs=chosen.extra)
+    try:
+        found = find_plain_heads(end.whole, stated.told_heads, kind)
+    except ModelError as error:
+        if not none.lacks:
+            raise
+        raise ModelError(f"{error}; {none}") from error
+    spec = ModelSpec(_input_spec(image, completed), found.heads, extra_inputs=chosen.extra)
     owner, read = fit_labels(read, found.heads)
     if owner is not None and read.labels is not None and stated.labels is None:
         spec = spec.with_labels(read.labels.value, owner)
     return ReadModel(_with_labels(spec, stated.labels), image, read, found.unused)
 
 
+def _input_spec(image: ImageInput, completed: Completed) -> InputSpec:
+    preprocessing, origins = completed.preprocessing, completed.origins
+    return InputSpec(image.name, image.layout, image.size_hw, preprocessing, origins, image.quantization)
+
+
 def _with_labels(spec: ModelSpec, given: GivenLabels | None) -> ModelSpec:
     """The spec with the stated labels in place of its own."""
+    if spec.detector is not None:
+        labels = StatedDetector(labels=given).class_labels
+        return spec if labels is None else spec.with_labels(labels)
     heads = {head.name: head for head in spec.heads}
     for name, labels in labels_by_head(given, spec.heads).items():
         spec = spec.with_labels(labels, heads[name])

@@ -26,8 +26,8 @@ class SidecarFacts:
 
     `parts` come from one source alone, because numbers of two tools do not belong together. `input_size_hw` is in
     pixels, `channels` the number of the input's channels. `layout` is the layout that the tool always writes. `task` is
-    the tool's own word, such as ``classify``; `kind` is the kind of the model's answer. `problems` are what was found
-    and not used.
+    the tool's own word, such as ``classify``; `model_type` that of Hugging Face, such as ``yolos``. `kind` is the kind
+    of the model's answer. `problems` are what was found and not used.
     """
 
     labels: Sourced[tuple[str, ...]] | None = None
@@ -37,6 +37,7 @@ class SidecarFacts:
     layout: Sourced[Layout] | None = None
     task: Sourced[str] | None = None
     kind: Sourced[HeadKind] | None = None
+    model_type: Sourced[str] | None = None
     problems: tuple[SidecarProblem, ...] = ()
 
     def over(self, others: SidecarFacts) -> SidecarFacts:
@@ -70,6 +71,7 @@ _WORDS = {
     "layout": "layout",
     "task": "task",
     "kind": "kind of answer",
+    "model_type": "type of model",
 }
 
 

@@ -43,7 +43,7 @@ _OTHERWISE = ("Levit", "Perceiver", "Donut", "VideoMAE", "Vivit", "LayoutLM", "F
 
 
 def read_config(around: Surroundings) -> SidecarFacts:
-    """Labels, size and channels from config.json; nothing from a config.json without their keys."""
+    """Labels, size, channels and type of model from config.json; nothing from a config.json without their keys."""
     path = around.find(CONFIG)
     return SidecarFacts() if path is None else unless_unusable(CONFIG, lambda: _config(load_object(path)))
 
@@ -98,7 +98,16 @@ def _num_channels(tree: Any) -> SidecarFacts:
     )
 
 
-_CONFIG_KEYS = {"id2label": _id2label, "image_size": _image_size, "num_channels": _num_channels}
+def _model_type(tree: Any) -> SidecarFacts:
+    return SidecarFacts(model_type=Sourced(tree, CONFIG)) if isinstance(tree, str) else SidecarFacts()
+
+
+_CONFIG_KEYS = {
+    "id2label": _id2label,
+    "image_size": _image_size,
+    "num_channels": _num_channels,
+    "model_type": _model_type,
+}
 
 
 def _processor(tree: Mapping[str, Any]) -> SidecarFacts:

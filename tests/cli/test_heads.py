@@ -167,3 +167,14 @@ def test_a_file_is_the_value_of_an_input(run, folder):
         for value in (f"tabular={folder}/row.npy", "tabular=0,1,2,3,4,5")
     )
     assert one == other
+
+
+@pytest.mark.parametrize("name", ["labels", "two", "mask"])
+def test_answers_are_drawn(run, folder, tmp_path, name):
+    photo = tmp_path / "grey.png"
+    Image.new("RGB", (640, 480), (90, 90, 90)).save(photo)
+    assert run("predict", folder / f"{name}.onnx", photo, "-o", tmp_path / "out").exit_code == 0
+    with Image.open(tmp_path / "out" / "grey.boxes.png") as picture:
+        changed = (np.asarray(picture) != 90).any(axis=2)
+    assert changed[:40, :60].any()  # the words stand in the corner
+    assert not changed[60:].any()

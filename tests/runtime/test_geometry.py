@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from onnxplain.contract import Resize
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.geometry import Frame, bilinear_matrix, make_frame
 
-RESIZES: tuple[Resize, ...] = ("crop", "stretch", "letterbox")
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ RESIZES: tuple[Resize, ...] = ("crop", "stretch", "letterbox")
         ((100, 50), (200, 200), "letterbox", (2, 2), (50, 0)),
         ((50, 100), (200, 200), "letterbox", (2, 2), (0, 50)),
         ((1, 1000), (100, 100), "letterbox", (0.1, 1), (0, 49)),
+        ((100, 50), (200, 200), "letterbox-corner", (2, 2), (0, 0)),
+        ((1, 1000), (100, 100), "letterbox-corner", (0.1, 1), (0, 0)),
         ((1, 1), (224, 224), "crop", (256, 256), (-16, -16)),
     ],
 )
@@ -75,6 +79,7 @@ def test_shares_of_a_crop(image_hw, input_side, share, resized_hw):
         ((512, 1024), "crop", (288, 32, 736, 480)),
         ((512, 1024), "stretch", (0, 0, 1024, 512)),
         ((513, 1021), "letterbox", (0, 0, 1021, 513)),
+        ((513, 1021), "letterbox-corner", (0, 0, 1021, 513)),
     ],
 )
 def test_visible_part(image_hw, resize, visible):

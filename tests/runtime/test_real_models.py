@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxplain.contract import PRESETS, Preprocessing
-from onnxplain.errors import ModelError
+from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.runtime import Engine, load_image
 
 
@@ -72,10 +72,12 @@ def test_what_real_files_tell_about_themselves(assets, name, options, layout, si
     assert spec.input.assumed
 
 
-@pytest.mark.parametrize("name", ["FastestDet.onnx", "ultraface_RFB-320.onnx"])
-def test_detectors_are_refused(assets, name):
-    with pytest.raises(ModelError, match="expected an answer whose kind is known"):
-        Engine(assets / "models" / name)
+@pytest.mark.parametrize(("name", "layout"), [("FastestDet.onnx", "fastestdet"), ("ultraface_RFB-320.onnx", "ssd")])
+def test_detectors_are_no_classifiers(assets, name, layout):
+    engine = Engine(assets / "models" / name)
+    assert engine.spec.detector.layout_name == layout
+    with pytest.raises(UnsupportedError, match="found a detector"):
+        engine.predict(assets / "images" / "winml_dog.jpg")
 
 
 def test_an_open_size_is_asked_for(assets):

@@ -30,7 +30,8 @@ ORIGINS: dict[str, tuple[tuple[int | str, ...], int, Said, str]] = {
 def test_the_origin_of_channels_is_what_closed_them(
     tmp_path: Path, shape: tuple[int | str, ...], channels: int, said: Said, origin: str
 ) -> None:
-    props = {**YOLO, "channels": str(said["ultralytics"]), "imgsz": "[12, 12]"} if "ultralytics" in said else None
+    ultralytics = {**YOLO, "task": "classify", "imgsz": "[12, 12]"}
+    props = {**ultralytics, "channels": str(said["ultralytics"])} if "ultralytics" in said else None
     path = write_model(tmp_path / "m.onnx", shape, props=props, channels=channels)
     if "config" in said:
         beside(path, config={"num_channels": said["config"], "image_size": 12})

@@ -112,7 +112,7 @@ def test_hugging_face_closes_a_file_of_open_axes(tmp_path: Path) -> None:
     [
         ({"config.json": json.dumps({**TIMM, "label_names": LABELS})}, {}),
         ({"inference.yml": PADDLE.replace("[ant, bee]", str(LABELS))}, {}),
-        ({}, {**YOLO, "names": str(dict(enumerate(LABELS)))}),
+        ({}, {**YOLO, "task": "classify", "names": str(dict(enumerate(LABELS)))}),
     ],
     ids=["timm", "Paddle", "Ultralytics"],
 )

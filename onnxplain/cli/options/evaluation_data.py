@@ -52,6 +52,12 @@ data_options = stack(
         metavar="N",
         help="Use only N of the images or mosaics, drawn at random. Default: all.",
     ),
+    click.option(
+        "--column",
+        metavar="NAME",
+        help="For a model that answers with a number: the column of the CSV file with the true numbers. Default: the "
+        "only one.",
+    ),
 )
 
 
@@ -67,6 +73,7 @@ class DataArguments:
     train_split: str | None
     mosaics: int | None
     limit: int | None
+    column: str | None
     strict: bool
 
     def open(self, seed: int) -> tuple[DataSet, DataSet | None]:

@@ -67,6 +67,7 @@ class ModelArguments:
     stated: StatedInput = field(default_factory=StatedInput)
     no_sidecar: bool = False
     answers: StatedAnswers = field(default_factory=StatedAnswers)
+    detector: str | None = None
 
     def open(self) -> Engine:
         """The engine for the file; the given options replace its metadata. Prints what sidecars say in vain."""
@@ -89,4 +90,5 @@ class ModelArguments:
             sidecars=not self.no_sidecar,
             heads=self.answers.heads,
             inputs=self.answers.read_inputs(),
+            detector=self.detector,
         )

@@ -145,7 +145,8 @@ preprocessing_options = stack(
         "--resize",
         type=click.Choice(get_args(Resize)),
         help="crop: resize the short side to size / 0.875, then cut out the centre. stretch: the whole image, without "
-        "keeping its aspect ratio. letterbox: the whole image, with grey borders.",
+        "keeping its aspect ratio. letterbox: the whole image, with grey borders. letterbox-corner: the same, with "
+        "borders at right and bottom alone.",
     ),
     click.option(
         "--pixels",

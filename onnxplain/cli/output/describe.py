@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxplain.cli.output.detector_lines import describe_detector, describe_detector_task
 from onnxplain.cli.output.terminal import say
 from onnxplain.contract import (
     CROP_SHARE,
     ExtraInput,
     HeadSpec,
     ModelSpec,
-    Origins,
     Preprocessing,
     Quantization,
     UnusedOutput,
@@ -45,14 +45,15 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         *_describe_quantization(spec.input.quantization),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
-        *_describe_origins(spec.input.origins),
+        *_describe_origins(spec),
         *[("head", _describe_head(head)) for head in spec.heads],
+        *describe_detector(spec),
     ]
     if spec.cam is not None:
         lines.append(("CAM weights", spec.cam.weights))
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
-    lines += [("input", _describe_extra(extra)) for extra in spec.extra_inputs]
+    lines += [("input", _describe_extra(extra, spec)) for extra in spec.extra_inputs]
     if not spec.gated:
         lines.append(("gate", "none: every run computes the gradients of all layers"))
     if spec.shuffle_seed is not None:
@@ -66,6 +67,8 @@ def describe_unused(unused: Sequence[UnusedOutput]) -> list[tuple[str, str]]:
 
 
 def _describe_task(spec: ModelSpec) -> str:
+    if spec.detector is not None:
+        return describe_detector_task(spec)
     if spec.head.kind == "classes":
         return f"{spec.task}, {spec.classes} classes"
     return f"{spec.head.kind}, {spec.head.size} {_SIZES[spec.head.kind]}"
@@ -81,13 +84,15 @@ def _describe_head(head: HeadSpec) -> str:
     return f"{head.name}: {head.kind}, {head.size} {_SIZES[head.kind]}{size} ({outputs}), {told}"
 
 
-def _describe_extra(extra: ExtraInput) -> str:
+def _describe_extra(extra: ExtraInput, spec: ModelSpec) -> str:
     """An input besides the image, and what it is given."""
     value = "the default in the file"
     if extra.value is not None:
         more = " …" if len(extra.value) > _VALUES_SHOWN else ""
         value = ", ".join(f"{each:g}" for each in extra.value[:_VALUES_SHOWN]) + more
-    fills = {"image_size_hw": "height and width of the image", "image_size_wh": "width and height of the image"}
+    # A detector's boxes come in pixels of its input, and the runtime takes them to the photo.
+    whose = "the image" if spec.detector is None else "the model's input"
+    fills = {"image_size_hw": f"height and width of {whose}", "image_size_wh": f"width and height of {whose}"}
     return f"{extra.name}, {extra.dtype}: {fills.get(extra.fill, value)}"
 
 
@@ -120,12 +125,13 @@ def describe_part(preprocessing: Preprocessing, part: str) -> str:
     return f"{part} {texts.get(part, getattr(preprocessing, part))}"
 
 
-def _describe_origins(origins: Origins) -> list[tuple[str, str]]:
+def _describe_origins(spec: ModelSpec) -> list[tuple[str, str]]:
     """One line per origin, with the parts that come from it."""
-    hint = ": if it is wrong, give --preset or single options"
+    family = "" if spec.detector is None else f", as {spec.detector.layout_name} usually has them"
+    hint = f"{family}: if it is wrong, give --preset or single options"
     return [
         ("", f"{origin}: {', '.join(names)}{hint if origin == 'assumed' else ''}")
-        for origin, names in origins.told.items()
+        for origin, names in spec.input.origins.told.items()
     ]
 
 

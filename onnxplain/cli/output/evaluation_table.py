@@ -11,7 +11,7 @@ from onnxplain.cli.output.tables import print_table
 from onnxplain.cli.output.terminal import say
 
 if TYPE_CHECKING:
-    from onnxplain.evaluation import Evaluation, Result
+    from onnxplain.evaluation import AnswerEvaluation, Evaluation, Result
 
 _COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
 _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
@@ -34,6 +34,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     print_table(("", *columns), cells, numbers=columns)
     say()
     _print_legend(evaluation, shown)
+
+
+def print_answer_evaluation(found: AnswerEvaluation) -> None:
+    """Print how good a model's labels or number are, beside an answer that does not look at the image."""
+    skipped = f", {found.skipped} skipped" if found.skipped else ""
+    say(f"{found.model} on {found.dataset}: {found.images} images{skipped}")
+    title, interval = found.metric.replace("_", " "), f"[{found.low:.3g}, {found.high:.3g}]"
+    rows = [(title, f"{found.value:.3g}", interval), ("  without looking at the image", f"{found.baseline:.3g}", "")]
+    rows += [(f"  {label}", f"{value:.3g}", "") for label, value in found.per_label.items()]
+    print_table(("", "value", "95 % interval"), rows, numbers=("value",))
 
 
 def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:

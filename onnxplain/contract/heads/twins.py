@@ -21,6 +21,7 @@ FLOAT_TWINS: Mapping[tuple[str, str], str] = {
     (MICROSOFT_DOMAIN, "FusedMatMul"): "MatMul",
     (MICROSOFT_DOMAIN, "MatMulIntegerToFloat"): "MatMul",
     (MICROSOFT_DOMAIN, "MatMulNBits"): "MatMul",
+    (MICROSOFT_DOMAIN, "QAttention"): "MatMul",
     (MICROSOFT_DOMAIN, "QGemm"): "Gemm",
     (MICROSOFT_DOMAIN, "QLinearAdd"): "Add",
     (MICROSOFT_DOMAIN, "QLinearAveragePool"): "AveragePool",

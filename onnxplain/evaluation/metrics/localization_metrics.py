@@ -14,6 +14,7 @@ from onnxplain.evaluation.metrics.metric import (
     EXPLAINED,
     LABELS,
     MORE_THAN_FIVE,
+    ONE_CLASS,
     Group,
     Measured,
     Metric,
@@ -63,7 +64,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "higher",
         "share of images whose label has the highest score",
         _top1,
-        needs=(LABELS,),
+        needs=(LABELS, ONE_CLASS),
     ),
     Metric(
         "top5",
@@ -73,7 +74,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "higher",
         "share of images whose label is among the five highest scores",
         _top5,
-        needs=(LABELS, MORE_THAN_FIVE),
+        needs=(LABELS, ONE_CLASS, MORE_THAN_FIVE),
     ),
     Metric(
         "mean_iou",
@@ -105,7 +106,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "higher",
         "share of images with the right class and that IoU ≥ 0.5",
         _hit_and_right,
-        needs=(LABELS, BOXES),
+        needs=(LABELS, ONE_CLASS, BOXES),
     ),
     Metric(
         "mean_iou",
@@ -138,7 +139,7 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "higher",
         "share of images with the right class and that IoU ≥ 0.5",
         _hit_and_right,
-        needs=(LABELS, BOXES),
+        needs=(LABELS, ONE_CLASS, BOXES),
     ),
     Metric(
         "mean_iou_stable",

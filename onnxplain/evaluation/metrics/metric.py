@@ -23,7 +23,8 @@ class Facts:
 
     `labels`: whether labels are compared with the model's classes; `classes`: how many the model has; `box_head`,
     `sanity`: whether there is a box head, a model with shuffled weights; `explained`: whether the heatmap is made here,
-    so that its model is known; `training_split`: whether one was given.
+    so that its model is known; `training_split`: whether one was given. `one_class`: whether the model answers with one
+    class, and not with any number of labels.
     """
 
     labels: bool
@@ -32,6 +33,7 @@ class Facts:
     sanity: bool = False
     explained: bool = False
     training_split: bool = False
+    one_class: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Requirement:
 
 
 LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
+ONE_CLASS = Requirement(lambda facts: facts.one_class, "the model's labels are independent: it may answer with several")
 MORE_THAN_FIVE = Requirement(lambda facts: facts.classes > 5, "the model has no more than five classes")
 BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head")
 SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")

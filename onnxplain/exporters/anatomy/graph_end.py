@@ -15,8 +15,8 @@ from onnxplain.exporters.operators.table import operator_of
 LARGEST_KEPT = 16
 
 
-def read_graph_end(graph: ir.Graph, image: ImageInput) -> GraphEnd:
-    """The outputs of a graph, its nodes by what they compute, and its small constants."""
+def read_graph_end(graph: ir.Graph, image: ImageInput | None) -> GraphEnd:
+    """The outputs of a graph, its nodes by what they compute, and its small constants. `image`: its input, if known."""
     values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
     constants = dict(_constants(graph))
     return GraphEnd(
@@ -26,8 +26,8 @@ def read_graph_end(graph: ir.Graph, image: ImageInput) -> GraphEnd:
         constants={name: array for name, array in constants.items() if array is not None},
         stored=frozenset(constants),
         opset=graph.opset_imports.get("", 0),
-        unbatched=not is_batched(image.layout),
-        batch=image.batch,
+        unbatched=image is not None and not is_batched(image.layout),
+        batch=None if image is None else image.batch,
     )
 
 

@@ -18,6 +18,7 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.close_input import close_input, declare_inputs
+from onnxplain.exporters.file.detectors import refuse_custom_operators, refuse_detector_file
 from onnxplain.exporters.file.extra_inputs import store_constants
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.file.shuffle import permute_weights
@@ -56,6 +57,10 @@ def open_original(
         read = read_sidecars(source, props).beside(labels=request.labels, parts=known, size=request.input_size_hw)
         request = replace(request, read=read)
     image, read = _read_image(original, request, given)
+    refuse_custom_operators(original)
+    if earlier is None and not request.asked.stated:
+        # Who names a head knows what the outputs mean.
+        refuse_detector_file(original, image, None if read.model_type is None else read.model_type.value)
     if image is not None:
         steps += close_input(original, image)
         if isinstance(image, ImageInput):

@@ -17,6 +17,7 @@ from onnxplain.runtime.answers import Answer, read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.batches import Batches
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
+from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.image import ImageLike, list_images
 from onnxplain.runtime.result_list import ResultList
@@ -61,7 +62,11 @@ class Answering(ABC):
 
     @property
     def class_output(self) -> str:
-        """The output that the default head's scores come from: the logits if the file has them, else the scores."""
+        """The output that the default head's scores come from: the logits if the file has them, else the scores.
+
+        Raises UnsupportedError for a detector.
+        """
+        refuse_detector(self.spec, self.source)
         return head_scores.head_output(self.spec.head)
 
     def class_scores(self, class_output: AnyArray) -> FloatArray:
@@ -70,7 +75,11 @@ class Answering(ABC):
 
     @property
     def head_outputs(self) -> list[str]:
-        """One output per head, in the order of ``spec.heads``: what `entry_scores` reads."""
+        """One output per head, in the order of ``spec.heads``: what `entry_scores` reads.
+
+        Raises UnsupportedError for a detector.
+        """
+        refuse_detector(self.spec, self.source)
         return [head_scores.head_output(head) for head in self.spec.heads]
 
     def entry_scores(
@@ -99,8 +108,9 @@ class Answering(ABC):
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """The class and box of each image. The box comes from the box head; it is None without a box head.
 
-        Raises UnsupportedError for a model without a head of classes: use `answers`.
+        Raises UnsupportedError for a model without a head of classes: use `answers`, or `detect` for a detector.
         """
+        refuse_detector(self.spec, self.source)
         head = next((head for head in self.spec.heads if head.kind == "classes"), None)
         if head is None:
             kinds = ", ".join(f"{each.name} ({each.kind})" for each in self.spec.heads)
@@ -151,4 +161,5 @@ class Answering(ABC):
 
     def resolve_layer(self, layer: str | None) -> LayerSpec:
         """The layer with that name, or the only layer whose name contains it. None: the last layer."""
+        refuse_detector(self.spec, self.source)
         return resolve_layer(self.spec, layer)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +28,48 @@ _RESHAPED = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims")
 _FOLLOWED = (*_SAME_SHAPE, *_RESHAPED, "Transpose", "TopK", "ArgMax", "Mul", "Div")
 
 
-def graph_end_of_file(
-    session: Session, path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]]
-) -> GraphEnd:
-    """The end of a graph. `zeros`: inputs for one batch; the model is run on them only where a shape is open.
+@dataclass(frozen=True, eq=False)
+class FileEnd:
+    """The end of a file's graph. `zeros`: inputs for one batch; the model is run on them only where a shape is open.
 
-    Of that run only shapes are used. Raises ModelError for a file that is no complete ONNX model.
+    Of that run only shapes are used. Its properties raise ModelError for a file that is no complete ONNX model.
     """
-    with opened_model(path) as model:
-        graph = read_file_graph(model)
-    outputs = _shaped(session, path, image, zeros, [tensor.name for tensor in session.get_outputs()])
-    declared = {name: value for name, value in graph.values.items() if _is_closed(value, image)}
-    before, unknown = _before(outputs, graph, declared)
-    if unknown:
-        before.update({value.name: value for value in _measured_inside(path, image, zeros, unknown)})
-    return GraphEnd(
-        outputs=tuple(outputs),
-        nodes=graph.nodes,
-        values={**before, **declared},
-        constants=graph.constants,
-        stored=graph.stored,
-        opset=graph.opset,
-        unbatched=not is_batched(image.layout),
-        batch=image.batch,
-    )
+
+    session: Session
+    path: Path
+    image: ImageInput
+    zeros: Callable[[], Mapping[str, AnyArray]]
+
+    @cached_property
+    def outline(self) -> GraphEnd:
+        """The end with the shapes of its outputs, and of inner values as far as the file declares them."""
+        graph, image = self._graph, self.image
+        names = [tensor.name for tensor in self.session.get_outputs()]
+        return GraphEnd(
+            outputs=tuple(_shaped(self.session, self.path, image, self.zeros, names)),
+            nodes=graph.nodes,
+            values={name: value for name, value in graph.values.items() if _is_closed(value, image)},
+            constants=graph.constants,
+            stored=graph.stored,
+            opset=graph.opset,
+            unbatched=not is_batched(image.layout),
+            batch=image.batch,
+        )
+
+    @cached_property
+    def whole(self) -> GraphEnd:
+        """The end with the shapes of the values in front of its outputs too."""
+        end = self.outline
+        before, unknown = _before(end.outputs, self._graph, end.values)
+        if unknown:
+            measured = _measured_inside(self.path, self.image, self.zeros, unknown)
+            before.update({value.name: value for value in measured})
+        return replace(end, values={**before, **end.values})
+
+    @cached_property
+    def _graph(self) -> FileGraph:
+        with opened_model(self.path) as model:
+            return read_file_graph(model)
 
 
 def _shaped(

@@ -16,7 +16,7 @@ from onnxplain.exporters.anatomy.graph_end import read_graph_end
 from onnxplain.exporters.anatomy.inputs import find_image_value
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.operators.table import ROWS
-from onnxplain.runtime.heads.graph_end import graph_end_of_file
+from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.protobuf.end_reader import read_file_graph
 from onnxplain.runtime.session import Session, open_session
 from tests.exporters.heads.graph_ends import end_model
@@ -45,7 +45,7 @@ def runtime_end(path: Path):
         shape = [1 if not isinstance(side, int) else side for side in session.get_inputs()[0].shape]
         return {image.name: np.zeros(shape, dtype)}
 
-    return graph_end_of_file(session, path, image, zeros)
+    return FileEnd(session, path, image, zeros).whole
 
 
 def described(found: FoundHeads) -> tuple[list[object], list[tuple[str, str]]]:
