@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from onnxplain.cli.main import INTERRUPTED
+from onnxplain.cli.options.beside import beside_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
@@ -28,10 +30,14 @@ from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import box_text
 from onnxplain.cli.output.terminal import say
+from onnxplain.explanations.aims import check_aims
 from onnxplain.explanations.explain_images import ExplainedImage, check_no_overwrite, explain_images
 from onnxplain.explanations.explanation_folder import ExplanationFolder, PictureStyle, WrittenExplanation
 from onnxplain.explanations.questions import Question, plan_questions
 from onnxplain.explanations.run_record import record_run
+
+if TYPE_CHECKING:
+    from onnxplain.runtime.heads.aim import Aim
 
 
 @click.command(short_help="Explain predictions: one heatmap picture per image and method.")
@@ -50,10 +56,13 @@ from onnxplain.explanations.run_record import record_run
     "--target",
     "targets",
     multiple=True,
-    metavar="LABEL|INDEX|box:0…box:3",
-    help="What to explain: a class, by its label or its index, or a coordinate of the box head, such as box:0. A "
-    "number that is also a label means the label. May be given several times. Default: the predicted class.",
+    metavar="LABEL|INDEX|HEAD:LABEL|…",
+    help="What to explain: an entry of a head, by its label or its index over all heads, as HEAD:LABEL, HEAD:INDEX or "
+    "HEAD, or a coordinate of the box head, such as box:0. not:LABEL: the evidence against it. LABEL@X,Y: the region "
+    "of a mask at that pixel. A number that is also a label means the label. May be given several times. Default: the "
+    "predicted class.",
 )
+@beside_options
 @layers_option
 @click.option(
     "-o",
@@ -83,6 +92,7 @@ def explain(
     images: ImageArguments,
     asked: MethodArguments,
     targets: tuple[str, ...],
+    beside: Aim | None,
     style: PictureStyle,
     output: Path,
     quiet: bool,
@@ -113,8 +123,9 @@ def explain(
         opened = source.open(options, asked, bar, quiet=quiet)
         engine = opened.engine
         sources = images.paths()
-        questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer))
+        questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer), beside)
         check_no_overwrite(output, sources, questions)
+        check_aims(engine, questions, sources, images.max_megapixels)
         run = record_run(opened, options, questions, style, output, images.max_megapixels)
         with ExplanationFolder(output, style, run) as folder:
             for explained in _until_interrupted(
@@ -164,6 +175,6 @@ def _print_line(bar: Bar, source: Path, question: Question, written: WrittenExpl
         if explanation.report.caution:
             status += f"  {explanation.report.caution}: not a reliable map"
     bar.echo(
-        f"{source}  {question.method}{target}  {explanation.label} {explanation.score:.3f}  "
+        f"{source}  {question.method}{target}  {explanation.label} {explanation.score_text(3)}  "
         f"box {box_text(written.box_xyxy)}{status}  {written.path}"
     )

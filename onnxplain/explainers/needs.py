@@ -34,7 +34,7 @@ LAYERS = Need(
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
     "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
 )
-COMPARED = Need(
+COMPARABLE = Need(
     "an instrumented layer, and a head of at least two classes or labels",
     lambda spec: LAYERS.met(spec) and any(map(is_compared, spec.heads)),
     "the file has no instrumented layer of more than one cell (run `onnxplain instrument` first), or no two entries to "

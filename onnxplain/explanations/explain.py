@@ -85,7 +85,7 @@ def explain(
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
     them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
     instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like`, `region`: see
+    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like` and `region`: see
     `Explainer`; a list of targets for one image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
     from onnxplain.runtime import Engine, Prediction
     from onnxplain.runtime.arrays import AnyArray
+    from onnxplain.runtime.box import Corners
 
 _SHEET = ".sheet"
 
@@ -81,8 +82,7 @@ def explain_images(
             yield ExplainedImage(source, None, error=str(error))
             continue
         image_hwc = as_picture(pixels_hwc)
-        prediction = engine.predict(pixels_hwc)[0] if engine.spec.box is not None else None
-        head_box = None if prediction is None else prediction.box_xyxy
+        prediction, head_box = _predict_box(engine, pixels_hwc)
         image = SourceImage(source, name, image_hwc, hash_of(source), head_box)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
@@ -108,6 +108,19 @@ def explain_images(
         if asked.interrupted:
             folder.interrupted = True
             return
+
+
+def _predict_box(engine: Engine, pixels_hwc: AnyArray) -> tuple[Prediction | None, Corners | None]:
+    """What the model predicts, and the box of its box head; None for a model without one."""
+    from onnxplain.runtime.answers import BoxAnswer
+
+    if engine.spec.box_head is None:
+        return None, None
+    if any(head.kind == "classes" for head in engine.spec.heads):
+        (prediction,) = engine.predict(pixels_hwc)
+        return prediction, prediction.box_xyxy
+    (answers,) = engine.answers(pixels_hwc)
+    return None, next(answer.xyxy for answer in answers if isinstance(answer, BoxAnswer))
 
 
 class _AskedImage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.explanations.unique import unique_names
@@ -12,19 +12,20 @@ from onnxplain.explanations.unique import unique_names
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer
     from onnxplain.runtime import Engine
+    from onnxplain.runtime.heads.aim import Aim
 
 
 @dataclass(frozen=True)
 class Question:
     """A request for one heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
 
-    `target`: the index to explain; None: the predicted class. `target_text`: the target as the user gave it, empty for
-    None. `options`: the method's options by name, without callbacks. `suffix`: the part of the file name between the
-    image's stem and ``.png``. `title`: the title of the picture on a sheet.
+    `target`: the index to explain; None: the predicted class; an `Aim` for a target that says more. `target_text`: the
+    target as the user gave it, empty for None. `options`: the method's options by name, without callbacks. `suffix`:
+    the part of the file name between the image's stem and ``.png``. `title`: the title of the picture on a sheet.
     """
 
     method: str
-    target: int | None
+    target: int | Aim | None
     target_text: str
     options: tuple[tuple[str, Any], ...]
     suffix: str
@@ -48,32 +49,47 @@ class Question:
 
 
 def plan_questions(
-    engine: Engine, methods: Sequence[str], targets: Sequence[str], options: Mapping[str, Any]
+    engine: Engine,
+    methods: Sequence[str],
+    targets: Sequence[str],
+    options: Mapping[str, Any],
+    beside: Aim | None = None,
 ) -> tuple[Question, ...]:
     """A question for every method and every target, ordered by target.
 
-    `options` are passed to the methods that take them; None means the method's default. Raises OnnxplainError for
-    methods, targets and layers that do not exist or do not fit together, and for an option that no method takes.
+    `beside`: what stands beside every target, an aim without a target of its own. `options` are passed to the methods
+    that take them; None means the method's default. Raises OnnxplainError for methods, targets and layers that do not
+    exist or do not fit together, and for an option that no method takes.
     """
     from onnxplain.explainers import build
     from onnxplain.explainers.method_options import divide_options
 
     chosen = {name: _hashable(given) for name, given in divide_options(methods, options).items()}
     explainers = [build(name, engine, **dict(given)) for name, given in chosen.items()]
-    asked: dict[int | None, str] = {}
-    for text in targets:
-        asked.setdefault(engine.resolve_target(text), text)
-    for index in asked:
+    asked: dict[int | Aim | None, str] = {}
+    unnamed: list[str | None] = [] if beside is None else [None]
+    for text in targets or unnamed:
+        asked.setdefault(_target_of(engine, text, beside), text or "")
+    for target in asked:
         for explainer in explainers:
-            explainer.check_target(index)
+            explainer.check_target(target)
     parts = unique_names([_file_part(text) for text in asked.values()])
     several = len(asked) > 1
     questions = []
-    for position, (index, text) in enumerate(asked.items() or [(None, "")]):
+    for position, (target, text) in enumerate(asked.items() or [(None, "")]):
         for name, given in chosen.items():
             suffix = f".{name}.{parts[position]}" if several else f".{name}"
-            questions.append(Question(name, index, text, given, suffix, f"{name}: {text}" if several else name))
+            questions.append(Question(name, target, text, given, suffix, f"{name}: {text}" if several else name))
     return tuple(questions)
+
+
+def _target_of(engine: Engine, text: str | None, beside: Aim | None) -> int | Aim:
+    """The index that a text means, or an aim where an index does not say everything."""
+    from onnxplain.runtime.heads.aim import Aim
+
+    aim = Aim(text) if beside is None else replace(beside, target=text)
+    found = engine.parse_target(aim)
+    return found.index if found.is_plain else aim
 
 
 def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -23,6 +23,8 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
         "image_size_hw": list(frame.image_size_hw),
         "method": explanation.method,
         "target": explanation.target_name if is_box_target(explanation) else explanation.target,
+        "target_name": explanation.target_name,
+        "head": explanation.head,
         "label": explanation.label,
         "score": json_number(explanation.score),
         "status": explanation.status,
@@ -49,8 +51,8 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
 
 def is_box_target(explanation: Explanation) -> bool:
     """Whether a coordinate of the box head is explained."""
-    prediction = explanation.prediction
-    return prediction is not None and explanation.target >= len(prediction.scores)
+    heads = {answer.head.name: answer.head.kind for answer in explanation.answers or ()}
+    return explanation.head is not None and heads.get(explanation.head) == "box"
 
 
 def npy_bytes(array: AnyArray) -> bytes:

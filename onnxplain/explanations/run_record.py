@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnxplain.explanations.explanation_folder import PictureStyle
     from onnxplain.explanations.open_model import OpenedModel
     from onnxplain.explanations.questions import Question
+    from onnxplain.runtime.heads.aim import Aim
 
 RECORD_FILE = "run.json"
 RUN_SCHEMA = "onnxplain-run"
@@ -97,7 +98,7 @@ def record_run(
                 "fixed_batch": engine.fixed_batch,
                 "masked_copies": "made on the host, in the type of the model's input",
             },
-            "questions": [_describe_question(question) for question in questions],
+            "questions": [_describe_question(question, folder) for question in questions],
             "pictures": asdict(style),
             "max_megapixels": DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels,
             "processor": read_processor().as_json(),
@@ -144,6 +145,8 @@ def _describe_model(opened: OpenedModel, folder: Path) -> dict[str, Any]:
 
 def _describe_options(options: OpenOptions) -> dict[str, Any]:
     """What opens the model again in the same way; preprocessing and labels are recorded whole, with the model."""
+    import numpy as np
+
     return {
         "providers": None if options.providers is None else list(options.providers),
         "input_size_hw": options.input_size_hw,
@@ -152,16 +155,31 @@ def _describe_options(options: OpenOptions) -> dict[str, Any]:
         "logits": options.logits,
         "box": options.box,
         "batch": options.batch,
+        "heads": [asdict(head) for head in options.heads],
+        "inputs": {name: np.asarray(value).tolist() for name, value in options.inputs.items()},
     }
 
 
-def _describe_question(question: Question) -> dict[str, Any]:
+def _describe_question(question: Question, folder: Path) -> dict[str, Any]:
+    aim = question.target if not isinstance(question.target, int) else None
     return {
         "method": question.method,
-        "target": question.target,
+        "target": question.target if aim is None else None,
+        "aim": None if aim is None else _describe_aim(aim, folder),
         "target_text": question.target_text,
         "options": {name: list(value) if isinstance(value, tuple) else value for name, value in question.options},
         "suffix": question.suffix,
+    }
+
+
+def _describe_aim(aim: Aim, folder: Path) -> dict[str, Any]:
+    """What stands beside a target."""
+    like = None if aim.like is None else Path(str(aim.like))
+    return {
+        "target": aim.target,
+        "against": aim.against,
+        "like": None if like is None else {"file": relative_to(like, folder), "sha256": hash_of(like)},
+        "region": None if aim.region is None else list(aim.region),
     }
 
 

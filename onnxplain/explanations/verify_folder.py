@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.aims import read_aim
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
@@ -83,6 +84,7 @@ def verify_run(run: RunToVerify) -> Iterator[Difference]:
     """
     changed_model = tuple(_changed_files(run))
     yield from changed_model
+    yield from _changed_references(run)
     engine = _open(run)
     differs = False
     explainers: dict[str, Explainer] = {}
@@ -104,6 +106,15 @@ def _changed_files(run: RunToVerify) -> Iterator[Difference]:
             yield Difference("model", str(entry["file"]), f"SHA-256 {found[:12]}…", f"{entry['sha256'][:12]}…")
 
 
+def _changed_references(run: RunToVerify) -> Iterator[Difference]:
+    """The reference images of embeddings that are not as they were."""
+    aims = [question["aim"] for question in run.record["questions"] if question["aim"] is not None]
+    for like in {aim["like"]["file"]: aim["like"] for aim in aims if aim["like"] is not None}.values():
+        found = hash_of(run.folder / like["file"])
+        if found != like["sha256"]:
+            yield Difference("image", str(like["file"]), f"SHA-256 {found[:12]}…", f"{like['sha256'][:12]}…")
+
+
 def _changed_surroundings(run: RunToVerify) -> Iterator[Difference]:
     from onnxplain.machine.installed import find_versions, read_processor
 
@@ -118,12 +129,16 @@ def _changed_surroundings(run: RunToVerify) -> Iterator[Difference]:
 
 def _open(run: RunToVerify) -> Engine:
     """The engine, opened as it was: with the whole recorded preprocessing, and without what other files say now."""
-    from onnxplain.contract import ModelSpec, PreprocessingParts
+    import numpy as np
+
+    from onnxplain.contract import ModelSpec, PreprocessingParts, StatedHead
     from onnxplain.explanations.open_model import open_model
 
     spec = ModelSpec.from_json(json.dumps(run.record["model"]["metadata"]))
     with_ = run.record["opened_with"]
     instrumented = run.record["model"]["instrumented"] is not None
+    # What other files said is not read again.
+    read_elsewhere = [StatedHead(head.name, head.kind) for head in spec.heads if head.evidence.kind == "read"]
     options = OpenOptions(
         providers=None if with_["providers"] is None else tuple(with_["providers"]),
         threads=run.record["engine"]["threads"],
@@ -131,7 +146,9 @@ def _open(run: RunToVerify) -> Engine:
         preprocessing=PreprocessingParts.of(spec.input.preprocessing),
         input_size_hw=None if with_["input_size_hw"] is None else tuple(with_["input_size_hw"]),
         layout=with_["layout"],
-        labels=spec.labels or None,
+        labels={head.name: head.labels for head in spec.heads if head.labels} or None,
+        heads=(*(StatedHead(**head) for head in with_["heads"]), *read_elsewhere),
+        inputs={name: np.asarray(value) for name, value in with_["inputs"].items()},
         sidecars=False,
         layers=tuple(with_["layers"]),
         logits=with_["logits"] if instrumented else None,
@@ -190,7 +207,8 @@ def _explain(
         }
         explainers[key] = build(question["method"], engine, **options)
     pixels = read_image(engine, path, run.record["max_megapixels"])
-    (explanation,) = explainers[key].for_targets(pixels, [question["target"]])
+    target = question["target"] if question["aim"] is None else read_aim(question["aim"], run.folder)
+    (explanation,) = explainers[key].for_targets(pixels, [target])
     return explanation
 
 

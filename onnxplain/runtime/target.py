@@ -11,7 +11,8 @@ import numpy.typing as npt
 from onnxplain.contract import LayerSpec, ModelSpec
 from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.runtime.heads.target_text import ResolvedTarget, Target, parse_target, target_count, target_name
+from onnxplain.runtime.heads.target_names import target_count, target_name
+from onnxplain.runtime.heads.target_text import ResolvedTarget, Target, parse_target
 
 __all__ = [
     "PREDICTED_CLASS",

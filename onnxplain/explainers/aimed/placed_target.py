@@ -85,7 +85,7 @@ class PlacedTarget:
         return words if self.sign > 0 else f"not {words}"
 
 
-def read_columns(
+def explained_columns(
     placed: Sequence[PlacedTarget], outputs: Mapping[str, AnyArray], read: ReadHead = head_scores
 ) -> FloatArray:
     """The explained number of each target, float32 (N, T), from the output of each head by the head's name.
@@ -111,7 +111,7 @@ def run_columns(engine: Engine, placed: Sequence[PlacedTarget], batch_nchw: Floa
     """The shown score of each target, float32 (N, T), for a batch from `Engine.preprocess`."""
     heads = heads_of(placed)
     outputs = engine.run(batch_nchw, [head_output(head) for head in heads])
-    return read_columns(placed, {head.name: output for head, output in zip(heads, outputs, strict=True)})
+    return explained_columns(placed, {head.name: output for head, output in zip(heads, outputs, strict=True)})
 
 
 def is_settled(placed: PlacedTarget) -> bool:

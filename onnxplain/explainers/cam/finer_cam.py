@@ -14,7 +14,7 @@ from onnxplain.explainers.aimed.observing import PlacedActivations
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import require_gradients
 from onnxplain.explainers.cam.grad_cam import GradCAM
-from onnxplain.explainers.needs import COMPARED, Need, is_compared
+from onnxplain.explainers.needs import COMPARABLE, Need, is_compared
 from onnxplain.runtime.target import ResolvedTarget, Target
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class FinerCAM(GradCAM):
 
     name: ClassVar[str] = "finer-cam"
     unit: ClassVar[str] = "gradient · activation"
-    needs: ClassVar[Need] = COMPARED
+    needs: ClassVar[Need] = COMPARABLE
     refused_kinds: ClassVar[Mapping[HeadKind, str]] = dict.fromkeys(
         ("box", "values", "embedding", "mask"), "it is compared with similar classes"
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.aimed.observing import PlacedActivations
-from onnxplain.explainers.aimed.placed_target import PlacedTarget, ReadHead, read_columns
+from onnxplain.explainers.aimed.placed_target import PlacedTarget, ReadHead, explained_columns
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.needs import TAIL, Need
 from onnxplain.runtime.arrays import FloatArray
@@ -58,7 +58,7 @@ class TailProbingExplainer(ProbingExplainer):
         outputs = self.engine.tail.outputs(features)
         heads = self.engine.spec.heads
         named = {head.name: output for head, output in zip(heads, outputs, strict=True)}
-        return read_columns(placed, named, self.read)
+        return explained_columns(placed, named, self.read)
 
     def _probe(self, image: ImageLike, activations: PlacedActivations) -> Probe:
         tail, features, placed = self.engine.tail, activations.features[0], activations.placed

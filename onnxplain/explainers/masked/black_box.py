@@ -47,7 +47,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class WholeOutputs:
     """The outputs for the unmasked image: one per head of an engine, or the scores (1, C) of a callable."""
 
     outputs: tuple[AnyArray, ...]
@@ -75,15 +75,15 @@ class BlackBox(ABC):
         """What is explained, before the model has run. Raises OnnxplainError for what cannot be explained."""
 
     @abstractmethod
-    def see_whole(self, view: View) -> Whole:
+    def see_whole(self, view: View) -> WholeOutputs:
         """The outputs for the unmasked image, from one forward pass."""
 
     @abstractmethod
-    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: WholeOutputs) -> list[PlacedTarget]:
         """The targets on that image, all settled."""
 
     @abstractmethod
-    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+    def describe(self, placed: PlacedTarget, view: View, whole: WholeOutputs) -> DescribedTarget:
         """What the explanation of a target says of it."""
 
 
@@ -130,17 +130,17 @@ class _EngineBox(BlackBox):
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
         return self.engine.scores(pixels_nchw)
 
-    def see_whole(self, view: View) -> Whole:
-        return Whole(tuple(self.engine.run(view.pixels[None], self.engine.head_outputs)))
+    def see_whole(self, view: View) -> WholeOutputs:
+        return WholeOutputs(tuple(self.engine.run(view.pixels[None], self.engine.head_outputs)))
 
-    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: WholeOutputs) -> list[PlacedTarget]:
         heads, placer = self.engine.spec.heads, Placer(self.engine)
         seen = SeenImage(view.pixels, view.frame, lambda head: whole.outputs[heads.index(head)])
         predicted = int(predicted_entries(heads[0], whole.outputs[0])[0])
         placed = [placer.place(aim, lambda: seen) for aim in aims]
         return [each.settle(predicted if each.index == PREDICTED_CLASS else each.index) for each in placed]
 
-    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+    def describe(self, placed: PlacedTarget, view: View, whole: WholeOutputs) -> DescribedTarget:
         heads = self.engine.spec.heads
         (answers,) = read_answers(heads, whole.outputs, [view.frame])
         output = whole.outputs[heads.index(placed.head)]
@@ -204,10 +204,10 @@ class _CallableBox(BlackBox):
             raise OnnxplainError(f"against: found {aim.against!r}, expected the index of another class")
         return ResolvedTarget(index, _SCORES, sign, other)
 
-    def see_whole(self, view: View) -> Whole:
-        return Whole((self.scores(view.pixels[None]),))
+    def see_whole(self, view: View) -> WholeOutputs:
+        return WholeOutputs((self.scores(view.pixels[None]),))
 
-    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: Whole) -> list[PlacedTarget]:
+    def place(self, aims: Sequence[ResolvedTarget], view: View, whole: WholeOutputs) -> list[PlacedTarget]:
         scores = whole.outputs[0][0]
         head = replace(_SCORES, size=len(scores))
         for index in (index for aim in aims for index in (aim.index, aim.against) if index is not None):
@@ -218,7 +218,7 @@ class _CallableBox(BlackBox):
         placed = [PlacedTarget(aim.index, head, sign=aim.sign, against=aim.against) for aim in aims]
         return [each.settle(int(scores.argmax()) if each.index == PREDICTED_CLASS else each.index) for each in placed]
 
-    def describe(self, placed: PlacedTarget, view: View, whole: Whole) -> DescribedTarget:
+    def describe(self, placed: PlacedTarget, view: View, whole: WholeOutputs) -> DescribedTarget:
         label = str(placed.index)
         name = placed.name_of(label, str(placed.against))
         score = float(whole.outputs[0][0, placed.index])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import HeadSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.aimed.placed_target import PlacedTarget, heads_of, read_columns
+from onnxplain.explainers.aimed.placed_target import PlacedTarget, explained_columns, heads_of
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import decode_boxes, paired_iou
 from onnxplain.runtime.engine import Engine
@@ -56,7 +56,7 @@ class ExplainedOutput:
     def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
         """The explained values, float32 (N, T), from those outputs for N masked copies and for the whole image."""
         named = {head.name: output for head, output in zip(self._heads, outputs, strict=False)}
-        scores = read_columns(self.placed, named) if self.placed else self.engine.class_scores(outputs[0])
+        scores = explained_columns(self.placed, named) if self.placed else self.engine.class_scores(outputs[0])
         if self.explain_output == "score":
             return scores
         boxes, box = self._decode(outputs[-1]), self._decode(whole[-1])

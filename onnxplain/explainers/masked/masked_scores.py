@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onnxplain.errors import ModelError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
-from onnxplain.explainers.masked.black_box import BlackBox, View, Whole
+from onnxplain.explainers.masked.black_box import BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.copy_maker import choose_maker
 from onnxplain.explainers.masked.explained_output import ExplainedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
@@ -58,7 +58,7 @@ class _CallableScores(MaskedScores):
         geometry: MaskGeometry,
         batch_size: int | None,
         placed: Sequence[PlacedTarget],
-        whole: Whole,
+        whole: WholeOutputs,
     ) -> None:
         self._black_box, self._placed = black_box, placed
         self._batch_size = batch_size or CALLABLE_BATCH_SIZE
@@ -87,7 +87,12 @@ class _EngineScores(MaskedScores):
     """An engine's scores. Its session reads masked copies in place."""
 
     def __init__(
-        self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None, whole: Whole
+        self,
+        explained: ExplainedOutput,
+        view: View,
+        geometry: MaskGeometry,
+        batch_size: int | None,
+        whole: WholeOutputs,
     ) -> None:
         engine = explained.engine
         self._explained = explained
@@ -143,7 +148,7 @@ def open_masked_scores(
     geometry: MaskGeometry,
     batch_size: int | None,
     placed: Sequence[PlacedTarget] = (),
-    whole: Whole | None = None,
+    whole: WholeOutputs | None = None,
 ) -> MaskedScores:
     """The values of masked copies of an image, `batch_size` copies at a time.
 
