@@ -7,11 +7,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.explanations.unique import unique_names
+from onnxplain.explanations.unique import shortened, unique_names
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer
     from onnxplain.runtime import Engine
+
+# Of a label in the name of a file.
+_LONGEST_PART = 80
 
 
 @dataclass(frozen=True)
@@ -89,4 +92,4 @@ def _taken(method: str) -> tuple[str, ...]:
 
 
 def _file_part(text: str) -> str:
-    return re.sub(r"[^\w+-]+", "-", text).strip("-") or "target"
+    return shortened(re.sub(r"[^\w+-]+", "-", text).strip("-"), _LONGEST_PART) or "target"

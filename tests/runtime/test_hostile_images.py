@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from onnxplain import load_image
 from onnxplain.contract import Preprocessing
@@ -115,6 +115,21 @@ def test_a_changed_image_is_one_error(seed: int, reader: str, tmp_path: Path) ->
     path = tmp_path / f"changed.{suffix}"
     path.write_bytes(stream.getvalue())
     require_image_or_one_line(reader, path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", ["figure.eps", "figure.png"])
+def test_an_image_that_is_a_program_is_not_run(
+    name: str, reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: ran.append(given))
+    (tmp_path / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) show\n%%EOF\n")
+    require_image_or_one_line(reader, tmp_path / name)
+    assert not ran
+    if reader != "read_size_hw":
+        with pytest.raises(ImageError, match="found EPS"):
+            READERS[reader](tmp_path / name)
 
 
 @pytest.mark.parametrize("reader", READERS)
