@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxplain.contract import Dim, EndNode, EndValue, GraphEnd, ImageInput, is_batched
 from onnxplain.errors import ModelError
+from onnxplain.machine.time_limit import LimitedSession
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.image_input import declare
 from onnxplain.runtime.protobuf.end_reader import FileGraph, read_file_graph
@@ -40,7 +41,8 @@ def graph_end_of_file(
     declared = {name: value for name, value in graph.values.items() if _is_closed(value, image)}
     before, unknown = _before(outputs, graph, declared)
     if unknown:
-        before.update({value.name: value for value in _measured_inside(path, image, zeros, unknown)})
+        timeout = session.timeout if isinstance(session, LimitedSession) else None
+        before.update({value.name: value for value in _measured_inside(path, image, zeros, unknown, timeout)})
     return GraphEnd(
         outputs=tuple(outputs),
         nodes=graph.nodes,
@@ -67,11 +69,15 @@ def _shaped(
 
 
 def _measured_inside(
-    path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]], names: Sequence[str]
+    path: Path,
+    image: ImageInput,
+    zeros: Callable[[], Mapping[str, AnyArray]],
+    names: Sequence[str],
+    timeout: float | None,
 ) -> list[EndValue]:
     """Inner values with their shapes; none where ONNX Runtime cannot return them, which leaves their shapes open."""
     try:
-        return _shaped(open_with_outputs(path, names), path, image, zeros, names)
+        return _shaped(open_with_outputs(path, names, timeout), path, image, zeros, names)
     except ModelError:
         return []
 
