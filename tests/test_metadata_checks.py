@@ -138,6 +138,19 @@ def test_a_value_that_is_missing(key: str) -> None:
         ModelSpec.from_json(json.dumps(tree))
 
 
+def test_every_inner_value_may_be_missing_or_is_asked_for() -> None:
+    for path in places(TREE):
+        tree = copy.deepcopy(TREE)
+        parent = tree
+        for key in path[:-1]:
+            parent = parent[key]
+        del parent[path[-1]]
+        try:
+            ModelSpec.from_json(json.dumps(tree))
+        except ModelError:
+            refusal(json.dumps(tree))
+
+
 def test_every_value_has_a_row() -> None:
     """A new field of the metadata needs a row in `METADATA`."""
     tree = asdict(SPEC)

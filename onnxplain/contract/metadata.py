@@ -240,15 +240,16 @@ def _parse_classifier(tree: Mapping[str, Any], image: InputSpec, others: Mapping
 
 
 def _parse_head(source: Mapping[str, Any], labels: Sequence[str]) -> HeadSpec:
-    return HeadSpec(
-        **{
-            **source,
-            "labels": tuple(labels),
-            "box": BoxSpec(**source["box"]) if source["box"] else None,
-            "score_form": ScoreForm(**source["score_form"]),
-            "evidence": Evidence(**source["evidence"]),
-        }
-    )
+    inner: dict[str, Any] = {
+        name: kind(**source[name])
+        for name, kind in (("box", BoxSpec), ("score_form", ScoreForm), ("evidence", Evidence))
+        if source.get(name)
+    }
+    return HeadSpec(**{**_without(source, "box", "score_form", "evidence"), **inner, "labels": tuple(labels)})
+
+
+def _without(source: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in source.items() if name not in names}
 
 
 def _parse_origins(source: Mapping[str, Any]) -> Origins:

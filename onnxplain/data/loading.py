@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.arguments import checked
 from onnxplain.data.problem import Problem, ProblemError
-from onnxplain.data.record import Record
+from onnxplain.data.record import Record, check_record, check_records
 from onnxplain.errors import ImageError
 from onnxplain.runtime.image import load_image
 
 
+@checked
 def load_images(
     records: Sequence[Record], problems: list[Problem], *, strict: bool = False
 ) -> Iterator[tuple[Record, npt.NDArray[np.uint8]]]:
@@ -23,9 +25,11 @@ def load_images(
     Opening a data set reads only the headers of its images; damage after the header is found here. `strict`: raise
     ProblemError for the first image that cannot be read.
     """
+    check_records(records)
     for index in range(len(records)):
         try:
             record = records[index]
+            check_record(record)
             image_hwc = load_pixels(record)
         except ProblemError as error:
             if strict:
