@@ -18,6 +18,8 @@ from onnxplain.contract.quantization import Quantization
 from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 
+_ADVICE = ": instrument the original file again"
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -190,11 +192,10 @@ class ModelSpec:
             spec = _parse(tree)
             check_roles(spec.named_outputs)
             return spec
-        except ModelError:
-            raise
         except OnnxplainError as error:
             place = "" if str(error).startswith("metadata") else "metadata: "
-            raise ModelError(f"{place}{error}: instrument the original file again") from error
+            advice = "" if str(error).endswith(_ADVICE) else _ADVICE
+            raise ModelError(f"{place}{error}{advice}") from error
 
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:

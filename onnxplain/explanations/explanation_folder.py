@@ -96,7 +96,6 @@ class ExplanationFolder:
         self.interrupted = False
 
     def __enter__(self) -> ExplanationFolder:
-        self._is_new = not self.path.exists()
         try:
             with ExitStack() as opened:
                 opened.enter_context(lock_folder(self.path))
@@ -124,9 +123,6 @@ class ExplanationFolder:
                 for name in (RESULTS_FILE, RECORD_FILE):
                     with suppress(OSError):
                         (self.path / name).unlink()
-        if failed and self._is_new:
-            with suppress(OSError):
-                self.path.rmdir()
 
     def add(
         self, image: SourceImage, suffix: str, explanation: Explanation, seconds: float, largest: float = 1.0

@@ -15,7 +15,7 @@ from tests.machine.test_time_limit import make_endless
 REST = {
     "explain": ["PHOTO", "-o", "OUT"],
     "predict": ["PHOTO"],
-    "evaluate": ["FOLDERS", "-m", "rise", "-o", "OUT"],
+    "evaluate": ["FOLDERS", "-m", "rise", "--target", "predicted", "-o", "OUT"],
     "inspect": ["--try", "PHOTO"],
 }
 
