@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 
-from onnxplain.contract.allocations.constants import Array, computed
+from onnxplain.contract.allocations.constants import SmallArray, computed
 from onnxplain.contract.allocations.graph import (
     MOST_KNOWN,
+    KnownShape,
     Numbers,
     PlainFunction,
     PlainGraph,
     PlainModel,
     PlainNode,
-    Shape,
 )
 from onnxplain.contract.allocations.shapes import KnownInputs, elements, has_shape_rule, made_shape
 from onnxplain.contract.image_input import LARGEST_INPUT
@@ -71,14 +71,14 @@ def _count(
 class _Known:
     """What is known of the values that a graph can see: small values, and shapes."""
 
-    def __init__(self, values: MutableMapping[str, Array], shapes: MutableMapping[str, Shape]) -> None:
+    def __init__(self, values: MutableMapping[str, SmallArray], shapes: MutableMapping[str, KnownShape]) -> None:
         self.values, self.shapes = values, shapes
 
     def inside(self) -> _Known:
         """For a subgraph: it sees what is around it, and its own names end with it."""
         return _Known(ChainMap({}, self.values), ChainMap({}, self.shapes))
 
-    def state(self, name: str, value: Array | None, shape: Shape | None) -> None:
+    def state(self, name: str, value: SmallArray | None, shape: KnownShape | None) -> None:
         """Write down what is known of a value."""
         if value is not None:
             self.values[name] = value
@@ -135,7 +135,7 @@ def _call(
         known.state(output, inner.values.get(name), inner.shapes.get(name))
 
 
-def _made(node: PlainNode, inputs: KnownInputs) -> tuple[Array | None, Shape | None]:
+def _made(node: PlainNode, inputs: KnownInputs) -> tuple[SmallArray | None, KnownShape | None]:
     """The value of a node's first output where it is small and known, and its shape."""
     if node.operator == "Constant":
         return node.constant, None
@@ -148,7 +148,7 @@ def _made(node: PlainNode, inputs: KnownInputs) -> tuple[Array | None, Shape | N
     return computed(node.operator, inputs.values, inputs.attributes), shape
 
 
-def _measured(operator: str, inputs: KnownInputs) -> Array | None:
+def _measured(operator: str, inputs: KnownInputs) -> SmallArray | None:
     """The value of Shape and Size."""
     shape = inputs.shape(0)
     if shape is None or None in shape:
@@ -160,7 +160,7 @@ def _measured(operator: str, inputs: KnownInputs) -> Array | None:
     return sizes[inputs.number("start", 0) : None if end is None else inputs.number("end", 0)]
 
 
-def _collected(node: PlainNode, inputs: KnownInputs) -> Shape | None:
+def _collected(node: PlainNode, inputs: KnownInputs) -> KnownShape | None:
     """What a Loop collects, if all its turns are certain: at least one number per turn.
 
     Inputs: turns, condition, values that are carried. Body: turn, condition, values to condition, values, collected.
@@ -182,7 +182,7 @@ def _collected(node: PlainNode, inputs: KnownInputs) -> Shape | None:
     return (turns[0],) if body.outputs[0] in goes_on else None
 
 
-def _check(node: PlainNode, shape: Shape | None) -> None:
+def _check(node: PlainNode, shape: KnownShape | None) -> None:
     count = 0 if shape is None else elements(shape)
     if count > LARGEST_VALUE:
         raise ModelError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.contract.allocations.graph import MOST_KNOWN, Numbers
 
-Array = npt.NDArray[np.generic]
+SmallArray = npt.NDArray[np.generic]
 Attributes = Mapping[str, Numbers]
 _DTYPES: Mapping[int, str] = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
 
@@ -114,7 +114,7 @@ _RULES: Mapping[str, Callable[[Sequence[Any], Attributes], Any]] = {
 }
 
 
-def computed(operator: str, inputs: Sequence[Array | None], attributes: Attributes) -> Array | None:
+def computed(operator: str, inputs: Sequence[SmallArray | None], attributes: Attributes) -> SmallArray | None:
     """The value of a node from those of its inputs; None if it is not known, or holds more than `MOST_KNOWN` numbers.
 
     The caller has made sure that the result is small.
@@ -124,7 +124,7 @@ def computed(operator: str, inputs: Sequence[Array | None], attributes: Attribut
         return None
     try:
         with np.errstate(all="ignore"):
-            value: Array = np.asarray(rule(inputs, attributes))
+            value: SmallArray = np.asarray(rule(inputs, attributes))
     except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError):
         return None  # ONNX Runtime reports it.
     return value if value.size <= MOST_KNOWN else None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Shape = tuple[int | None, ...]
+KnownShape = tuple[int | None, ...]
 Numbers = int | float | tuple[int, ...] | tuple[float, ...]
 # Lists of sizes, axes and scales are shorter.
 MOST_KNOWN = 64
@@ -41,7 +41,7 @@ class PlainGraph:
     outputs: tuple[str, ...]
     nodes: tuple[PlainNode, ...]
     constants: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    shapes: Mapping[str, KnownShape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

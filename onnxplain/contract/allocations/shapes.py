@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.contract.allocations.constants import Array
-from onnxplain.contract.allocations.graph import Numbers, Shape
+from onnxplain.contract.allocations.constants import SmallArray
+from onnxplain.contract.allocations.graph import KnownShape, Numbers
 
 
 @dataclass(frozen=True)
 class KnownInputs:
     """What is known of a node's inputs: values and shapes, None where they are not; and its attributes."""
 
-    values: Sequence[Array | None]
-    shapes: Sequence[Shape | None]
+    values: Sequence[SmallArray | None]
+    shapes: Sequence[KnownShape | None]
     attributes: Mapping[str, Numbers]
 
     def sizes(self, index: int) -> list[int] | None:
@@ -29,7 +29,7 @@ class KnownInputs:
         value = self.values[index] if index < len(self.values) else None
         return None if value is None else [int(number) for number in np.ravel(value)]
 
-    def shape(self, index: int) -> Shape | None:
+    def shape(self, index: int) -> KnownShape | None:
         """The shape of an input."""
         return self.shapes[index] if index < len(self.shapes) else None
 
@@ -49,7 +49,7 @@ def elements(shape: Sequence[int | None]) -> int:
     return math.prod(1 if size is None else max(size, 0) for size in shape)
 
 
-def broadcast(shapes: Sequence[Shape | None]) -> Shape | None:
+def broadcast(shapes: Sequence[KnownShape | None]) -> KnownShape | None:
     """The shape after broadcasting; None where nothing is known."""
     known = [shape for shape in shapes if shape is not None]
     rank = max(map(len, known), default=0)
@@ -57,43 +57,43 @@ def broadcast(shapes: Sequence[Shape | None]) -> Shape | None:
     return tuple(max((s for s in sizes if s is not None), default=None) for sizes in zip(*full, strict=True))
 
 
-def _broadcast(known: KnownInputs) -> Shape | None:
+def _broadcast(known: KnownInputs) -> KnownShape | None:
     return broadcast(known.shapes) if any(shape is not None for shape in known.shapes) else None
 
 
-def _given(index: int) -> Callable[[KnownInputs], Shape | None]:
+def _given(index: int) -> Callable[[KnownInputs], KnownShape | None]:
     """The sizes are an input."""
 
-    def rule(known: KnownInputs) -> Shape | None:
+    def rule(known: KnownInputs) -> KnownShape | None:
         sizes = known.sizes(index)
         return None if sizes is None else tuple(sizes)
 
     return rule
 
 
-def _attribute(name: str) -> Callable[[KnownInputs], Shape | None]:
+def _attribute(name: str) -> Callable[[KnownInputs], KnownShape | None]:
     """The sizes are an attribute."""
 
-    def rule(known: KnownInputs) -> Shape | None:
+    def rule(known: KnownInputs) -> KnownShape | None:
         sizes = known.listed(name)
         return None if sizes is None else tuple(sizes)
 
     return rule
 
 
-def _expand(known: KnownInputs) -> Shape | None:
+def _expand(known: KnownInputs) -> KnownShape | None:
     sizes = known.sizes(1)
     return None if sizes is None else broadcast([tuple(sizes), known.shape(0)])
 
 
-def _tile(known: KnownInputs) -> Shape | None:
+def _tile(known: KnownInputs) -> KnownShape | None:
     repeats, shape = known.sizes(1), known.shape(0)
     if repeats is None:
         return None
     return tuple(repeats) if shape is None else tuple((s or 1) * n for s, n in zip(shape, repeats, strict=True))
 
 
-def _resize(known: KnownInputs) -> Shape | None:
+def _resize(known: KnownInputs) -> KnownShape | None:
     """Inputs: X, roi, scales, sizes; X, scales up to opset 10; the scales are an attribute of Upsample 7."""
     sizes = known.sizes(3)
     if sizes is not None:
@@ -109,7 +109,7 @@ def _resize(known: KnownInputs) -> Shape | None:
     return tuple(math.floor((size or 1) * by_axis.get(at, 1)) for at, size in enumerate(shape))
 
 
-def _pad(known: KnownInputs) -> Shape | None:
+def _pad(known: KnownInputs) -> KnownShape | None:
     """The widths are an input since opset 11, an attribute before."""
     pads, shape, axes = known.sizes(1) or known.listed("pads"), known.shape(0), known.sizes(3)
     if not pads:
@@ -121,33 +121,33 @@ def _pad(known: KnownInputs) -> Shape | None:
     return tuple((size or 1) + by_axis.get(at, 0) for at, size in enumerate(shape))
 
 
-def _range(known: KnownInputs) -> Shape | None:
+def _range(known: KnownInputs) -> KnownShape | None:
     if len(known.values) != 3 or any(value is None for value in known.values):
         return None
     start, limit, delta = (float(np.ravel(value)[0]) for value in known.values if value is not None)
     return (max(math.ceil((limit - start) / delta), 0),)
 
 
-def _one_hot(known: KnownInputs) -> Shape | None:
+def _one_hot(known: KnownInputs) -> KnownShape | None:
     depth = known.sizes(1)
     return None if depth is None else (*(known.shape(0) or ()), *depth)
 
 
-def _matmul(known: KnownInputs) -> Shape | None:
+def _matmul(known: KnownInputs) -> KnownShape | None:
     first, second = known.shape(0), known.shape(1)
     if first is None or second is None or min(len(first), len(second)) < 2:
         return None
     return (*(broadcast([first[:-2], second[:-2]]) or ()), first[-2], second[-1])
 
 
-def _gemm(known: KnownInputs) -> Shape | None:
+def _gemm(known: KnownInputs) -> KnownShape | None:
     first, second = known.shape(0), known.shape(1)
     if first is None or second is None or len(first) != 2 or len(second) != 2:
         return None
     return first[1 if known.number("transA", 0) else 0], second[0 if known.number("transB", 0) else 1]
 
 
-def _concat(known: KnownInputs) -> Shape | None:
+def _concat(known: KnownInputs) -> KnownShape | None:
     shapes = [shape for shape in known.shapes if shape is not None]
     if not shapes:
         return None
@@ -155,7 +155,7 @@ def _concat(known: KnownInputs) -> Shape | None:
     return tuple(sum(shape[at] or 1 for shape in shapes) if at == axis else size for at, size in enumerate(shapes[0]))
 
 
-def _reshape(known: KnownInputs) -> Shape | None:
+def _reshape(known: KnownInputs) -> KnownShape | None:
     sizes, shape = known.sizes(1), known.shape(0)
     if sizes is None:
         return shape
@@ -164,14 +164,14 @@ def _reshape(known: KnownInputs) -> Shape | None:
     )
 
 
-def _transpose(known: KnownInputs) -> Shape | None:
+def _transpose(known: KnownInputs) -> KnownShape | None:
     shape, order = known.shape(0), known.listed("perm")
     if shape is None:
         return None
     return tuple(reversed(shape)) if order is None else tuple(shape[axis] for axis in order)
 
 
-def _window(known: KnownInputs) -> Shape | None:
+def _window(known: KnownInputs) -> KnownShape | None:
     """Conv with pads as large as the window; with smaller ones the result is about as large as the input."""
     pads, shape, weight = known.listed("pads"), known.shape(0), known.shape(1)
     kernel = known.listed("kernel_shape") or list((weight or ())[2:])
@@ -190,7 +190,7 @@ def _window(known: KnownInputs) -> Shape | None:
     return (batch, weight[0] if weight else channels, *(max(size, 1) for size in outer))
 
 
-def _transposed_window(known: KnownInputs) -> Shape | None:
+def _transposed_window(known: KnownInputs) -> KnownShape | None:
     """ConvTranspose: strides and output_padding enlarge. Weights: (C, M / groups, kernel …)."""
     shape, weight = known.shape(0), known.shape(1)
     kernel = known.listed("kernel_shape") or list((weight or ())[2:])
@@ -217,7 +217,7 @@ def _transposed_window(known: KnownInputs) -> Shape | None:
     return (batch, channels, *(max(size, 1) for size in outer))
 
 
-def _image(known: KnownInputs) -> Shape | None:
+def _image(known: KnownInputs) -> KnownShape | None:
     """Col2Im: from (N, C x block, L) with the sizes of image and block to (N, C, image)."""
     sizes, block, shape = known.sizes(1), known.sizes(2), known.shape(0)
     if sizes is None:
@@ -227,13 +227,13 @@ def _image(known: KnownInputs) -> Shape | None:
     return (shape[0], (shape[1] or 1) // math.prod(block), *sizes)
 
 
-def _grid(known: KnownInputs) -> Shape | None:
+def _grid(known: KnownInputs) -> KnownShape | None:
     """AffineGrid: the size of the images, (N, C, …), is an input; the grid has a point of so many numbers per pixel."""
     sizes = known.sizes(1)
     return None if sizes is None else (sizes[0], *sizes[2:], len(sizes) - 2)
 
 
-def _crop_or_pad(known: KnownInputs) -> Shape | None:
+def _crop_or_pad(known: KnownInputs) -> KnownShape | None:
     sizes, shape, axes = known.sizes(1), known.shape(0), known.listed("axes")
     if sizes is None or shape is None:
         return None if sizes is None else tuple(sizes)
@@ -241,7 +241,7 @@ def _crop_or_pad(known: KnownInputs) -> Shape | None:
     return tuple(by_axis.get(at, size) for at, size in enumerate(shape))
 
 
-def _same(known: KnownInputs) -> Shape | None:
+def _same(known: KnownInputs) -> KnownShape | None:
     return known.shape(0)
 
 
@@ -251,7 +251,7 @@ _SAME = (
     "RandomNormalLike RandomUniformLike ScatterElements ScatterND Selu Sigmoid Sign Sin Cos Softmax Softplus Sqrt Tanh"
 )
 _BROADCAST = "Add And BitShift Div Equal Greater Less Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where Xor"
-_SHAPES: Mapping[str, Callable[[KnownInputs], Shape | None]] = {
+_SHAPES: Mapping[str, Callable[[KnownInputs], KnownShape | None]] = {
     **dict.fromkeys(_SAME.split(), _same),
     **dict.fromkeys(_BROADCAST.split(), _broadcast),
     **dict.fromkeys(["BlackmanWindow", "HammingWindow", "HannWindow", "ConstantOfShape"], _given(0)),
@@ -281,7 +281,7 @@ def has_shape_rule(operator: str) -> bool:
     return operator in _SHAPES
 
 
-def made_shape(operator: str, known: KnownInputs) -> Shape | None:
+def made_shape(operator: str, known: KnownInputs) -> KnownShape | None:
     """The shape of a node's first output; None if it is not known."""
     rule = _SHAPES.get(operator)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from onnxplain.contract.allocations import PlainFunction, PlainGraph, PlainModel, PlainNode
-from onnxplain.contract.allocations.graph import MOST_KNOWN, Numbers, Shape
+from onnxplain.contract.allocations.graph import MOST_KNOWN, KnownShape, Numbers
 from onnxplain.exporters.graph.values import STANDARD
 
 _NUMBERS = (
@@ -31,7 +31,7 @@ def plain_model(proto: onnx.ModelProto) -> PlainModel:
 
 def _graph(graph: onnx.GraphProto) -> PlainGraph:
     constants = {tensor.name: array for tensor in graph.initializer if (array := _small(tensor)) is not None}
-    shapes: dict[str, Shape] = {
+    shapes: dict[str, KnownShape] = {
         value.name: tuple(dim.dim_value if dim.dim_value > 0 else None for dim in value.type.tensor_type.shape.dim)
         for value in graph.input
         if value.type.tensor_type.HasField("shape")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnxplain.contract.allocations import PlainFunction, PlainGraph, PlainModel, PlainNode
 from onnxplain.contract.allocations.check import DEEPEST
-from onnxplain.contract.allocations.graph import Numbers, Shape
+from onnxplain.contract.allocations.graph import KnownShape, Numbers
 from onnxplain.contract.heads.twins import STANDARD_DOMAINS
 from onnxplain.runtime.protobuf.end_reader import read_value
 from onnxplain.runtime.protobuf.tensors import StoredTensor, read_dims, read_tensor
@@ -43,8 +43,8 @@ def _graph(message: memoryview, depth: int) -> PlainGraph:
     if depth > DEEPEST:
         raise WireError(f"found subgraphs {DEEPEST} deep, expected less")
     nodes, outputs, constants = [], [], {}
-    shapes: dict[str, Shape] = {}
-    inputs: dict[str, Shape | None] = {}
+    shapes: dict[str, KnownShape] = {}
+    inputs: dict[str, KnownShape | None] = {}
     for field in read_fields(message):
         if field.number == _GRAPH_NODE:
             nodes.append(_node(field.content, depth))
