@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract.arguments import checked
+from onnxplain.contract.expected import Flag, refuse
 from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.data.record import Record, check_record, check_records
 from onnxplain.errors import ImageError
 from onnxplain.runtime.image import load_image
 
 
-@checked
 def load_images(
     records: Sequence[Record], problems: list[Problem], *, strict: bool = False
 ) -> Iterator[tuple[Record, npt.NDArray[np.uint8]]]:
@@ -25,7 +24,11 @@ def load_images(
     Opening a data set reads only the headers of its images; damage after the header is found here. `strict`: raise
     ProblemError for the first image that cannot be read.
     """
+    # Not by `checked`, which would ask for every record first: drawing one can take a while.
     check_records(records)
+    Flag().check("strict", strict)
+    if not isinstance(problems, list):
+        refuse("problems", problems, "a list, to which problems are added")
     for index in range(len(records)):
         try:
             record = records[index]

@@ -105,14 +105,12 @@ def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: s
         if not isinstance(side, str) or side != Path(side).name or "\0" in side:
             refuse("sides", side, "the name of a file")
         check_records(records)
-        for record in records:
-            check_record(record)
     spelled = _spell(whole.records)
     paths = []
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for side, records in sides.items():
-            names = [_unique_name(key, spelled) for key in dict.fromkeys(map(image_key, records))]
+            names = [_unique_name(key, spelled) for key in dict.fromkeys(map(_checked_key, records))]
             path = Path(folder) / f"{side}.txt"
             write_atomically(path, "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
             paths.append(path)
@@ -129,6 +127,11 @@ def _spell(records: Sequence[Record]) -> dict[str, set[Path | str]]:
         for name in {record.name, *(_endings(key) if isinstance(key, Path) else ())}:
             spelled.setdefault(name, set()).add(key)
     return spelled
+
+
+def _checked_key(record: Record) -> Path | str:
+    check_record(record)
+    return image_key(record)
 
 
 def _unique_name(key: Path | str, spelled: Mapping[str, set[Path | str]]) -> str:
