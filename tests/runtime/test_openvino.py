@@ -113,6 +113,6 @@ def test_a_file_that_is_no_model(loaded: list[object], data: bytes, tmp_path: Pa
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(
-        ModelError, match=r"model.onnx: found a truncated file or another format .*, expected a complete ONNX model"
+        ModelError, match=r"model\.onnx: found a truncated file or another format"
     ):
         Engine(path, ["openvino"])
