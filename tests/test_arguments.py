@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 import onnxplain
-from onnxplain.data import DataSet, mosaics, open_dataset, split
+from onnxplain.contract import Preprocessing, PreprocessingParts
+from onnxplain.data import DataSet, Record, load_images, mosaics, open_dataset, split, split_by_lists, write_lists
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation import evaluate
-from onnxplain.explainers import METHODS, RISE, build, find_regions, localize
-from onnxplain.exporters import instrument, survey
-from onnxplain.runtime import Engine, as_image, load_image, make_frame
+from onnxplain.explainers import METHODS, RISE, build, find_regions, localize, supported
+from onnxplain.exporters import export, instrument, measure_cost, survey
+from onnxplain.runtime import Engine, as_image, bilinear_matrix, load_image, make_frame
 from tests.cli.conftest import write_convolutional, write_photo
+from tests.exporters.torch_models import tiny_net
 
 HUGE = 10**400
 ODD: tuple[Any, ...] = (
@@ -53,6 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         (folder / "data" / name).mkdir(parents=True)
         for number in range(3):
             write_photo(folder / "data" / name / f"{number}.png", seed=number)
+    (folder / "some.txt").write_text("v/0\nw/1\n", encoding="utf-8")
     engine = Engine(folder / "model.onnx", ["cpu"])
     boxes = open_dataset("digits", count=12)
     return World(plain, engine, write_photo(folder / "photo.png"), folder, open_dataset(folder / "data"), boxes)
@@ -122,6 +125,41 @@ CALLS: Mapping[str, Callable[[World], tuple[Call, dict[str, Any]]]] = {
         },
     ),
     "survey": lambda world: (survey, {"source": world.plain}),
+    "measure_cost": lambda world: (
+        measure_cost,
+        {"original": world.plain, "explainable": world.folder / "model.onnx", "spec": world.engine.spec},
+    ),
+    "export": lambda world: (
+        export,
+        {
+            "module": tiny_net(),
+            "path": world.folder / "exported.onnx",
+            "input_size_hw": (16, 16),
+            "layers": ["auto"],
+            "heads": (),
+            "labels": (),
+            "preprocessing": None,
+        },
+    ),
+    "load_images": lambda world: (
+        lambda **given: list(load_images(**given)),
+        {"records": world.dataset.records[:2], "problems": [], "strict": False},
+    ),
+    "write_lists": lambda world: (
+        write_lists,
+        {"whole": world.dataset, "sides": {"a": world.dataset.records}, "folder": world.folder / "lists"},
+    ),
+    "split_by_lists": lambda world: (
+        split_by_lists,
+        {"dataset": world.dataset, "lists": [world.folder / "some.txt"], "strict": False},
+    ),
+    "supported": lambda world: (supported, {"engine": world.engine}),
+    "bilinear_matrix": lambda world: (bilinear_matrix, {"out_size": 4, "in_size": 9, "scale": 2.0, "offset": 0.0}),
+    "boxes": lambda world: (onnxplain.explain(world.engine, world.photo).boxes, {"threshold": 0.5}),
+    "Preprocessing": lambda world: (Preprocessing, vars(Preprocessing())),
+    "PreprocessingParts": lambda world: (PreprocessingParts, vars(PreprocessingParts())),
+    "DataSet": lambda world: (DataSet, vars(world.dataset)),
+    "Record": lambda world: (Record, vars(world.dataset.records[0])),
     "open_dataset": lambda world: (
         open_dataset,
         {

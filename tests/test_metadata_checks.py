@@ -31,11 +31,18 @@ NEVER: dict[str, Any] = {
 }
 # More values that are refused at one place.
 REFUSED: list[tuple[Path, Any]] = [
-    (("task",), "segmentation"),
-    (("classes",), 0),
-    (("classes",), 10**9),
-    (("classes",), True),
-    (("classes",), 2.0),
+    (("heads",), []),
+    (("heads",), [TREE["heads"][0]] * 5000),
+    (("heads", 0, "kind"), "segmentation"),
+    (("heads", 0, "kind"), "box"),
+    (("heads", 0, "size"), 0),
+    (("heads", 0, "size"), 10**9),
+    (("heads", 0, "size"), True),
+    (("heads", 0, "size"), 2.0),
+    (("heads", 0, "evidence"), {"kind": "heard"}),
+    (("heads", 0, "score_form"), {"factor": 0}),
+    (("heads", 0, "box"), {"format": "xyxy", "units": "pixels"}),
+    (("heads", 1, "box"), None),
     (("input", "size_hw"), [10**9, 10**9]),
     (("input", "size_hw"), [64]),
     (("input", "size_hw"), "64"),
@@ -55,11 +62,11 @@ REFUSED: list[tuple[Path, Any]] = [
     (("labels",), [None, None]),
     (("labels",), [["cat"], ["dog"]]),
     (("labels",), ["cat"]),
-    (("outputs", "logits"), 1),
-    (("outputs", "logits"), "features/late"),
-    (("outputs", "box"), "logits"),
-    (("outputs", "linear_head"), "yes"),
-    (("outputs", "unknown"), "name"),
+    (("heads", 0, "logits"), 1),
+    (("heads", 0, "logits"), "features/late"),
+    (("heads", 1, "logits"), "logits"),
+    (("heads", 0, "unknown"), "name"),
+    (("cam", "linear"), "yes"),
     (("layers", 0, "channels"), 10**9),
     (("layers", 0, "features"), None),
     (("layers", 0, "name"), ["early"]),
@@ -138,12 +145,30 @@ def test_a_value_that_is_missing(key: str) -> None:
         ModelSpec.from_json(json.dumps(tree))
 
 
+def test_every_inner_value_may_be_missing_or_is_asked_for() -> None:
+    for path in places(TREE):
+        tree = copy.deepcopy(TREE)
+        parent = tree
+        for key in path[:-1]:
+            parent = parent[key]
+        del parent[path[-1]]
+        try:
+            ModelSpec.from_json(json.dumps(tree))
+        except ModelError:
+            refusal(json.dumps(tree))
+
+
 def test_every_value_has_a_row() -> None:
     """A new field of the metadata needs a row in `METADATA`."""
     tree = asdict(SPEC)
     tree["input"].update(tree["input"].pop("preprocessing"))
     without = [path for path in places(json.loads(json.dumps(tree))) if not has_row(METADATA, path)]
     assert without == []
+
+
+def with_head(**changed: Any) -> ModelSpec:
+    first, *others = SPEC.heads
+    return replace(SPEC, heads=(replace(first, **changed), *others))
 
 
 def has_row(expected: Expected, path: Path) -> bool:
@@ -160,12 +185,12 @@ def has_row(expected: Expected, path: Path) -> bool:
 @pytest.mark.parametrize(
     "spec",
     [
-        lambda: replace(SPEC, labels=(1, 2)),
-        lambda: replace(SPEC, labels=("cat", "\ud800")),
-        lambda: replace(SPEC, labels="ab"),
-        lambda: replace(SPEC, labels=("cat", "x" * 1001)),
+        lambda: with_head(labels=(1, 2)),
+        lambda: with_head(labels=("cat", "\ud800")),
+        lambda: with_head(labels="ab"),
+        lambda: with_head(labels=("cat", "x" * 1001)),
         lambda: replace(SPEC, shuffle_seed=-1),
-        lambda: replace(SPEC, classes=2**30, labels=()),
+        lambda: with_head(size=2**30, labels=()),
     ],
 )
 def test_what_is_refused_is_not_written(spec: Any) -> None:

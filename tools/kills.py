@@ -160,14 +160,16 @@ def _write_photos(folder: Path, count: int) -> Path:
 def interrupt_rise(folder: Path, times: int, rng: random.Random) -> Counter[str]:
     """Ctrl-C at any moment of the sampling leaves one whole map and its line, and ends with status 130."""
     (photo, *_) = sorted(IMAGES.glob("*.png"))
+    words = ["explain", MODEL, photo, "-m", "rise", "-o"]
+    seconds = finish(*words, folder / "whole", "--masks", 1024)
     counts: Counter[str] = Counter()
     while counts["presses"] < times:
         out = folder / str(counts["presses"])
-        process = start("explain", MODEL, photo, "-m", "rise", "--masks", 1_000_000, "-o", out)
+        process = start(*words, out, "--masks", 1_000_000)
         while process.poll() is None and not (out / "explanations.jsonl").exists():
             time.sleep(0.005)
-        # The first forward pass and the principal components take about this long.
-        time.sleep(rng.uniform(0.3, 2.0))
+        # From the first forward pass to some hundred masks, also on a busy machine.
+        time.sleep(rng.uniform(0.3, max(2.0, seconds)))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
         counts["presses"] += 1

@@ -76,7 +76,7 @@ class CommandLine(click.Group):
             # What libraries log they also raise; without a handler, Python prints it.
             logging.getLogger().addHandler(logging.NullHandler())
         try:
-            with _first_warning_on_one_line():
+            with _warnings_on_one_line():
                 status: Any = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except (OnnxplainError, click.ClickException, click.Abort, OSError) as error:
             if not standalone_mode:
@@ -92,19 +92,20 @@ class CommandLine(click.Group):
 
 
 @contextlib.contextmanager
-def _first_warning_on_one_line() -> Iterator[None]:
-    """Print the first warning about an image on one line of standard error, and leave the others out."""
+def _warnings_on_one_line() -> Iterator[None]:
+    """Print the first warning about an image on one line of standard error, and leave the others of its kind out.
+
+    Warnings of other packages are one line each, on which nothing controls the terminal.
+    """
     shown = False
     with warnings.catch_warnings():
         warnings.simplefilter("always", ImageWarning)
-        show_other = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *_rest: Any, **_more: Any) -> None:
             nonlocal shown
-            if not issubclass(category, ImageWarning):
-                show_other(message, category, *rest, **more)
-            elif not shown:
-                shown = True
+            about_image = issubclass(category, ImageWarning)
+            if not about_image or not shown:
+                shown |= about_image
                 say(f"onnxplain: warning: {' '.join(str(message).split())}", err=True)
 
         warnings.showwarning = show

@@ -47,14 +47,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class FilePath:
-    """A path as text or as an object of pathlib, without NUL, which no file system allows."""
+    """A path as text or as an object of pathlib, without zero bytes, which no file system allows."""
 
-    words: str = "a path"
+    words: str = "a path without zero bytes"
 
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
         if not isinstance(value, str | os.PathLike) or "\0" in str(value) or value == "":
-            refuse(name, value, self.words)
+            refuse(name, str(value) if isinstance(value, os.PathLike) else value, self.words)
 
 
 @dataclass(frozen=True)

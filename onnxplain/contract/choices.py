@@ -24,7 +24,7 @@ COLOUR_COUNTS: dict[int, ColourOrder] = {1: "gray", 3: "rgb"}
 def check_choice(name: str, value: object, choices: Any) -> None:
     """Raise OnnxplainError unless `value` is one of the values of the Literal `choices`; the message says `name`."""
     allowed = get_args(choices)
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise OnnxplainError(f"{name}: found {shown(value)}, expected one of {', '.join(allowed)}")
 
 

@@ -20,6 +20,8 @@ from onnxplain.contract.quantization import Quantization
 from onnxplain.contract.specs import CamSpec, ExtraInput, InputSpec, LayerSpec, MapFrame, OutputRoles, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError
 
+_ADVICE = ": instrument the original file again"
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -216,11 +218,10 @@ class ModelSpec:
             spec = _parse(tree)
             check_roles(spec.named_outputs)
             return spec
-        except ModelError:
-            raise
         except OnnxplainError as error:
             place = "" if str(error).startswith("metadata") else "metadata: "
-            raise ModelError(f"{place}{error}: instrument the original file again") from error
+            advice = "" if str(error).endswith(_ADVICE) else _ADVICE
+            raise ModelError(f"{place}{error}{advice}") from error
 
 
 def _parse(tree: Mapping[str, Any]) -> ModelSpec:
@@ -271,15 +272,16 @@ def _parse_classifier(tree: Mapping[str, Any], image: InputSpec, others: Mapping
 
 
 def _parse_head(source: Mapping[str, Any], labels: Sequence[str]) -> HeadSpec:
-    return HeadSpec(
-        **{
-            **source,
-            "labels": tuple(labels),
-            "box": BoxSpec(**source["box"]) if source["box"] else None,
-            "score_form": ScoreForm(**source["score_form"]),
-            "evidence": Evidence(**source["evidence"]),
-        }
-    )
+    inner: dict[str, Any] = {
+        name: kind(**source[name])
+        for name, kind in (("box", BoxSpec), ("score_form", ScoreForm), ("evidence", Evidence))
+        if source.get(name)
+    }
+    return HeadSpec(**{**_without(source, "box", "score_form", "evidence"), **inner, "labels": tuple(labels)})
+
+
+def _without(source: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in source.items() if name not in names}
 
 
 def _parse_origins(source: Mapping[str, Any]) -> Origins:

@@ -15,7 +15,7 @@ from onnxplain.contract.choices import (
     check_choice,
     count_channels,
 )
-from onnxplain.contract.expected import MOST_CHANNELS, Listed, Number
+from onnxplain.contract.expected import MOST_CHANNELS, Listed, Number, shown
 from onnxplain.contract.quantization import INTEGER_LIMITS, Quantization
 from onnxplain.errors import OnnxplainError
 
@@ -95,7 +95,7 @@ class Preprocessing:
         if self.depth is None:
             return
         if isinstance(self.depth, bool) or not isinstance(self.depth, int) or not 1 <= self.depth <= MAX_DEPTH:
-            raise OnnxplainError(f"depth: found {self.depth!r}, expected a number of bits from 1 to {MAX_DEPTH}")
+            raise OnnxplainError(f"depth: found {shown(self.depth)}, expected a number of bits from 1 to {MAX_DEPTH}")
         if self.pixels == "native":
             raise OnnxplainError(
                 f"depth: found {self.depth} bits for native pixels, which are not scaled: leave one of the two out"

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onnxplain.contract.expected import Listed, Text, refuse
 from onnxplain.data.problem import Problem
-from onnxplain.data.record import Record
+from onnxplain.data.record import Record, check_records
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
+
+_LONGEST_LABEL, _MOST_LABELS = 10**6, 10**7
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +32,19 @@ class DataSet:
     problems: tuple[Problem, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            refuse("name", self.name, "text")
+        Listed(Text(_LONGEST_LABEL), _MOST_LABELS).check("labels", self.labels)
+        check_records(self.records)
+        if not isinstance(self.problems, tuple | list):
+            refuse("problems", self.problems, "a tuple of problems")
         if not len(self.records):
             first = f", the first: {self.problems[0]}" if self.problems else ""
             raise OnnxplainError(
                 f"{self.name}: found no usable image ({len(self.problems)} problems{first}), expected at least one"
             )
         twice = [label for label, count in Counter(self.labels).items() if count > 1]
-        if twice or (not self.labels and not self.columns):
+        if twice or (not len(self.labels) and not self.columns):
             raise OnnxplainError(f"{self.name}: found labels {list(self.labels)}, expected at least one, each once")
 
     @property

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.expected import Flag, refuse
 from onnxplain.data.problem import Problem, ProblemError
-from onnxplain.data.record import Record
+from onnxplain.data.record import Record, check_record, check_records
 from onnxplain.errors import ImageError
 from onnxplain.runtime.image import load_image
 
@@ -23,9 +24,15 @@ def load_images(
     Opening a data set reads only the headers of its images; damage after the header is found here. `strict`: raise
     ProblemError for the first image that cannot be read.
     """
+    # Not by `checked`, which would ask for every record first: drawing one can take a while.
+    check_records(records)
+    Flag().check("strict", strict)
+    if not isinstance(problems, list):
+        refuse("problems", problems, "a list, to which problems are added")
     for index in range(len(records)):
         try:
             record = records[index]
+            check_record(record)
             image_hwc = load_pixels(record)
         except ProblemError as error:
             if strict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.arguments import FilePath
+from onnxplain.contract.expected import refuse
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.image import load_image
 
@@ -37,9 +39,20 @@ class Record:
                 raise OnnxplainError(
                     f"record {self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3) RGB"
                 )
-        elif not self.name:
+        else:
+            FilePath().check("image", self.image)
+        if not isinstance(self.label, str):
+            refuse("label", self.label, "text")
+        if not isinstance(self.name, str):
+            refuse("name", self.name, "text")
+        if not isinstance(self.numbers, Mapping):
+            refuse("numbers", self.numbers, "a mapping from columns to numbers")
+        if not isinstance(self.image, np.ndarray) and not self.name:
             object.__setattr__(self, "name", Path(self.image).stem)
-        boxes = np.asarray(self.boxes_xyxy, np.float32)
+        try:
+            boxes = np.asarray(self.boxes_xyxy, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            refuse("boxes_xyxy", self.boxes_xyxy, "float32 (M, 4)")
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -54,3 +67,15 @@ class Record:
     def load(self, read: Callable[[Path], npt.NDArray[Any]] = load_image) -> npt.NDArray[Any]:
         """The pixels, uint8 (H, W, 3) RGB, or a file's as `read` gives them; raises ImageError if it cannot be read."""
         return self.image if isinstance(self.image, np.ndarray) else read(self.image)
+
+
+def check_records(records: Sequence[Record]) -> None:
+    """Raise OnnxplainError unless it is a sequence; its entries are checked where they are used, one by one."""
+    if isinstance(records, str | bytes) or not isinstance(records, Sequence):
+        refuse("records", records, "a sequence of records")
+
+
+def check_record(record: object) -> None:
+    """Raise OnnxplainError unless it is a record."""
+    if not isinstance(record, Record):
+        refuse("records", record, "a Record")

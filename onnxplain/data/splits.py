@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.contract.arguments import checked
+from onnxplain.contract.expected import refuse
 from onnxplain.data.dataset import DataSet, image_key
 from onnxplain.data.formats.annotation_text import numbered_lines, read_text
 from onnxplain.data.problem import Place, Problem
-from onnxplain.data.record import Record
+from onnxplain.data.record import Record, check_record, check_records
 from onnxplain.data.subset import Subset
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.atomic import write_atomically
@@ -55,6 +56,7 @@ def split(dataset: DataSet, shares: Sequence[float] = (0.8, 0.2), seed: int = 0)
     return tuple(_side(dataset, indices, f"{share:.0%}") for indices, share in zip(sides, shares, strict=True))
 
 
+@checked
 def split_by_lists(
     dataset: DataSet, lists: Sequence[str | os.PathLike[str]], *, strict: bool = False
 ) -> tuple[DataSet, ...]:
@@ -92,18 +94,23 @@ def split_by_lists(
     return tuple(sides)
 
 
+@checked
 def write_lists(whole: DataSet, sides: Mapping[str, Sequence[Record]], folder: str | os.PathLike[str]) -> list[Path]:
     """Write the sides of `whole` as lists for `split_by_lists`: ``<side>.txt`` names the images of each side.
 
     The name of an image is the shortest end of its path, with suffix, that is no other image's name in `whole`. Raises
     OnnxplainError if the folder cannot be written, and for images that are not in `whole`.
     """
+    for side, records in sides.items():
+        if not isinstance(side, str) or side != Path(side).name or "\0" in side:
+            refuse("sides", side, "the name of a file")
+        check_records(records)
     spelled = _spell(whole.records)
     paths = []
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for side, records in sides.items():
-            names = [_unique_name(key, spelled) for key in dict.fromkeys(map(image_key, records))]
+            names = [_unique_name(key, spelled) for key in dict.fromkeys(map(_checked_key, records))]
             path = Path(folder) / f"{side}.txt"
             write_atomically(path, "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
             paths.append(path)
@@ -120,6 +127,11 @@ def _spell(records: Sequence[Record]) -> dict[str, set[Path | str]]:
         for name in {record.name, *(_endings(key) if isinstance(key, Path) else ())}:
             spelled.setdefault(name, set()).add(key)
     return spelled
+
+
+def _checked_key(record: Record) -> Path | str:
+    check_record(record)
+    return image_key(record)
 
 
 def _unique_name(key: Path | str, spelled: Mapping[str, set[Path | str]]) -> str:

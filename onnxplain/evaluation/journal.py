@@ -6,9 +6,10 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from onnxplain.errors import OnnxplainError
@@ -68,9 +69,17 @@ class Journal:
             ) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._opened is not None:
-            self._opened.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is None:
+            return
+        with self._opened:
+            if kind is not None and issubclass(kind, Exception) and not self.done:
+                # A run that failed before its first result leaves nothing.
+                for name in (IMAGES_FILE, RUN_FILE):
+                    with suppress(OSError):
+                        (self.folder / name).unlink()
 
     def add(self, row: Row) -> None:
         """Write the results of the next record; they are kept even if this process is killed afterwards."""

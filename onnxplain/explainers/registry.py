@@ -161,7 +161,13 @@ METHODS = PluginTable("onnxplain.methods", _OWN, _read_plugin)
 
 
 def supported(engine: Engine) -> tuple[str, ...]:
-    """Names of the methods that work with the engine's file, in the order of the table."""
+    """Names of the methods that work with the engine's file, in the order of the table.
+
+    Raises OnnxplainError for anything but an engine.
+    """
+    from onnxplain.runtime import Engine
+
+    Instance(Engine).check("engine", engine)
     return tuple(name for name, method in METHODS.items() if method.needs.met(engine.spec))
 
 

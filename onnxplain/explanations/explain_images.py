@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
 from onnxplain.explanations.questions import Question
 from onnxplain.explanations.run_record import RECORD_FILE, hash_of
-from onnxplain.explanations.unique import unique_names
+from onnxplain.explanations.unique import shortened, unique_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from onnxplain.runtime.box import Corners
 
 _SHEET = ".sheet"
+_ENDINGS = (".png", ".npy", ".raw.npy")
+# File systems take names of at most 255 bytes. Names that are equal get a number.
+_LONGEST_NAME = 255 - len("-10000")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +73,7 @@ def explain_images(
     # Questions that differ only in the target share an explainer.
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
-    names = unique_names([source.stem for source in sources])
+    names = _result_names(sources, questions)
     progress.expect(len(sources) * len(questions))
     for source, name in zip(sources, names, strict=True):
         progress.say(source.name)
@@ -167,17 +171,23 @@ class _AskedImage:
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
-    names = unique_names([source.stem for source in sources])
+    names = _result_names(sources, questions)
     written = [output / RESULTS_FILE, output / RECORD_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
-    endings = (".png", ".npy", ".raw.npy")
-    written += [output / f"{name}{suffix}{ending}" for name in names for suffix in suffixes for ending in endings]
+    written += [output / f"{name}{suffix}{ending}" for name in names for suffix in suffixes for ending in _ENDINGS]
     clashes = {path.resolve() for path in written} & {source.resolve() for source in sources}
     if clashes:
         raise OnnxplainError(
             f"{min(clashes)}: found an image to explain, expected no file that the results overwrite: give another "
             "folder with -o, or leave out the image"
         )
+
+
+def _result_names(sources: Sequence[Path], questions: Sequence[Question]) -> list[str]:
+    """What the names of each image's results begin with: its own name, shortened where a result's would be too long."""
+    suffixes = [_SHEET, *(question.suffix for question in questions)]
+    longest = max(len(os.fsencode(suffix + ending)) for suffix in suffixes for ending in _ENDINGS)
+    return unique_names([shortened(source.stem, _LONGEST_NAME - longest) for source in sources])
 
 
 def _add_sheet(

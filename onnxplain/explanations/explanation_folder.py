@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -113,10 +113,16 @@ class ExplanationFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failed = kind is not None and issubclass(kind, Exception) and not self._explanations and not self._errors
         with self._opened:
             if kind is None:
                 counts = RunCounts(len(self._images), self._explanations, self._errors, self.interrupted)
                 self._write_run(self._run.finished(counts))
+            elif failed:
+                # A run that failed before its first result leaves nothing.
+                for name in (RESULTS_FILE, RECORD_FILE):
+                    with suppress(OSError):
+                        (self.path / name).unlink()
 
     def add(
         self, image: SourceImage, suffix: str, explanation: Explanation, seconds: float, largest: float = 1.0

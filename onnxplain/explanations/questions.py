@@ -7,12 +7,15 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.explanations.unique import unique_names
+from onnxplain.explanations.unique import shortened, unique_names
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer
     from onnxplain.runtime import Engine
     from onnxplain.runtime.heads.aim import Aim
+
+# Of a label in the name of a file.
+_LONGEST_PART = 80
 
 
 @dataclass(frozen=True)
@@ -105,4 +108,4 @@ def _taken(method: str) -> tuple[str, ...]:
 
 
 def _file_part(text: str) -> str:
-    return re.sub(r"[^\w+-]+", "-", text).strip("-") or "target"
+    return shortened(re.sub(r"[^\w+-]+", "-", text).strip("-"), _LONGEST_PART) or "target"

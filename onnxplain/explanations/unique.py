@@ -1,7 +1,8 @@
-"""Make names unique."""
+"""Make names unique, and short enough for a file system."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -20,3 +21,10 @@ def unique_names(names: Sequence[str]) -> list[str]:
         taken.add(candidate.casefold())
         unique.append(candidate)
     return unique
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """The beginning of a name that takes at most so many bytes in a file system."""
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[:-1]
+    return name

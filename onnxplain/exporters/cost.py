@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
+from onnxplain.contract.arguments import checked
 from onnxplain.exporters.checks.scalars import control_feeds
 from onnxplain.exporters.checks.trial_images import image_batch, plain_feeds
 from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
@@ -36,10 +37,12 @@ class LayerCost:
 
 
 @refuses_bad_graphs
+@checked
 def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec) -> tuple[LayerCost, ...]:
     """Run both files in turn and compare their times.
 
     Closed gates: the original outputs are fetched. Open gates: the layer's features and gradients are fetched too.
+    Raises OnnxplainError for files that are not an original and its explainable file.
     """
     plain_proto, proto = load_proto(Path(original)), load_proto(Path(explainable))
     plain, session = GraphSession(plain_proto, "original model"), GraphSession(proto, "explainable graph")

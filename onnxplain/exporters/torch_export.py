@@ -20,7 +20,9 @@ from onnxplain.contract import (
     as_parts,
     count_channels,
 )
-from onnxplain.errors import ModelError, VerificationError
+from onnxplain.contract.arguments import checked
+from onnxplain.contract.expected import LARGEST_SIDE, Expected, Listed, Whole
+from onnxplain.errors import ModelError, OnnxplainError, VerificationError
 from onnxplain.exporters.anatomy.layers import AUTO
 from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch
@@ -35,6 +37,7 @@ from onnxplain.exporters.pytorch.module import (
     LOGITS_NAME,
     TRIAL_IMAGES,
     evaluating,
+    is_module,
     relative_error,
     run,
     trace,
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 TORCH_OUTPUT_TOLERANCE = 1e-4
 
 
+@checked
 def export(
     module: torch.nn.Module,
     path: str | Path,
@@ -82,6 +86,10 @@ def export(
     module and of each of its parts does not change. Raises ModelError, UnsupportedError or VerificationError; no file
     is written then.
     """
+    if not is_module(module):
+        raise OnnxplainError(f"module: found {type(module).__name__}, expected a torch.nn.Module")
+    size: Expected = Listed(Whole(1, LARGEST_SIDE), 2, least=2)
+    size.check("input_size_hw", input_size_hw)
     path = Path(path)
     if tail:
         check_tail_path(path)

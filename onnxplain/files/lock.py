@@ -20,16 +20,23 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 def lock_folder(folder: Path) -> Iterator[None]:
     """Let no other process write to `folder` while the context lasts; the folder is made if it is missing.
 
+    A folder that was made is removed again at the end if nothing is in it.
     The system releases the lock when this process ends, however it ends. Raises OnnxplainError if another process has
     the lock, or if the folder cannot be made or written. Without effect where the system or the file system has no such
     locks (Windows).
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, "folder", error) from error
-    with _locked(folder / FOLDER_LOCK, folder, "folder"):
-        yield
+    try:
+        with _locked(folder / FOLDER_LOCK, folder, "folder"):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

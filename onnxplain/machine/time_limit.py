@@ -50,7 +50,7 @@ class LimitedSession:
     """
 
     def __init__(self, session: Any, timeout: float, config: Mapping[str, str] | None = None) -> None:
-        self._session, self._timeout, self._config = session, timeout, dict(config or {})
+        self._session, self.timeout, self._config = session, timeout, dict(config or {})
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
         """Compute the named outputs; None: all outputs."""
@@ -97,10 +97,10 @@ class LimitedSession:
         options = import_onnxruntime().RunOptions()
         for key, value in self._config.items():
             options.add_run_config_entry(key, value)
-        if not self._timeout:
+        if not self.timeout:
             yield options
             return
-        run = _Run(options, time.monotonic() + self._timeout)
+        run = _Run(options, time.monotonic() + self.timeout)
         _watch.add(run)
         try:
             yield options
@@ -108,7 +108,7 @@ class LimitedSession:
             if not run.ended:
                 raise
             raise TimeLimitError(
-                f"found a run of over {self._timeout:g} s, expected less: allow more seconds (--timeout, timeout=…; "
+                f"found a run of over {self.timeout:g} s, expected less: allow more seconds (--timeout, timeout=…; "
                 "0: no limit), or use a smaller model"
             ) from error
         finally:

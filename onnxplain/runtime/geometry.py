@@ -20,6 +20,7 @@ from onnxplain.runtime.arrays import FloatArray
 
 # Coordinates are rounded to so many decimals: far finer than a pixel, far coarser than float64's error at 10^5 pixels.
 _DECIMALS = 6
+_LARGEST_AXIS = 2**24
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Frame:
         return boxes
 
 
+@checked
 def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) -> FloatArray:
     """Matrix (out_size, in_size) that resamples a signal along one axis by bilinear interpolation.
 
@@ -126,7 +128,10 @@ def bilinear_matrix(out_size: int, in_size: int, scale: float, offset: float) ->
     `offset` map an output coordinate to an input coordinate, each in its own pixels. Every row sums to 1. Coordinates
     outside take the edge cell. ``bilinear_matrix(W, w, w / W, 0) @ signal`` equals PyTorch's
     ``interpolate(mode="linear", align_corners=False)``. An image takes one matrix per axis: ``R @ image @ C.T``.
+    Raises OnnxplainError for sizes below 1.
     """
+    for name, size in (("out_size", out_size), ("in_size", in_size)):
+        Whole(1, _LARGEST_AXIS).check(name, size)
     position = np.clip(scale * (np.arange(out_size) + 0.5) + offset - 0.5, 0, in_size - 1)
     left = np.minimum(position.astype(np.int64), max(in_size - 2, 0))
     right = np.minimum(left + 1, in_size - 1)

@@ -187,7 +187,11 @@ def _pillow_settings() -> Iterator[None]:
 
 
 def check_size(image: Image.Image, name: str, max_megapixels: float) -> None:
-    """Raise ImageError for an image of more pixels."""
+    """Raise ImageError for an image of more pixels, and for a format that is a program."""
+    if image.format == "EPS":
+        raise ImageError(
+            f"{name}: found EPS, which Pillow gives to Ghostscript to run, expected pixels: save it as PNG"
+        )
     refuse_above(image.size, _WEIGHTS.get(image.format or "", 1.0), name, max_megapixels)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.allocations import check_allocations
 from onnxplain.contract.detectors import custom_operator_advice
 from onnxplain.errors import ModelError, OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
@@ -24,6 +25,8 @@ from onnxplain.runtime.openvino import EXTERNAL_DATA_FOLDER, source_for_openvino
 from onnxplain.runtime.precision import Precision, configure, forms_for
 from onnxplain.runtime.protobuf.graph_reader import with_outputs
 from onnxplain.runtime.protobuf.model_facts import opened_model
+from onnxplain.runtime.protobuf.plain_reader import read_plain_model
+from onnxplain.runtime.protobuf.wire import WireError
 
 _LOG_FATAL_ONLY = 4
 # ONNX Runtime repeats names from the file, which may be of any length.
@@ -80,6 +83,7 @@ def open_session(
     _check_file(path)
     if threads is not None and threads < 1:
         raise OnnxplainError(f"threads: found {threads}, expected a positive number, or None for all cores")
+    _check_allocations(path)
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # ONNX Runtime would log a warning for each optional input, and each failure that our errors report anyway.
@@ -104,10 +108,11 @@ def open_session(
     return session
 
 
-def open_with_outputs(path: Path, names: Sequence[str]) -> Session:
+def open_with_outputs(path: Path, names: Sequence[str], timeout: float | None = None) -> Session:
     """The model with more values of its graph as outputs, on the CPU, not optimised: to find out their shapes.
 
-    Raises ModelError for a file that cannot be used so.
+    `timeout`: as in `open_session`, which has opened the file before. Raises ModelError for a file that cannot be used
+    so.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -117,10 +122,10 @@ def open_with_outputs(path: Path, names: Sequence[str]) -> Session:
     with opened_model(path) as content:
         model = with_outputs(content, names)
     try:
-        session: Session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        loaded = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
         raise ModelError(_explain_failure(path, error)) from error
-    return session
+    return LimitedSession(loaded, current_timeout() if timeout is None else checked_timeout(timeout))
 
 
 def available_providers() -> tuple[str, ...]:
@@ -173,15 +178,32 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path}: found an empty file (0 bytes), expected an ONNX model: download it again")
 
 
+def _check_allocations(path: Path) -> None:
+    """Raise ModelError for a file whose constants say that it would take too much memory, or that is no ONNX model."""
+    with opened_model(path) as content:
+        try:
+            plain = read_plain_model(content)
+        except WireError as error:
+            raise ModelError(_explain_incomplete(path)) from error
+    try:
+        check_allocations(plain)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _explain_incomplete(path: Path) -> str:
+    return (
+        f"{path}: found a truncated file or another format ({describe_start(path)}), expected a complete ONNX "
+        "model: download or export it again"
+    )
+
+
 def _explain_failure(path: Path, error: Exception, forms: str = "") -> str:
     message = _message(error)
     if advice := custom_operator_advice(message):
         return f"{path}: {advice}"
     if "Protobuf parsing failed" in message or "No graph was found" in message:
-        return (
-            f"{path}: found a truncated file or another format ({describe_start(path)}), expected a complete ONNX "
-            "model: download or export it again"
-        )
+        return _explain_incomplete(path)
     if "xternal data" in message or "External initializer" in message:
         return (
             f"{path}: found an external weights file that cannot be read ({message}), expected it in the folder of "

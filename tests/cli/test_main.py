@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from typing import get_args
 
 import click
@@ -13,6 +14,7 @@ import pytest
 
 from onnxplain import __version__
 from onnxplain.cli.main import COMMANDS, cli
+from onnxplain.cli.methods import methods
 from onnxplain.explainers import METHODS, RISE, AugmentedGradCAM
 from onnxplain.explainers.regions import CAM_THRESHOLD, RISE_THRESHOLD
 from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS
@@ -192,3 +194,17 @@ def test_progress_goes_to_a_terminal_and_never_into_a_pipe(models, images, tmp_p
     lines = result.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == [str(images / name) for name in ("a.png", "b.jpg", "c.PNG")]
     assert "\x1b" not in result.stdout
+
+
+def test_a_warning_of_another_package_is_one_line(run, monkeypatch):
+    def warn(**_options):
+        warnings.simplefilter("always")
+        for text in ("first\nline \x1b[31m\u202e", "second"):
+            warnings.warn(text, UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(methods, "callback", warn)
+    result = run("methods")
+    assert result.stderr.splitlines() == [
+        r"onnxplain: warning: first line \x1b[31m\u202e",
+        "onnxplain: warning: second",
+    ]

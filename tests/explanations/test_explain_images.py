@@ -76,3 +76,24 @@ def test_an_image_is_never_overwritten(engine, photo, tmp_path):
     with pytest.raises(OnnxplainError, match=r"photo\.cam\.png: found an image to explain, expected no file"):
         check_no_overwrite(tmp_path, [other, source], questions)
     check_no_overwrite(tmp_path / "out", [other, source], questions)
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_run_that_fails_before_its_first_result_leaves_nothing(engine, existed, tmp_path):
+    questions = plan_questions(engine, ["cam"], (), {})
+    out = tmp_path / "out"
+    if existed:
+        out.mkdir()
+    with pytest.raises(OnnxplainError, match="no more"), open_folder(engine, questions, out):
+        assert (out / "run.json").exists()
+        raise OnnxplainError("no more")
+    assert list(tmp_path.rglob("*")) == ([out] if existed else [])
+
+
+def test_a_run_that_fails_later_keeps_its_lines(engine, photo, progress, tmp_path):
+    questions = plan_questions(engine, ["cam"], (), {})
+    out = tmp_path / "out"
+    with pytest.raises(OnnxplainError, match="no more"), open_folder(engine, questions, out) as folder:
+        list(explain_images(engine, [photo], questions, folder, progress))
+        raise OnnxplainError("no more")
+    assert [entry["method"] for entry in read_lines(out)] == ["cam"]

@@ -12,7 +12,7 @@ from onnxplain.demo import MODEL
 from onnxplain.errors import ImageError
 from onnxplain.explanations.image_arguments import expand_images, read_image
 from onnxplain.explanations.json_number import json_number
-from onnxplain.explanations.unique import unique_names
+from onnxplain.explanations.unique import shortened, unique_names
 from onnxplain.runtime import Engine
 from tests.test_import import HEAVY, RUNTIME, modules_after
 
@@ -28,6 +28,14 @@ from tests.test_import import HEAVY, RUNTIME, modules_after
 )
 def test_unique_names(names, expected):
     assert unique_names(names) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "most_bytes", "expected"),
+    [("photo", 5, "photo"), ("photo", 4, "phot"), ("müü", 4, "mü"), ("a\udce9b", 2, "a\udce9"), ("é", 1, "")],
+)
+def test_shortened(name, most_bytes, expected):
+    assert shortened(name, most_bytes) == expected
 
 
 @pytest.mark.parametrize(

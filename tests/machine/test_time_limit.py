@@ -15,9 +15,11 @@ from onnxplain.errors import OnnxplainError, TimeLimitError
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.machine.time_limit import DEFAULT_TIMEOUT, LimitedSession, current_timeout, limit_runs
 from onnxplain.runtime import Engine
+from onnxplain.runtime.session import open_with_outputs, run_session
 from tests.models import write_classifier
 
 LIMIT = 0.2
+IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
 def write_endless(path: Path, turns: int = 10**12) -> Path:
@@ -52,21 +54,29 @@ def make_endless(path: Path, turns: int = 10**12) -> Path:
 def test_an_endless_run_ends(tmp_path: Path) -> None:
     path = write_endless(tmp_path / "model.onnx")
     with pytest.raises(TimeLimitError, match=r"model\.onnx: found a run of over 0\.2 s, expected less.*--timeout"):
-        Engine(path, timeout=LIMIT)
-    with limit_runs(LIMIT), pytest.raises(TimeLimitError):
-        Engine(path)
+        Engine(path, timeout=LIMIT).predict(IMAGE)
+    with limit_runs(LIMIT):
+        engine = Engine(path)
+    with pytest.raises(TimeLimitError):
+        engine.predict(IMAGE)
+
+
+def test_a_run_for_open_shapes_ends(tmp_path: Path) -> None:
+    path = write_endless(tmp_path / "model.onnx")
+    session = open_with_outputs(path, ["plain"], LIMIT)
+    with pytest.raises(TimeLimitError):
+        run_session(session, path, ["logits"], {"image": np.zeros((1, 3, 8, 8), np.float32)})
 
 
 def test_a_short_run_after_an_endless_one(tmp_path: Path) -> None:
     short = Engine(write_classifier(tmp_path / "short.onnx"), timeout=LIMIT)
-    image = np.zeros((8, 8, 3), np.uint8)
-    (expected,) = short.predict(image)
+    (expected,) = short.predict(IMAGE)
     with pytest.raises(TimeLimitError):
-        Engine(write_endless(tmp_path / "endless.onnx"), timeout=LIMIT)
+        Engine(write_endless(tmp_path / "endless.onnx"), timeout=LIMIT).predict(IMAGE)
     # The watching thread is asleep now and then.
     for pause in (0, 0.3, 0.6):
         time.sleep(pause)
-        assert short.predict(image)[0].score == expected.score
+        assert short.predict(IMAGE)[0].score == expected.score
 
 
 def test_runs_of_several_threads_end_each_at_its_time(tmp_path: Path) -> None:
@@ -75,7 +85,7 @@ def test_runs_of_several_threads_end_each_at_its_time(tmp_path: Path) -> None:
 
     def run(seconds: float) -> None:
         try:
-            Engine(path, timeout=seconds)
+            Engine(path, timeout=seconds).predict(IMAGE)
         except TimeLimitError as error:
             ended.append(str(error))
 

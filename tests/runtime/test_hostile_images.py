@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from onnxplain import load_image
 from onnxplain.contract import Preprocessing
 from onnxplain.data.formats.image_lookup import read_size_hw
-from onnxplain.errors import ImageError
+from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.runtime.image import as_image, bands
 from onnxplain.runtime.images.pixels import read_pixels
 
@@ -118,6 +118,21 @@ def test_a_changed_image_is_one_error(seed: int, reader: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", ["figure.eps", "figure.png"])
+def test_an_image_that_is_a_program_is_not_run(
+    name: str, reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: ran.append(given))
+    (tmp_path / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) show\n%%EOF\n")
+    require_image_or_one_line(reader, tmp_path / name)
+    assert not ran
+    if reader != "read_size_hw":
+        with pytest.raises(ImageError, match="found EPS"):
+            READERS[reader](tmp_path / name)
+
+
+@pytest.mark.parametrize("reader", READERS)
 def test_the_cases_that_were_found_by_mutation(reader: str) -> None:
     if not _CASES.is_dir():
         pytest.skip("no ../shared/cases beside the repository")
@@ -141,7 +156,8 @@ def test_what_is_no_file_is_refused_before_it_is_opened(kind: str, reader: str, 
         path.mkdir()
     elif kind != "nothing":
         path = Path("x" * 300 if kind == "too long" else "x\0.png")
-    with pytest.raises(ImageError) as caught:
+    # No file has a zero byte in its name: such a path is a wrong argument.
+    with pytest.raises(OnnxplainError if kind == "zero byte" else ImageError) as caught:
         READERS[reader](path)
     assert "\n" not in str(caught.value)
 

@@ -12,10 +12,12 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from google.protobuf.message import DecodeError
 
+from onnxplain.contract.allocations import check_allocations
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.batch import fixed_batch, free_batch
 from onnxplain.exporters.file.dequantize import add_dequantizers
 from onnxplain.exporters.file.extra_inputs import keep_as_inputs
+from onnxplain.exporters.file.plain_model import plain_model
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.raising import raise_opset, refuse_layouts
 from onnxplain.exporters.file.sizes import find_sizes, find_sizes_of_freed, state_shapes
@@ -51,6 +53,10 @@ def load_proto(path: Path) -> onnx.ModelProto:
             "it, or use rise, which needs no gradients"
         )
     _check_acyclic(path, proto)
+    try:
+        check_allocations(plain_model(proto))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     return proto
 
 

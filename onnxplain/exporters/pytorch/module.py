@@ -48,6 +48,11 @@ class Wanted:
         return array.shape == self.features.shape and relative_error(array, self.features) < SAME_TENSOR
 
 
+def is_module(value: Any) -> bool:
+    """Whether it is a PyTorch module."""
+    return isinstance(value, torch.nn.Module)
+
+
 @contextlib.contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Set the module to eval mode inside the context; afterwards each part has its earlier mode again."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from onnxplain.contract import Dim, EndNode, EndValue, GraphEnd, ImageInput, is_batched
 from onnxplain.errors import ModelError
+from onnxplain.machine.time_limit import LimitedSession
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.image_input import declare
 from onnxplain.runtime.protobuf.end_reader import FileGraph, read_file_graph
@@ -62,7 +63,8 @@ class FileEnd:
         end = self.outline
         before, unknown = _before(end.outputs, self._graph, end.values)
         if unknown:
-            measured = _measured_inside(self.path, self.image, self.zeros, unknown)
+            timeout = self.session.timeout if isinstance(self.session, LimitedSession) else None
+            measured = _measured_inside(self.path, self.image, self.zeros, unknown, timeout)
             before.update({value.name: value for value in measured})
         return replace(end, values={**before, **end.values})
 
@@ -86,11 +88,15 @@ def _shaped(
 
 
 def _measured_inside(
-    path: Path, image: ImageInput, zeros: Callable[[], Mapping[str, AnyArray]], names: Sequence[str]
+    path: Path,
+    image: ImageInput,
+    zeros: Callable[[], Mapping[str, AnyArray]],
+    names: Sequence[str],
+    timeout: float | None,
 ) -> list[EndValue]:
     """Inner values with their shapes; none where ONNX Runtime cannot return them, which leaves their shapes open."""
     try:
-        return _shaped(open_with_outputs(path, names), path, image, zeros, names)
+        return _shaped(open_with_outputs(path, names, timeout), path, image, zeros, names)
     except ModelError:
         return []
 

@@ -95,7 +95,7 @@ def read_file_graph(model: memoryview) -> FileGraph:
             stored_values = next((f for f in read_fields(each.content) if f.number == _SPARSE_VALUES), None)
             tensors.extend([] if stored_values is None else [read_tensor(stored_values.content)])
         elif each.number == _GRAPH_VALUE:
-            value = _value(each.content)
+            value = read_value(each.content)
             values[value.name] = value
     written = list(_written_out(nodes, functions, "", 0))
     constants = {tensor.name: tensor.values for tensor in tensors if tensor.values is not None}
@@ -267,8 +267,8 @@ def _attribute(message: memoryview) -> _Attribute:
     return _Attribute(name, value, word, constant, refers_to)
 
 
-def _value(message: memoryview) -> EndValue:
-    """What a ValueInfoProto declares; its type is not needed."""
+def read_value(message: memoryview) -> EndValue:
+    """What a ValueInfoProto declares; its type is not needed. Raises WireError."""
     fields = {each.number: each for each in read_fields(message)}
     name = fields[_VALUE_NAME].text if _VALUE_NAME in fields else ""
     found = fields.get(_VALUE_TYPE)

@@ -60,6 +60,11 @@ def read_tensor(message: memoryview) -> StoredTensor:
     return StoredTensor(name, array.reshape(sizes).astype(dtype))
 
 
+def read_dims(message: memoryview) -> tuple[int, ...]:
+    """The shape in a TensorProto. Raises WireError."""
+    return tuple(size for field in read_fields(message) if field.number == _DIMS for size in read_integers(field))
+
+
 def _values(fields: Mapping[int, list[WireField]], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
     """The values, flat: as bytes, or listed in the field of their type."""
     if _RAW in fields:
