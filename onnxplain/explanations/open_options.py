@@ -11,7 +11,7 @@ from onnxplain.contract import BatchChoice, GivenLabels, Layout, Preprocessing, 
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
-    from onnxplain.runtime.precision import Precision
+    from onnxplain.runtime.sessions.precision import Precision
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _note(text: str, warning: bool = False) -> Note:
 
 def products_wrong_here(engine: Engine) -> tuple[str, ...]:
     """The products that can be wrong on this processor; other providers than the CPU's have kernels of their own."""
-    from onnxplain.runtime.saturation import products_saturating_here
+    from onnxplain.runtime.sessions.saturation import products_saturating_here
 
     return products_saturating_here(engine.path) if engine.providers[0] == "CPUExecutionProvider" else ()
 

@@ -10,7 +10,7 @@ from onnxplain.contract import ModelSpec
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.feed import Feed
-from onnxplain.runtime.session import Session, run_session
+from onnxplain.runtime.sessions.session import Session, run_session
 from onnxplain.runtime.target import PREDICTED_CLASS, resolve_layer
 
 

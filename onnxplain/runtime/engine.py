@@ -27,12 +27,7 @@ from onnxplain.contract import (
 from onnxplain.contract.arguments import checked
 from onnxplain.machine.provider_choice import device_number
 from onnxplain.machine.time_limit import checked_timeout, current_timeout
-from onnxplain.runtime import head_scores
-from onnxplain.runtime.answers import read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.batch_size import open_search
-from onnxplain.runtime.batches import IMAGES_AT_ONCE, Batches
-from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.detection.detecting import Detecting
 from onnxplain.runtime.detection.detector import open_detector
@@ -42,15 +37,20 @@ from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.heads.answering import Answering
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
 from onnxplain.runtime.images.pixels import read_pixels
-from onnxplain.runtime.many_targets import OneImage, run_for_targets, spread_row
 from onnxplain.runtime.output_shapes import OutputShapes
-from onnxplain.runtime.precision import Precision
+from onnxplain.runtime.part_run import PartRun
 from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.read_activations import read_activations
 from onnxplain.runtime.results import Activations, Batch
-from onnxplain.runtime.session import open_session, run_session, with_batch_axis
+from onnxplain.runtime.sessions.batch_size import open_search
+from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE, Batches
+from onnxplain.runtime.sessions.binding import BoundSession
+from onnxplain.runtime.sessions.many_targets import OneImage, run_for_targets
+from onnxplain.runtime.sessions.precision import Precision
+from onnxplain.runtime.sessions.session import open_session
 from onnxplain.runtime.spec import Stated, read_model
 from onnxplain.runtime.tail import Tail, open_tail
-from onnxplain.runtime.target import PREDICTED_CLASS, Target, is_list, resolve_targets
+from onnxplain.runtime.target import Target, is_list, resolve_targets
 from onnxplain.sidecars import SidecarFacts
 
 
@@ -74,10 +74,9 @@ class Engine(Answering, Detecting):
     besides the image, by name; the size of the image fills itself.
 
     Every image argument is a path, a PIL image, the bytes of an image file, an open file or a uint8 RGB array
-    (H, W, 3), or any iterable of them. `read_pixels`
-    says what else is read for models of other channels or values. Raises ModelError for a file that cannot be used,
-    OnnxplainError for an unknown provider or an unsupported precision. An engine holds no state between calls. Threads
-    may share it.
+    (H, W, 3), or any iterable of them. `read_pixels` says what else is read for models of other channels or values.
+    Raises ModelError for a file that cannot be used, OnnxplainError for an unknown provider or an unsupported
+    precision. An engine holds no state between calls. Threads may share it.
     """
 
     @checked
@@ -237,29 +236,13 @@ class Engine(Answering, Detecting):
         """
         targets = self._feed.check(batch_nchw, target)
         layer = None if explain is None else self.resolve_layer(explain)
-        added = {name for entry in self.spec.layers for name in (entry.features, entry.gradients)}
         count = max(len(batch_nchw), len(targets))
         aims = {
             REFERENCE_INPUT: check_reference(self.spec, reference, count),
             REGION_INPUT: check_region(self.spec, region, count),
         }
         sizes = self._feed.sizes(len(batch_nchw)) if image_sizes_hw is None else np.asarray(image_sizes_hw, np.int64)
-
-        def compute(
-            part_nchw: FloatArray,
-            part_targets: npt.NDArray[np.int64],
-            part_sizes: npt.NDArray[np.int64],
-            rows: npt.NDArray[np.int64],
-        ) -> list[AnyArray]:
-            aimed = {name: each if each is None or len(each) == 1 else each[rows] for name, each in aims.items()}
-            inputs = self._feed.arrays(part_nchw, part_targets, layer, aimed, part_sizes)
-            outputs = run_session(self._session, self.path, output_names, inputs)
-            if not is_batched(self.spec.input.layout):
-                named = zip(output_names, outputs, strict=True)
-                outputs = [output if name in added else with_batch_axis(output) for name, output in named]
-            self._shapes.check(output_names, outputs, len(part_nchw), len(part_targets))
-            return outputs
-
+        compute = PartRun(self._session, self.path, self._feed, self._shapes, output_names, layer, aims)
         if len(targets) > len(batch_nchw):
             image = OneImage(batch_nchw, sizes)
             return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.layers)
@@ -288,26 +271,11 @@ class Engine(Answering, Detecting):
         count = len(several or batch.frames)
         targets = resolve_targets(self.spec, target, count)
         aims = check_reference(self.spec, reference, count), check_region(self.spec, region, count)
-        heads, head = self.spec.heads, self.spec.head
         names = [*self.head_outputs, chosen.features, *([chosen.gradients] if gradients else [])]
         asked = chosen.name if gradients else None
         outputs = self.run(batch.pixels, names, targets, asked, **self._beside(batch, *aims))
-        answered, seen = [spread_row(output, count) for output in outputs[: len(heads)]], outputs[len(heads) :]
-        answers = read_answers(heads, outputs[: len(heads)], batch.frames)
-        entries = head_scores.entry_scalars(heads, answered, *aims)
-        scores = head_scores.entry_scores(heads, answered, *aims)
-        return Activations(
-            layer=chosen,
-            features=spread_row(seen[0], count),
-            gradients=seen[1] if gradients else None,
-            logits=entries[:, : head.entries] if head.logits else None,
-            scores=scores[:, : head.entries],
-            target=np.where(targets == PREDICTED_CLASS, head_scores.predicted_entries(head, answered[0]), targets),
-            frames=batch.frames * (1 if several is None else count),
-            entries=entries,
-            entry_scores=scores,
-            answers=tuple(answers * (1 if several is None else count)),
-        )
+        frames = batch.frames * (1 if several is None else count)
+        return read_activations(self.spec, chosen, outputs, targets, aims, frames)
 
     def cam_weights(self) -> FloatArray:
         """The class activation map weights, float32 (C, K). Raises UnsupportedError if the file has none."""

@@ -23,7 +23,7 @@ from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.preprocess import to_model
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 from onnxplain.runtime.target import PREDICTED_CLASS, check_targets
 
 
@@ -31,7 +31,7 @@ class Feed:
     """The inputs of one file: the image, `target` (the scalar to differentiate) and `explain` (a gate per layer)."""
 
     def __init__(self, session: Session, path: Path, spec: ModelSpec, image_input: ImageInput) -> None:
-        self._path, self._spec, self._image = path, spec, image_input
+        self._path, self.spec, self._image = path, spec, image_input
         # The contract has two forms: the controls are required inputs in one and optional inputs in the other.
         controls = {TARGET_INPUT, EXPLAIN_INPUT} if spec.layers else set()
         required = {tensor.name for tensor in session.get_inputs()}
@@ -46,7 +46,7 @@ class Feed:
 
         Raises OnnxplainError if batch or targets do not fit the model.
         """
-        channels, (height, width) = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
+        channels, (height, width) = self.spec.input.preprocessing.channel_count, self.spec.input.size_hw
         if not isinstance(batch_nchw, np.ndarray) or batch_nchw.dtype.kind != "f":
             raise OnnxplainError(f"batch: found {shown(batch_nchw)}, expected an array of float32")
         if batch_nchw.ndim != 4 or batch_nchw.shape[1:] != (channels, height, width) or not len(batch_nchw):
@@ -57,7 +57,7 @@ class Feed:
             raise UnsupportedError(
                 f"{self._path}: found no target input, expected an instrumented file: run `onnxplain instrument` first"
             )
-        return check_targets(self._spec, target, len(batch_nchw))
+        return check_targets(self.spec, target, len(batch_nchw))
 
     def arrays(
         self,
@@ -72,21 +72,21 @@ class Feed:
         `aims`: the inputs ``reference`` and ``region``, where they are given and the file has them. `image_sizes_hw`:
         the size of each original image, int64 (N, 2); None: the size of the model's input.
         """
-        source = self._spec.input
+        source = self.spec.input
         images = to_model(batch_nchw, source.layout, self._image.dtype, source.quantization)
         controls = self._controls(targets, layer)
         given = self._required | self._optional
         inputs = {self._image.name: images, **{name: controls[name] for name in given}}
         stated = {name: value for name, value in (aims or {}).items() if value is not None and name in self._aims}
         inputs.update({**self._default_aims(), **stated})
-        if self._spec.extra_inputs:
+        if self.spec.extra_inputs:
             sizes_hw = self.sizes(len(batch_nchw)) if image_sizes_hw is None else image_sizes_hw
-            inputs.update(extra_arrays(self._spec.extra_inputs, sizes_hw))
+            inputs.update(extra_arrays(self.spec.extra_inputs, sizes_hw))
         return inputs
 
     def sizes(self, count: int) -> npt.NDArray[np.int64]:
         """The size of the model's input for each of `count` images, int64 (N, 2)."""
-        return np.full((count, 2), self._spec.input.size_hw, np.int64)
+        return np.full((count, 2), self.spec.input.size_hw, np.int64)
 
     def closed_controls(self) -> dict[str, AnyArray]:
         """The controls to bind for a run without gradients.
@@ -98,7 +98,7 @@ class Feed:
 
     def _default_aims(self) -> dict[str, AnyArray]:
         """The defaults of ``reference`` and ``region``, where a file requires these inputs."""
-        size = next((head.size for head in self._spec.heads if head.kind == "embedding"), 1)
+        size = next((head.size for head in self.spec.heads if head.kind == "embedding"), 1)
         defaults = {
             REFERENCE_INPUT: np.zeros((1, size), np.float32),
             REGION_INPUT: np.ones((1, 1, 1, 1), np.float32),
@@ -107,14 +107,14 @@ class Feed:
 
     def buffer(self, count: int) -> AnyArray:
         """Zeros for `count` images in the layout and type of the graph, always with a batch axis."""
-        channels, size_hw = self._spec.input.preprocessing.channel_count, self._spec.input.size_hw
-        shape = (*size_hw, channels) if batched(self._spec.input.layout) == "nhwc" else (channels, *size_hw)
+        channels, size_hw = self.spec.input.preprocessing.channel_count, self.spec.input.size_hw
+        shape = (*size_hw, channels) if batched(self.spec.input.layout) == "nhwc" else (channels, *size_hw)
         return np.zeros((count, *shape), self._image.dtype)
 
     def _controls(self, targets: npt.NDArray[np.int64], layer: LayerSpec | None) -> dict[str, AnyArray]:
-        gates = np.zeros(max(1, len(self._spec.layers)), np.bool_)
+        gates = np.zeros(max(1, len(self.spec.layers)), np.bool_)
         if layer is not None:
-            gates[self._spec.layers.index(layer)] = True
+            gates[self.spec.layers.index(layer)] = True
         return {TARGET_INPUT: targets, EXPLAIN_INPUT: gates}
 
 

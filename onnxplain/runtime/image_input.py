@@ -20,7 +20,7 @@ from onnxplain.contract import (
 from onnxplain.errors import ModelError
 from onnxplain.runtime.protobuf.graph_reader import read_graph
 from onnxplain.runtime.protobuf.wire import WireError
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 from onnxplain.sidecars import SidecarFacts, read_with_facts
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}

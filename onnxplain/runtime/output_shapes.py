@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.contract import ModelSpec
 from onnxplain.errors import ModelError
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 
 _NUMBERS = tuple(f"tensor({name})" for name in ("float", "float16", "bfloat16", "double", "uint8", "int8"))
 _AGAIN = "instrument the original file again"

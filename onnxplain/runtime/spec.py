@@ -42,7 +42,7 @@ from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
 from onnxplain.runtime.output_shapes import OutputShapes
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from onnxplain.contract import TAIL_METADATA_KEY, ModelSpec, TailSpec
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.batches import FEATURES_AT_ONCE, Batches
 from onnxplain.runtime.head_scores import entry_scalars
-from onnxplain.runtime.precision import Precision
 from onnxplain.runtime.scores import softmax
-from onnxplain.runtime.session import Session, open_session, run_session
+from onnxplain.runtime.sessions.batches import FEATURES_AT_ONCE, Batches
+from onnxplain.runtime.sessions.precision import Precision
+from onnxplain.runtime.sessions.session import Session, open_session, run_session
 
 _FEATURE_AXES = 4
 

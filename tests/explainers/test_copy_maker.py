@@ -14,9 +14,9 @@ from onnxplain.explainers.masked.mask_painter import MaskPainter, multiply
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.runtime import make_frame
-from onnxplain.runtime.binding import BoundSession
 from onnxplain.runtime.preprocess import to_model
-from onnxplain.runtime.session import open_session
+from onnxplain.runtime.sessions.binding import BoundSession
+from onnxplain.runtime.sessions.session import open_session
 from tests.explainers.test_masked_scores import PHOTO, draw_masks, masked_copies
 from tests.position_model import LAYOUTS, open_position_model
 from tools import mask_graphs

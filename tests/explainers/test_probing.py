@@ -17,7 +17,7 @@ from onnxplain.explainers import AblationCAM, Explainer, ReciproCAM, ScoreCAM, b
 from onnxplain.explainers.cam.probing import Probe
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
-from onnxplain.runtime.batches import FEATURES_AT_ONCE
+from onnxplain.runtime.sessions.batches import FEATURES_AT_ONCE
 from onnxplain.runtime.tail import Tail
 from tests.explainers.laying import lay
 from tests.explainers.tiny_model import CHANNELS, CLASSES, GRID_HW, MakeModel

@@ -19,7 +19,7 @@ from onnxplain.exporters import instrument
 from onnxplain.machine.placement import find_placement
 from onnxplain.machine.providers import CPU
 from onnxplain.runtime import Engine
-from onnxplain.runtime.session import open_session
+from onnxplain.runtime.sessions.session import open_session
 from tests.exporters.onnx_models import plain_model, save
 
 # It is in every wheel of onnxruntime and takes no node of its own: all fall back.

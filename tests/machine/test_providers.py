@@ -13,7 +13,7 @@ from onnxplain.explainers.masked import mask_chain
 from onnxplain.machine.provider_choice import ProviderChoice, choose_providers, device_number
 from onnxplain.machine.providers import BY_FULL_NAME, CPU, CUDA, PROVIDERS
 from onnxplain.runtime import Engine
-from onnxplain.runtime.session import open_session
+from onnxplain.runtime.sessions.session import open_session
 from tests.models import write_classifier
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"

@@ -15,7 +15,7 @@ from onnxplain.errors import OnnxplainError, TimeLimitError
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.machine.time_limit import DEFAULT_TIMEOUT, LimitedSession, current_timeout, limit_runs
 from onnxplain.runtime import Engine
-from onnxplain.runtime.session import open_with_outputs, run_session
+from onnxplain.runtime.sessions.session import open_with_outputs, run_session
 from tests.models import write_classifier
 
 LIMIT = 0.2

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from onnxplain.runtime import Engine
-from onnxplain.runtime.batch_size import BatchSizeSearch, open_search, search_batch_size
+from onnxplain.runtime.sessions.batch_size import BatchSizeSearch, open_search, search_batch_size
 from tests.position_model import open_position_model
 
 SIZES = (1, 2, 4, 8, 16)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxplain.runtime.batches import Batches, fill_up
+from onnxplain.runtime.sessions.batches import Batches, fill_up
 
 
 @pytest.mark.parametrize(

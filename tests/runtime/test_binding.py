@@ -6,8 +6,8 @@ import pytest
 from onnxplain.contract import GRAY_PRESETS
 from onnxplain.errors import ModelError
 from onnxplain.runtime import Engine
-from onnxplain.runtime.binding import DeviceArray, memory_of
 from onnxplain.runtime.preprocess import to_model
+from onnxplain.runtime.sessions.binding import DeviceArray, memory_of
 from tests.models import ExplainableModel, write_uint8_classifier
 from tests.position_model import CLASSES, DTYPES, LAYOUTS, open_position_model
 

@@ -11,8 +11,8 @@ from scipy.special import softmax
 from onnxplain.contract import PRESETS, BoxSpec, Preprocessing
 from onnxplain.errors import ImageError, ModelError, OnnxplainError, UnsupportedError
 from onnxplain.runtime import Engine, make_frame
-from onnxplain.runtime.batches import IMAGES_AT_ONCE
-from onnxplain.runtime.session import run_session
+from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE
+from onnxplain.runtime.sessions.session import run_session
 from tests.models import (
     CLASSES,
     UINT8_WEIGHTS,

@@ -18,7 +18,7 @@ from onnxplain.exporters import instrument
 from onnxplain.runtime import engine as engine_module
 from onnxplain.runtime import many_targets
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.many_targets import targets_at_once
+from onnxplain.runtime.sessions.many_targets import targets_at_once
 from tests.exporters.onnx_models import CLASSES, node, plain_model, save
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (40, 30, 3), np.uint8)

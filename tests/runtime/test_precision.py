@@ -9,7 +9,7 @@ import pytest
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime import Engine
-from onnxplain.runtime.precision import apply_precision
+from onnxplain.runtime.sessions.precision import apply_precision
 from tests.models import write_classifier
 
 OPENVINO, CPU, CUDA = "OpenVINOExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -13,8 +13,8 @@ from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine
 from onnxplain.runtime import tail as tail_module
-from onnxplain.runtime.batches import FEATURES_AT_ONCE
-from onnxplain.runtime.session import run_session
+from onnxplain.runtime.sessions.batches import FEATURES_AT_ONCE
+from onnxplain.runtime.sessions.session import run_session
 from tests.exporters.onnx_models import CLASSES, CONSTANTS, MAPS, SIZE_HW, plain_model, save
 
 RNG = np.random.default_rng(4)

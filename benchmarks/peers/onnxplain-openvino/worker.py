@@ -10,7 +10,7 @@ from protocol import Method, RefusalError, serve
 
 from onnxplain.contract import Preprocessing
 from onnxplain.explainers import RISE
-from onnxplain.runtime.precision import Precision
+from onnxplain.runtime.sessions.precision import Precision
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 

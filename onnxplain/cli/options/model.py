@@ -15,7 +15,7 @@ from onnxplain.machine.time_limit import DEFAULT_TIMEOUT, limit_runs
 
 if TYPE_CHECKING:
     from onnxplain.runtime import Engine
-    from onnxplain.runtime.precision import Precision
+    from onnxplain.runtime.sessions.precision import Precision
 
 model_argument = click.argument("path", metavar="MODEL.onnx")
 sidecar_option = click.option(

@@ -20,7 +20,7 @@ _NAMES_SHOWN = 3
 
 def read_placement(engine: Engine, providers: Sequence[str]) -> tuple[PlacedNode, ...]:
     """Where each node of the engine's file runs with these providers. Opens the file once more."""
-    from onnxplain.runtime.session import open_session
+    from onnxplain.runtime.sessions.session import open_session
 
     return find_placement(open_session(engine.path, providers, None, record_placement=True))
 

@@ -22,7 +22,7 @@ from onnxplain.explainers.augmented.super_resolution_report import SuperResoluti
 from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.batches import IMAGES_AT_ONCE
+from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from onnxplain.explainers.aimed.observing import PlacedActivations, observe_plac
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.layer_explainer import LayerExplainer
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.many_targets import targets_at_once
 from onnxplain.runtime.results import Activations
+from onnxplain.runtime.sessions.many_targets import targets_at_once
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.masked.black_box import View, open_black_box
 from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.geometry import cell_matrix, spans_of
 from onnxplain.runtime.results import Activations
+from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE
 
 if TYPE_CHECKING:
     from onnxplain.contract import MapFrame

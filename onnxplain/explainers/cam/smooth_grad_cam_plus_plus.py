@@ -16,8 +16,8 @@ from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, requ
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.results import Activations
+from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from onnxplain.explainers.masked.masked_image import MaskedImage, lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.machine.providers import HOST
-from onnxplain.runtime.binding import DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.sessions.binding import DeviceArray, memory_of
 
 # Masks → a batch in the model's layout and type. The next call may overwrite the batch.
 CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]

@@ -16,10 +16,10 @@ from onnxplain.explainers.masked.masked_image import MaskedImage
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.machine.providers import HOST
-from onnxplain.runtime.binding import BoundSession, DeviceArray, memory_of
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.preprocess import to_model
-from onnxplain.runtime.session import Session, open_session
+from onnxplain.runtime.sessions.binding import BoundSession, DeviceArray, memory_of
+from onnxplain.runtime.sessions.session import Session, open_session
 
 # The types of copies that have a graph.
 CHAINED_DTYPES = ("float32", "float16", "uint8")

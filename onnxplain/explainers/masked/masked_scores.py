@@ -19,8 +19,8 @@ from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.batch_size import search_batch_size
-from onnxplain.runtime.batches import fill_up
+from onnxplain.runtime.sessions.batch_size import search_batch_size
+from onnxplain.runtime.sessions.batches import fill_up
 
 CALLABLE_BATCH_SIZE = 8
 

@@ -12,7 +12,6 @@ from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.contract.quantization import IntegerType
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.batches import Batches, fill_up
 from onnxplain.runtime.detection.columns import read_columns
 from onnxplain.runtime.detection.decode import Candidates, decode_candidates
 from onnxplain.runtime.detection.detections import Detections
@@ -20,7 +19,8 @@ from onnxplain.runtime.detection.detector_file import read_quantization
 from onnxplain.runtime.detection.nms import suppress
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import Frame
-from onnxplain.runtime.session import Session, run_session
+from onnxplain.runtime.sessions.batches import Batches, fill_up
+from onnxplain.runtime.sessions.session import Session, run_session
 from onnxplain.runtime.target import PREDICTED_CLASS
 
 _DTYPES: Mapping[str, IntegerType] = {"tensor(uint8)": "uint8", "tensor(int8)": "int8"}

@@ -31,7 +31,7 @@ from onnxplain.contract.quantization import IntegerType
 from onnxplain.errors import ModelError
 from onnxplain.runtime.protobuf.model_facts import opened_model
 from onnxplain.runtime.protobuf.output_scales import read_output_scales
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 
 
 def find_detector(

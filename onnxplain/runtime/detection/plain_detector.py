@@ -10,7 +10,7 @@ from onnxplain.contract import GivenLabels, GraphEnd, ImageInput
 from onnxplain.contract.detectors import DetectorSpec, NoDetector, class_labels, read_hints
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.runtime.detection.detector_file import find_detector
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.sessions.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_classes, read_sidecars
 
 

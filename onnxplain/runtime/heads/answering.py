@@ -15,13 +15,13 @@ from onnxplain.errors import UnsupportedError
 from onnxplain.runtime import head_scores
 from onnxplain.runtime.answers import Answer, read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.batches import Batches
 from onnxplain.runtime.box import Corners, decode_boxes, place_boxes
 from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.image import ImageLike, list_images
 from onnxplain.runtime.result_list import ResultList
 from onnxplain.runtime.results import Batch, Prediction
+from onnxplain.runtime.sessions.batches import Batches
 from onnxplain.runtime.target import ResolvedTarget, Target, parse_target, resolve_layer, resolve_target, target_name
 
 

@@ -18,7 +18,7 @@ from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.image_input import declare
 from onnxplain.runtime.protobuf.end_reader import FileGraph, read_file_graph
 from onnxplain.runtime.protobuf.model_facts import opened_model
-from onnxplain.runtime.session import Session, open_with_outputs, run_session
+from onnxplain.runtime.sessions.session import Session, open_with_outputs, run_session
 
 # Operators whose output has the shape of their first input.
 _SAME_SHAPE = (

@@ -18,7 +18,7 @@ from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.operators.table import ROWS
 from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.protobuf.end_reader import read_file_graph
-from onnxplain.runtime.session import Session, open_session
+from onnxplain.runtime.sessions.session import Session, open_session
 from tests.exporters.heads.graph_ends import end_model
 from tests.exporters.heads.test_graph_ends import ENDS
 

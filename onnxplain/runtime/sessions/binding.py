@@ -13,7 +13,7 @@ import numpy as np
 from onnxplain.machine.onnx_runtime import import_onnxruntime
 from onnxplain.machine.providers import BY_FULL_NAME, HOST
 from onnxplain.runtime.arrays import AnyArray
-from onnxplain.runtime.session import Session, run_failure, with_batch_axis
+from onnxplain.runtime.sessions.session import Session, run_failure, with_batch_axis
 
 
 def memory_of(providers: Sequence[str]) -> str:

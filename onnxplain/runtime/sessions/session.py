@@ -21,12 +21,12 @@ from onnxplain.machine.provider_choice import check_providers, choose_providers
 from onnxplain.machine.providers import OPENVINO
 from onnxplain.machine.time_limit import LimitedSession, checked_timeout, current_timeout
 from onnxplain.runtime.image import describe_start, one_line
-from onnxplain.runtime.openvino import EXTERNAL_DATA_FOLDER, source_for_openvino
-from onnxplain.runtime.precision import Precision, configure, forms_for
 from onnxplain.runtime.protobuf.graph_reader import with_outputs
 from onnxplain.runtime.protobuf.model_facts import opened_model
 from onnxplain.runtime.protobuf.plain_reader import read_plain_model
 from onnxplain.runtime.protobuf.wire import WireError
+from onnxplain.runtime.sessions.openvino import EXTERNAL_DATA_FOLDER, source_for_openvino
+from onnxplain.runtime.sessions.precision import Precision, configure, forms_for
 
 _LOG_FATAL_ONLY = 4
 # ONNX Runtime repeats names from the file, which may be of any length.

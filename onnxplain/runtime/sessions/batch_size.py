@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxplain.machine.providers import HOST
-from onnxplain.runtime.binding import memory_of
+from onnxplain.runtime.sessions.binding import memory_of
 
 if TYPE_CHECKING:
     from onnxplain.runtime.engine import Engine

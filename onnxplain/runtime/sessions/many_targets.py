@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.batches import Batches
+from onnxplain.runtime.sessions.batches import Batches
 
 MOST_TARGETS = 32
 GRADIENT_BYTES = 64 * 2**20
