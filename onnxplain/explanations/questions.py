@@ -73,7 +73,7 @@ def plan_questions(
     unnamed: list[str | None] = [] if beside is None else [None]
     for text in targets or unnamed:
         asked.setdefault(_target_of(engine, text, beside), text or "")
-    for target in asked:
+    for target in asked or [None]:
         for explainer in explainers:
             explainer.check_target(target)
     parts = unique_names([_file_part(text) for text in asked.values()])

@@ -170,6 +170,8 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
         "raw": f"b.{method}.raw.npy",
         "method": method,
         "target": 1,
+        "target_name": "w",
+        "head": "logits",
         "label": "w",
         "score": pytest.approx(expected.score),
         "status": "ok",

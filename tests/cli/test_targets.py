@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import pytest
+from click.testing import Result
 
 from onnxplain.explanations.aims import read_aim
 from onnxplain.runtime.heads.aim import Aim
@@ -33,13 +35,16 @@ GOOD = {
 }
 
 
+def explain(run: RunCommand, folder: Path, kind: str, options: Sequence[str], out: Path) -> Result:
+    """Grad-CAM of the first image."""
+    placed = [str(folder / each) if each.endswith(".png") else each for each in options]
+    return run("explain", folder / kind / "model.onnx", folder / "1.png", *placed, "-m", "grad-cam", "-o", out)
+
+
 @pytest.mark.parametrize("kind", GOOD)
-def test_targets_of_a_kind(
-    run: RunCommand, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
-) -> None:
-    monkeypatch.chdir(folder)
+def test_targets_of_a_kind(run: RunCommand, folder: Path, tmp_path: Path, kind: str) -> None:
     options, names = GOOD[kind]
-    result = run("explain", f"{kind}/model.onnx", "1.png", *options, "-m", "grad-cam", "-o", str(tmp_path / "out"))
+    result = explain(run, folder, kind, options, tmp_path / "out")
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()]
     assert [line["target_name"] for line in lines] == names
@@ -66,16 +71,10 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.items(), ids=[" ".join(each) for each in BAD])
 def test_bad_targets_write_nothing(
-    run: RunCommand,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    message: str,
+    run: RunCommand, folder: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.chdir(folder)
     kind, *options = arguments
-    result = run("explain", f"{kind}/model.onnx", "1.png", *options, "-m", "grad-cam", "-o", str(tmp_path / "out"))
+    result = explain(run, folder, kind, options, tmp_path / "out")
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
