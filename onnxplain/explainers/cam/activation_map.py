@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.cam.layer_explainer import LayerExplainer
+from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.many_targets import targets_at_once
 from onnxplain.runtime.results import Activations
@@ -102,7 +103,7 @@ def weighted_sum(weights_nk: FloatArray, features_nkhw: FloatArray) -> FloatArra
     """``M = Σ_k w_k A_k`` for each image: float32 (N, K) and (N, K, h, w) → float32 (N, h, w)."""
     count, channels, height, width = features_nkhw.shape
     # One product per image, so that features shared by all rows (a broadcast array) are not copied.
-    maps = weights_nk[:, None, :] @ features_nkhw.reshape(count, channels, height * width)
+    maps = small_product(weights_nk[:, None, :], features_nkhw.reshape(count, channels, height * width))
     return maps.reshape(count, height, width).astype(np.float32, copy=False)
 
 
