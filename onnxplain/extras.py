@@ -10,19 +10,28 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train"]
+Extra = Literal["cpu", "export", "torch", "train", "batch"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
     "export": ("onnx", "onnx_ir", "onnxscript"),
     "torch": ("torch",),
     "train": ("sklearn", "skimage", "yaml"),
+    "batch": ("pyarrow",),
 }
-"""The modules that each extra adds. From `export` on, each extra contains those before it, without `cpu`."""
+"""The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
 
-_ORDER: tuple[Extra, ...] = ("export", "torch", "train")
+_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {
+    "cpu": ("cpu",),
+    "export": ("export",),
+    "torch": ("export", "torch"),
+    "train": ("export", "torch", "train"),
+    "batch": ("batch",),
+}
 # A missing yaml is reported where a data set needs it.
-_PACKAGES: Mapping[str, Extra] = {package: extra for extra in _ORDER for package in EXTRAS[extra] if package != "yaml"}
+_PACKAGES: Mapping[str, Extra] = {
+    package: extra for extra in EXTRAS if extra != "cpu" for package in EXTRAS[extra] if package != "yaml"
+}
 
 
 def install_command(extra: Extra) -> str:
@@ -45,7 +54,7 @@ def needs_extra(extra: Extra, why: str = "this command needs it", otherwise: str
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES or _ORDER.index(_PACKAGES[package]) > _ORDER.index(extra):
+        if package not in _PACKAGES or _PACKAGES[package] not in _CONTAINED[extra]:
             raise
         raise OnnxplainError(f"{package}: not installed, but {why}: run {install_command(extra)}{otherwise}") from error
 

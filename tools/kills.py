@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,34 @@ def _same_evaluation(whole: Path, other: Path) -> bool:
     return all((whole / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
+def kill_batch(folder: Path, times: int, rng: random.Random) -> Counter[str]:
+    """A batch whose driver is killed again and again ends with the parts of one that was not, and leaves no worker."""
+    photos = sorted(IMAGES.glob("*.png"))
+    listed = folder / "images.csv"
+    folder.mkdir(parents=True)
+    copies = [folder / f"{number}-{photo.name}" for number in range(4) for photo in photos]
+    for number, copy in enumerate(copies):
+        copy.write_bytes(photos[number % len(photos)].read_bytes())
+    listed.write_text("\n".join(["image", *map(str, copies)]), encoding="utf-8")
+    words = ["batch", MODEL, listed, "-m", "rise", "--masks", 256, "--threads", 1, "--part-size", 2, "--quiet"]
+    seconds = finish(*words, "-o", folder / "whole")
+    whole = {path.name: path.read_bytes() for path in (folder / "whole").glob("*.parquet")}
+    counts: Counter[str] = Counter()
+    out = folder / "killed"
+    while counts["kills"] < times:
+        workers = ["--workers", 2] if rng.random() < 0.5 else []
+        if kill_after(rng.uniform(0.5, seconds), *words, *workers, "-o", out):
+            counts["kills"] += 1
+        found = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+        counts["faults"] += any(whole.get(name) != content for name, content in found.items())
+        if len(found) == len(whole):
+            counts["ends"] += 1
+            shutil.rmtree(out)
+    finish(*words, "-o", out)
+    counts["faults"] += {path.name: path.read_bytes() for path in out.glob("*.parquet")} != whole
+    return counts
+
+
 def kill_train(folder: Path, times: int, rng: random.Random) -> Counter[str]:
     """A training that is killed and resumed again and again ends with the weights of one that was not."""
     import torch
@@ -207,11 +236,12 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("parts", nargs="*", help="a word of each part to run, such as train; default: all")
     asked = parser.parse_args()
-    third = -(-asked.kills // 3)
+    share = -(-asked.kills // 4)
     parts: list[tuple[str, Callable[[Path, int, random.Random], Counter[str]], int]] = [
-        ("kill -9 of explain", kill_explain, third),
-        ("kill -9 of evaluate", kill_evaluate, third),
-        ("kill -9 of train", kill_train, third),
+        ("kill -9 of explain", kill_explain, share),
+        ("kill -9 of evaluate", kill_evaluate, share),
+        ("kill -9 of batch", kill_batch, share),
+        ("kill -9 of train", kill_train, share),
         ("Ctrl-C in rise", interrupt_rise, asked.interrupts),
         ("two writers", write_in_pairs, asked.pairs),
     ]

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "onnxplain.cli.inspect:inspect",
     "predict": "onnxplain.cli.predict:predict",
     "explain": "onnxplain.cli.explain:explain",
+    "batch": "onnxplain.cli.batch:batch",
     "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
     "verify": "onnxplain.cli.verify:verify",

@@ -39,6 +39,27 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def is_folder_locked(folder: Path) -> bool | None:
+    """Whether another process has the lock of `lock_folder`; None where the system or the file system has no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(folder / FOLDER_LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def lock_output(path: Path) -> Iterator[None]:
     """Let no other process write the file `path` while the context lasts; its folder must exist, else `lock_folder`."""

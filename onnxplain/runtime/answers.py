@@ -41,7 +41,7 @@ class Classes:
 
     def top(self, k: int = 1) -> list[ScoredLabel]:
         """The k best classes, best first. Equal scores are ordered by index."""
-        return _ranked(self.head, self.scores)[:k]
+        return _ranked(self.head, self.scores, k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +53,11 @@ class Labels:
 
     def top(self, k: int = 1) -> list[ScoredLabel]:
         """The k most probable labels, best first."""
-        return _ranked(self.head, self.scores)[:k]
+        return _ranked(self.head, self.scores, k)
 
     def above(self, threshold: float = LABEL_THRESHOLD) -> list[ScoredLabel]:
         """The labels whose probability is at least `threshold`, best first."""
-        return [label for label in _ranked(self.head, self.scores) if label.score >= threshold]
+        return _ranked(self.head, self.scores, int((self.scores >= threshold).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Mask:
 
     def top(self, k: int = 1) -> list[ScoredLabel]:
         """The k classes with the largest shares."""
-        return _ranked(self.head, self.shares)[:k]
+        return _ranked(self.head, self.shares, k)
 
 
 Answer = Classes | Labels | Values | BoxAnswer | Embedding | Mask
@@ -160,6 +160,7 @@ def _answers(head: HeadSpec, output: AnyArray, frames: Sequence[Frame]) -> list[
     return [BoxAnswer(head, box) for box in boxes]
 
 
-def _ranked(head: HeadSpec, scores: FloatArray) -> list[ScoredLabel]:
-    order = np.argsort(-scores, kind="stable")
+def _ranked(head: HeadSpec, scores: FloatArray, count: int) -> list[ScoredLabel]:
+    """The best `count` entries. Labels are looked up for these alone: there may be thousands."""
+    order = np.argsort(-scores, kind="stable")[:count]
     return [ScoredLabel(int(index), head.label(int(index)), float(scores[index])) for index in order]

@@ -16,6 +16,7 @@ from onnxplain.contract import CROP_SHARE, CellSpan, MapFrame, Resize
 from onnxplain.contract.arguments import checked
 from onnxplain.contract.expected import Listed, Number, Whole
 from onnxplain.errors import OnnxplainError
+from onnxplain.machine.small_products import LARGEST_PRODUCT, small_product
 from onnxplain.runtime.arrays import FloatArray
 
 # Coordinates are rounded to so many decimals: far finer than a pixel, far coarser than float64's error at 10^5 pixels.
@@ -84,7 +85,7 @@ class Frame:
             start, stop = self._visible_span(axis)
             matrix[: math.floor(start)] = 0
             matrix[math.ceil(stop) :] = 0
-        image_map: FloatArray = rows @ map_hw.astype(np.float32) @ columns.T
+        image_map: FloatArray = _product(_product(rows, map_hw.astype(np.float32)), columns.T)
         return image_map
 
     def map_to_input(self, map_hw: npt.NDArray[np.floating]) -> FloatArray:
@@ -165,6 +166,12 @@ def cell_matrix(
     matrix[: max(math.floor(start), 0)] = 0
     matrix[max(math.ceil(stop), 0) :] = 0
     return matrix
+
+
+def _product(left: FloatArray, right: FloatArray) -> FloatArray:
+    """``left @ right``, on the calling thread unless pieces of eight columns are too large for that."""
+    product: FloatArray = small_product(left, right) if 8 * left.size <= LARGEST_PRODUCT else left @ right
+    return product
 
 
 def _coverage_matrix(input_side: int, image_side: int, scale: float, offset: float) -> FloatArray:

@@ -16,6 +16,7 @@ pytest.importorskip("fcntl", reason="the system has no such locks")
 COMMANDS = {
     # command line, what another process has locked
     "explain {model} {photo} -o {out}": (lock_folder, "out"),
+    "batch {model} {photo} -o {out}": (lock_folder, "out"),
     "demo -o {out}": (lock_folder, "out"),
     "evaluate {model} {data} --target predicted -o {out}": (lock_folder, "out"),
     "evaluate {model} {data} --target predicted -o {other} --save-heatmaps {out}": (lock_folder, "out"),
@@ -35,6 +36,8 @@ def paths(models: Path, tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_second_writer_is_refused_in_one_line(command: str, paths: dict[str, Path], run) -> None:
     lock, name = COMMANDS[command]
+    if command.startswith("batch"):
+        pytest.importorskip("pyarrow", reason="needs the extra batch")
     if command.startswith("train"):
         pytest.importorskip("torch", reason="needs the train extra")
     with lock(paths[name]):

@@ -173,3 +173,12 @@ def test_which_maker_is_taken(tmp_path, monkeypatch, dtype, memory, timed, chose
     geometry = MaskGeometry(engine.spec.input.size_hw)
     assert [choose_maker(engine, view, geometry) for _ in range(2)] == [chosen] * 2
     assert asked == ([4] if (dtype, memory) == ("float32", "cpu") else []), "timed once per engine"
+
+
+def test_an_engine_whose_copies_stay_on_the_host_times_nothing(tmp_path, monkeypatch) -> None:
+    engine = open_position_model(tmp_path / "model.onnx")
+    view = open_black_box(engine, None, "mean").look(PHOTO)
+    monkeypatch.setattr(copy_maker, "make_on_host", lambda *arguments: "host")
+    monkeypatch.setattr(copy_maker, "fastest", lambda makers, draw: pytest.fail("it was timed"))
+    copy_maker.keep_on_host(engine)
+    assert choose_maker(engine, view, MaskGeometry(engine.spec.input.size_hw)) == "host"

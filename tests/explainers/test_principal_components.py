@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskGeometry
-from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.explainers.rise.principal_components import COMPONENTS, PrincipalComponents, find_components
 from onnxplain.explainers.rise.samplers import IndependentSampler
+from onnxplain.machine.small_products import small_product
 
 GEOMETRIES = [
     MaskGeometry((24, 24), grid=4),

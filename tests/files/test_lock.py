@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.files.lock import FOLDER_LOCK, lock_folder, lock_output
+from onnxplain.files.lock import FOLDER_LOCK, is_folder_locked, lock_folder, lock_output
 
 pytest.importorskip("fcntl", reason="the system has no such locks")
 
@@ -77,3 +77,13 @@ def test_a_file_system_without_locks_works_without(number: str, tmp_path: Path, 
     monkeypatch.setattr("fcntl.flock", refuse)
     with lock_folder(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [FOLDER_LOCK]
+
+
+def test_whether_a_folder_is_locked_is_asked_without_locking_it(tmp_path: Path) -> None:
+    assert is_folder_locked(tmp_path) is False
+    with lock_folder(tmp_path):
+        assert is_folder_locked(tmp_path) is True
+        assert is_folder_locked(tmp_path) is True
+    assert is_folder_locked(tmp_path) is False
+    (tmp_path / FOLDER_LOCK).touch()
+    assert is_folder_locked(tmp_path) is False

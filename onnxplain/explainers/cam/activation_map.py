@@ -12,6 +12,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.aimed.observing import PlacedActivations, observe_placed
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.layer_explainer import LayerExplainer
+from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.sessions.many_targets import targets_at_once
@@ -115,7 +116,7 @@ def weighted_sum(weights_nk: FloatArray, features_nkhw: FloatArray) -> FloatArra
     """``M = Σ_k w_k A_k`` for each image: float32 (N, K) and (N, K, h, w) → float32 (N, h, w)."""
     count, channels, height, width = features_nkhw.shape
     # One product per image, so that features shared by all rows (a broadcast array) are not copied.
-    maps = weights_nk[:, None, :] @ features_nkhw.reshape(count, channels, height * width)
+    maps = small_product(weights_nk[:, None, :], features_nkhw.reshape(count, channels, height * width))
     return maps.reshape(count, height, width).astype(np.float32, copy=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,15 @@ CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]
 
 _TRIALS, _TRIAL_COPIES = 3, 4
 _HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
+_HOST_ALWAYS: WeakSet[Engine] = WeakSet()
+
+
+def keep_on_host(engine: Engine) -> None:
+    """Time nothing: make the copies of this engine on the host wherever the model runs on the CPU.
+
+    The two ways differ in float32 rounding, so a result that must be the same in every process needs one of them.
+    """
+    _HOST_ALWAYS.add(engine)
 
 
 def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
@@ -36,6 +46,8 @@ def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMake
         return make_on_host(engine, image, geometry)
     if memory_of(engine.providers) != HOST:
         return make_on_device(engine, image, geometry)
+    if engine in _HOST_ALWAYS:
+        return make_on_host(engine, image, geometry)
 
     def host_is_faster() -> bool:
         grids = np.ones((_TRIAL_COPIES, geometry.grid, geometry.grid), np.bool_)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnxplain.explainers.masked.masked_image import MaskedImage
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
-from onnxplain.explainers.masked.small_products import LARGEST_PRODUCT
+from onnxplain.machine.small_products import LARGEST_PRODUCT
 from onnxplain.runtime.arrays import FloatArray
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from onnxplain.explainers.masked.masked_scores import MaskedScores
-from onnxplain.explainers.masked.small_products import small_product
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.tally import BLOCK
+from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 
 # Maps made at a time. Their sums are converted to float64 for this.

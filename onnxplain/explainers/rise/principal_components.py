@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.explainers.masked.masks import ALL_PIXELS, MaskDraw, MaskGeometry, Pixels
-from onnxplain.explainers.masked.small_products import small_product
+from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import DoubleArray, FloatArray
 
 COMPONENTS = 64

@@ -1,0 +1,67 @@
+"""How far the batch in a folder is, as another process sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxplain.batch.folder import BatchFolder
+from onnxplain.batch.progress import Moment
+from onnxplain.errors import OnnxplainError
+from onnxplain.files.lock import is_folder_locked
+
+# The speed is that of the parts written last.
+_LAST_PARTS = 20
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """A batch: how far it is, whether its end is marked, and whether a process is writing (None: cannot be told)."""
+
+    moment: Moment
+    finished: bool
+    running: bool | None
+
+    @property
+    def state(self) -> str:
+        """``finished``, ``running``, ``stopped``, or ``not finished`` where locks do not tell."""
+        if self.finished:
+            return "finished"
+        return {True: "running", False: "stopped", None: "not finished"}[self.running]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"state": self.state, **self.moment.as_json()}
+
+
+def read_status(path: Path) -> BatchStatus:
+    """The status of the batch in a folder. Nothing is changed. Raises OnnxplainError for a folder without a batch."""
+    folder = BatchFolder(path)
+    record = folder.read_record()
+    if record is None:
+        raise OnnxplainError(f"{path}: found no batch, expected the folder of `onnxplain batch -o`: check the path")
+    plan, times = record["plan"], folder.part_times()
+    footers = folder.finished_parts(record["identity"], plan["parts"])
+    images = sum(footer.images for footer in footers.values())
+    running = is_folder_locked(path)
+    rate = _rate({times[part]: footers[part].images for part in footers if part in times}) if running else None
+    moment = Moment(
+        plan["images"],
+        images,
+        sum(footer.failed for footer in footers.values()),
+        plan["parts"],
+        len(footers),
+        rate,
+        None if not rate else (plan["images"] - images) / rate,
+    )
+    return BatchStatus(moment, folder.is_finished, running)
+
+
+def _rate(images_by_time: dict[float, int]) -> float | None:
+    """Images per second between the writing of the first and the last of the newest parts."""
+    newest = sorted(images_by_time)[-_LAST_PARTS:]
+    if len(newest) < 2:
+        return None
+    seconds = newest[-1] - newest[0]
+    return sum(images_by_time[time] for time in newest[1:]) / seconds if seconds > 0 else None
