@@ -112,7 +112,5 @@ def test_a_constant_among_the_outputs_is_refused(loaded: list[object], explainab
 def test_a_file_that_is_no_model(loaded: list[object], data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
-    with pytest.raises(
-        ModelError, match=r"model\.onnx: found a truncated file or another format"
-    ):
+    with pytest.raises(ModelError, match=r"model\.onnx: found a truncated file or another format"):
         Engine(path, ["openvino"])
