@@ -8,7 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxplain.contract.allocations import PlainModel, check, check_allocations
+from onnxplain.contract.allocations import (
+    PlainFunction,
+    PlainGraph,
+    PlainModel,
+    PlainNode,
+    check,
+    check_allocations,
+)
 from onnxplain.contract.allocations.shapes import _SHAPES
 from onnxplain.errors import ModelError
 from onnxplain.exporters import instrument
@@ -171,6 +178,16 @@ def test_functions_are_counted_written_out(model: onnx.ModelProto, found: str, t
             call()
         assert str(error.value).startswith(str(path))
         assert str(error.value).count("\n") == 0
+
+
+def test_calls_of_empty_functions_are_counted() -> None:
+    calls = {("f", str(at)): [("f", str(at + 1))] * 2 for at in range(40)} | {("f", "40"): []}
+    functions = {
+        name: PlainFunction(PlainGraph((), (), tuple(PlainNode(*call, (), ()) for call in inner)))
+        for name, inner in calls.items()
+    }
+    with pytest.raises(ModelError, match="make more than 100,000 nodes"):
+        check_allocations(PlainModel(PlainGraph((), (), (PlainNode("f", "0", (), ()),)), functions))
 
 
 def test_functions_of_a_size_that_models_have_are_accepted() -> None:
