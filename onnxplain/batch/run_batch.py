@@ -24,8 +24,9 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
 from onnxplain.files.lock import lock_folder
+from onnxplain.machine.providers import HOST
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
-from onnxplain.runtime.sessions.binding import HOST, memory_of
+from onnxplain.runtime.sessions.binding import memory_of
 
 if TYPE_CHECKING:
     from onnxplain.explanations.open_model import OpenedModel
