@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT ?= onnxplain-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks test-openvino test-programs check format docs clean
+.PHONY: help demo install test test-networks test-openvino test-programs test-report check format docs clean
 .PHONY: bench bench-peers bench-report bench-rise bench-augmented
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
+	@echo "make test-report  install playwright-core and axe-core and open reports in headless Chromium"
 	@echo "make check    lint, formatting, types, import direction"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make docs     write docs/commands.md from the commands"
@@ -47,6 +48,11 @@ test-openvino: install
 test-programs: install
 	@npm install --silent --no-audit --no-fund --prefix build/js onnxruntime-web@1.30.0
 	@$(BIN)/python -m pytest -rs tests/test_contract_programs.py
+
+# Needs npm, and Chromium (Debian's package, or CHROMIUM names its program).
+test-report: install
+	@npm install --silent --no-audit --no-fund --prefix build/js playwright-core@1.65.1 axe-core@4.14.1
+	@$(BIN)/python -m pytest -rs tests/report/test_browser.py
 
 check: install
 	@$(BIN)/ruff check .
@@ -98,5 +104,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what tests and development need into $(VENV)"
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train]" --group dev
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,report]" --group dev
 	@touch $@

@@ -10,19 +10,18 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train"]
+Extra = Literal["cpu", "export", "torch", "train", "report"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
     "export": ("onnx", "onnx_ir", "onnxscript"),
     "torch": ("torch",),
     "train": ("sklearn", "skimage", "yaml"),
+    "report": ("jinja2",),
 }
-"""The modules that each extra adds. From `export` on, each extra contains those before it, without `cpu`."""
+"""The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
 
-_ORDER: tuple[Extra, ...] = ("export", "torch", "train")
-# A missing yaml is reported where a data set needs it.
-_PACKAGES: Mapping[str, Extra] = {package: extra for extra in _ORDER for package in EXTRAS[extra] if package != "yaml"}
+_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {"torch": ("export",), "train": ("export", "torch")}
 
 
 def install_command(extra: Extra) -> str:
@@ -45,7 +44,7 @@ def needs_extra(extra: Extra, why: str = "this command needs it", otherwise: str
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES or _ORDER.index(_PACKAGES[package]) > _ORDER.index(extra):
+        if package not in _packages_of(extra):
             raise
         raise OnnxplainError(f"{package}: not installed, but {why}: run {install_command(extra)}{otherwise}") from error
 
@@ -55,6 +54,12 @@ def require_modules(extra: Extra, *modules: str) -> None:
     with needs_extra(extra):
         for module in modules:
             import_module(module)
+
+
+def _packages_of(extra: Extra) -> set[str]:
+    """The modules of an extra and of those that it contains. A missing yaml is reported where a data set needs it."""
+    parts = (extra, *_CONTAINED.get(extra, ()))
+    return {package for part in parts for package in EXTRAS[part]} - {"yaml"}
 
 
 def _is_installed(module: str) -> bool:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "onnxplain.cli.evaluate:evaluate",
     "train": "onnxplain.cli.train:train",
     "verify": "onnxplain.cli.verify:verify",
+    "report": "onnxplain.cli.report:report",
     "methods": "onnxplain.cli.methods:methods",
     "doctor": "onnxplain.cli.doctor:doctor",
 }
