@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "train": "onnxplain.cli.train:train",
     "verify": "onnxplain.cli.verify:verify",
     "report": "onnxplain.cli.report:report",
+    "compare": "onnxplain.cli.compare:compare",
     "methods": "onnxplain.cli.methods:methods",
     "doctor": "onnxplain.cli.doctor:doctor",
 }

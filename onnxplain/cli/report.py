@@ -96,7 +96,8 @@ def report(
     The page opens from disk, loads nothing from a network, and can be sent as it is. With more than 50 images, the
     data of each image is in a file of its own, in a folder beside the page (REPORT_files); send both. The maps are
     drawn from their raw values: a slider moves the threshold, and the boxes follow. Images with something to check
-    stand first: no heat, an uncertain map, a box that the map does not agree with, a low score, a photo that has changed.
+    stand first: no heat, an uncertain map, a box that the map does not agree with, a low score, a photo that has
+    changed.
 
     Exit status: 0; 1 if some image could not be read; 2 if a folder or the model cannot be used.
     """
