@@ -1,0 +1,1 @@
+"""Short programs to copy and to change: `python -m onnxplain.examples.NAME`. They use public names only."""
