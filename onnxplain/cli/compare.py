@@ -23,6 +23,7 @@ from onnxplain.cli.options.model import (
     sidecar_option,
     timeout_option,
 )
+from onnxplain.cli.options.page import read_page
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
@@ -38,6 +39,7 @@ from onnxplain.cli.output.comparison_table import (
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
 from onnxplain.errors import ModelError, UnsupportedError, VerificationError
+from onnxplain.explanations.run_record import hash_of
 
 if TYPE_CHECKING:
     from onnxplain.comparison.compare_models import ModelComparison
@@ -90,6 +92,7 @@ class ComparisonOutput:
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=read_page,
     metavar="REPORT.html",
     help="Also write an HTML page with the maps of both files side by side (extra `report`).",
 )
@@ -168,7 +171,11 @@ def _print(
 ) -> None:
     if shown.as_json:
         described = [
-            {"file": str(path), "input_size_hw": list(model.engine.spec.input.size_hw)}
+            {
+                "file": str(path),
+                "sha256": hash_of(Path(path)),
+                "input_size_hw": list(model.engine.spec.input.size_hw),
+            }
             for path, model in zip(paths, (comparison.first, comparison.second), strict=True)
         ]
         print_json(comparison_tree(described, drifts, comparison.unlike))
@@ -188,16 +195,18 @@ def _open_both(
     opened, left_out = [], []
     methods = asked.methods
     for number, file in enumerate(files):
+        options = file.options_for(asked)
         try:
-            model = file.open(file.options_for(asked), replace(asked, methods=methods), bar, quiet=quiet)
+            model = file.open(options, replace(asked, methods=methods), bar, quiet=quiet)
         except (ModelError, UnsupportedError, VerificationError) as error:
             needy = [name for name in methods if _needs_gradient(name)]
-            if not needy:
+            # What the user stated about the graph must hold for the answers too, and only instrumenting reads it.
+            if not needy or options.for_plain_files or options.layers:
                 raise
             methods = tuple(name for name in methods if name not in needy)
             # Without any method left, the answers are still compared; rise needs only scores.
             plain = replace(asked, methods=methods or ("rise",), method_options={})
-            model = file.open(replace(file, logits=None).options_for(plain), plain, bar, quiet=quiet)
+            model = file.open(options, plain, bar, quiet=quiet)
             for name in needy:
                 texts = (str(error), name) if number == 0 else (name, str(error))
                 left_out.append(Unlike("method", *texts, False))

@@ -21,6 +21,7 @@ from onnxplain.cli.options.model import (
     sidecar_option,
     timeout_option,
 )
+from onnxplain.cli.options.page import read_page
 from onnxplain.cli.options.pictures import picture_options
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
@@ -43,6 +44,7 @@ _OF_FOLDERS = {"path", "images", "output"}
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=read_page,
     default=Path("report.html"),
     metavar="REPORT.html",
     help="The file to write. Default: ./report.html.",

@@ -129,6 +129,14 @@ def test_a_method_that_one_file_does_not_allow_is_named_and_the_others_are_compa
     assert [(each["second"], each["compared"]) for each in named] == [("cam", False)]
 
 
+def test_without_a_method_both_files_get_one_that_both_allow(run: RunCommand, models: Path, images: Path) -> None:
+    """Of conv.onnx that is grad-cam; plain.onnx has no layer, so both are explained by rise."""
+    for words in [(models / "conv.onnx", models / "plain.onnx"), (models / "plain.onnx", models / "conv.onnx")]:
+        tree = compared(run, *words, images / "a.png")
+        assert [each["method"] for each in tree["methods"]] == ["rise"]
+        assert {each["aspect"] for each in tree["differences"]} <= {"input size", "preprocessing", "classes"}
+
+
 def test_boxes_of_two_heads_and_targets(run: RunCommand, models: Path, images: Path, tmp_path: Path) -> None:
     ExplainableModel().write(tmp_path / "again.onnx")
     words = (images / "a.png", "-m", "hires-cam", "--target", "one", "--target", "zero")

@@ -99,10 +99,11 @@ def test_what_cannot_be_reported(run: RunCommand, folder: Path, models: Path, im
         ((folder, "-m", "cam"), "found --method for a folder"),
         ((folder, "--masks", 3), "found --masks for a folder"),
         ((folder, "--size", "9x9"), "found --size for a folder"),
+        ((folder, "-o", images / "a.png"), "expected a file that ends in .html"),
         ((models / "explainable.onnx",), "found no IMAGE for the model"),
         ((tmp_path / "none.onnx", images), "none.onnx"),
     ]:
-        result = run("report", *words, "-o", page, may_fail=False)
+        result = run("report", "-o", page, *words)
         assert result.exit_code == 2, words
         assert says in result.stderr and len(result.stderr.splitlines()) == 1, result.stderr
     assert not page.exists()

@@ -16,7 +16,7 @@ import pytest
 from onnxplain.explainers.regions import find_regions
 from onnxplain.explanations.verify_folder import read_run
 from onnxplain.report.folder_report import report_of
-from onnxplain.report.page_file import MOST_EMBEDDED, write_report
+from onnxplain.report.page_file import MOST_EMBEDDED, Table, write_report
 from tests.report.folders import MARKUP, NAMES, lines_of, multiply
 
 BROWSE = Path(__file__).with_name("browse.mjs")
@@ -50,7 +50,8 @@ def browse(*pages: dict[str, Any]) -> list[Answer]:
 @pytest.fixture(scope="module")
 def page(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(report_of([read_run(written)]), path)
+    findings = [Table(title, ("name", "found"), [("one", MARKUP), ("two", "2")]) for title in ("First", "Second")]
+    write_report(report_of([read_run(written)], findings=findings), path)
     return path
 
 

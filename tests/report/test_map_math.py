@@ -168,3 +168,14 @@ def test_regions_touch_at_corners_and_u_shapes_are_one() -> None:
     (answer,) = ask([described(raw, frame, None, True, 0.5)])
     assert_same_regions(answer["regions"], find_regions(raw, 0.5))
     assert answer["regions"][0]["xyxy"] == [0, 0, 4, 4]
+
+
+def test_very_large_photos_are_cut_on_a_coarser_grid() -> None:
+    """Of 24 megapixels every box is at most a step of the grid away, and the heat where it is drawn is the same."""
+    raw = np.random.default_rng(6).random((7, 9)).astype(np.float32)
+    frame = make_frame((4000, 6000), (224, 224), "crop")
+    (answer,) = ask([{**described(raw, frame, None, True, 0.8), "size_hw": (80, 120)}])
+    expected = find_regions(relu_over_max(raw, frame)[0], 0.8)
+    assert len(answer["regions"]) == len(expected)
+    for found, xyxy in zip(answer["regions"], expected.xyxy, strict=True):
+        assert np.abs(np.array(found["xyxy"]) - xyxy).max() < 2.5

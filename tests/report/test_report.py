@@ -222,6 +222,12 @@ def test_agreement_is_the_iou_of_head_and_map() -> None:
 # ---- folders that are not as they were
 
 
+def test_a_run_without_images_gives_a_page_without_images(copied: Path) -> None:
+    write_lines(copied, [])
+    data = page_of(copied)
+    assert (data["images"], data["details"]) == ([], [])
+
+
 def test_without_the_model_and_the_photos(copied: Path) -> None:
     before = page_of(copied)
     (copied.parent / "model.onnx").unlink()

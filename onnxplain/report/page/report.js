@@ -8,6 +8,7 @@
   );
   const several = data.runs.length > 1;
   const CANVAS_SIDE = 640;
+  const MOST_BOXES = 20;
   const AHEAD = "600px";
 
   function make(name, given = {}, ...children) {
@@ -131,12 +132,12 @@
     const ground = detail.photo ? make("img", { src: detail.photo, alt: "" }) : null;
     const stack = make("div", { className: ground ? "stack" : "stack empty" }, ground, canvas);
     const facts = make("p", { className: "facts" });
-    const title = [several ? data.runs[map.run] : "", map.method, map.layer ? `at ${map.layer}` : ""];
+    const title = several ? `${data.runs[map.run]}: ${map.method}` : map.method;
     const asked = map.target === map.label ? map.label : `${map.target}, with ${map.label}`;
     const what = map.uses_target ? `${asked} · ${scoreText(map.score)}` : "no target: what is strongest, whatever the class";
     const caption = make(
       "figcaption", {},
-      make("h3", {}, title.filter(Boolean).join(" · ")),
+      make("h3", {}, title),
       make("p", {}, what),
       make("p", { className: "soft" }, workOf(map)),
       facts,
@@ -151,6 +152,7 @@
     const parts = [map.evaluations === 1 ? "1 evaluation" : `${map.evaluations} evaluations`];
     if (map.error !== null) parts.push(`error ${(100 * map.error).toFixed(1)} %`);
     if (map.masks !== null) parts.push(`${map.masks} masks`);
+    if (map.layer) parts.push(`layer ${map.layer}`);
     if (map.unit) parts.push(`in ${map.unit}`);
     if (map.code !== null && map.code.kind === "steps") parts.push("map stored with 16 bits");
     return parts.join(" · ");
@@ -199,6 +201,7 @@
       lines.moveTo(x, height);
       lines.lineTo(x + height, 0);
     }
+    context.globalAlpha = 0.5;
     stroke(context, lines, [], 1);
     context.restore();
     const edge = new Path2D();
@@ -214,7 +217,7 @@
       path.rect(x1 * toX, y1 * toY, (x2 - x1) * toX, (y2 - y1) * toY);
       return path;
     };
-    figure.regions.forEach((region, at) => stroke(context, rectangle(region.xyxy), at ? [2, 3] : [], at ? 1 : 2));
+    figure.regions.slice(0, MOST_BOXES).forEach((region, at) => stroke(context, rectangle(region.xyxy), at ? [2, 3] : [], at ? 1 : 2));
     const { box } = figure.map;
     if (box !== null && box.source === "head") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
   }
