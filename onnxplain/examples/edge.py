@@ -48,8 +48,8 @@ def read_video(source: str) -> Frames:
         number += 1
 
 
-def main() -> int:
-    """Run the example; the exit status."""
+def explain_frames() -> int:
+    """Explain what the arguments name; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="an explainable file")
     parser.add_argument("source", help="camera number, video file or folder")
@@ -79,4 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explain_frames())

@@ -28,8 +28,8 @@ def scores(url: str, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return found
 
 
-def main() -> None:
-    """Run the example."""
+def explain_endpoint() -> None:
+    """Explain the image that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("image")
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain_endpoint()
