@@ -60,7 +60,10 @@ class ModelComparison:
     def images(
         self, sources: Sequence[Path], progress: ProgressDisplay, max_megapixels: float | None = None
     ) -> Iterator[ComparedImage]:
-        """Compare one image after the other. One that cannot be read yields its error."""
+        """Compare one image after the other. One that cannot be read yields its error.
+
+        Raises KeyboardInterrupt where the user stopped a method early: a map of fewer masks is not compared.
+        """
         progress.expect(len(sources) * max(1, len(self.pairs)))
         for source in sources:
             progress.say(source.name)
@@ -83,12 +86,10 @@ class ModelComparison:
             target = prediction.class_id if pair.question.target is None else pair.question.target
             other_target = _other_target(target, prediction, other, classes)
             if other_target is not None:
-                (one,) = pair.first.for_targets(pixels, [target])
-                (two,) = pair.second.for_targets(others, [other_target])
-                noise = None
-                if pair.reseeded is not None:
-                    (again,) = pair.reseeded.for_targets(pixels, [target])
-                    noise = map_drift(one, again)
+                one = _explain(pair.first, pixels, target)
+                two = _explain(pair.second, others, other_target)
+                again = None if pair.reseeded is None else _explain(pair.reseeded, pixels, target)
+                noise = None if again is None else map_drift(one, again)
                 statuses = one.status, two.status
                 drifts.append(MethodDrift(pair.question.method, one.target_name, map_drift(one, two), noise, statuses))
                 explained.append((pair.question, one, two))
@@ -104,6 +105,13 @@ class ModelComparison:
             maps=tuple(drifts),
         )
         return ComparedImage(drift, source, pixels, (prediction, other), tuple(explained))
+
+
+def _explain(explainer: Explainer, pixels: AnyArray, target: int) -> Explanation:
+    (explanation,) = explainer.for_targets(pixels, [target])
+    if explanation.report is not None and explanation.report.interrupted:
+        raise KeyboardInterrupt
+    return explanation
 
 
 def plan_comparison(

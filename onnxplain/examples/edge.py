@@ -79,4 +79,7 @@ def explain_frames() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(explain_frames())
+    try:
+        sys.exit(explain_frames())
+    except OnnxplainError as problem:
+        sys.exit(str(problem))

@@ -9,13 +9,14 @@ outputs[0]["data"], reshaped to outputs[0]["shape"].
 import argparse
 import functools
 import io
+import sys
 from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain import load_image
+from onnxplain import OnnxplainError, load_image
 from onnxplain.explainers import RISE
 
 
@@ -45,4 +46,7 @@ def explain_endpoint() -> None:
 
 
 if __name__ == "__main__":
-    explain_endpoint()
+    try:
+        explain_endpoint()
+    except OnnxplainError as problem:
+        sys.exit(str(problem))

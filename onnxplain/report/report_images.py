@@ -117,8 +117,11 @@ def plan_images(runs: Sequence[RunToVerify], remarks: Mapping[str, Remark] | Non
 
 
 def _model_changed(run: RunToVerify) -> bool:
-    """Whether the model's file is there and is another one. A report needs no model: one that is gone is no change."""
-    return run.model.is_file() and hash_of(run.model) != run.record["model"]["sha256"]
+    """Whether a file of the model is there and is another one. A report needs no model: a missing file is no change."""
+    model = run.record["model"]
+    recorded = ({"file": model["file"], "sha256": model["sha256"]}, *model["weights"])
+    paths = ((run.folder / entry["file"], entry["sha256"]) for entry in recorded)
+    return any(path.is_file() and hash_of(path) != sha256 for path, sha256 in paths)
 
 
 def _known(values: Iterator[float | None]) -> list[float]:

@@ -107,6 +107,13 @@ def test_a_source_that_cannot_be_read_is_named(model, tmp_path):
     assert "missing.mp4: found no camera, video or folder" in result.stderr
 
 
+def test_a_model_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "text.onnx").write_text("no model")
+    result = run_without(BEYOND_CPU, *EXAMPLE, "text.onnx", ".", "-o", "out", folder=tmp_path)
+    assert result.returncode == 1
+    assert "text.onnx" in result.stderr and len(result.stderr.splitlines()) == 1, result.stderr
+
+
 @pytest.mark.parametrize("name", ["edge", "rise_http"])
 def test_it_is_short_and_uses_the_public_api_only(name):
     text = (files("onnxplain.examples") / f"{name}.py").read_text(encoding="utf-8")
