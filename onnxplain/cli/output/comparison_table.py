@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxplain.cli.output.tables import print_table
-from onnxplain.comparison.image_drift import ImageDrift, MethodSummary, summarise
-from onnxplain.comparison.shared_classes import Unlike
+
+if TYPE_CHECKING:
+    from onnxplain.comparison.image_drift import ImageDrift, MethodSummary
+    from onnxplain.comparison.shared_classes import Unlike
 
 METHOD_COLUMNS = ("method", "images", "correlation", "worst", "IoU", "worst", "noise", "beyond noise")
 IMAGE_COLUMNS = ("image", "first", "second", "Δ score", "method", "correlation", "IoU", "noise")
@@ -18,6 +20,8 @@ IMAGE_COLUMNS = ("image", "first", "second", "Δ score", "method", "correlation"
 
 def print_comparison(images: Sequence[ImageDrift], differences: Sequence[Unlike], most: int) -> None:
     """Print what differs between the models, the answers, a row per method, and the `most` worst images."""
+    from onnxplain.comparison.image_drift import summarise
+
     for each in differences:
         click.echo(unlike_line(each))
     click.echo(answers_line(images))
@@ -102,6 +106,8 @@ def comparison_tree(
     models: Sequence[dict[str, Any]], images: Sequence[ImageDrift], differences: Sequence[Unlike]
 ) -> dict[str, Any]:
     """The same for JSON, every image."""
+    from onnxplain.comparison.image_drift import summarise
+
     read = [image for image in images if not image.error]
     return {
         "first": models[0],
