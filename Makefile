@@ -10,7 +10,7 @@ CASES ?= 2000
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-networks test-openvino test-programs fuzz check format docs clean
+.PHONY: help demo install test test-networks test-openvino test-programs test-report fuzz check format docs clean
 .PHONY: test-kills bench bench-peers bench-report bench-rise bench-augmented
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
+	@echo "make test-report  install playwright-core and axe-core and open reports in headless Chromium"
 	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
 	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
@@ -57,6 +58,11 @@ test-programs: install
 	@$(BIN)/python -m pytest -rs tests/test_contract_programs.py
 test-kills: install
 	@$(BIN)/python -m tools.kills
+
+# Needs npm, and Chromium (Debian's package, or CHROMIUM names its program).
+test-report: install
+	@npm install --silent --no-audit --no-fund --prefix build/js playwright-core@1.65.1 axe-core@4.14.1
+	@$(BIN)/python -m pytest -rs tests/report/test_browser.py
 
 check: install
 	@$(BIN)/ruff check .
@@ -108,5 +114,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what tests and development need into $(VENV)"
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch]" --group dev
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report]" --group dev
 	@touch $@

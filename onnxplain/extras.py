@@ -10,7 +10,7 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train", "batch"]
+Extra = Literal["cpu", "export", "torch", "train", "batch", "report"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
@@ -18,20 +18,11 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "torch": ("torch",),
     "train": ("sklearn", "skimage", "yaml"),
     "batch": ("pyarrow",),
+    "report": ("jinja2",),
 }
 """The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
 
-_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {
-    "cpu": ("cpu",),
-    "export": ("export",),
-    "torch": ("export", "torch"),
-    "train": ("export", "torch", "train"),
-    "batch": ("batch",),
-}
-# A missing yaml is reported where a data set needs it.
-_PACKAGES: Mapping[str, Extra] = {
-    package: extra for extra in EXTRAS if extra != "cpu" for package in EXTRAS[extra] if package != "yaml"
-}
+_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {"torch": ("export",), "train": ("export", "torch")}
 
 
 def install_command(extra: Extra) -> str:
@@ -54,7 +45,7 @@ def needs_extra(extra: Extra, why: str = "this command needs it", otherwise: str
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES or _PACKAGES[package] not in _CONTAINED[extra]:
+        if package not in _packages_of(extra):
             raise
         raise OnnxplainError(f"{package}: not installed, but {why}: run {install_command(extra)}{otherwise}") from error
 
@@ -64,6 +55,12 @@ def require_modules(extra: Extra, *modules: str) -> None:
     with needs_extra(extra):
         for module in modules:
             import_module(module)
+
+
+def _packages_of(extra: Extra) -> set[str]:
+    """The modules of an extra and of those that it contains. A missing yaml is reported where a data set needs it."""
+    parts = (extra, *_CONTAINED.get(extra, ()))
+    return {package for part in parts for package in EXTRAS[part]} - {"yaml"}
 
 
 def _is_installed(module: str) -> bool:

@@ -19,6 +19,7 @@ from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import Question, plan_questions
 from onnxplain.explanations.run_record import record_run
+from onnxplain.extras import missing_modules
 
 if TYPE_CHECKING:
     from onnxplain.data.record import Record
@@ -39,12 +40,12 @@ _SHEET_WIDTH = 1920
     help="Folder to write to. It is created if it is missing. Default: ./onnxplain-demo.",
 )
 def demo(output: Path) -> None:
-    """Explain six sample images with class activation maps, Grad-CAM and RISE.
+    """Explain six sample images with class activation maps, Grad-CAM, Augmented Grad-CAM and RISE.
 
     The model is a small localizer of handwritten digits. It comes with the package. The folder DIR (-o) receives one
-    picture per image and method, explanations.jsonl, and demo.png, which shows all pictures side by side. The terminal
-    shows for each image the true label, the predicted label with its score, and the overlap (IoU) of the predicted and
-    the true box.
+    picture per image and method, explanations.jsonl, and demo.png, which shows all pictures side by side. With the
+    extra `report`, it also receives report.html, a page with all maps that opens from disk. The terminal shows for each
+    image the true label, the predicted label with its score, and the overlap (IoU) of the predicted and the true box.
     """
     from onnxplain.explainers import supported
     from onnxplain.runtime import Engine
@@ -65,6 +66,14 @@ def demo(output: Path) -> None:
     print_table(("image", "true label", "predicted", "score", "box IoU"), rows, numbers=("score", "box IoU"))
     for line in ("", f"Pictures: {output}", f"All pictures side by side: {contact_sheet}"):
         say(line)
+    if not missing_modules("report"):
+        from onnxplain.explanations.verify_folder import read_run
+        from onnxplain.report.folder_report import report_of
+        from onnxplain.report.page_file import write_report
+
+        page = output / "report.html"
+        write_report(report_of([read_run(output)]), page)
+        say(f"Report, to open in a browser: {page}")
 
 
 def _row(sample: Record, explained: ExplainedImage) -> tuple[str, ...]:

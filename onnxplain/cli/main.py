@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "train": "onnxplain.cli.train:train",
     "verify": "onnxplain.cli.verify:verify",
     "serve-config": "onnxplain.cli.serve_config:serve_config",
+    "report": "onnxplain.cli.report:report",
+    "compare": "onnxplain.cli.compare:compare",
     "methods": "onnxplain.cli.methods:methods",
     "doctor": "onnxplain.cli.doctor:doctor",
 }

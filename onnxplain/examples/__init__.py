@@ -1,1 +1,1 @@
-"""Small programs around the package: examples to read and to change, not products."""
+"""Short programs to copy and to change: `python -m onnxplain.examples.NAME`. They use public names only."""

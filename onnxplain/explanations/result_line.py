@@ -46,6 +46,8 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
         "frame": asdict(frame),
         "map_frame": None if explanation.map_frame is None else asdict(explanation.map_frame),
         "unit": explanation.unit,
+        "uses_target": explanation.uses_target,
+        "heat_from_zero": explanation.heat_from_zero,
     }
 
 

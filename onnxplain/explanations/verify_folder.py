@@ -59,7 +59,7 @@ def read_run(folder: Path) -> RunToVerify:
         )
     try:
         text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
-        lines = tuple(json.loads(line) for line in text.splitlines())
+        lines = tuple(json.loads(line, parse_constant=_refuse_constant) for line in text.splitlines())
         run = RunToVerify(folder, record, lines)
         _ = run.model, record["id"], record["model"]["sha256"], record["opened_with"], record["questions"]
         others = {line["run"] for line in lines} - {record["id"]}
@@ -221,9 +221,13 @@ def _describe_change(found: AnyArray, recorded: AnyArray) -> str:
     return f"values up to {float(np.abs(found - recorded).max()) / scale:.1e} of the largest away"
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which JSON does not have")
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
         raise OnnxplainError(
             f"{path}: cannot be read ({error}), expected the record that `onnxplain explain` writes: explain the "

@@ -12,6 +12,7 @@ from onnxplain.data.boxes import paired_iou
 from onnxplain.demo import IMAGES, MODEL, read_samples
 from onnxplain.explainers import supported
 from tests.cli.process import BEYOND_CPU, run_without
+from tests.cli.test_report import data_of
 
 
 def test_samples_are_six_digits_with_boxes_inside():
@@ -46,7 +47,9 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
     height, width = load_image(tmp_path / "out" / "demo.png").shape[:2]
     assert width == 1920
     assert height < width
-    assert result.stdout.rstrip().endswith("demo.png")
+    page = tmp_path / "out" / "report.html"
+    assert result.stdout.rstrip().endswith(f"demo.png\nReport, to open in a browser: {page}")
+    assert [[each["method"] for each in detail["maps"]] for detail in data_of(page)["details"]] == [methods] * 6
 
 
 def test_the_shipped_model_is_right_about_its_samples():
@@ -59,6 +62,7 @@ def test_the_shipped_model_is_right_about_its_samples():
 
 
 def test_it_needs_no_more_than_the_cpu_extra(tmp_path):
-    result = run_without(BEYOND_CPU, "-m", "onnxplain.cli.main", "demo", folder=tmp_path)
+    result = run_without((*BEYOND_CPU, "jinja2"), "-m", "onnxplain.cli.main", "demo", folder=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.rstrip().endswith("demo.png")
     assert (tmp_path / "onnxplain-demo" / "demo.png").is_file()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,19 @@ def test_a_narrow_terminal_has_intervals_below_the_numbers(asked, run, monkeypat
     narrow = run(*asked).stdout
     assert max(map(len, narrow.splitlines()[2:20])) < max(map(len, wide.splitlines()[2:12])) * 0.8
     assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_table_fits_a_narrow_terminal_and_loses_no_number(width, asked, run, monkeypatch):
+    words = [*asked, "-m", "grad-cam", "-m", "xgrad-cam", "-m", "eigen-grad-cam", "--metrics", "all"]
+    wide = run(*words).stdout
+    monkeypatch.setattr("onnxplain.cli.output.evaluation_table._room", lambda: width)
+    narrow = run(*words).stdout
+    table, other = (text[: text.index("top-1:")].replace("─", "") for text in (narrow, wide))
+    assert max(map(len, table.splitlines()[2:])) <= width
+    intervals = re.compile(r"\[-?[\d.]+, -?[\d.]+\]")
+    assert Counter(intervals.findall(table)) == Counter(intervals.findall(other))
+    assert all(name in table for name in ("grad-cam", "xgrad-cam", "eigen-grad-cam", "centre Gaussian"))
 
 
 def test_json_is_the_summary_and_nothing_else(asked, run, tmp_path):

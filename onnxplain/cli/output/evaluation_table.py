@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -31,8 +32,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
     cells = [(title, *(row.get(column, "") for column in columns)) for title, row in rows.items()]
     if not _fits(("", *columns), cells):
         cells = [tuple(cell.replace(" [", "\n[") for cell in row) for row in cells]
-    print_table(("", *columns), cells, numbers=columns)
-    say()
+    for part in _columns_that_fit(("", *columns), cells):
+        shown_rows = [tuple(row[at] for at in (0, *part)) for row in cells]
+        names = [columns[at - 1] for at in part]
+        # A row without a number in these columns says nothing here.
+        print_table(("", *names), [row for row in shown_rows if any(row[1:])], numbers=names)
+        say()
     _print_legend(evaluation, shown)
 
 
@@ -72,9 +77,35 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
 
 
 def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a table with intervals beside the numbers fits into the terminal; always true without a terminal."""
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    return not sys.stdout.isatty() or sum(widths) + 3 * len(columns) <= shutil.get_terminal_size().columns
+    """Whether a table with intervals beside the numbers fits into the terminal."""
+    return sum(_widths(columns, rows)) <= _room()
+
+
+def _columns_that_fit(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[int]]:
+    """The columns behind the first, divided into tables that fit into the terminal."""
+    title, *widths = _widths(columns, rows)
+    room = _room() - title
+    parts: list[list[int]] = [[]]
+    used = 0
+    for position, width in enumerate(widths, 1):
+        if parts[-1] and used + width > room:
+            parts.append([])
+            used = 0
+        parts[-1].append(position)
+        used += width
+    return parts
+
+
+def _room() -> float:
+    """The columns of the terminal; without one, any table fits."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column is, with the space behind it. A cell may have several lines."""
+    return [
+        max(len(line) for cell in cells for line in cell.split("\n")) + 3 for cells in zip(columns, *rows, strict=True)
+    ]
 
 
 def _title(result: Result) -> str:

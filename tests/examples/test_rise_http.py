@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 from onnxplain.explainers import RISE
 from tests.cli.process import BEYOND_CPU, run_without
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "rise_http.py"
+EXAMPLE = ("-m", "onnxplain.examples.rise_http")
 SIZE_HW = (16, 24)
 
 
@@ -58,7 +57,7 @@ def photo(tmp_path) -> np.ndarray:
 
 def test_an_endpoint_is_explained_as_the_function_behind_it(url, photo, tmp_path) -> None:
     result = run_without(
-        BEYOND_CPU, str(EXAMPLE), url, "photo.png", "16x24", "--masks", "200", "-o", "map.png", folder=tmp_path
+        BEYOND_CPU, *EXAMPLE, url, "photo.png", "16x24", "--masks", "200", "-o", "map.png", folder=tmp_path
     )
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(r"class 1, score 0\.86, 201 evaluations\n", result.stdout)
@@ -67,6 +66,7 @@ def test_an_endpoint_is_explained_as_the_function_behind_it(url, photo, tmp_path
 
 
 def test_an_endpoint_that_is_not_there_is_named(photo, tmp_path) -> None:
-    result = run_without(BEYOND_CPU, str(EXAMPLE), "http://127.0.0.1:9/scores", "photo.png", "16x24", folder=tmp_path)
+    result = run_without(BEYOND_CPU, *EXAMPLE, "http://127.0.0.1:9/scores", "photo.png", "16x24", folder=tmp_path)
     assert result.returncode != 0
-    assert "score function: raised URLError" in result.stderr
+    assert result.stderr.startswith("score function: raised URLError")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,1 @@
+"""Two files of one model: how far their answers and maps drift apart."""
