@@ -59,7 +59,9 @@ def read_run(folder: Path) -> RunToVerify:
         )
     try:
         text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
-        lines = tuple(json.loads(line, parse_constant=_refuse_constant) for line in text.splitlines())
+        # Not splitlines: a label may hold one of Unicode's other line breaks.
+        written = [line for line in text.split("\n") if line]
+        lines = tuple(json.loads(line, parse_constant=_refuse_constant) for line in written)
         run = RunToVerify(folder, record, lines)
         _ = run.model, record["id"], record["model"]["sha256"], record["opened_with"], record["questions"]
         others = {line["run"] for line in lines} - {record["id"]}
