@@ -163,12 +163,11 @@ def plan_comparison(
 def _check_classes(opened: OpenedModel) -> None:
     spec = opened.engine.spec
     if spec.detector is not None or not spec.heads or spec.head.kind != "classes":
-        found = (
-            "a detector" if spec.detector is not None else ", ".join(f"{head.name}:{head.kind}" for head in spec.heads)
-        )
+        heads = ", ".join(f"{head.name}:{head.kind}" for head in spec.heads)
+        found = "a detector" if spec.detector is not None else heads or "no head"
         raise UnsupportedError(
-            f"{opened.engine.source}: found {found or 'no head'}, expected a default head of classes to compare: name it "
-            "with --head, or explain both files and run `onnxplain report` on the two folders"
+            f"{opened.engine.source}: found {found}, expected a default head of classes to compare: name it with --head, "
+            "or explain with both files and run `onnxplain report` on the two folders"
         )
 
 
