@@ -166,8 +166,8 @@ def _check_classes(opened: OpenedModel) -> None:
         heads = ", ".join(f"{head.name}:{head.kind}" for head in spec.heads)
         found = "a detector" if spec.detector is not None else heads or "no head"
         raise UnsupportedError(
-            f"{opened.engine.source}: found {found}, expected a default head of classes to compare: name it with --head, "
-            "or explain with both files and run `onnxplain report` on the two folders"
+            f"{opened.engine.source}: found {found}, expected a default head of classes to compare: "
+            "name it with --head, or explain with both files and run `onnxplain report` on the two folders"
         )
 
 
