@@ -17,6 +17,7 @@ from onnxplain.runtime.geometry import Frame
 if TYPE_CHECKING:
     from onnxplain.contract import MapFrame
     from onnxplain.explainers.method_report import MethodReport
+    from onnxplain.runtime.detection.detections import Detection
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
 
@@ -38,7 +39,9 @@ class Explanation:
     predicted class.
     `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
     `prediction`: what the model says of the unmasked image, without a box; None where only a callable is
-    known.
+    known, and for detectors. `detection`: the detection that is explained, None for other models. Then `target` is
+    candidate · (C + 4) + class, with C = 1 where candidates carry their own class, and `target_name` is as ``dog#2``:
+    the second dog of the image by score.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
     `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
     Raises OnnxplainError where these disagree.
@@ -58,6 +61,7 @@ class Explanation:
     prediction: Prediction | None = field(default=None, repr=False)
     default_threshold: float = CAM_THRESHOLD
     report: MethodReport | None = None
+    detection: Detection | None = None
     map_frame: MapFrame | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.detection_questions import ask_detections
 from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, WrittenExplanation
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from onnxplain.explainers import Explainer, Explanation
-    from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime import Detections, Engine, Prediction
     from onnxplain.runtime.arrays import AnyArray
 
 _SHEET = ".sheet"
@@ -29,6 +30,8 @@ _SHEET = ".sheet"
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
+
+    `problems`: of a detector, a line for each target that is not in the image.
 
     `image_hwc`: its picture, uint8 RGB (`as_picture`). `prediction`: the model's own prediction, only if the model has
     a box head. `interrupted`: the user stopped a method early. Its result so far is in `written`; no method was run
@@ -42,6 +45,7 @@ class ExplainedImage:
     sheet: Path | None = None
     error: str = ""
     interrupted: bool = False
+    problems: tuple[str, ...] = ()
 
 
 def explain_images(
@@ -53,10 +57,12 @@ def explain_images(
     *,
     max_megapixels: float | None = None,
     on_written: Callable[[Path, Question, WrittenExplanation], None] | None = None,
+    detect: Callable[[AnyArray], Detections] | None = None,
 ) -> Iterator[ExplainedImage]:
     """Answer all questions for each image, one image after the other, and write the explanations to the folder.
 
-    `on_written` is called after each explanation. An image that cannot be read yields its error; any other failure
+    `on_written` is called after each explanation. `detect`: the detections of an image, for a detector; None: those of
+    `Engine.detect`. An image that cannot be read yields its error; any other failure
     raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
     result is written and the run ends.
     """
@@ -66,7 +72,8 @@ def explain_images(
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
     names = unique_names([source.stem for source in sources])
-    progress.expect(len(sources) * len(questions))
+    steps = len(sources) * len(questions)
+    progress.expect(steps)
     for source, name in zip(sources, names, strict=True):
         progress.say(source.name)
         try:
@@ -80,10 +87,20 @@ def explain_images(
         image_hwc = as_picture(pixels_hwc)
         prediction = engine.predict(pixels_hwc)[0] if engine.spec.box is not None else None
         head_box = None if prediction is None else prediction.box_xyxy
+        asked_here, problems = tuple(questions), tuple[str, ...]()
+        if engine.detector is not None:
+            found = engine.detect(pixels_hwc)[0] if detect is None else detect(pixels_hwc)
+            here = ask_detections(engine, found, questions)
+            asked_here, problems = here.questions, here.problems
+            steps += len(asked_here) - len(questions)
+            progress.expect(steps)
+            _refuse_overwriting(folder.path, [name], asked_here, sources)
+            for problem in problems:
+                folder.add_error(source, problem)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
-        asked = _AskedImage(pixels_hwc, questions, explainers)
-        for question in questions:
+        asked = _AskedImage(pixels_hwc, asked_here, explainers)
+        for question in asked_here:
             if asked.interrupted and not asked.knows(question):
                 continue
             explanation, seconds = asked.explain(question)
@@ -93,7 +110,9 @@ def explain_images(
             if on_written is not None:
                 on_written(source, question, written[-1])
         sheet = _add_sheet(folder, name, image_hwc, answered, written)
-        yield ExplainedImage(source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted)
+        yield ExplainedImage(
+            source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted, problems=problems
+        )
         if asked.interrupted:
             return
 
@@ -132,7 +151,13 @@ class _AskedImage:
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
-    names = unique_names([source.stem for source in sources])
+    _refuse_overwriting(output, unique_names([source.stem for source in sources]), questions, sources)
+
+
+def _refuse_overwriting(
+    output: Path, names: Sequence[str], questions: Sequence[Question], sources: Sequence[Path]
+) -> None:
+    """The same for images of these names."""
     written = [output / RESULTS_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
     written += [output / f"{name}{suffix}.png" for name in names for suffix in suffixes]

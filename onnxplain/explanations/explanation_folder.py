@@ -46,7 +46,8 @@ class PictureStyle:
 class WrittenExplanation:
     """One explanation of one image that was written to the folder.
 
-    `box_xyxy` is the box in the picture: the box head's if the model has one, else the box of the largest region.
+    `box_xyxy` is the box in the picture: the explained detection's or the box head's if the model has such, else the
+    box of the largest region.
     """
 
     explanation: Explanation
@@ -96,7 +97,8 @@ class ExplanationFolder:
         from onnxplain.explainers.render import Mark, annotate, save_png
 
         regions = explanation.boxes(self._style.threshold)
-        box = head_box if head_box is not None else _largest(regions)
+        own_box = head_box if explanation.detection is None else explanation.detection.xyxy
+        box = own_box if own_box is not None else _largest(regions)
         overlay = explanation.overlay(image_hwc, self._style.colormap, self._style.alpha)
         picture = annotate(overlay, [Mark(box, _caption(explanation))])
         path = self.path / f"{name}.png"
@@ -108,7 +110,7 @@ class ExplanationFolder:
             {
                 "image": str(source),
                 "method": explanation.method,
-                "target": explanation.target_name if _is_box_target(explanation) else explanation.target,
+                "target": explanation.target_name if _is_named(explanation) else explanation.target,
                 "label": explanation.label,
                 "score": json_number(explanation.score),
                 "status": explanation.status,
@@ -122,6 +124,7 @@ class ExplanationFolder:
                 "layer": explanation.layer,
                 "heatmap": f"{name}.npy",
                 "overlay": f"{name}.png",
+                **({} if explanation.detection is None else {"detection": explanation.detection.as_json()}),
                 **({} if explanation.report is None else explanation.report.as_json()),
             }
         )
@@ -177,8 +180,15 @@ def _is_box_target(explanation: Explanation) -> bool:
     return prediction is not None and explanation.target >= len(prediction.scores)
 
 
+def _is_named(explanation: Explanation) -> bool:
+    """Whether the target's name says more than its number."""
+    return explanation.detection is not None or _is_box_target(explanation)
+
+
 def _caption(explanation: Explanation) -> str:
     what = f"{explanation.label} · {explanation.score:.2f}"
-    if _is_box_target(explanation):
+    if explanation.detection is not None:
+        what = f"{explanation.target_name} · {explanation.score:.2f}"
+    elif _is_box_target(explanation):
         what = f"{explanation.target_name} of {what}"
     return what if explanation.status == "ok" else f"{what}, {explanation.status.replace('_', ' ')}"

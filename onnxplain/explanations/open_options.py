@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class OpenOptions:
     """Everything has a default: the file's own value, or what is found in its graph.
 
-    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels` and `sidecars` are as for
-    `Engine`. `layers`: the layers to explain. In an explainable file these are names of its layers. In a plain file
-    they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box` and `batch` are as for
-    `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache folder.
+    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`, `sidecars` and `detector`
+    are as for `Engine`. `layers`: the layers to explain. In an explainable file these are names of its layers. In a
+    plain file they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`, `box` and `batch`
+    are as for `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept in the user's cache
+    folder.
     """
 
     providers: tuple[str, ...] | None = None
@@ -32,6 +33,7 @@ class OpenOptions:
     layout: Layout | None = None
     labels: tuple[str, ...] | None = None
     sidecars: bool = True
+    detector: str | None = None
     layers: tuple[str, ...] = ()
     logits: str | None = None
     box: str | None = None
@@ -65,7 +67,8 @@ class OpenOptions:
     def for_key(self) -> dict[str, Any]:
         """The same as plain data, for the name of the copy in the cache."""
         preprocessing = None if self.preprocessing is None else asdict(self.preprocessing)
-        return {**self.instrumenting, "preprocessing": preprocessing}
+        stated = {} if self.detector is None else {"detector": self.detector}
+        return {**self.instrumenting, "preprocessing": preprocessing, **stated}
 
     def open_engine(self, path: Path, preprocessing: Preprocessing | PreprocessingParts | None) -> Engine:
         """The engine for a file; `preprocessing` None: the file's own."""
@@ -81,4 +84,5 @@ class OpenOptions:
             layout=self.layout,
             labels=self.labels,
             sidecars=self.sidecars,
+            detector=self.detector,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -50,7 +50,8 @@ class BoundSession:
 
     `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
     `memory_of`). `unbatched`: the name of an input without a batch axis. It takes batches of one, and outputs get such
-    an axis. Only one thread at a time may use an object.
+    an axis. `more_inputs`: a detector's further inputs for a number of images; its outputs are returned as they are.
+    Only one thread at a time may use an object.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class BoundSession:
         output_names: Sequence[str],
         device: str = HOST,
         unbatched: str | None = None,
+        more_inputs: Callable[[int], Mapping[str, AnyArray]] | None = None,
     ) -> None:
         self._session, self._path = session, path
         self._output_names, self._device = tuple(output_names), device
-        self._unbatched = unbatched
+        self._unbatched, self._more_inputs = unbatched, more_inputs
         self._binding = session.io_binding()
         self._count = 0
 
@@ -92,6 +94,8 @@ class BoundSession:
             self._binding.clear_binding_outputs()
             for name in self._output_names:
                 self._binding.bind_output(name, self._device)
+            for name, array in ({} if self._more_inputs is None else self._more_inputs(count)).items():
+                self.bind(name, array)
             self._count = count
         try:
             self._session.run_with_iobinding(self._binding)
@@ -101,7 +105,8 @@ class BoundSession:
     def fetch(self) -> list[AnyArray]:
         """The outputs of the last run as new numpy arrays, in the order of `output_names`."""
         outputs: list[AnyArray] = self._binding.copy_outputs_to_cpu()
-        return outputs if self._unbatched is None else [with_batch_axis(output) for output in outputs]
+        as_they_are = self._unbatched is None or self._more_inputs is not None
+        return outputs if as_they_are else [with_batch_axis(output) for output in outputs]
 
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
         """The first output of the last run, of type `dtype`, without a copy. The next run overwrites it."""

@@ -88,7 +88,8 @@ class Engine:
         self.spec, self._input, self.sidecars = read_spec(self._session, self.path, stated)
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
-        self._detector = (
+        # Runs and reads a detector; None for other models.
+        self.detector: Detector | None = (
             None
             if self.spec.detector is None
             else Detector(self._session, self.path, self.spec, self._feed, self._batches)
@@ -161,7 +162,8 @@ class Engine:
         Before each run, bind the image input, `spec.input.name`: see `BoundSession`.
         """
         unbatched = None if is_batched(self.spec.input.layout) else self._input.name
-        bound = BoundSession(self._session, self.path, output_names, unbatched=unbatched)
+        more = None if self.detector is None else self.detector.size_feed
+        bound = BoundSession(self._session, self.path, output_names, unbatched=unbatched, more_inputs=more)
         for name, value in self._feed.closed_controls().items():
             bound.bind(name, value)
         return bound
@@ -225,13 +227,13 @@ class Engine:
         overlap by more than `iou`, the best stays, unless the model suppresses them itself. Raises UnsupportedError for
         a model that is no detector, OnnxplainError for numbers outside [0, 1].
         """
-        if self._detector is None:
+        if self.detector is None:
             raise no_detector_error(self.path)
         detections = []
         listed = list_images(images)
-        for rows in self._detector.batches.slices(len(listed)):
+        for rows in self.detector.batches.slices(len(listed)):
             batch = self.prepare(listed[rows])
-            detections += self._detector.detect(batch.pixels, batch.frames, min_score, iou)
+            detections += self.detector.detect(batch.pixels, batch.frames, min_score, iou)
         return detections
 
     def activations(

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from onnxplain.contract import BOX_COORDINATES, LayerSpec, ModelSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.runtime.detection.detections import Detection
 
 PREDICTED_CLASS = -1
-Target = int | str | None
+Target = int | str | Detection | None
 _BOX_PREFIX = "box:"
 
 
@@ -114,12 +115,13 @@ def _resolve_text(spec: ModelSpec, text: str) -> int:
     try:
         return resolve_target(spec, int(text))
     except ValueError:
-        near = _near_labels(spec, text)
+        near = near_labels(spec, text)
         hint = f"; similar labels: {'; '.join(near)}" if near else ""
         raise OnnxplainError(f"target: found {text!r}, expected {_describe_targets(spec)}{hint}") from None
 
 
-def _near_labels(spec: ModelSpec, text: str) -> list[str]:
+def near_labels(spec: ModelSpec, text: str) -> list[str]:
+    """Up to five labels that contain the text or are spelled like it."""
     lowered = {label.lower(): label for label in spec.labels}
     contains = [label for low, label in lowered.items() if text.lower() in low]
     close = [lowered[low] for low in difflib.get_close_matches(text.lower(), lowered)]

@@ -46,6 +46,7 @@ class ModelToExplain:
             layout=model.stated.layout,
             labels=model.read_labels(),
             sidecars=not model.no_sidecar,
+            detector=model.detector,
             layers=asked.layers,
             logits=self.logits,
             box=self.box,

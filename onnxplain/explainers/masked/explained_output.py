@@ -1,7 +1,8 @@
-"""The engine output that weights the masks: the class scores, or also how well the box keeps its place."""
+"""The engine's outputs that weight the masks: the class scores, or also how well the box keeps its place."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -15,12 +16,42 @@ from onnxplain.runtime.box import decode_boxes, paired_iou
 from onnxplain.runtime.engine import Engine
 
 ExplainOutput: TypeAlias = Literal["score", "box"]
+# What weights the masks: what the user chose, or the detections of a detector.
+ExplainedKind: TypeAlias = Literal["score", "box", "detection"]
 Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
 
 
+class WatchedOutput(ABC):
+    """Values that are read from an engine for every masked copy, one column per class or detection."""
+
+    engine: Engine
+
+    @property
+    def one_image(self) -> bool:
+        """Whether the outputs hold one image at most."""
+        return False
+
+    @property
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """The names of the file's outputs that are needed."""
+
+    @abstractmethod
+    def run_whole(self, pixels: FloatArray) -> Outputs:
+        """Those outputs for the whole image, float32 (C, h, w)."""
+
+    @abstractmethod
+    def unmasked(self, whole: Outputs) -> FloatArray:
+        """The values of the whole image, float32 (columns,)."""
+
+    @abstractmethod
+    def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
+        """The values, float32 (N, columns), from those outputs for N masked copies and for the whole image."""
+
+
 @dataclass(frozen=True)
-class ExplainedOutput:
-    """The values to read from an engine.
+class ExplainedOutput(WatchedOutput):
+    """The class scores of an engine, or also its box.
 
     "score": the class scores. "box": for class c, ``score_c · IoU(box of the masked copy, box of the whole image)``.
     This is D-RISE's similarity of two detections (Petsiuk et al. 2021) for the single detection of a localizer, with
@@ -41,12 +72,21 @@ class ExplainedOutput:
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the file's outputs that are needed."""
+        """The class output, and the box output if it is needed."""
         box = [str(self.engine.spec.outputs.box)] if self.explain_output == "box" else []
         return [self.engine.class_output, *box]
 
+    def run_whole(self, pixels: FloatArray) -> Outputs:
+        """Those outputs for the whole image."""
+        return self.engine.run(pixels[None], self.output_names)
+
+    def unmasked(self, whole: Outputs) -> FloatArray:
+        """The class scores of the whole image, also for "box": the IoU of a box with itself is 1."""
+        scores: FloatArray = self.engine.class_scores(whole[0])[0]
+        return scores
+
     def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
-        """The explained values, float32 (N, C), from those outputs for N masked copies and for the whole image."""
+        """The explained values, float32 (N, C)."""
         scores = self.engine.class_scores(outputs[0])
         if self.explain_output == "score":
             return scores

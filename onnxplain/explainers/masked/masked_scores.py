@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onnxplain.errors import ModelError
 from onnxplain.explainers.masked.black_box import BlackBox, View
 from onnxplain.explainers.masked.copy_maker import choose_maker
-from onnxplain.explainers.masked.explained_output import ExplainedOutput
+from onnxplain.explainers.masked.explained_output import WatchedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
@@ -31,7 +31,8 @@ _PAINTED, _PAINTED_BYTES = 16, 2**20
 class MaskedScores(ABC):
     """The model's scores for masked copies of one image. Memory does not depend on the number of copies.
 
-    `unmasked`: float32 (C,), the scores of the whole image. Only one thread at a time may use an object.
+    C: the number of classes, or of the detections that are watched. `unmasked`: float32 (C,), the scores of the whole
+    image. Only one thread at a time may use an object.
     """
 
     unmasked: FloatArray
@@ -73,14 +74,13 @@ class _CallableScores(MaskedScores):
 class _EngineScores(MaskedScores):
     """An engine's scores. Its session reads masked copies in place."""
 
-    def __init__(self, explained: ExplainedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
+    def __init__(self, explained: WatchedOutput, view: View, geometry: MaskGeometry, batch_size: int | None) -> None:
         engine = explained.engine
         self._explained = explained
         self._fixed_batch = engine.fixed_batch
-        self._search = search_batch_size(engine, batch_size)
-        self._whole = engine.run(view.pixels[None], explained.output_names)
-        # The IoU of a box with itself is 1, so this is also the value for explain_output "box".
-        self.unmasked = engine.class_scores(self._whole[0])[0]
+        self._search = search_batch_size(engine, 1 if explained.one_image else batch_size)
+        self._whole = explained.run_whole(view.pixels)
+        self.unmasked = explained.unmasked(self._whole)
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
         self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
@@ -92,14 +92,14 @@ class _EngineScores(MaskedScores):
         return max(1, self._painted // batch_size) * batch_size
 
     def __call__(self, draw: MaskDraw) -> FloatArray:
-        batches: list[list[npt.NDArray[Any]]] = []
+        values: list[FloatArray] = []
         start = 0
         while start < len(draw):
             part = draw.part(start, start + self.masks_at_once)
-            batches += self._run(part)
+            # Read at once: the outputs of a detector are too large to collect.
+            values += [self._explained.read(outputs, self._whole) for outputs in self._run(part)]
             start += len(part)
-        outputs = [np.concatenate(arrays)[: len(draw)] for arrays in zip(*batches, strict=True)]
-        return self._explained.read(outputs, self._whole)
+        return np.concatenate(values)[: len(draw)]
 
     def _run(self, draw: MaskDraw) -> Iterator[list[npt.NDArray[Any]]]:
         # Only the last part can need padding, so the rows to drop come last.

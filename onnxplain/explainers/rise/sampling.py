@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import minus_min_over_range
-from onnxplain.explainers.masked.black_box import BlackBox, View
+from onnxplain.explainers.masked.black_box import BlackBox, View, WatchedTarget
 from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
 from onnxplain.explainers.progress import Progress
@@ -30,7 +30,7 @@ _LATTICE_PER_CELL = 8
 
 @dataclass(frozen=True, eq=False)
 class RiseSampling:
-    """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values."""
+    """One image, its masks, and the targets whose scores weight the masks: `watched`. `key`: these as plain values."""
 
     black_box: BlackBox
     view: View
@@ -38,6 +38,12 @@ class RiseSampling:
     sampler: MaskSampler
     estimator: MapEstimator
     key: TallyKey
+    watched: tuple[WatchedTarget, ...]
+
+    @property
+    def columns(self) -> list[int]:
+        """The columns of the scores that belong to the targets."""
+        return [each.column for each in self.watched]
 
     def begin(self) -> RiseTally:
         """An empty tally, without masks."""
@@ -73,7 +79,7 @@ class RiseSampling:
                 done = len(tally.tail)
                 while done < len(draw):
                     part = draw.part(done, done + self.scores.masks_at_once)
-                    gathered.append(self.scores(part)[:, list(self.key.targets)])
+                    gathered.append(self.scores(part)[:, self.columns])
                     done += len(part)
                     if progress is not None:
                         progress(first + done, rule.masks)
@@ -142,26 +148,26 @@ class RiseSampling:
         return [self._explain(sums, position, stopped) for position in range(len(self.key.targets))]
 
     def _explain(self, sums: MaskSums, position: int, stopped: Stopped | None) -> Explanation:
-        target, masks, unmasked = self.key.targets[position], int(sums.masks.sum()), self.scores.unmasked
+        watched, masks = self.watched[position], int(sums.masks.sum())
         estimate = self.estimator.estimate(sums, position) if masks else self._blank()
         raw, standard_error = estimate.values.astype(np.float32), estimate.standard_error
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
         heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
-        label = self.black_box.label(target)
         return Explanation(
             heatmap=heatmap,
             raw=raw,
             status=status,
             method="rise",
-            target=target,
-            target_name=f"box of {label}" if self.key.explain_output == "box" else label,
-            score=float(unmasked[target]),
-            label=label,
+            target=watched.target,
+            target_name=watched.name,
+            score=watched.score,
+            label=watched.label,
             layer=None,
             frame=self.view.frame,
             evaluations=1 + masks,
-            prediction=self.black_box.prediction(unmasked),
+            prediction=self.black_box.prediction(self.scores.unmasked),
+            detection=watched.detection,
             default_threshold=RISE_THRESHOLD,
             report=SamplingReport(
                 estimator=self.key.estimator,

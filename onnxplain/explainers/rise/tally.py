@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.atomic import write_atomically
-from onnxplain.explainers.masked.explained_output import ExplainOutput
+from onnxplain.explainers.masked.explained_output import ExplainedKind
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.runtime.arrays import FloatArray
 
@@ -33,7 +33,7 @@ class TallyKey:
     grid: int
     keep: float
     estimator: str
-    explain_output: ExplainOutput
+    explain_output: ExplainedKind
     input_size_hw: tuple[int, int]
     targets: tuple[int, ...]
     image: str

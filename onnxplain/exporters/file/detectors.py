@@ -18,7 +18,7 @@ from onnxplain.contract.detectors import (
 from onnxplain.contract.image_input import DeclaredInput
 from onnxplain.errors import ModelError, UnsupportedError
 
-INSTEAD = "`onnxplain predict` prints its boxes"
+INSTEAD = "`onnxplain predict` prints its boxes, and rise explains them"
 
 
 def refuse_detector_file(proto: onnx.ModelProto, image: ImageInput | UnreadInput | None, logits: str | None) -> None:

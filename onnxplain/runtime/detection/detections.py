@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.box import Corners
 
 if TYPE_CHECKING:
     import supervision
 
 DEFAULT_MIN_SCORE, DEFAULT_MAX_IOU = 0.25, 0.45
 """The score that a detection needs, and the overlap with a better one of its class that it may have."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detection of an image, as plain data.
+
+    `xyxy`: x1, y1, x2, y2 in pixels of the original image. `candidate`: which of the model's candidates it is.
+    """
+
+    xyxy: Corners
+    score: float
+    class_id: int
+    label: str
+    candidate: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, for a JSON file."""
+        return {**asdict(self), "xyxy": list(self.xyxy)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +76,16 @@ class Detections:
     def __repr__(self) -> str:
         shown = ", ".join(f"{self.label(index)} {self.confidence[index]:.2f}" for index in range(min(len(self), 3)))
         return f"Detections({len(self)}: {shown}{', …' if len(self) > 3 else ''})" if len(self) else "Detections(0)"
+
+    def __getitem__(self, index: int) -> Detection:
+        x1, y1, x2, y2 = (float(side) for side in self.xyxy[index])
+        return Detection(
+            xyxy=(x1, y1, x2, y2),
+            score=float(self.confidence[index]),
+            class_id=int(self.class_id[index]),
+            label=self.label(index),
+            candidate=int(self.candidate[index]),
+        )
 
     def label(self, index: int) -> str:
         """The label of a detection's class, or the class's index as text if there is no label for it."""
