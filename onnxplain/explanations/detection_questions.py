@@ -27,7 +27,7 @@ def ask_detections(engine: Engine, found: Detections, questions: Sequence[Questi
 
     Detections that several targets mean are asked for once. The order is that of the targets, then of the scores.
     """
-    from onnxplain.runtime.detection.detection_target import detection_name, parse_detection_target
+    from onnxplain.runtime.detection.detection_target import parse_detection_target
     from onnxplain.runtime.detection.detections import Detection
 
     chosen: dict[Detection, str] = {}
@@ -39,7 +39,7 @@ def ask_detections(engine: Engine, found: Detections, questions: Sequence[Questi
         assert not isinstance(target, Detection)  # a text stands for none
         several |= target.every
         try:
-            chosen |= {each: detection_name(found, each) for each in target.find(found)}
+            chosen |= {each: each.name for each in target.find(found)}
         except OnnxplainError as error:
             problems.append(str(error))
     if not chosen:

@@ -89,8 +89,9 @@ class BoundSession:
 
     def run(self, count: int) -> None:
         """Compute the outputs for `count` images. Raises ModelError if ONNX Runtime fails."""
-        if count != self._count:
-            # ONNX Runtime reuses the memory of a bound output, so another shape needs a new binding.
+        if count != self._count or self._more_inputs is not None:
+            # ONNX Runtime reuses the memory of a bound output, so another shape needs a new binding. A detector can
+            # return another number of rows at each run.
             self._binding.clear_binding_outputs()
             for name in self._output_names:
                 self._binding.bind_output(name, self._device)

@@ -229,7 +229,7 @@ def test_what_detectors_cannot_yet_do_is_refused_by_name(
         return
     assert result.exit_code == WRONG_USAGE
     assert "detector" in result.stderr
-    assert "onnxplain predict" in result.stderr
+    assert "onnxplain predict" in result.stderr or "-m rise" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out.onnx").exists()
 

@@ -114,10 +114,10 @@ class DetectorBox(EngineBox):
     def watch(self, asked: Sequence[AskedTarget], unmasked: FloatArray) -> tuple[WatchedTarget, ...]:
         """The detections with their names, one column each."""
         assert self.explained is not None  # watched after `focus`
-        named = zip(self.explained.numbers, self.explained.names, self.explained.chosen, strict=True)
+        numbered = zip(self.explained.numbers, self.explained.chosen, strict=True)
         return tuple(
-            WatchedTarget(column, number, name, each.label, each.score, each)
-            for column, (number, name, each) in enumerate(named)
+            WatchedTarget(column, number, each.name, each.label, each.score, each)
+            for column, (number, each) in enumerate(numbered)
         )
 
     def prediction(self, scores: FloatArray) -> Prediction | None:

@@ -13,8 +13,8 @@ from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.box import paired_iou
 from onnxplain.runtime.detection.columns import DetectorColumns
 from onnxplain.runtime.detection.decode import candidate_boxes
-from onnxplain.runtime.detection.detection_target import DetectionTarget, detection_name
-from onnxplain.runtime.detection.detections import Detection, Detections
+from onnxplain.runtime.detection.detection_target import DetectionTarget
+from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.detection.detector import Detector
 from onnxplain.runtime.detection.watched import WatchedDetections
 from onnxplain.runtime.engine import Engine
@@ -28,14 +28,13 @@ _SAME = 0.9
 class ExplainedDetections(WatchedOutput):
     """Per detection of the whole image, how far a masked copy still shows it: see `WatchedDetections.similarity`.
 
-    `whole`: the outputs of the whole image. `found`: all its detections. `chosen`: those that are explained, one column
-    each; `watched`: the same in pixels of the model's input.
+    `whole`: the outputs of the whole image. `chosen`: the detections that are explained, one column each. `watched`:
+    the same in pixels of the model's input.
     """
 
     engine: Engine
     detector: Detector
     whole: Outputs
-    found: Detections
     chosen: tuple[Detection, ...]
     watched: WatchedDetections
 
@@ -63,11 +62,6 @@ class ExplainedDetections(WatchedOutput):
         detector = self.detector
         images = detector.read(dict(zip(self.output_names, outputs, strict=True)))
         return np.stack([self.watched.similarity(detector.spec, each, detector.size_hw) for each in images])
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each chosen detection: ``dog#2``."""
-        return [detection_name(self.found, each) for each in self.chosen]
 
     @property
     def numbers(self) -> list[int]:
@@ -101,7 +95,7 @@ def explain_detections(
     boxes = candidate_boxes(detector.spec, columns, index, detector.size_hw)
     watched = WatchedDetections(boxes, np.array([each.class_id for each in chosen], np.int64))
     whole = [outputs[name] for name in detector.spec.output_names]
-    return ExplainedDetections(engine, detector, whole, found, tuple(chosen), watched)
+    return ExplainedDetections(engine, detector, whole, tuple(chosen), watched)
 
 
 def _check(detector: Detector, columns: DetectorColumns, frame: Frame, target: Detection) -> None:

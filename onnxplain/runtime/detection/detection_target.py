@@ -94,13 +94,6 @@ def parse_detection_target(spec: ModelSpec, target: Target) -> DetectionTarget |
     return DetectionTarget(text, _class_of(spec, text))
 
 
-def detection_name(found: Detections, detection: Detection) -> str:
-    """The target that stands for a detection: ``dog#2``. One that is not among those found has its label alone."""
-    same = np.flatnonzero(found.class_id == detection.class_id)
-    ranks = [rank for rank, index in enumerate(same, 1) if found.candidate[index] == detection.candidate]
-    return f"{detection.label}#{ranks[0]}" if ranks else detection.label
-
-
 def _class_of(spec: ModelSpec, text: str) -> int:
     """The index of a class from its label or its index."""
     same = [index for index, label in enumerate(spec.labels) if label == text]
@@ -142,7 +135,7 @@ def _list(found: Detections) -> str:
     for index in range(min(len(found), _LISTED)):
         each = found[index]
         box = ",".join(f"{side:.0f}" for side in each.xyxy)
-        lines.append(f"#{index + 1} {detection_name(found, each)} ({each.score:.2f} at {box})")
+        lines.append(f"#{index + 1} {each.name} ({each.score:.2f} at {box})")
     more = len(found) - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more else "")
 

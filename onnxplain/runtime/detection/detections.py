@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,8 @@ DEFAULT_MIN_SCORE, DEFAULT_MAX_IOU = 0.25, 0.45
 class Detection:
     """One detection of an image, as plain data.
 
-    `xyxy`: x1, y1, x2, y2 in pixels of the original image. `candidate`: which of the model's candidates it is.
+    `xyxy`: x1, y1, x2, y2 in pixels of the original image. `candidate`: which of the model's candidates it is. `rank`:
+    1 for the best detection of its class in the image, 2 for the second.
     """
 
     xyxy: Corners
@@ -31,10 +32,22 @@ class Detection:
     class_id: int
     label: str
     candidate: int
+    rank: int = 1
+
+    @property
+    def name(self) -> str:
+        """The target that stands for it: ``dog#2``."""
+        return f"{self.label}#{self.rank}"
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, for a JSON file."""
-        return {**asdict(self), "xyxy": list(self.xyxy)}
+        """The fields without the rank, for a JSON file."""
+        return {
+            "xyxy": list(self.xyxy),
+            "score": self.score,
+            "class_id": self.class_id,
+            "label": self.label,
+            "candidate": self.candidate,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +98,7 @@ class Detections:
             class_id=int(self.class_id[index]),
             label=self.label(index),
             candidate=int(self.candidate[index]),
+            rank=1 + int(np.count_nonzero(self.class_id[: index % len(self)] == self.class_id[index])),
         )
 
     def label(self, index: int) -> str:
