@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from onnxplain.cli.main import INTERRUPTED
+from onnxplain.cli.options.detection import DetectionThresholds, detector_option, threshold_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
@@ -44,15 +45,17 @@ from onnxplain.explanations.run_record import record_run
     multiple=True,
     metavar="METHOD",
     help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or rise for a file "
-    "that cannot be instrumented.",
+    "that cannot be instrumented, such as a detector.",
 )
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    metavar="LABEL|INDEX|box:0…box:3",
+    metavar="LABEL|INDEX|box:0…box:3|LABEL#2|#3|X,Y|all",
     help="What to explain: a class, by its label or its index, or a coordinate of the box head, such as box:0. A "
-    "number that is also a label means the label. May be given several times. Default: the predicted class.",
+    "number that is also a label means the label. Of a detector: the best detection of a class, its second by score "
+    "(dog#2), the third of all (#3), the smallest box around a pixel (120,85), or all. May be given several times. "
+    "Default: the predicted class, or the best detection.",
 )
 @layers_option
 @click.option(
@@ -68,6 +71,8 @@ from onnxplain.explanations.run_record import record_run
 @method_options
 @plain_file_options
 @answer_options
+@threshold_options
+@detector_option
 @sidecar_option
 @provider_option
 @precision_option
@@ -82,6 +87,7 @@ def explain(
     source: ModelToExplain,
     images: ImageArguments,
     asked: MethodArguments,
+    thresholds: DetectionThresholds,
     targets: tuple[str, ...],
     style: PictureStyle,
     output: Path,
@@ -89,15 +95,19 @@ def explain(
 ) -> None:
     """Show why MODEL predicts what it predicts for each IMAGE (a file, a folder or a pattern).
 
-    MODEL is any ONNX classifier or localizer. A file that is not instrumented is instrumented on the way if a method
-    needs it (extra `export`). One line on standard error says so: layer, preprocessing and where it comes from, time.
-    The copy is kept in the user's cache folder for the next call.
+    MODEL is any ONNX classifier, localizer or detector. A file that is not instrumented is instrumented on the way if
+    a method needs it (extra `export`). One line on standard error says so: layer, preprocessing and where it comes
+    from, time. The copy is kept in the user's cache folder for the next call.
 
     For each image and method, the folder DIR (-o) receives two files: STEM.METHOD.png is the photo with heatmap and
     box, and STEM.METHOD.npy is the heatmap alone, float32 (H, W) in [0, 1], in the size of the image. STEM is the
     image's file name without its suffix; equal names get -2, -3 … With several targets, the files are
     STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
     comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
+
+    Of a detector, detections are explained with rise, and the picture shows the detection's box. All targets share the
+    masks. With --target all, the files are STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of
+    this image: the line lists what was found.
 
     DIR also receives explanations.jsonl, which each run replaces, with one line per heatmap, and run.json: which files,
     options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both
@@ -112,10 +122,12 @@ def explain(
         options = source.options_for(asked)
         opened = source.open(options, asked, bar, quiet=quiet)
         engine = opened.engine
+        thresholds.check(engine)
         sources = images.paths()
         questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer))
         check_no_overwrite(output, sources, questions)
-        run = record_run(opened, options, questions, style, output, images.max_megapixels)
+        detecting = thresholds.as_json(engine)
+        run = record_run(opened, options, questions, style, output, images.max_megapixels, detecting)
         with ExplanationFolder(output, style, run) as folder:
             for explained in _until_interrupted(
                 explain_images(
@@ -126,19 +138,23 @@ def explain(
                     bar,
                     max_megapixels=images.max_megapixels,
                     on_written=None if quiet else functools.partial(_print_line, bar),
+                    detect=functools.partial(thresholds.detect, engine),
                 )
             ):
                 if explained is None:
                     interrupted = True
                     break
                 if not warned:
-                    warn_assumed(engine.spec.input, bar.echo)
+                    warn_assumed(engine.spec.input, bar.echo, engine.spec.detector)
                     warned = True
                 if explained.error:
                     failed = True
                     bar.echo(f"onnxplain: {explained.error}", err=True)
                 elif explained.sheet is not None and not quiet:
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
+                for problem in explained.problems:
+                    failed = True
+                    bar.echo(f"onnxplain: {explained.source}: {problem}", err=True)
                 interrupted = explained.interrupted
     if interrupted:
         say(f"onnxplain: interrupted: {output} contains the results so far", err=True)

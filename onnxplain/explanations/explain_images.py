@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.detection_questions import ask_detections
 from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, SourceImage, WrittenExplanation
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from onnxplain.explainers import Explainer, Explanation
-    from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime import Detections, Engine, Prediction
     from onnxplain.runtime.arrays import AnyArray
 
 _SHEET = ".sheet"
@@ -32,9 +33,9 @@ _SHEET = ".sheet"
 class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
 
-    `image_hwc`: its picture, uint8 RGB (`as_picture`). `prediction`: the model's own prediction, only if the model has
-    a box head. `interrupted`: the user stopped a method early. Its result so far is in `written`; no method was run
-    after it.
+    `problems`: of a detector, a line for each target that is not in the image. `image_hwc`: its picture, uint8 RGB
+    (`as_picture`). `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user
+    stopped a method early. Its result so far is in `written`; no method was run after it.
     """
 
     source: Path
@@ -44,6 +45,7 @@ class ExplainedImage:
     sheet: Path | None = None
     error: str = ""
     interrupted: bool = False
+    problems: tuple[str, ...] = ()
 
 
 def explain_images(
@@ -55,11 +57,13 @@ def explain_images(
     *,
     max_megapixels: float | None = None,
     on_written: Callable[[Path, Question, WrittenExplanation], None] | None = None,
+    detect: Callable[[AnyArray], Detections] | None = None,
 ) -> Iterator[ExplainedImage]:
     """Answer all questions for each image, one image after the other, and write the explanations to the folder.
 
-    `on_written` is called after each explanation. An image that cannot be read yields its error; any other failure
-    raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
+    `on_written` is called after each explanation. `detect`: the detections of an image, for a detector; None: those of
+    `Engine.detect`. An image that cannot be read yields its error; any other failure raises OnnxplainError and ends the
+    run. If the user interrupts a method that can return its result so far, this
     result is written and the run ends.
     """
     from onnxplain.explainers.held_interrupt import hold_interrupts
@@ -69,7 +73,8 @@ def explain_images(
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
     names = unique_names([source.stem for source in sources])
-    progress.expect(len(sources) * len(questions))
+    steps = len(sources) * len(questions)
+    progress.expect(steps)
     for source, name in zip(sources, names, strict=True):
         progress.say(source.name)
         try:
@@ -84,10 +89,20 @@ def explain_images(
         prediction = engine.predict(pixels_hwc)[0] if engine.spec.box is not None else None
         head_box = None if prediction is None else prediction.box_xyxy
         image = SourceImage(source, name, image_hwc, hash_of(source), head_box)
+        asked_here, problems = tuple(questions), tuple[str, ...]()
+        if engine.detector is not None:
+            found = engine.detect(pixels_hwc)[0] if detect is None else detect(pixels_hwc)
+            here = ask_detections(engine, found, questions)
+            asked_here, problems = here.questions, here.problems
+            steps += len(asked_here) - len(questions)
+            progress.expect(steps)
+            _refuse_overwriting(folder.path, [name], asked_here, sources)
+            for problem in problems:
+                folder.add_error(source, problem)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
-        asked = _AskedImage(pixels_hwc, questions, explainers)
-        for question in questions:
+        asked = _AskedImage(pixels_hwc, asked_here, explainers)
+        for question in asked_here:
             if asked.interrupted and not asked.knows(question):
                 continue
             stoppable = explainers[question.explainer_key].stoppable
@@ -104,7 +119,9 @@ def explain_images(
                 if on_written is not None:
                     on_written(source, question, written[-1])
         sheet = _add_sheet(folder, name, image_hwc, answered, written)
-        yield ExplainedImage(source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted)
+        yield ExplainedImage(
+            source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted, problems=problems
+        )
         if asked.interrupted:
             folder.interrupted = True
             return
@@ -154,7 +171,13 @@ class _AskedImage:
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
-    names = unique_names([source.stem for source in sources])
+    _refuse_overwriting(output, unique_names([source.stem for source in sources]), questions, sources)
+
+
+def _refuse_overwriting(
+    output: Path, names: Sequence[str], questions: Sequence[Question], sources: Sequence[Path]
+) -> None:
+    """The same for images of these names."""
     written = [output / RESULTS_FILE, output / RECORD_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
     endings = (".png", ".npy", ".raw.npy")

@@ -11,20 +11,21 @@ from onnxplain.explanations.unique import unique_names
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer
-    from onnxplain.runtime import Engine
+    from onnxplain.runtime import Detection, Engine
 
 
 @dataclass(frozen=True)
 class Question:
     """A request for one heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
 
-    `target`: the index to explain; None: the predicted class. `target_text`: the target as the user gave it, empty for
+    `target`: the index to explain; None: the predicted class; of a detector, the detection once the image is known
+    (`ask_detections`). `target_text`: the target as the user gave it, empty for
     None. `options`: the method's options by name, without callbacks. `suffix`: the part of the file name between the
     image's stem and ``.png``. `title`: the title of the picture on a sheet.
     """
 
     method: str
-    target: int | None
+    target: int | Detection | None
     target_text: str
     options: tuple[tuple[str, Any], ...]
     suffix: str
@@ -60,19 +61,38 @@ def plan_questions(
 
     chosen = {name: _hashable(given) for name, given in divide_options(methods, options).items()}
     explainers = [build(name, engine, **dict(given)) for name, given in chosen.items()]
+    if engine.detector is not None:
+        # Which detection a text means depends on the image.
+        for text in targets:
+            for explainer in explainers:
+                explainer.check_target(text)
+        return name_questions(chosen, [(None, text) for text in dict.fromkeys(targets)])
     asked: dict[int | None, str] = {}
     for text in targets:
         asked.setdefault(engine.resolve_target(text), text)
     for index in asked:
         for explainer in explainers:
             explainer.check_target(index)
-    parts = unique_names([_file_part(text) for text in asked.values()])
-    several = len(asked) > 1
+    return name_questions(chosen, list(asked.items()))
+
+
+def name_questions(
+    methods: Mapping[str, tuple[tuple[str, Any], ...]],
+    targets: Sequence[tuple[int | Detection | None, str]],
+    *,
+    several: bool = False,
+) -> tuple[Question, ...]:
+    """A question for every method (name and options) and every target (what to explain, and its text).
+
+    With more than one target, or if `several` says that there may be more, the target is a part of file name and title.
+    """
+    parts = unique_names([_file_part(text) for _, text in targets])
+    named = several or len(targets) > 1
     questions = []
-    for position, (index, text) in enumerate(asked.items() or [(None, "")]):
-        for name, given in chosen.items():
-            suffix = f".{name}.{parts[position]}" if several else f".{name}"
-            questions.append(Question(name, index, text, given, suffix, f"{name}: {text}" if several else name))
+    for position, (target, text) in enumerate(targets or [(None, "")]):
+        for name, given in methods.items():
+            suffix = f".{name}.{parts[position]}" if named else f".{name}"
+            questions.append(Question(name, target, text, given, suffix, f"{name}: {text}" if named else name))
     return tuple(questions)
 
 

@@ -72,8 +72,12 @@ def record_run(
     style: PictureStyle,
     folder: Path,
     max_megapixels: float | None = None,
+    detecting: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """The record of a run that is about to begin. Paths in it are relative to `folder`."""
+    """The record of a run that is about to begin. Paths in it are relative to `folder`.
+
+    `detecting`: what decides which candidates of a detector are detections; None for other models.
+    """
     from onnxplain.machine.installed import find_versions, read_processor
     from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 
@@ -97,6 +101,7 @@ def record_run(
                 "fixed_batch": engine.fixed_batch,
                 "masked_copies": "made on the host, in the type of the model's input",
             },
+            "detection": None if detecting is None else dict(detecting),
             "questions": [_describe_question(question) for question in questions],
             "pictures": asdict(style),
             "max_megapixels": DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels,
@@ -152,6 +157,7 @@ def _describe_options(options: OpenOptions) -> dict[str, Any]:
         "logits": options.logits,
         "box": options.box,
         "batch": options.batch,
+        "detector": options.detector,
     }
 
 

@@ -19,12 +19,13 @@ import numpy as np
 from onnxplain.contract import BOX_COORDINATES, PREDICTED, HeadSpec, ModelSpec
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.box import Corners
+from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.heads.aim import Aim
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
-Target = int | str | Aim | None
+Target = int | str | Aim | Detection | None
 BOX_PREFIX, NOT_PREFIX, PIXEL_MARK = "box:", "not:", "@"
 _MOST_SIMILAR = 5
 
@@ -163,7 +164,7 @@ def describe_targets(spec: ModelSpec) -> str:
     return ", ".join(words) + (f", or -1 for the predicted {best}" if best else "")
 
 
-def _parse(spec: ModelSpec, target: int | str | None) -> ResolvedTarget:
+def _parse(spec: ModelSpec, target: int | str | Detection | None) -> ResolvedTarget:
     if target is None:
         return _indexed(spec, PREDICTED)
     if isinstance(target, str):
@@ -202,7 +203,7 @@ def _parse_text(spec: ModelSpec, text: str) -> ResolvedTarget:
     try:
         index = int(text)
     except ValueError:
-        near = _near_labels(spec, text)
+        near = near_labels(spec, text)
         hint = f"; similar labels: {'; '.join(near)}" if near else ""
         raise OnnxplainError(f"target: found {text!r}, expected {describe_targets(spec)}{hint}") from None
     return _indexed(spec, index)
@@ -290,12 +291,10 @@ def _at_pixel(spec: ModelSpec, text: str) -> ResolvedTarget:
     return replace(inner, pixel_xy=(x, y))
 
 
-def _near_labels(spec: ModelSpec, text: str) -> list[str]:
-    """Similar labels: of the default head as they are, of others with the name of their head."""
-    own = _near(spec.head.labels, text)
-    others = [
-        f"{head.name}:{label}" for head in spec.heads if head is not spec.head for label in _near(head.labels, text)
-    ]
+def near_labels(spec: ModelSpec, text: str) -> list[str]:
+    """Similar labels: of the default head or a detector as they are, of others with the name of their head."""
+    own = _near(spec.labels, text)
+    others = [f"{head.name}:{label}" for head in spec.heads[1:] for label in _near(head.labels, text)]
     return [*own, *others][:_MOST_SIMILAR]
 
 
