@@ -128,7 +128,8 @@ class Engine(Answering, Detecting):
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
-        self._detector = open_detector(self._session, self.path, self.spec, self._feed, self._batches)
+        # Runs and reads a detector; None for other models.
+        self.detector = open_detector(self._session, self.path, self.spec, self._feed, self._batches)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
@@ -198,7 +199,12 @@ class Engine(Answering, Detecting):
             return extra_arrays(extra, np.tile(np.asarray(size_hw, np.int64), (count, 1)))
 
         bound = BoundSession(
-            self._session, self.path, output_names, unbatched=unbatched, beside=beside if extra else None
+            self._session,
+            self.path,
+            output_names,
+            unbatched=unbatched,
+            beside=beside if extra else None,
+            any_rows=self.detector is not None,
         )
         for name, value in self._feed.closed_controls().items():
             bound.bind(name, value)

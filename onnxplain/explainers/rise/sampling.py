@@ -169,8 +169,9 @@ class RiseSampling:
             frame=self.view.frame,
             evaluations=1 + masks,
             prediction=explained.prediction,
+            detection=explained.detection,
             default_threshold=RISE_THRESHOLD,
-            unit="mean score where a pixel is seen",
+            unit=f"mean {'similarity' if explained.detection is not None else 'score'} where a pixel is seen",
             heat_from_zero=False,
             report=SamplingReport(
                 estimator=self.key.estimator,
