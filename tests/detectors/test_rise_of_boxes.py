@@ -17,6 +17,7 @@ from onnxplain.explainers import RISE, Explanation, RiseTally
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry, choose_grid
 from onnxplain.explainers.masked.open_black_box import open_black_box
+from onnxplain.explainers.rise import rise
 from onnxplain.explainers.rise.estimator import find_estimator
 from onnxplain.runtime import Detection
 from onnxplain.runtime.box import paired_iou, pairwise_iou
@@ -146,6 +147,17 @@ def test_detections_share_the_masks(tmp_path: Path) -> None:
         alone = RISE(engine, masks=128, grid=8)(image, each.target_name)
         np.testing.assert_array_equal(alone.raw, each.raw)
         assert alone.report.relative_error == pytest.approx(each.report.relative_error)
+
+
+def test_groups_of_targets_give_the_same_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, calls = open_suppressing(tmp_path / "model.onnx"), []
+    together = explain_all(engine, photo_of_blobs(), masks=40)
+    monkeypatch.setattr(rise, "_MOST_BYTES", 2 * 64 * 96 * 8 * 8)
+    apart = explain_all(engine, photo_of_blobs(), masks=40, progress=lambda *done: calls.append(done))
+    assert [each.target_name for each in apart] == ["1#1", "2#1", "1#2"]
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one.raw, other.raw)
+    assert calls[-1] == (80, 80)
 
 
 @pytest.mark.parametrize("batch", [1, 3, "N"])

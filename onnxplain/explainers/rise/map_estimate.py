@@ -13,6 +13,7 @@ paper's estimator has c = 0; centring sets c₀ to the mean score.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,29 +97,23 @@ class MapEstimator:
 
         The map is the mean of the replicates' maps, weighted by their numbers of masks. At least one mask is needed.
         """
-        sampled = np.flatnonzero(sums.masks)
-        # A model may return infinity, and differences of infinities are NaN. The map's status reports it.
-        with np.errstate(invalid="ignore"):
-            maps = self._replicate_maps(sums, target, sampled, pixels)
-        return MapEstimate(maps, sums.masks[sampled] / sums.masks.sum(), error_known=bool(sums.masks.min() >= 2))
+        return self.mean_and_estimates(sums, target, (pixels,), mean=False)[1][0]
 
-    def mean(self, sums: MaskSums, target: int) -> DoubleArray:
-        """`values` of the estimate at every pixel, (H, W), without computing the map of each replicate.
+    def mean_and_estimates(
+        self, sums: MaskSums, target: int, lattices: Sequence[Pixels], *, mean: bool = True
+    ) -> tuple[DoubleArray | None, list[MapEstimate]]:
+        """The map at every pixel, (H, W), and the estimates at the pixels of several lattices.
 
-        A map is linear in its parts, so their mean is drawn once. At least one mask is needed.
+        A map is linear in its parts, so the mean of the replicates is drawn once. `mean` False: None instead of it.
         """
         sampled = np.flatnonzero(sums.masks)
         weights = sums.masks[sampled] / sums.masks.sum()
+        known = bool(sums.masks.min() >= 2)
+        # A model may return infinity, and differences of infinities are NaN. The map's status reports it.
         with np.errstate(invalid="ignore"):
             parts = self._replicate_parts(sums, target, sampled)
-            mean: DoubleArray = self._draw(parts.weighted(weights), ALL_PIXELS)[0]
-        return mean
-
-    def _replicate_maps(
-        self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels
-    ) -> DoubleArray:
-        """The map of each sampled replicate, (R, h, w)."""
-        return self._draw(self._replicate_parts(sums, target, sampled), pixels)
+            whole = self._draw(parts.weighted(weights), ALL_PIXELS)[0] if mean else None
+            return whole, [MapEstimate(self._draw(parts, pixels), weights, known) for pixels in lattices]
 
     def _replicate_parts(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64]) -> _MapParts:
         """The parts of each sampled replicate's map, with the prediction fitted on the other replicates."""

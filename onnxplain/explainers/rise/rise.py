@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
 
+# Memory for the sums of all targets of an image: 26 MB per target at 640 × 640.
+_MOST_BYTES = 2**30
+
+
 @dataclass(frozen=True)
 class RISE(Explainer):
     """Importance of a pixel = the target's expected score if a random mask shows that pixel.
@@ -105,10 +109,17 @@ class RISE(Explainer):
         self._black_box().resolve_target(target)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation per target, all from the same forward passes. A tolerance applies to each of them."""
+        """One explanation per target, all from the same forward passes. A tolerance applies to each of them.
+
+        With "all", one per detection. More targets than have room in 1 GiB of sums are done one group after another.
+        """
         black_box = self._black_box()
         indices = [black_box.resolve_target(target) for target in targets]
-        return self._explain(self._open(black_box, image, indices), done=0, images=1)
+        groups = self._open(black_box, image, indices).groups(_MOST_BYTES)
+        explanations: list[Explanation] = []
+        for position, group in enumerate(groups):
+            explanations += self._explain(group, done=position, images=len(groups))
+        return explanations
 
     def stream(
         self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None

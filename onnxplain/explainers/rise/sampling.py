@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import RISE_THRESHOLD
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.mask_sums import MaskSums
-from onnxplain.explainers.rise.samplers import MaskSampler
+from onnxplain.explainers.rise.samplers import REPLICATES, MaskSampler
 from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
@@ -45,6 +45,19 @@ class RiseSampling:
     def columns(self) -> list[int]:
         """The columns of the scores that belong to the targets."""
         return [each.column for each in self.watched]
+
+    def groups(self, most_bytes: int) -> list[RiseSampling]:
+        """The same sampling in parts, so that the sums over the masks of each part's targets have room."""
+        height, width = self.sampler.geometry.input_size_hw
+        size = max(1, most_bytes // (height * width * REPLICATES * np.dtype(np.float64).itemsize))
+        return [
+            replace(
+                self,
+                key=replace(self.key, targets=self.key.targets[start : start + size]),
+                watched=self.watched[start : start + size],
+            )
+            for start in range(0, len(self.watched), size)
+        ]
 
     def begin(self) -> RiseTally:
         """An empty tally, without masks."""
@@ -170,9 +183,10 @@ class RiseSampling:
         raw = np.zeros(self.sampler.geometry.input_size_hw, np.float32)
         error = relative_error = None
         if masks:
-            raw = self.estimator.mean(sums, position).astype(np.float32)
-            error = self.estimator.estimate(sums, position, self._coarse_pixels).standard_error
-            relative_error = self.estimator.estimate(sums, position, self._lattice).relative_error()
+            lattices = (self._coarse_pixels, self._lattice)
+            mean, (coarse, visible) = self.estimator.mean_and_estimates(sums, position, lattices)
+            raw = np.asarray(mean, np.float32)
+            error, relative_error = coarse.standard_error, visible.relative_error()
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
         heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
