@@ -35,7 +35,7 @@ test: install
 	@$(BIN)/python -m pytest
 
 test-networks: install
-	@$(BIN)/python -m pytest -m networks tests/networks
+	@$(BIN)/python -m pytest -m networks tests/networks tests/detectors
 
 # The OpenVINO build cannot stand beside onnxruntime: it gets the benchmarks' environment.
 test-openvino: install

@@ -285,3 +285,13 @@ def test_yunets_four_faces(assets: Path) -> None:
         y, x = np.unravel_index(each.heatmap.argmax(), each.heatmap.shape)
         assert x1 - 5 <= x <= x2 + 5
         assert y1 - 5 <= y <= y2 + 5
+
+
+@pytest.mark.networks
+def test_512_masks_correlate_with_the_limit(assets: Path) -> None:
+    """The figures of docs/detectors.md: 0.973 to 0.993 for the four faces."""
+    engine = Engine(assets / "detectors" / "face_detection_yunet.onnx", input_size_hw=(320, 320))
+    photo_path = assets / "images" / "coral_face.jpg"
+    limits = explain_all(engine, photo_path, masks=4096, grid=8, seed=1)
+    for each, limit in zip(explain_all(engine, photo_path, masks=512, grid=8), limits, strict=True):
+        assert np.corrcoef(each.heatmap.ravel(), limit.heatmap.ravel())[0, 1] > 0.95
