@@ -41,7 +41,7 @@ test: install
 	@$(BIN)/python -m pytest
 
 test-networks: install
-	@$(BIN)/python -m pytest -m networks tests/networks
+	@$(BIN)/python -m pytest -m networks tests/networks tests/detectors
 
 # 2,000 damaged models, metadata, images, annotations and arguments. SEED=5000 for others.
 fuzz: install

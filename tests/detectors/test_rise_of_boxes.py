@@ -17,6 +17,7 @@ from onnxplain.explainers import RISE, Explanation, RiseTally
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry, choose_grid
 from onnxplain.explainers.masked.open_black_box import open_black_box
+from onnxplain.explainers.rise import rise
 from onnxplain.explainers.rise.estimator import find_estimator
 from onnxplain.runtime import Detection
 from onnxplain.runtime.box import paired_iou, pairwise_iou
@@ -148,6 +149,17 @@ def test_detections_share_the_masks(tmp_path: Path) -> None:
         assert alone.report.relative_error == pytest.approx(each.report.relative_error)
 
 
+def test_groups_of_targets_give_the_same_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, calls = open_suppressing(tmp_path / "model.onnx"), []
+    together = explain_all(engine, photo_of_blobs(), masks=40)
+    monkeypatch.setattr(rise, "_MOST_BYTES", 2 * 64 * 96 * 8 * 8)
+    apart = explain_all(engine, photo_of_blobs(), masks=40, progress=lambda *done: calls.append(done))
+    assert [each.target_name for each in apart] == ["1#1", "2#1", "1#2"]
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one.raw, other.raw)
+    assert calls[-1] == (80, 80)
+
+
 @pytest.mark.parametrize("batch", [1, 3, "N"])
 def test_batches_and_resumed_runs_give_the_same_map(tmp_path: Path, batch: int | str) -> None:
     engine = open_dense(tmp_path / "model.onnx", batch=batch)
@@ -273,3 +285,13 @@ def test_yunets_four_faces(assets: Path) -> None:
         y, x = np.unravel_index(each.heatmap.argmax(), each.heatmap.shape)
         assert x1 - 5 <= x <= x2 + 5
         assert y1 - 5 <= y <= y2 + 5
+
+
+@pytest.mark.networks
+def test_512_masks_correlate_with_the_limit(assets: Path) -> None:
+    """The figures of docs/detectors.md: 0.973 to 0.993 for the four faces."""
+    engine = Engine(assets / "detectors" / "face_detection_yunet.onnx", input_size_hw=(320, 320))
+    photo_path = assets / "images" / "coral_face.jpg"
+    limits = explain_all(engine, photo_path, masks=4096, grid=8, seed=1)
+    for each, limit in zip(explain_all(engine, photo_path, masks=512, grid=8), limits, strict=True):
+        assert np.corrcoef(each.heatmap.ravel(), limit.heatmap.ravel())[0, 1] > 0.95

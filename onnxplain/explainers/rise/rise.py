@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -12,7 +13,7 @@ from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.held_interrupt import hold_interrupts
-from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, ScoreFunction
+from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, ScoreFunction, View, WholeOutputs
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.masked.fill import Fill
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
@@ -24,7 +25,7 @@ from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.principal_components import find_components
-from onnxplain.explainers.rise.samplers import MaskSampler
+from onnxplain.explainers.rise.samplers import REPLICATES, MaskSampler
 from onnxplain.explainers.rise.sampling import RiseMoment, RiseSampling
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import RiseTally, TallyKey, hash_aims, hash_image
@@ -35,6 +36,12 @@ from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
+
+
+# Sums are float64.
+_SUM_BYTES = 8
+# Memory for the sums of all targets of an image: 26 MB per target at 640 × 640.
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -112,10 +119,17 @@ class RISE(Explainer):
         self._black_box().aim(target)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation per target, all from the same forward passes. A tolerance applies to each of them."""
+        """One explanation per target, all from the same forward passes. A tolerance applies to each of them.
+
+        With "all", one per detection. More targets than have room in 1 GiB of sums are done one group after another.
+        """
         black_box = self._black_box()
         aims = [black_box.aim(target) for target in targets]
-        return self._explain(self._open(black_box, image, aims), done=0, images=1)
+        groups = self._open(black_box, image, aims, _MOST_BYTES)
+        explanations: list[Explanation] = []
+        for position, group in enumerate(groups):
+            explanations += self._explain(group, done=position, images=len(groups))
+        return explanations
 
     def stream(
         self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None
@@ -129,7 +143,7 @@ class RISE(Explainer):
         """
         black_box = self._black_box()
         targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
-        sampling = self._open(black_box, image, [black_box.aim(each) for each in targets])
+        (sampling,) = self._open(black_box, image, [black_box.aim(each) for each in targets])
         if tally is not None:
             tally.check(sampling.key)
         return sampling.moments(tally or sampling.begin(), self._rule(), self.progress)
@@ -157,7 +171,7 @@ class RISE(Explainer):
             raise OnnxplainError("target: found all, expected one detection per image: use for_targets(image, ['all'])")
         explanations: list[Explanation] = []
         for position, (image, aim) in enumerate(zip(images, aims, strict=True)):
-            sampling = self._open(black_box, image, [aim])
+            (sampling,) = self._open(black_box, image, [aim])
             explanations += self._explain(sampling, done=position, images=len(images))
         return explanations
 
@@ -176,11 +190,22 @@ class RISE(Explainer):
                 raise KeyboardInterrupt
             return last.explanations()
 
-    def _open(self, black_box: BlackBox, image: ImageLike, aims: Sequence[AskedTarget]) -> RiseSampling:
+    def _open(
+        self, black_box: BlackBox, image: ImageLike, aims: Sequence[AskedTarget], most_bytes: float = math.inf
+    ) -> list[RiseSampling]:
+        """The sampling of an image, in parts if the sums over the masks of all targets take more than `most_bytes`."""
         view = black_box.look(image)
         whole = black_box.see_whole(view)
         placed = black_box.place(aims, view, whole)
         sampler = self._sampler(black_box, placed)
+        height, width = sampler.geometry.input_size_hw
+        size = max(1, int(min(len(placed), most_bytes // (height * width * REPLICATES * _SUM_BYTES))))
+        parts = [placed[start : start + size] for start in range(0, len(placed), size)]
+        return [self._open_part(black_box, view, whole, sampler, part) for part in parts]
+
+    def _open_part(
+        self, black_box: BlackBox, view: View, whole: WholeOutputs, sampler: MaskSampler, placed: Sequence[PlacedTarget]
+    ) -> RiseSampling:
         scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size, placed, whole)
         key = TallyKey(
             seed=self.seed,
