@@ -39,8 +39,8 @@ _SIMILARITY = HeadSpec("detections", "classes", 1, scores="detections")
 class DetectorBox(BlackBox):
     """A detector. Masks are weighted with the similarity of its candidates with each detection of the whole image."""
 
-    def __init__(self, engine: Engine, detector: Detector, fill: Fill) -> None:
-        self.engine, self.detector, self._fill = engine, detector, fill
+    def __init__(self, engine: Engine, detector: Detector, fill: Fill, method: str) -> None:
+        self.engine, self.detector, self._fill, self._method = engine, detector, fill, method
         self.explains = "detection"
         self.input_size_hw = engine.spec.input.size_hw
 
@@ -66,8 +66,8 @@ class DetectorBox(BlackBox):
         asked = parse_detection_target(self.engine.spec, target)
         if isinstance(asked, DetectionTarget) and asked.side is not None:
             raise UnsupportedError(
-                f"rise: found target {asked.text!r}, expected a whole box: RISE explains scores, not coordinates; "
-                f"leave out :{asked.side}"
+                f"{self._method}: found target {asked.text!r}, expected a whole box: the method explains scores, not "
+                f"coordinates; leave out :{asked.side}"
             )
         return asked
 
