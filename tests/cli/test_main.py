@@ -90,7 +90,7 @@ def test_training_defaults_in_the_help():
             for value in (getattr(photos, name), getattr(DIGITS_OPTIONS, name))
         )
         said = f"Default: {ours}" + ("" if ours == digits else f", digits {digits}")
-        assert name == "pretrained" or f"{said}." in help_of("train", flag) or f"{said}, " in help_of("train", flag)
+        assert name == "pretrained" or any(f"{said}{end}" in help_of("train", flag) for end in ".,;")
     assert f"Default: {IMAGES_PER_EPOCH}." in help_of("train", "--images-per-epoch")
 
 
