@@ -21,6 +21,13 @@ from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.hiding.aise import AISE
+from onnxplain.explainers.hiding.hiding_report import HidingReport
+from onnxplain.explainers.hiding.hsic import HSIC
+from onnxplain.explainers.hiding.lime import LIME
+from onnxplain.explainers.hiding.occlusion import Occlusion
+from onnxplain.explainers.hiding.shap import KernelSHAP
+from onnxplain.explainers.hiding.sobol import Sobol
 from onnxplain.explainers.localize import localize
 from onnxplain.explainers.regions import Regions, find_regions
 from onnxplain.explainers.registry import METHODS, build, supported
@@ -33,7 +40,10 @@ if TYPE_CHECKING:
     from onnxplain.explanations.explain import explain
 
 __all__ = [
+    "AISE",
     "CAM",
+    "HSIC",
+    "LIME",
     "METHODS",
     "RISE",
     "AblationCAM",
@@ -48,13 +58,17 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
+    "HidingReport",
+    "KernelSHAP",
     "LayerCAM",
+    "Occlusion",
     "ReciproCAM",
     "Regions",
     "RiseTally",
     "SamplingReport",
     "ScoreCAM",
     "SmoothGradCAMPlusPlus",
+    "Sobol",
     "XGradCAM",
     "build",
     "explain",

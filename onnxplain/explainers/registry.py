@@ -133,6 +133,36 @@ _OWN: Mapping[str, Method] = {
             "onnxplain.explainers.rise.rise:RISE",
             "class scores of randomly masked images, for any model (Petsiuk et al. 2018)",
         ),
+        Method(
+            "occlusion",
+            "onnxplain.explainers.hiding.occlusion:Occlusion",
+            "drop of the score when a window slides over the image (Zeiler & Fergus 2014)",
+        ),
+        Method(
+            "shap",
+            "onnxplain.explainers.hiding.shap:KernelSHAP",
+            "Shapley values of superpixels or cells: KernelSHAP (Lundberg & Lee 2017)",
+        ),
+        Method(
+            "lime",
+            "onnxplain.explainers.hiding.lime:LIME",
+            "linear model of the score near the image, by superpixels or cells (Ribeiro et al. 2016)",
+        ),
+        Method(
+            "sobol",
+            "onnxplain.explainers.hiding.sobol:Sobol",
+            "share of the score's variance in which a cell has a part, without sign (Fel et al. 2021)",
+        ),
+        Method(
+            "hsic",
+            "onnxplain.explainers.hiding.hsic:HSIC",
+            "dependence of the score on each cell, without sign (Novello et al. 2022)",
+        ),
+        Method(
+            "aise",
+            "onnxplain.explainers.hiding.aise:AISE",
+            "Gaussian windows placed where the score is high: adaptive input sampling (OpenVINO XAI)",
+        ),
     )
 }
 

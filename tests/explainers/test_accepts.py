@@ -17,7 +17,14 @@ from onnxplain.explanations.questions import plan_questions
 from onnxplain.runtime import Engine
 from tests.explainers.tiny_model import CLASSES, make_tiny_model
 
-FEW = {"rise": {"masks": 4}, "augmented-grad-cam": {"copies": 3}, "smooth-grad-cam++": {"samples": 2}}
+FEW = {
+    "rise": {"masks": 4},
+    "augmented-grad-cam": {"copies": 3},
+    "smooth-grad-cam++": {"samples": 2},
+    "occlusion": {"window": 0.5},
+    "aise": {"evaluations": 31},
+    **{name: {"players": "grid", "cells": 4, "evaluations": 16} for name in ("shap", "lime", "sobol", "hsic")},
+}
 TARGETS = [
     None,
     -1,
@@ -35,7 +42,19 @@ TARGETS = [
     "box:4",
     1.5,
 ]
-CLASS_ALONE = {"cam", "finer-cam", "score-cam", "recipro-cam", "rise"}
+CLASS_ALONE = {
+    "cam",
+    "finer-cam",
+    "score-cam",
+    "recipro-cam",
+    "rise",
+    "occlusion",
+    "shap",
+    "lime",
+    "sobol",
+    "hsic",
+    "aise",
+}
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 

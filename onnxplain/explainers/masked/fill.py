@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.contract.expected import refuse
 from onnxplain.errors import OnnxplainError
+from onnxplain.files.existing import is_existing_file
 from onnxplain.runtime.arrays import AnyArray
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ FillName: TypeAlias = Literal["mean", "blur", "inpaint"]
 Fill: TypeAlias = Union[FillName, tuple[float, float, float], "ImageLike"]
 
 _FILL_NAMES = ("mean", "blur", "inpaint")
+_EXPECTED = (
+    '"mean", "blur", "inpaint", a colour (r, g, b) from 0 to 255, or an image (a file that exists, a PIL image, an '
+    "array of at least one pixel)"
+)
 # The blur's standard deviation, as a share of the shorter side of the model's input.
 BLUR_SHARE = 1 / 20
 
@@ -38,10 +44,7 @@ def check_fill(fill: Fill, *, smooth: str | None = None) -> None:
             )
         return
     if not (is_fill_image(fill) or _is_colour(fill)):
-        raise OnnxplainError(
-            f'fill: found {_shown(fill)}, expected "mean", "blur", "inpaint", a colour (r, g, b) from 0 to 255, or an '
-            "image of at least one pixel (a file that exists, a PIL image, an array)"
-        )
+        refuse("fill", fill, _EXPECTED)
 
 
 def is_fill_image(fill: Fill) -> bool:
@@ -49,8 +52,8 @@ def is_fill_image(fill: Fill) -> bool:
     from PIL import Image
 
     if isinstance(fill, str | Path):
-        return fill not in _FILL_NAMES and "\0" not in str(fill) and Path(fill).is_file()
-    return isinstance(fill, Image.Image) or (isinstance(fill, np.ndarray) and fill.ndim == 3)
+        return fill not in _FILL_NAMES and is_existing_file(fill)
+    return isinstance(fill, Image.Image) or (isinstance(fill, np.ndarray) and fill.ndim == 3 and fill.size > 0)
 
 
 def is_inpainted(fill: Fill) -> bool:
@@ -63,10 +66,6 @@ def _is_colour(fill: Any) -> bool:
         return False
     numbers = [isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in fill]
     return all(numbers) and all(0 <= value <= 255 for value in fill)
-
-
-def _shown(fill: Any) -> str:
-    return repr(fill)[:80]
 
 
 def fill_pixels(fill: Fill, image_hwc: AnyArray, warped_hwc: AnyArray) -> npt.NDArray[np.float64]:

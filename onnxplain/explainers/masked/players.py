@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -13,16 +14,18 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
+from onnxplain.explainers.masked.label_map import check_label_map, read_label_map
 from onnxplain.explainers.masked.quadtree import split_by_detail
 from onnxplain.explainers.masked.superpixels import find_superpixels, has_superpixels
+from onnxplain.files.existing import is_existing_file
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.geometry import Frame
 
 PlayerKind: TypeAlias = Literal["grid", "superpixels", "quadtree"]
-# A kind, or a label map of the image: whole numbers (H, W), one label per player.
-Players: TypeAlias = PlayerKind | npt.NDArray[Any]
+# A kind, or a label map of the image: whole numbers (H, W), one label per player, as an array or as a file.
+Players: TypeAlias = str | Path | npt.NDArray[Any]
 # Pixels of the model's input.
-Window: TypeAlias = tuple[slice, slice]
+PixelWindow: TypeAlias = tuple[slice, slice]
 
 LEAST_PLAYERS = 2
 
@@ -43,18 +46,19 @@ class PlacedPlayers:
 def check_players(players: Players, count: int) -> None:
     """Raise OnnxplainError for what is no kind of players and no label map, and for fewer than two cells."""
     if isinstance(players, np.ndarray):
-        if players.ndim != 2 or players.dtype.kind not in "iu" or not players.size:
-            raise OnnxplainError(
-                f"players: found an array {players.dtype} {players.shape}, expected a label map: whole numbers (H, W) "
-                "in the size of the image"
-            )
-    elif not isinstance(players, str) or players not in get_args(PlayerKind):
+        check_label_map(players, "an array")
+    elif not is_kind(players) and not (isinstance(players, str | Path) and is_existing_file(players)):
         raise OnnxplainError(
-            f"players: found {players!r}, expected one of {', '.join(get_args(PlayerKind))}, or a label map: an array "
-            "of whole numbers (H, W)"
+            f"players: found {str(players)!r}, expected one of {', '.join(get_args(PlayerKind))}, or a label map: an "
+            "array of whole numbers (H, W), or a file that exists"
         )
     if count < LEAST_PLAYERS:
         raise OnnxplainError(f"cells: found {count}, expected at least {LEAST_PLAYERS}")
+
+
+def is_kind(players: Players) -> bool:
+    """Whether players are found in each image, by a kind; else they come with a label map."""
+    return isinstance(players, str) and players in get_args(PlayerKind)
 
 
 def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
@@ -64,6 +68,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     Raises OnnxplainError for a label map of another size than the image, and where fewer than two players are found.
     """
     window = seen_window(view.frame)
+    players = players if isinstance(players, np.ndarray) or is_kind(players) else read_label_map(Path(players))
     seen = view.pixels[:, window[0], window[1]]
     if isinstance(players, np.ndarray):
         name, labels = "label map", _place_label_map(players, view)
@@ -72,7 +77,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
         name = f"grid of {side} × {side} (superpixels need scikit-image)"
         labels = grid_labels(seen.shape[1:], count)
     else:
-        name, labels = _KINDS[players](seen, count)
+        name, labels = _KINDS[str(players)](seen, count)
     found, numbered = np.unique(labels, return_inverse=True)
     if len(found) < LEAST_PLAYERS:
         raise OnnxplainError(
@@ -84,7 +89,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     return PlacedPlayers(name, CellMasks(whole, len(found)))
 
 
-def seen_window(frame: Frame) -> Window:
+def seen_window(frame: Frame) -> PixelWindow:
     """Rows and columns of the model's input that show the image."""
     ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy]).round(3)
     height, width = frame.input_size_hw

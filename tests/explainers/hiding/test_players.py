@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.masked import players as players_module
@@ -92,6 +95,27 @@ def test_a_label_map_lies_where_the_image_lies(resize: str) -> None:
     assert placed.name == "label map"
 
 
+def test_a_label_map_may_be_a_file(tmp_path: Path) -> None:
+    labels = np.arange(12).repeat(200).reshape(40, 60).astype(np.uint8)
+    np.save(tmp_path / "labels.npy", labels.astype(np.int32))
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    view = view_of((40, 60), (32, 48), "stretch")
+    expected = place_players(labels, 9, view).masks.labels
+    for name in ("labels.npy", "labels.png"):
+        check_players(str(tmp_path / name), 9)
+        np.testing.assert_array_equal(place_players(tmp_path / name, 9, view).masks.labels, expected)
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "colours.png")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.npy").write_text("no array")
+    for name, found in (
+        ("colours.png", r"\(uint8 \(40, 60, 3\)\)"),
+        ("text.png", "which Pillow cannot"),
+        ("text.npy", "which numpy cannot"),
+    ):
+        with pytest.raises(OnnxplainError, match=rf"^players: found .*{name},? ?{found}.*, expected a label map"):
+            place_players(tmp_path / name, 9, view)
+
+
 def test_values_are_painted_on_their_pixels() -> None:
     placed = place_players("grid", 4, view_of((20, 10), (16, 16), "letterbox"))
     painted = placed.masks.paint_values(np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 5.0, 0.0]]))
@@ -105,9 +129,10 @@ def test_values_are_painted_on_their_pixels() -> None:
     [
         ("squares", 9, r"^players: found 'squares', expected one of grid, superpixels, quadtree, or a label map"),
         ("grid", 1, "^cells: found 1, expected at least 2$"),
-        (np.zeros((4, 4)), 9, r"^players: found an array float64 \(4, 4\), expected a label map: whole numbers"),
-        (np.zeros(4, int), 9, r"^players: found an array int64 \(4,\), expected a label map"),
-        (3, 9, "^players: found 3, expected one of grid"),
+        (np.zeros((4, 4)), 9, r"^players: found an array \(float64 \(4, 4\)\), expected a label map in the size"),
+        (np.zeros(4, int), 9, r"^players: found an array \(int64 \(4,\)\), expected a label map"),
+        (3, 9, "^players: found '3', expected one of grid"),
+        ("x" * 5000, 9, "^players: found 'xxx"),
     ],
 )
 def test_what_are_no_players(players, count: int, message: str) -> None:
