@@ -26,6 +26,7 @@ from onnxplain.explainers.masked.mask_form import AnyDraw, MaskForm
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.explainers.needs import CLASSES_OR_BOXES, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.runtime.arrays import FloatArray
@@ -123,6 +124,11 @@ class HidingExplainer(Explainer):
         check_fill(self.fill, smooth=self.name if self.smooth else None)
         self._black_box()
         self._check_options()
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`."""
+        return Passes(forward=self.forward_passes)
 
     @property
     @abstractmethod

@@ -20,6 +20,7 @@ from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.explainers.needs import CLASSES_OR_BOXES, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
@@ -248,6 +249,11 @@ class RISE(Explainer):
         grid = black_box.usual_grid(placed) if self.grid is None else self.grid
         geometry = MaskGeometry(black_box.input_size_hw, grid, self.keep)
         return find_estimator(self.estimator).open_sampler(geometry, self.seed)
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`; at most, if a tolerance or a time stops the work before."""
+        return Passes(forward=1 + self._most_masks)
 
     @property
     def _most_masks(self) -> int:
