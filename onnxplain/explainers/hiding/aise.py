@@ -24,12 +24,13 @@ _EPSILON = 0.1
 
 @dataclass(frozen=True)
 class AISE(HidingExplainer):
-    """``raw = Σ_w D_w / max D_w`` with ``D_w = Σ_k (f(X ∘ G_kw) − f(X ∘ (1 − G_kw))) G_kw``.
+    """``raw = Σ_w D_w / max D_w`` with ``D_w = Σ_k (d_kw − min_k d_kw) G_kw`` and ``d = f(X ∘ G) − f(X ∘ (1 − G))``.
 
     G_kw is a Gaussian of width w around the position k, 1 at its centre. The positions are those at which DIRECT (Jones
-    et al. 1993; scipy) looks for the largest ``f(X ∘ G) − f(X ∘ (1 − G))``: everywhere first, then closer where it is
-    large. AISE: Adaptive Input Sampling for Explanation of Black-box Models, as in OpenVINO XAI 1.1; widths are shares
-    of the part of the input that shows the image, as there.
+    et al. 1993; scipy) looks for the largest d: everywhere first, then closer where it is large. AISE: Adaptive Input
+    Sampling for Explanation of Black-box Models, as in OpenVINO XAI 1.1; widths are shares of the part of the input
+    that shows the image, as there. OpenVINO XAI adds d itself. Where no window alone keeps the score, all d are
+    negative; that sum is then lowest where most windows are, around the best place, and the map is upside down.
 
     `widths`: standard deviations, shares of the sides. `evaluations`: None: 301, fifty positions per width, two copies
     each. The positions depend on the target, so several targets need their own copies. Nothing is drawn by chance.
@@ -160,9 +161,10 @@ class _Search:
     def density(self) -> DoubleArray:
         """D_w, float64 (H, W)."""
         total = np.zeros(self.kernels.size_hw)
+        lowest = min((gain for _, gain in self.found), default=0.0)
         for position, gain in self.found:
             column, row = self.kernels.factors(position)
-            total += gain * np.outer(column, row)
+            total += (gain - lowest) * np.outer(column, row)
         return total
 
 

@@ -107,16 +107,17 @@ def aise(e: Explained) -> np.ndarray:
     y, x = ((np.arange(SIDE) + 0.5) / SIDE for _ in range(2))
     total = np.zeros((SIDE, SIDE))
     for width in (0.1, 0.175, 0.25):
-        found: list[np.ndarray] = []
+        found: list[tuple[float, np.ndarray]] = []
 
-        def look(place: np.ndarray, width: float = width, found: list[np.ndarray] = found) -> float:
+        def look(place: np.ndarray, width: float = width, found: list[tuple[float, np.ndarray]] = found) -> float:
             gaussian = np.exp(-((y[:, None] - place[0]) ** 2 + (x[None] - place[1]) ** 2) / (2 * width**2))
             kept, left = scores_of(e, np.stack([gaussian, 1 - gaussian]))
-            found.append((kept - left) * gaussian)
+            found.append((kept - left, gaussian))
             return left - kept
 
         direct(look, [(0, 1), (0, 1)], eps=0.1, maxfun=5, locally_biased=False)
-        density = sum(found[:5])
+        lowest = min(gain for gain, _ in found[:5])
+        density = sum((gain - lowest) * gaussian for gain, gaussian in found[:5])
         total += density / density.max() if density.max() > 0 else density
     return total
 
