@@ -85,9 +85,7 @@ def test_every_row_is_proved(table: Mapping[str, Any], tests: Mapping[str, Calla
 
 def test_every_method_is_explained() -> None:
     methods, readme = page("docs/methods.md"), page("README.md")
-    assert_each_once(
-        rows(methods, "method | formula of `raw`"), METHODS.own, "the table of formulas in docs/methods.md"
-    )
+    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own, "docs/methods.md, the formulas")
     assert_each_once(rows(readme, "method | needs"), METHODS.own, "the table of methods in README.md")
     assert not METHODS.own.keys() - sections(methods), "docs/methods.md: add a section for each"
     pictures = re.findall(r"\(images/methods/(.+)\.jpg\)", methods)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxplain.contract import (
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
+    INPUT_LAYER,
     METADATA_KEY,
     REFERENCE_INPUT,
     REGION_INPUT,
@@ -35,7 +36,7 @@ from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.heads import Head
-from onnxplain.exporters.anatomy.layers import Layer, choose_layers
+from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
 from onnxplain.exporters.anatomy.pooled_head import NoPooledHead, is_linear
 from onnxplain.exporters.checks.witness import Witness, cut_witness
 from onnxplain.exporters.file.model_file import finish
@@ -172,8 +173,13 @@ def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Mapping[s
     if taps:
         chosen = _tapped(anatomy, taps)
     else:
-        _check_names(graph, anatomy, request.layers)
-        chosen = choose_layers(anatomy.layers, request.layers, anatomy.preferred, anatomy.unplaced)
+        asks_for_input = INPUT_LAYER in request.layers and all(each.name != INPUT_LAYER for each in anatomy.layers)
+        named = [name for name in request.layers if name != INPUT_LAYER or not asks_for_input]
+        _check_names(graph, anatomy, named)
+        # The image alone would be every method's default.
+        wanted = [AUTO] if asks_for_input and not named else named
+        chosen = choose_layers(anatomy.layers, wanted, anatomy.preferred, anatomy.unplaced)
+        chosen = [anatomy.input_layer, *chosen] if asks_for_input else chosen
     _check_reach_heads(chosen, anatomy.heads)
     return chosen
 
