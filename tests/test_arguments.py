@@ -52,7 +52,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     plain = write_convolutional(folder / "plain.onnx")
-    instrument(plain, folder / "model.onnx", labels=list("vwxyz"))
+    instrument(plain, folder / "model.onnx", labels=list("vwxyz"), layers=["input", "auto"])
     for name in ("v", "w"):
         (folder / "data" / name).mkdir(parents=True)
         for number in range(3):

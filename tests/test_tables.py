@@ -90,7 +90,7 @@ def test_every_method_is_explained() -> None:
     assert not METHODS.own.keys() - sections(methods), "docs/methods.md: add a section for each"
     pictures = re.findall(r"\(images/methods/(.+)\.jpg\)", methods)
     assert_each_once(pictures, ["photos", *METHODS.own], "docs/methods.md: pictures of tools/method_pictures.py")
-    assert all(row.use for row in METHODS.own.values()), "onnxplain/explainers/registry.py: say when to use each"
+    assert all(row.use for row in METHODS.own.values()), "onnxplain/explainers/method_table.py: say when to use each"
 
 
 def test_every_format_is_explained() -> None:

@@ -29,6 +29,13 @@ from onnxplain.explainers.hiding.occlusion import Occlusion
 from onnxplain.explainers.hiding.shap import KernelSHAP
 from onnxplain.explainers.hiding.sobol import Sobol
 from onnxplain.explainers.localize import localize
+from onnxplain.explainers.pixels.gradient_shap import GradientSHAP
+from onnxplain.explainers.pixels.input_x_gradient import InputXGradient
+from onnxplain.explainers.pixels.integrated_gradients import IntegratedGradients
+from onnxplain.explainers.pixels.path_explainer import CompletenessReport
+from onnxplain.explainers.pixels.saliency import Saliency
+from onnxplain.explainers.pixels.smooth_grad import SmoothGrad
+from onnxplain.explainers.pixels.var_grad import VarGrad
 from onnxplain.explainers.regions import Regions, find_regions
 from onnxplain.explainers.registry import METHODS, build, supported
 from onnxplain.explainers.rise.estimator import Estimator
@@ -49,6 +56,7 @@ __all__ = [
     "AblationCAM",
     "ActivationMapExplainer",
     "AugmentedGradCAM",
+    "CompletenessReport",
     "EigenCAM",
     "EigenGradCAM",
     "Estimator",
@@ -57,18 +65,24 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientSHAP",
     "HiResCAM",
     "HidingReport",
+    "InputXGradient",
+    "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
     "Occlusion",
     "ReciproCAM",
     "Regions",
     "RiseTally",
+    "Saliency",
     "SamplingReport",
     "ScoreCAM",
+    "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "Sobol",
+    "VarGrad",
     "XGradCAM",
     "build",
     "explain",

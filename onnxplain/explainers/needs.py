@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnxplain.contract import INPUT_LAYER
+
 if TYPE_CHECKING:
     from onnxplain.contract import HeadSpec, ModelSpec
 
@@ -36,6 +38,11 @@ LAYERS = Need(
     "an instrumented layer",
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
     "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
+)
+INPUT_GRADIENT = Need(
+    "the instrumented layer `input`",
+    lambda spec: any(layer.name == INPUT_LAYER for layer in spec.layers),
+    "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
 )
 COMPARABLE = Need(
     "an instrumented layer, and a head of at least two classes or labels",

@@ -26,7 +26,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("model")
     plain = save(plain_model(), folder / "plain.onnx")
     preset = PRESETS["imagenet"]
-    instrument(plain, folder / "out.onnx", layers=("early", "late"), preprocessing=preset, labels=LABELS)
+    instrument(plain, folder / "out.onnx", layers=("input", "early", "late"), preprocessing=preset, labels=LABELS)
     return Engine(folder / "out.onnx", threads=1)
 
 

@@ -120,20 +120,28 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--seed",
         type=click.IntRange(min=0),
         metavar="N",
-        help="rise, shap, lime, sobol, hsic, smooth-grad-cam++, augmented-grad-cam: random seed for masks, noise and "
-        "copies. Default: 0.",
+        help="rise, shap, lime, sobol, hsic, smooth-grad-cam++, augmented-grad-cam, smooth-grad, var-grad, grad-shap: "
+        "random seed for masks, noise and copies. Default: 0.",
     ),
     "samples": click.option(
         "--samples",
         type=click.IntRange(min=1),
         metavar="N",
-        help="smooth-grad-cam++: number of noisy copies. Default: 16.",
+        help="smooth-grad-cam++, smooth-grad, var-grad: number of noisy copies; grad-shap: of points. Default: 50; 16 "
+        "for smooth-grad-cam++.",
+    ),
+    "steps": click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="integrated-gradients: points of the path from the baseline (--fill) to the image. Default: 50.",
     ),
     "noise": click.option(
         "--noise",
         type=click.FloatRange(min=0, min_open=True),
         metavar="S",
-        help="smooth-grad-cam++: standard deviation of the noise, as a share of the input's range. Default: 0.15.",
+        help="smooth-grad-cam++, smooth-grad, var-grad: standard deviation of the noise, as a share of the input's "
+        "range. Default: 0.15.",
     ),
     "references": click.option(
         "--references",
@@ -211,7 +219,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="mean|blur|inpaint|R,G,B|IMAGE",
         help="rise, occlusion, shap, lime, sobol, hsic, aise: what hidden pixels show: the mean colour, the blurred "
         "image, what OpenCV inpaints from the pixels that show (occlusion, shap, lime and hsic only), a colour, or "
-        "another image. Default: mean.",
+        "another image. integrated-gradients, grad-shap: the baseline. Default: mean.",
     ),
     "explain_output": click.option(
         "--explain-output",

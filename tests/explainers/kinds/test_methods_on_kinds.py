@@ -13,7 +13,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build
 from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler
-from tests.explainers.kinds import hiding_formulas
+from tests.explainers.kinds import hiding_formulas, pixel_formulas
 from tests.explainers.kinds.kind_networks import CELLS, GRID, KINDS, SIDE, Explained, open_kind, photo
 from tests.explainers.laying import lay
 from tests.explainers.test_family import eigen_cam, eigen_grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, xgrad_cam
@@ -24,14 +24,16 @@ OPTIONS = {
     "smooth-grad-cam++": {"samples": 3, "noise": 0.1},
     "finer-cam": {"references": 2, "strength": 0.7},
     **hiding_formulas.OPTIONS,
+    **pixel_formulas.OPTIONS,
 }
 # A difference of two scores gives the difference of their maps.
 LINEAR = (
     *("cam", "grad-cam", "hires-cam", "xgrad-cam", "score-cam", "recipro-cam", "rise"),
     *("occlusion", "shap", "lime"),
+    *("input-x-gradient", "integrated-gradients", "grad-shap"),
 )
 # Their map says how much, not in which direction.
-UNSIGNED = ("sobol", "hsic")
+UNSIGNED = ("sobol", "hsic", "saliency", "smooth-grad", "var-grad")
 # Methods that refuse kinds of heads, and what they say; all other pairs of method and kind work.
 REFUSED = {
     "cam": ("curved", "cam: needs global average pooling . linear head"),
@@ -156,6 +158,7 @@ REFERENCES: dict[str, Callable[[Explained], torch.Tensor]] = {
         name: lambda e, formula=formula: torch.from_numpy(formula(e))
         for name, formula in hiding_formulas.FORMULAS.items()
     },
+    **pixel_formulas.FORMULAS,
 }
 
 
