@@ -41,7 +41,7 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     height, width = spec.input.size_hw
     lines = [
         ("task", _describe_task(spec)),
-        ("labels", _describe_labels(spec.labels)),
+        *_describe_labels(spec),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         *_describe_quantization(spec.input.quantization),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
@@ -151,11 +151,16 @@ def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:
     return [(layer.name, str(layer.channels), f"{layer.size_hw[0]}x{layer.size_hw[1]}") for layer in spec.layers]
 
 
-def _describe_labels(labels: Sequence[str]) -> str:
-    if not labels:
-        return "none in the file: classes are shown by index; give their names with --labels FILE"
-    shown = "; ".join(labels[:_LABELS_SHOWN])
-    return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
+def _describe_labels(spec: ModelSpec) -> list[tuple[str, str]]:
+    """The labels of the default head; that there are none, only where it has classes or labels."""
+    labels = spec.labels
+    if labels:
+        shown = "; ".join(labels[:_LABELS_SHOWN])
+        return [("labels", f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown)]
+    if spec.detector is None and spec.head.kind not in _PROBABLE:
+        return []
+    named = "classes" if spec.detector is not None else _SIZES[spec.head.kind]
+    return [("labels", f"none in the file: {named} are shown by index; give their names with --labels FILE")]
 
 
 def _describe_quantization(quantization: Quantization | None) -> list[tuple[str, str]]:
