@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from onnxplain.contract.arguments import checked
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.registry import build, supported
+from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.image import list_images
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def localize(
             f"method: found {method!r}, expected {' or '.join(get_args(BoxMethod))}, or None for "
             "the model's own box head"
         )
+    refuse_detector(engine.spec, engine.source)
     classes = next((head for head in engine.spec.heads if head.kind == "classes"), None)
     if classes is None:
         kinds = ", ".join(f"{head.name} ({head.kind})" for head in engine.spec.heads)

@@ -31,7 +31,7 @@ class Prospect:
     def of(cls, candidates: Sequence[Candidate]) -> Prospect:
         """From the feature maps of the file."""
         from onnxplain.explainers import METHODS
-        from onnxplain.explainers.needs import LAYERS, LINEAR_HEAD, SCORES, TAIL
+        from onnxplain.explainers.needs import LAYERS, LINEAR_HEAD, PLAIN, TAIL
 
         chosen = next((each for each in candidates if each.chosen), None)
         if chosen is None:
@@ -41,7 +41,7 @@ class Prospect:
                 tuple(candidates), obstacle=OnnxplainError(f"an operator after {chosen.name} has no gradient rule")
             )
         needs = {name: method.needs for name, method in METHODS.items()}
-        certain = [SCORES, LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
+        certain = [*PLAIN, LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
         return cls(
             tuple(candidates),
             tuple(name for name, need in needs.items() if need in certain),

@@ -16,7 +16,7 @@ from onnxplain.contract.detectors import (
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.exporters.anatomy.graph_end import read_graph_end
 
-INSTEAD = "`onnxplain predict` prints its boxes"
+INSTEAD = "`onnxplain predict` prints its boxes, and rise explains them"
 
 
 def refuse_detector_file(
