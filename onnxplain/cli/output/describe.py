@@ -14,6 +14,7 @@ from onnxplain.contract import (
     Preprocessing,
     Quantization,
     UnusedOutput,
+    is_batched,
 )
 
 _LABELS_SHOWN = 5
@@ -64,6 +65,25 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
 def describe_unused(unused: Sequence[UnusedOutput]) -> list[tuple[str, str]]:
     """One line per output that is no head, with the reason."""
     return [("no head", str(output)) for output in unused]
+
+
+def describe_targets(spec: ModelSpec, fixed_batch: int | None) -> list[tuple[str, str]]:
+    """Why a run explains only one target of an image, if a layer does. `fixed_batch`: the batch size of the file."""
+    single = [layer.name for layer in spec.layers if not layer.many_targets]
+    if not single:
+        return []
+    if any(layer.frame is None for layer in spec.layers):
+        why = "the file has contract version 1; `onnxplain instrument` renews it"
+    elif fixed_batch is None:
+        why = "the batch cannot be followed through the graph, or the images depend on each other"
+    elif fixed_batch > 1:
+        why = f"the batch is fixed at {fixed_batch}"
+    elif not is_batched(spec.input.layout):
+        why = "the input has no batch axis, and inside the graph it is not an axis of its own everywhere"
+    else:
+        why = "the batch of 1 is fixed, and not an axis of its own everywhere; `instrument --batch auto` frees it"
+    where = "" if len(single) == len(spec.layers) else f" at {', '.join(single)}"
+    return [("targets", f"one per image in a run{where}: {why}")]
 
 
 def _describe_task(spec: ModelSpec) -> str:
