@@ -17,7 +17,7 @@ from onnxplain.cli.options.model import ModelArguments, model_argument, provider
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.describe import (
     describe_spec,
-    describe_targets,
+    describe_targets_at_once,
     describe_unused,
     layer_columns,
     print_description,
@@ -194,7 +194,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
         ("format", file_format),
         *describe_spec(spec),
         *unused,
-        *describe_targets(spec, engine.fixed_batch),
+        *describe_targets_at_once(spec, engine.fixed_batch),
         *describe_sidecars(engine.sidecars),
         *_tail_line(engine),
     ]

@@ -67,7 +67,7 @@ def describe_unused(unused: Sequence[UnusedOutput]) -> list[tuple[str, str]]:
     return [("no head", str(output)) for output in unused]
 
 
-def describe_targets(spec: ModelSpec, fixed_batch: int | None) -> list[tuple[str, str]]:
+def describe_targets_at_once(spec: ModelSpec, fixed_batch: int | None) -> list[tuple[str, str]]:
     """Why a run explains only one target of an image, if a layer does. `fixed_batch`: the batch size of the file."""
     single = [layer.name for layer in spec.layers if not layer.many_targets]
     if not single:
