@@ -382,8 +382,8 @@ def test_wrong_options_do_not_lead_to_another_method(options, said, plain, cache
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"logits": "x"}, "--head x: found an explainable file, whose heads are fixed"),
-        ({"box": "x"}, "--head x: found an explainable file, whose heads are fixed"),
+        ({"logits": "x"}, "head x: found an explainable file, whose heads are fixed"),
+        ({"box": "x"}, "head x: found an explainable file, whose heads are fixed"),
         ({"batch": "fixed"}, "found an explainable file, expected a plain one for batch"),
     ],
     ids=["logits", "box", "batch"],

@@ -36,7 +36,7 @@ def choose_default(spec: ModelSpec, stated: Sequence[StatedHead]) -> tuple[Model
         if head is None or each.kind not in (None, head.kind):
             listed = ", ".join(f"{head.name} ({head.kind})" for head in spec.heads)
             raise ModelError(
-                f"--head {each.name}: found an explainable file, whose heads are fixed: {listed}; expected one of "
+                f"head {each.name}: found an explainable file, whose heads are fixed: {listed}; expected one of "
                 "them, of the same kind, or the original file"
             )
     chosen = stated_default(stated)
