@@ -52,6 +52,10 @@ class GraphSession:
             raise VerificationError(f"ONNX Runtime cannot load the {what}: {_first_line(error)}") from error
         self._session = LimitedSession(loaded, current_timeout(), config)
 
+    def types(self) -> dict[str, str]:
+        """The element type of each output, by name: ``float``, ``int64``."""
+        return {each.name: each.type.removeprefix("tensor(").removesuffix(")") for each in self._session.get_outputs()}
+
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The outputs by name; all of them if `outputs` is None."""
         names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]
