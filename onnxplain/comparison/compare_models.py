@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.comparison.image_drift import Answer, ImageDrift, MethodDrift
+from onnxplain.comparison.image_drift import ImageDrift, MethodDrift, PredictedClass
 from onnxplain.comparison.map_drift import map_drift
 from onnxplain.comparison.shared_classes import Unlike, shared_classes, unlike
 from onnxplain.errors import ImageError, UnsupportedError
@@ -96,8 +96,8 @@ class ModelComparison:
             progress.step()
         drift = ImageDrift(
             str(source),
-            Answer(prediction.label, prediction.score),
-            Answer(other.label, other.score),
+            PredictedClass(prediction.label, prediction.score),
+            PredictedClass(other.label, other.score),
             changed=None if prediction.class_id not in classes else classes[prediction.class_id] != other.class_id,
             score_difference=_difference(prediction, other, classes, prediction.class_id),
             largest=_largest_difference(prediction, other, classes),

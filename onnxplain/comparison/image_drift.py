@@ -15,7 +15,7 @@ NO_DRIFT = 1e-6
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictedClass:
     """The predicted class of a model, and its score."""
 
     label: str
@@ -61,8 +61,8 @@ class ImageDrift:
     """
 
     image: str
-    first: Answer | None = None
-    second: Answer | None = None
+    first: PredictedClass | None = None
+    second: PredictedClass | None = None
     changed: bool | None = None
     score_difference: float | None = None
     largest: float | None = None
@@ -146,5 +146,5 @@ def _median(values: Sequence[float]) -> float | None:
     return median(values) if values else None
 
 
-def _answer(answer: Answer | None) -> dict[str, Any] | None:
+def _answer(answer: PredictedClass | None) -> dict[str, Any] | None:
     return None if answer is None else {"label": answer.label, "score": json_number(answer.score)}

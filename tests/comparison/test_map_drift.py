@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from onnxplain.comparison.image_drift import Answer, ImageDrift, MethodDrift, summarise
+from onnxplain.comparison.image_drift import ImageDrift, MethodDrift, PredictedClass, summarise
 from onnxplain.comparison.map_drift import MapDrift, map_drift
 from onnxplain.explainers import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
@@ -108,7 +108,7 @@ def test_drift_is_told_from_noise(each: MethodDrift, beyond: bool) -> None:
 
 
 def test_the_worst_come_first() -> None:
-    answer = Answer("cat", 0.9)
+    answer = PredictedClass("cat", 0.9)
     same = ImageDrift("same", answer, answer, False, 0.0, 0.0, maps=(drift(1.0),))
     images = {
         "same": same,
@@ -124,7 +124,7 @@ def test_the_worst_come_first() -> None:
 
 
 def test_the_summary_of_a_method() -> None:
-    answer = Answer("cat", 0.9)
+    answer = PredictedClass("cat", 0.9)
     images = [
         ImageDrift(str(number), answer, answer, False, 0.0, 0.0, maps=(drift(value, 0.7),))
         for number, value in enumerate((0.9, 0.5, 0.6))
