@@ -1,31 +1,21 @@
-"""Which axis holds the images behind each operator, against what a change of one image changes on ONNX Runtime.
-
-And the types and sizes of what operators give, those of ONNX Runtime's domain without a gradient too.
-"""
+"""Which axis holds the images behind each operator, against what a change of one image changes on ONNX Runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
-import onnx
-import onnx.helper
-import onnx.numpy_helper
-import onnx_ir as ir
 import pytest
 
 from onnxplain.exporters.file.batch_axis import BatchPlace, follow_batch
 from onnxplain.exporters.file.model_file import prepare
-from onnxplain.exporters.graph.values import maybe_dims
 from tests.exporters.cases import MADE_OF_CASES, OPERATOR_CASES
-from tests.exporters.definitions import MICROSOFT
 from tests.exporters.graphs import OperatorCase, session, values_of
 
 # Far enough to change which entry is the largest.
 MOVED_BY = (0.25, -0.5, 9.0, -9.0)
 # A table of weights holds no images.
 FUSED = {(case.domain, case.operator) for case in MADE_OF_CASES if case.operator != "GatherBlockQuantized"}
-make = onnx.helper.make_node
 
 
 def _influence(case: OperatorCase, axis: int) -> Iterator[np.ndarray]:
@@ -69,45 +59,3 @@ def test_the_batch_is_where_images_change_the_output(case: OperatorCase) -> None
         images = np.broadcast_to(_of_image(place, changed.shape[1:], batch), changed.shape[1:])
         for image, moved in enumerate(changed):
             assert (images[moved] == image).all(), f"axis {axis}: {place}"
-
-
-# Of tokens x [N, 3, 8]. ONNX Runtime computes them, and their gradient is refused by name.
-FORMS_WITHOUT_A_GRADIENT: Mapping[str, onnx.NodeProto] = {
-    "causal": make("Attention", ["x", "w", "b"], ["y"], domain=MICROSOFT, num_heads=2, unidirectional=1),
-    "causal heads": make("MultiHeadAttention", ["x"] * 3, ["y"], domain=MICROSOFT, num_heads=2, unidirectional=1),
-    "no row": make("Inverse", ["square"], ["y"], domain=MICROSOFT),
-}
-
-
-@pytest.mark.parametrize("batch", [2, "N"])
-@pytest.mark.parametrize("form", FORMS_WITHOUT_A_GRADIENT)
-def test_types_and_sizes_behind_a_form_without_a_gradient(form: str, batch: int | str) -> None:
-    nodes = [
-        make("Slice", ["x", "zero", "three", "last"], ["square"]),
-        FORMS_WITHOUT_A_GRADIENT[form],
-        make("Add", ["y", "y"], ["twice"]),
-        make("ReduceSum", ["twice", "last"], ["sums"], keepdims=1),
-        make("Add", ["sums", "x"], ["skip"]),
-        make("SkipLayerNormalization", ["x", "skip", "gamma"], ["z"], domain=MICROSOFT),
-    ]
-    rng = np.random.default_rng(2)
-    constants: dict[str, np.ndarray] = {
-        **{"zero": np.array([0]), "three": np.array([3]), "last": np.array([2]), "gamma": np.ones(8, np.float32)},
-        **{"w": rng.normal(size=(8, 24)).astype(np.float32), "b": np.zeros(24, np.float32)},
-    }
-    graph = onnx.helper.make_graph(
-        nodes,
-        "form",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, 3, 8])],
-        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [batch, 3, 8])],
-        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid(MICROSOFT, 1)]
-    model = prepare(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
-    found = {output.name: output for node in model.graph for output in node.outputs}
-    assert {value.dtype for value in found.values()} == {ir.DataType.FLOAT}
-    last = 3 if form == "no row" else 8
-    expected = {"square": 3, "y": last, "twice": last, "sums": 1, "skip": 8, "z": 8}
-    assert {name: maybe_dims(value) for name, value in found.items()} == {
-        name: (batch, 3, size) for name, size in expected.items() if name in found
-    }

@@ -25,7 +25,8 @@ IMAGE_SIDE = 64
 class Probed:
     """What each run gave, in the order of `batches`.
 
-    `types`, `shapes` and `contents` by value, of those that were asked for; `outputs` are the model's own, by name.
+    `types`, `shapes` and `contents` by value, of those that were asked for; a sequence has no type. `outputs` are the
+    model's own, by name.
     """
 
     batches: tuple[int, ...]
@@ -59,7 +60,7 @@ def measure(
     runs = [session.run(random_images(model.graph, batch), [*own, *fetched]) for batch in batches]
     return Probed(
         tuple(batches),
-        {value: ir.DataType[found[name_of(value)].upper()] for value in types},
+        {value: ir.DataType[found[name_of(value)].upper()] for value in types if name_of(value) in found},
         {value: tuple(tuple(map(int, run[name])) for run in runs) for value, name in asked.items()},
         {value: tuple(run[name_of(value)] for run in runs) for value in contents},
         tuple({name: run[name] for name in own} for run in runs),

@@ -19,8 +19,7 @@ from onnxplain.exporters.file.dependence import Dependence, depend_on_pixels
 from onnxplain.exporters.file.folding import fold
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.probe import Probed, measure
-from onnxplain.exporters.graph.path import sources_of
-from onnxplain.exporters.graph.values import STANDARD, Dims, constant_of, is_constant, maybe_dims
+from onnxplain.exporters.graph.values import Dims, constant_of, is_constant, maybe_dims
 
 # Sizes are read at all of these; the folded graph is compared with the graph as found at the last two.
 OPEN_BATCHES = (2, 3, 1, 5)
@@ -189,16 +188,8 @@ def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependen
         for value in values
         if value not in known and (value.is_graph_output() or not _is_whole(maybe_dims(value), batch))
     ]
-    # What shape inference does not know at all: its type decides those of the values behind it.
-    untyped = [value for value in values if value.dtype is None and _is_first_untyped(value)]
+    untyped = [value for value in values if value.dtype is None]
     return measure(model, batches if batch.symbol else (1,), untyped, shapes, contents)
-
-
-def _is_first_untyped(value: ir.Value) -> bool:
-    node = value.producer()
-    return node is not None and (
-        node.domain not in STANDARD or all(each.dtype is not None for each in sources_of(node))
-    )
 
 
 def _may_be_endless(loop: ir.Node) -> bool:
