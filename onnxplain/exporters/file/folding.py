@@ -23,7 +23,7 @@ FOLDING_TOLERANCE = 1e-6
 def fold(model: ir.Model, dependence: Dependence, measured: Probed, compared: int) -> None:
     """Put constants in the place of what is certain; undone where the outputs of the last `compared` runs change."""
     graph = model.graph
-    constants = _constants(certain_contents(graph, dependence, measured), measured)
+    constants = _constants(certain_contents(graph, dependence, measured), dependence, measured)
     if not constants:
         return
     for value, constant in constants.items():
@@ -42,7 +42,7 @@ def fold(model: ir.Model, dependence: Dependence, measured: Probed, compared: in
     _remove_dead(graph, set(measured.contents))
 
 
-def _constants(certain: Sequence[ir.Value], measured: Probed) -> dict[ir.Value, ir.Value]:
+def _constants(certain: Sequence[ir.Value], dependence: Dependence, measured: Probed) -> dict[ir.Value, ir.Value]:
     """A constant for each certain value within the limits that anything else reads."""
     left, small = CONSTANTS_BYTES, {}
     for value in certain:
@@ -52,7 +52,9 @@ def _constants(certain: Sequence[ir.Value], measured: Probed) -> dict[ir.Value, 
             small[value] = array
     constants = {}
     for value, array in small.items():
-        if any(output not in small for reader in value.consumers() for output in reader.outputs):
+        # What ONNX Runtime computes once, when it loads the file, may stay where only arithmetic reads it.
+        passed_on = measured.contents if value in dependence.constants else small
+        if any(output not in passed_on for reader in value.consumers() for output in reader.outputs):
             name = f"{name_of(value)}/known"
             constant = ir.Value(name=name, const_value=ir.tensor(array, name=name))
             constant.shape, constant.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
