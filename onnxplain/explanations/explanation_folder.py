@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.answer_tree import summarise_answer
 from onnxplain.explanations.result_line import describe_explanation, npy_bytes
 from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord, relative_to
 from onnxplain.files.atomic import open_anew, write_atomically
@@ -93,6 +94,7 @@ class ExplanationFolder:
         self.path, self._style, self._run = path, style, run
         self._explanations = self._errors = 0
         self._images: set[Path] = set()
+        self._answered: tuple[Path, list[dict[str, Any]]] | None = None
         self.interrupted = False
 
     def __enter__(self) -> ExplanationFolder:
@@ -147,6 +149,7 @@ class ExplanationFolder:
             "image": relative_to(image.path, self.path),
             "image_sha256": image.sha256,
             **describe_explanation(explanation, regions, box),
+            "answers": self._answers_of(image.path, explanation),
             "seconds": round(seconds, 6),
             "heatmap": f"{name}.npy",
             "raw": f"{name}.raw.npy",
@@ -189,6 +192,12 @@ class ExplanationFolder:
         path = self.path / f"{name}.png"
         save_png(path, sheet)
         return path
+
+    def _answers_of(self, path: Path, explanation: Explanation) -> list[dict[str, Any]]:
+        """What each head answers. All lines of an image have the answers that its first explanation holds."""
+        if self._answered is None or self._answered[0] != path:
+            self._answered = path, [summarise_answer(answer) for answer in explanation.answers or ()]
+        return self._answered[1]
 
     def _write_run(self, run: RunRecord) -> None:
         write_atomically(self.path / RECORD_FILE, json_bytes(run.as_json(), indent=2))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.aims import read_aim
+from onnxplain.explanations.answer_tree import summarise_answer
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
@@ -90,10 +91,11 @@ def verify_run(run: RunToVerify) -> Iterator[Difference]:
     engine = _open(run)
     differs = False
     explainers: dict[str, Explainer] = {}
+    answered: set[str] = set()
     for line in run.lines:
         if "error" in line:
             continue
-        for difference in _compare(run, engine, line, explainers):
+        for difference in _compare(run, engine, line, explainers, answered):
             differs = True
             yield difference
     if differs:
@@ -162,9 +164,13 @@ def _open(run: RunToVerify) -> Engine:
 
 
 def _compare(
-    run: RunToVerify, engine: Engine, line: Mapping[str, Any], explainers: dict[str, Explainer]
+    run: RunToVerify,
+    engine: Engine,
+    line: Mapping[str, Any],
+    explainers: dict[str, Explainer],
+    answered: set[str],
 ) -> Iterator[Difference]:
-    """Explain the image of one line again, and compare image, answer and map."""
+    """Explain the image of one line again, and compare image, answer and map. `answered`: the images seen before."""
     import numpy as np
 
     path = run.folder / line["image"]
@@ -189,8 +195,34 @@ def _compare(
     if explanation.label != line["label"] or explanation.status != line["status"]:
         yield Difference("answer", name, f"{explanation.label}, {explanation.status}",
                          f"{line['label']}, {line['status']}")  # fmt: skip
+    if line["image"] not in answered:
+        answered.add(line["image"])
+        yield from _compare_answers(explanation, line)
     if not np.array_equal(explanation.raw, recorded, equal_nan=True):
         yield Difference("map", name, _describe_change(explanation.raw, recorded), "the same map")
+
+
+def _compare_answers(explanation: Explanation, line: Mapping[str, Any]) -> Iterator[Difference]:
+    """For each head, the first number or label that differs from the record."""
+    found = {answer.head.name: summarise_answer(answer) for answer in explanation.answers or ()}
+    recorded = {answer["head"]: answer for answer in line["answers"]}
+    for head in dict.fromkeys((*found, *recorded)):
+        differing = _first_difference(found.get(head), recorded.get(head), "")
+        if differing is not None:
+            path, *values = differing
+            yield Difference("answer", f"{line['image']} head {head}{path}", *map(str, values))
+
+
+def _first_difference(found: Any, recorded: Any, path: str) -> tuple[str, Any, Any] | None:
+    """Where two trees of plain data differ first, with both values; None if they are equal."""
+    if isinstance(found, dict) and isinstance(recorded, dict):
+        pairs = [(f" {key}", found.get(key), recorded.get(key)) for key in dict.fromkeys((*found, *recorded))]
+    elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
+        pairs = [(f" {place}", *pair) for place, pair in enumerate(zip(found, recorded, strict=True))]
+    else:
+        return None if found == recorded else (path, found, recorded)
+    each = (_first_difference(ours, theirs, path + name) for name, ours, theirs in pairs)
+    return next((difference for difference in each if difference is not None), None)
 
 
 def _explain(

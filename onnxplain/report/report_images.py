@@ -15,6 +15,7 @@ from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.run_record import hash_of
 from onnxplain.explanations.verify_folder import RunToVerify
 from onnxplain.report.concern import Concern, agreement_of, concerns_of, error_of, weight_of
+from onnxplain.report.head_answers import short_answer, shown_answer, shown_score
 from onnxplain.report.map_code import encode_map
 from onnxplain.report.photo import read_photo
 from onnxplain.runtime.geometry import Frame
@@ -68,7 +69,8 @@ class ReportImage:
         )
         maps = [_describe_map(self.runs[number].folder, number, line) for number, line in lines]
         concerns: dict[Concern, None] = dict.fromkeys(concerns_of([line for _, line in lines]))
-        labels = list(dict.fromkeys(_predicted_label(line) for _, line in lines))
+        answers = [short_answer(line) for _, line in lines]
+        labels = list(dict.fromkeys(answer.label for answer in answers))
         found: tuple[tuple[Concern, bool], ...] = (
             ("unreadable", bool(failed)),
             ("model changed", any(number in self.changed_models for number, _ in lines)),
@@ -80,8 +82,9 @@ class ReportImage:
         concerns.update(dict.fromkeys(concern for concern, holds in found if holds))
         entry: dict[str, Any] = {
             "name": self.name,
-            "label": labels[0],
-            "score": first["top"][0]["score"] if first["top"] else first["score"],
+            "label": answers[0].label,
+            "score": answers[0].score,
+            "score_text": answers[0].score_text,
             "status": next((line["status"] for _, line in lines if line["status"] != "ok"), "ok"),
             "agreement": min(_known(agreement_of(line) for _, line in lines), default=None),
             "error": max(_known(error_of(line) for _, line in lines), default=None),
@@ -128,16 +131,11 @@ def _known(values: Iterator[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _predicted_label(line: Mapping[str, Any]) -> str:
-    return str(next((each["label"] for each in line["top"] if each["class_id"] == line["predicted"]), line["label"]))
-
-
 def _answers(lines: Sequence[tuple[int, Mapping[str, Any]]], run: int) -> Iterator[dict[str, Any]]:
-    """The answers of a run's heads for one image, one per head: `kind` decides how the page shows `rows`."""
+    """The answers of a run's heads for one image, one per head."""
     line = next(line for number, line in lines if number == run)
-    if line["top"]:
-        rows = [{"label": str(each["label"]), "score": each["score"]} for each in line["top"]]
-        yield {"run": run, "head": "classes", "kind": "classes", "rows": rows}
+    for answer in line["answers"]:
+        yield {"run": run, **shown_answer(answer)}
 
 
 def _describe_map(folder: Path, run: int, line: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +158,7 @@ def _describe_map(folder: Path, run: int, line: Mapping[str, Any]) -> dict[str, 
         "uses_target": bool(line["uses_target"]),
         "label": str(line["label"]),
         "score": line["score"],
+        "score_text": shown_score(line),
         "status": str(line["status"]),
         "unit": str(line["unit"]),
         "heat_from_zero": bool(line["heat_from_zero"]),

@@ -57,7 +57,7 @@ def test_everything_of_the_lines_is_in_the_page(written: Path, tmp_path: Path) -
             key: line[key] for key in ("status", "score", "layer", "unit", "frame", "evaluations", "box")
         }
         assert (each["code"] is None) == (line["status"] != "ok")
-    assert [row["label"] for row in detail["answers"][0]["rows"]] == [each["label"] for each in lines[0]["top"]]
+    assert [name for name, _ in detail["answers"][0]["rows"]] == [each["label"] for each in lines[0]["top"]]
     assert "found no image" in data["details"][3]["error"]
 
 
@@ -276,7 +276,7 @@ def test_two_runs_stand_side_by_side(written: Path, copied: Path) -> None:
     lines = lines_of(copied)
     for line in lines:
         if line["image"].endswith("plain.png"):
-            line["top"][0]["label"] = "another"
+            line["top"][0]["label"] = line["answers"][0]["top"][0]["label"] = "another"
     write_lines(copied, lines)
     path = copied / "report.html"
     write_report(report_of([read_run(written), read_run(copied)]), path)
@@ -284,7 +284,7 @@ def test_two_runs_stand_side_by_side(written: Path, copied: Path) -> None:
     assert data["runs"] == ["model.onnx (1)", "model.onnx (2)"]
     assert [image["name"] for image in data["images"]] == [*NAMES, "broken.png"]
     assert {each["run"] for each in data["details"][1]["maps"]} == {0, 1}
-    assert [answer["run"] for answer in data["details"][1]["answers"]] == [0, 1]
+    assert [answer["run"] for answer in data["details"][1]["answers"]] == [0, 0, 1, 1]
     assert "models disagree" in entry_of(data, "plain.png")["concerns"]
     assert "models disagree" not in entry_of(data, NAMES[0])["concerns"]
 

@@ -9,6 +9,7 @@
   const several = data.runs.length > 1;
   const CANVAS_SIDE = 640;
   const MOST_BOXES = 20;
+  const MOST_ROWS = 8;
   const AHEAD = "600px";
 
   function make(name, given = {}, ...children) {
@@ -22,10 +23,6 @@
   }
 
   const percent = (share) => `${Math.round(100 * share)} %`;
-  const scoreText = (score) => {
-    if (score === null || score === undefined) return "–";
-    return score > 0 && score < 0.005 ? "<0.01" : score.toFixed(2);
-  };
   const boxText = (box) => box.map((side) => Math.round(side)).join(", ");
   const words = (status) => status.replaceAll("_", " ");
 
@@ -54,7 +51,7 @@
 
   const cards = data.images.map((image, number) => {
     const title = make("h2", { id: `name-${number}` }, image.name);
-    const answer = image.label === "" ? "" : `${image.label} · ${scoreText(image.score)}`;
+    const answer = image.label === "" ? "" : `${image.label} · ${image.score_text}`;
     const badges = image.concerns.map((concern) => make("span", { className: "badge" }, concern));
     const body = make("div", { className: "body" }, make("p", { className: "waiting" }, "…"));
     const head = make("div", { className: "head" }, title, answer, ...badges);
@@ -65,16 +62,18 @@
 
   function answersOf(detail) {
     return detail.answers.map((answer) => {
-      const render = ANSWERS[answer.kind] ?? ANSWERS.classes;
       const name = several ? `${data.runs[answer.run]}: ${answer.head}` : answer.head;
-      return make("div", {}, make("h3", { className: "soft" }, name), render(answer.rows));
+      return make("div", {}, make("h3", { className: "soft" }, name), foldedTable(answer.rows));
     });
   }
 
-  // One row per kind of head.
-  const ANSWERS = {
-    classes: (rows) => tableOf(rows.map((row) => [row.label, scoreText(row.score)])),
-  };
+  /** A table whose rows beyond the first are folded away. */
+  function foldedTable(rows) {
+    const shown = make("div", {}, tableOf(rows.slice(0, MOST_ROWS)));
+    const rest = rows.slice(MOST_ROWS);
+    if (rest.length) shown.append(make("details", {}, make("summary", {}, `${rest.length} more`), tableOf(rest)));
+    return shown;
+  }
 
   function tableOf(rows) {
     const lines = rows.map(([name, value]) =>
@@ -134,7 +133,7 @@
     const facts = make("p", { className: "facts" });
     const title = several ? `${data.runs[map.run]}: ${map.method}` : map.method;
     const asked = map.target === map.label ? map.label : `${map.target}, with ${map.label}`;
-    const what = map.uses_target ? `${asked} · ${scoreText(map.score)}` : "no target: what is strongest, whatever the class";
+    const what = map.uses_target ? `${asked} · ${map.score_text}` : "no target: what is strongest, whatever the class";
     const caption = make(
       "figcaption", {},
       make("h3", {}, title),
