@@ -176,3 +176,10 @@ def test_a_number_has_its_unit_beside_the_map_too() -> None:
     answers = [{"head": "age", "kind": "values", "unit": "years", "values": []}]
     assert shown_score({"answers": answers, "head": "age", "score": 31.0}) == "31 years"
     assert shown_score({"answers": answers, "head": "y", "score": 0.5}) == "0.50"
+
+
+def test_targets_of_the_page_are_told_apart_by_their_head(written: Path, tmp_path: Path) -> None:
+    """The labels of two heads may be equal, and ``not dog`` bears the label of dog."""
+    write_report(report_of([read_run(written / "out")]), tmp_path / "report.html")
+    for detail in data_of(tmp_path / "report.html")["details"]:
+        assert [each["target"] for each in detail["maps"]] == ["p:1", "v"]

@@ -338,10 +338,10 @@ def test_a_line_that_was_changed_is_refused(change: Any, copied: Path) -> None:
 def test_line_breaks_of_unicode_in_a_label_are_no_end_of_a_line(copied: Path) -> None:
     lines = lines_of(copied)
     for line in lines[:9]:
-        line["label"] = "a\u2028b\u0085c"
+        line["target_name"] = "a\u2028b\u0085c"
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (copied / "explanations.jsonl").write_text(text, encoding="utf-8")
-    assert page_of(copied)["details"][0]["maps"][0]["label"] == "a\u2028b\u0085c"
+    assert page_of(copied)["details"][0]["maps"][0]["target"] == "a\u2028b\u0085c"
 
 
 def test_images_of_one_name_are_told_apart_by_their_content(copied: Path) -> None:

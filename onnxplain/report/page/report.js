@@ -62,7 +62,7 @@
 
   function answersOf(detail) {
     return detail.answers.map((answer) => {
-      const name = several ? `${data.runs[answer.run]}: ${answer.head}` : answer.head;
+      const name = `${several ? `${data.runs[answer.run]}: ` : ""}${answer.head} (${answer.kind})`;
       return make("div", {}, make("h3", { className: "soft" }, name), foldedTable(answer.rows));
     });
   }
@@ -132,7 +132,7 @@
     const stack = make("div", { className: ground ? "stack" : "stack empty" }, ground, canvas);
     const facts = make("p", { className: "facts" });
     const title = several ? `${data.runs[map.run]}: ${map.method}` : map.method;
-    const asked = map.target === map.label ? map.label : `${map.target}, with ${map.label}`;
+    const asked = map.scored ? `${map.target}, with ${map.scored}` : map.target;
     const what = map.uses_target ? `${asked} · ${map.score_text}` : "no target: what is strongest, whatever the class";
     const caption = make(
       "figcaption", {},
