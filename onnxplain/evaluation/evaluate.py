@@ -120,10 +120,15 @@ def evaluate(
     )
 
     def finish(rows: Iterator[Row]) -> Evaluation:
-        results, images, skipped = sum_up(plan, _without_problems(rows) if strict else rows, seed)
-        if not images:
-            raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
-        return Evaluation(str(engine.source), dataset.name, images, skipped + dataset.skipped, results, identity)
+        found = sum_up(plan, _without_problems(rows) if strict else rows, seed)
+        if not found.images:
+            raise OnnxplainError(
+                f"{dataset.name}: found no usable image ({found.skipped} left out), expected at least one"
+            )
+        skipped = found.skipped + dataset.skipped
+        return Evaluation(
+            str(engine.source), dataset.name, found.images, skipped, found.results, identity, found.curves
+        )
 
     with ExitStack() as opened:
         journal = None if output is None else opened.enter_context(Journal(Path(output), identity))

@@ -19,7 +19,7 @@ from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
 from onnxplain.files.special import refuse_special
 
-FORMAT = 1
+FORMAT = 2
 RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
 _RESULTS = (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE)
 _ANOTHER = "choose another folder with -o, or delete this one"
@@ -94,16 +94,7 @@ class Journal:
 
     def rows(self) -> Iterator[Row]:
         """All results so far, in the order of the records, one at a time."""
-        images = self.folder / IMAGES_FILE
-        try:
-            with images.open("rb") as lines:
-                for line in lines:
-                    yield json.loads(line)
-        except (OSError, ValueError) as error:
-            raise OnnxplainError(
-                f"{images}: the results written before cannot be read ({error}), expected them unchanged: run the "
-                "evaluation again"
-            ) from error
+        return read_rows(self.folder)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary of all images."""
@@ -127,6 +118,20 @@ class Journal:
                 whole += len(line)
                 self.done += 1
         return whole
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The results in a folder, in the order of the records, one at a time. Raises OnnxplainError for a damaged file."""
+    images = folder / IMAGES_FILE
+    try:
+        with images.open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise OnnxplainError(
+            f"{images}: the results written before cannot be read ({error}), expected them unchanged: run the "
+            "evaluation again"
+        ) from error
 
 
 def _require_same(run: Path, identity: Mapping[str, Any]) -> None:

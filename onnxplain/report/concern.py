@@ -12,7 +12,8 @@ from onnxplain.runtime.box import paired_iou
 
 Concern = Literal[
     "unreadable", "model changed", "photo changed", "photo missing", "map missing", "no heat", "map uncertain",
-    "box and map disagree", "covers nearly everything", "models disagree", "low score",
+    "box and map disagree", "covers nearly everything", "models disagree", "low score", "wrong answer",
+    "map misses the object",
 ]  # fmt: skip
 
 WEIGHTS: Mapping[Concern, float] = {
@@ -21,6 +22,8 @@ WEIGHTS: Mapping[Concern, float] = {
     "photo changed": 8,
     "map missing": 6,
     "models disagree": 5,
+    "wrong answer": 5,
+    "map misses the object": 3,
     "no heat": 4,
     "map uncertain": 3,
     "box and map disagree": 3,

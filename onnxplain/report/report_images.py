@@ -18,15 +18,24 @@ from onnxplain.report.concern import Concern, agreement_of, concerns_of, error_o
 from onnxplain.report.head_answers import short_answer, shown_answer, shown_score
 from onnxplain.report.map_code import encode_map
 from onnxplain.report.photo import read_photo
+from onnxplain.report.plot import Plot
+from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
 
 
 @dataclass(frozen=True)
 class Remark:
-    """What a comparison says about an image: rows of a table, and how much it speaks against the image."""
+    """What a comparison or an evaluation says about an image.
+
+    `rows`: of a table. `weight`: how much it speaks against the image, beside the `concerns`. `truth_xyxy`: the true
+    boxes, in pixels of the photo. `plots`: curves.
+    """
 
     rows: tuple[tuple[str, str], ...] = ()
     weight: float = 0.0
+    concerns: tuple[Concern, ...] = ()
+    truth_xyxy: tuple[Corners, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class ReportImage:
             ("models disagree", len(labels) > 1),
         )
         concerns.update(dict.fromkeys(concern for concern, holds in found if holds))
+        concerns.update(dict.fromkeys(self.remark.concerns))
         entry: dict[str, Any] = {
             "name": self.name,
             "label": answers[0].label,
@@ -97,6 +107,8 @@ class ReportImage:
             "photo_reason": photo.reason,
             "answers": [each for number in dict.fromkeys(run for run, _ in lines) for each in _answers(lines, number)],
             "remarks": list(self.remark.rows),
+            "truth": [list(box) for box in self.remark.truth_xyxy],
+            "plots": [plot.as_data() for plot in self.remark.plots],
             "maps": maps,
         }
         return entry, detail

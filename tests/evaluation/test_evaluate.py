@@ -284,7 +284,8 @@ def test_an_image_of_several_classes_counts_once_for_each(tmp_path: Path) -> Non
     assert found["images"] == 3
     assert [(row["image"], row["label"]) for row in rows] == [("a#cat", "cat"), ("a#dog", "dog"), ("b", "cat")]
     plan = make_plan(choose_metrics("localization"), Facts(True, 4, True), [], [], mean_box=False)
-    results, images, _ = sum_up(plan, rows[:2], seed=0)
+    found = sum_up(plan, rows[:2], seed=0)
+    results, images = found.results, found.images
     top1 = results[0].estimate
     assert (images, top1.value, top1.low, top1.high) == (2, 0.5, 0.5, 0.5)
 

@@ -80,7 +80,7 @@ def test_another_question_is_refused(changes: dict[str, object], words: list[str
     ],
 )
 def test_other_folders_are_refused(files: dict[str, str | None], words: list[str], tmp_path: Path) -> None:
-    own = json.dumps({"format": 1, **IDENTITY})
+    own = json.dumps({"format": 2, **IDENTITY})
     for name, content in files.items():
         (tmp_path / name).write_text(own if content is None else content)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

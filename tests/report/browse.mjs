@@ -39,6 +39,7 @@ const STEPS = {
       }),
     ),
   text: (page, selector) => page.textContent(selector),
+  alt: (page, selector) => page.getAttribute(selector, "aria-label"),
   count: (page, selector) => page.$$eval(selector, (found) => found.length),
   press: async (page, selector, key, times = 1) => {
     await page.focus(selector);

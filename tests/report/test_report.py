@@ -67,7 +67,7 @@ def test_markup_in_names_and_labels_is_text_in_the_file_too(written: Path, tmp_p
     text = path.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "<img src=x" not in text
-    assert len(re.findall(r"<script[ >]", text)) == 3
+    assert len(re.findall(r"<script[ >]", text)) == 4
     assert "{{ 7*7 }}" in data_of(path)["images"][2]["name"]
 
 

@@ -75,9 +75,9 @@
     return shown;
   }
 
-  function tableOf(rows) {
+  function tableOf(rows, className = "number") {
     const lines = rows.map(([name, value]) =>
-      make("tr", {}, make("th", { scope: "row" }, name), make("td", { className: "number" }, value)),
+      make("tr", {}, make("th", { scope: "row" }, name), make("td", { className }, value)),
     );
     return make("table", {}, make("tbody", {}, ...lines));
   }
@@ -104,8 +104,9 @@
       choice.addEventListener("change", () => fill(choice.value));
       parts.push(make("p", {}, make("label", { htmlFor: id }, "Target "), choice));
     }
-    if (detail.remarks.length) parts.push(tableOf(detail.remarks));
-    card.body.replaceChildren(...parts, pictures);
+    if (detail.remarks.length) parts.push(tableOf(detail.remarks, "text"));
+    const curves = make("div", { className: "plots" }, ...detail.plots.map((plot) => plots.figureOf(plot, make)));
+    card.body.replaceChildren(...parts, pictures, curves);
     function fill(target) {
       const chosen = detail.maps.filter((map) => map.target === target || !map.uses_target);
       const once = chosen.filter(
@@ -144,7 +145,7 @@
     const element = make("figure", { className: "map" }, stack, caption);
     element.dataset.method = map.method;
     element.dataset.run = map.run;
-    return { card, map, canvas, facts, element, name, scale: null, dirty: true };
+    return { card, map, canvas, facts, element, name, truth: detail.truth, scale: null, dirty: true };
   }
 
   function workOf(map) {
@@ -217,6 +218,7 @@
       return path;
     };
     figure.regions.slice(0, MOST_BOXES).forEach((region, at) => stroke(context, rectangle(region.xyxy), at ? [2, 3] : [], at ? 1 : 2));
+    for (const each of figure.truth) stroke(context, rectangle(each), [], 2, "#7ee07e");
     const { box } = figure.map;
     if (box !== null && box.source === "head") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
   }
@@ -241,6 +243,11 @@
     if (map.box !== null && map.box.source === "head") {
       const agreement = largest === null ? 0 : mapMath.iouOf(map.box.xyxy, largest);
       lines.push(`box head ${boxText(map.box.xyxy)}, agreement ${agreement.toFixed(2)}`);
+    }
+    if (figure.truth.length) {
+      const best = largest === null ? 0 : Math.max(...figure.truth.map((box) => mapMath.iouOf(box, largest)));
+      const boxes = figure.truth.length === 1 ? "true box" : `nearest of ${figure.truth.length} true boxes`;
+      lines.push(`IoU with the ${boxes} (green) ${best.toFixed(2)}`);
     }
     if (map.box?.doubt && controls["own-threshold"].checked) lines.push(map.box.doubt);
     figure.facts.replaceChildren(...lines.flatMap((line, at) => (at ? [make("br"), line] : [line])));
@@ -298,6 +305,7 @@
         if (change.isIntersecting) enter(card);
         else inView.delete(card);
       }
+      work();
     },
     { rootMargin: AHEAD },
   );
@@ -376,6 +384,8 @@
   options(controls.status, values("status").map((status) => [status, words(status)]), "all");
   controls.opacity.value = controls.opacity.defaultValue = Math.round(100 * data.alpha);
   labelSliders();
+
+  document.getElementById("plots").append(...data.plots.map((plot) => plots.figureOf(plot, make)));
 
   const redraw = () => {
     labelSliders();
