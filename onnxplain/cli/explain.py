@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.beside import beside_options
+from onnxplain.cli.options.detection import DetectionThresholds, detector_option, threshold_options
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import ImageArguments, images_argument, megapixels_option
@@ -40,6 +42,15 @@ if TYPE_CHECKING:
     from onnxplain.runtime.heads.aim import Aim
 
 
+@dataclass(frozen=True)
+class AskedTargets:
+    """The targets as the user wrote them, what stands beside each, and which candidates of a detector they may be."""
+
+    targets: tuple[str, ...] = ()
+    beside: Aim | None = None
+    thresholds: DetectionThresholds = field(default_factory=DetectionThresholds)
+
+
 @click.command(short_help="Explain predictions: one heatmap picture per image and method.")
 @model_argument
 @images_argument
@@ -50,17 +61,18 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="METHOD",
     help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or rise for a file "
-    "that cannot be instrumented.",
+    "that cannot be instrumented, such as a detector.",
 )
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    metavar="LABEL|INDEX|HEAD:LABEL|…",
+    metavar="LABEL|INDEX|HEAD:LABEL|LABEL#2|…",
     help="What to explain: an entry of a head, by its label or its index over all heads, as HEAD:LABEL, HEAD:INDEX or "
     "HEAD, or a coordinate of the box head, such as box:0. not:LABEL: the evidence against it. LABEL@X,Y: the region "
-    "of a mask at that pixel. A number that is also a label means the label. May be given several times. Default: the "
-    "predicted class.",
+    "of a mask at that pixel. A number that is also a label means the label. Of a detector: the best detection of a "
+    "class, its second by score (dog#2), the third of all (#3), the smallest box around a pixel (120,85), or all. May "
+    "be given several times. Default: the predicted class, or the best detection.",
 )
 @beside_options
 @layers_option
@@ -77,6 +89,8 @@ if TYPE_CHECKING:
 @method_options
 @plain_file_options
 @answer_options
+@threshold_options
+@detector_option
 @sidecar_option
 @provider_option
 @precision_option
@@ -87,27 +101,31 @@ if TYPE_CHECKING:
 @gather("source", ModelToExplain)
 @gather("images", ImageArguments)
 @gather("asked", MethodArguments)
+@gather("what", AskedTargets)
 def explain(
     source: ModelToExplain,
     images: ImageArguments,
     asked: MethodArguments,
-    targets: tuple[str, ...],
-    beside: Aim | None,
+    what: AskedTargets,
     style: PictureStyle,
     output: Path,
     quiet: bool,
 ) -> None:
     """Show why MODEL predicts what it predicts for each IMAGE (a file, a folder or a pattern).
 
-    MODEL is any ONNX classifier or localizer. A file that is not instrumented is instrumented on the way if a method
-    needs it (extra `export`). One line on standard error says so: layer, preprocessing and where it comes from, time.
-    The copy is kept in the user's cache folder for the next call.
+    MODEL is any ONNX classifier, localizer or detector. A file that is not instrumented is instrumented on the way if
+    a method needs it (extra `export`). One line on standard error says so: layer, preprocessing and where it comes
+    from, time. The copy is kept in the user's cache folder for the next call.
 
     For each image and method, the folder DIR (-o) receives two files: STEM.METHOD.png is the photo with heatmap and
     box, and STEM.METHOD.npy is the heatmap alone, float32 (H, W) in [0, 1], in the size of the image. STEM is the
     image's file name without its suffix; equal names get -2, -3 … With several targets, the files are
     STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
     comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
+
+    Of a detector, detections are explained with rise, and the picture shows the detection's box. All targets share the
+    masks. With --target all, the files are STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of
+    this image: the line lists what was found.
 
     DIR also receives explanations.jsonl, which each run replaces, with one line per heatmap, and run.json: which files,
     options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both
@@ -122,11 +140,13 @@ def explain(
         options = source.options_for(asked)
         opened = source.open(options, asked, bar, quiet=quiet)
         engine = opened.engine
+        what.thresholds.check(engine)
         sources = images.paths()
-        questions = plan_questions(engine, opened.methods, targets, asked.options_at(opened.layer), beside)
+        questions = plan_questions(engine, opened.methods, what.targets, asked.options_at(opened.layer), what.beside)
         check_no_overwrite(output, sources, questions)
         check_aims(engine, questions, sources, images.max_megapixels)
-        run = record_run(opened, options, questions, style, output, images.max_megapixels)
+        detecting = what.thresholds.as_json(engine)
+        run = record_run(opened, options, questions, style, output, images.max_megapixels, detecting)
         with ExplanationFolder(output, style, run) as folder:
             for explained in _until_interrupted(
                 explain_images(
@@ -137,19 +157,23 @@ def explain(
                     bar,
                     max_megapixels=images.max_megapixels,
                     on_written=None if quiet else functools.partial(_print_line, bar),
+                    detect=functools.partial(what.thresholds.detect, engine),
                 )
             ):
                 if explained is None:
                     interrupted = True
                     break
                 if not warned:
-                    warn_assumed(engine.spec.input, bar.echo)
+                    warn_assumed(engine.spec.input, bar.echo, engine.spec.detector)
                     warned = True
                 if explained.error:
                     failed = True
                     bar.echo(f"onnxplain: {explained.error}", err=True)
                 elif explained.sheet is not None and not quiet:
                     bar.echo(f"{explained.source}  all side by side  {explained.sheet}")
+                for problem in explained.problems:
+                    failed = True
+                    bar.echo(f"onnxplain: {explained.source}: {problem}", err=True)
                 interrupted = explained.interrupted
     if interrupted:
         say(f"onnxplain: interrupted: {output} contains the results so far", err=True)

@@ -142,7 +142,7 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
 def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect:
     """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
     if engine.spec.detector is not None:
-        return Prospect(obstacle=OnnxplainError("explaining a detector's boxes is not supported"))
+        return Prospect(obstacle=OnnxplainError("gradients of boxes are not supported"))
     if not asked and (engine.spec.layers or missing_modules("export")):
         return Prospect()
     with needs_extra("export"):
@@ -159,7 +159,8 @@ def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect
                 input_size_hw=source.size_hw,
                 layout=source.layout,
                 channels=source.preprocessing.channels,
-            )
+            ),
+            engine.spec.heads,
         )
     except OnnxplainError as error:
         if asked:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnxplain.contract import MapFrame
     from onnxplain.explainers.method_report import MethodReport
     from onnxplain.runtime.answers import Answer
+    from onnxplain.runtime.detection.detections import Detection
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
 
@@ -46,7 +47,10 @@ class Explanation:
     they are those of the predicted class; without classes, the coordinate itself.
     `frame`: where the model's input lies in the image. `evaluations`: forward passes this image took.
     `prediction`: the class that the model predicts for the unmasked image, without a box; None for a model without
-    classes and for a callable. `answers`: what each head answers; None for a callable.
+    classes and for a callable. `answers`: what each head answers; None for a callable and for a detector.
+    `detection`: the detection that is explained, None for other models. Then `target` is candidate · (C + 4) + class,
+    with C = 1 where candidates carry their own class, and `target_name` is as ``dog#2``: the second dog of the image
+    by score.
     `default_threshold`: where `boxes()` cuts, a share of the maximum.
     `report`: what the method says of its own work (how exact, by which means); None where there is nothing to say.
     `image`: the image as it was given, a path, a PIL image or an array; None if it is not known.
@@ -75,6 +79,7 @@ class Explanation:
     map_frame: MapFrame | None = field(default=None, repr=False)
     head: str | None = None
     answers: tuple[Answer, ...] | None = field(default=None, repr=False)
+    detection: Detection | None = None
     image: ImageLike | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -27,8 +27,11 @@ def is_compared(head: HeadSpec) -> bool:
 SCORES = Need(
     "any model with class scores",
     lambda spec: spec.detector is None,
-    "the file is a detector: `onnxplain predict` prints its boxes",
+    "the file is a detector",
 )
+CLASSES_OR_BOXES = Need("any model with class scores or boxes", lambda spec: True, "")
+PLAIN = (SCORES, CLASSES_OR_BOXES)
+"""The needs that a file meets without being instrumented."""
 LAYERS = Need(
     "an instrumented layer",
     lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),

@@ -40,7 +40,8 @@ def check_aims(
 
     placers: dict[bool, Placer] = {}
     asked = []
-    for question in questions:
+    # What a target of a detector means depends on what is found in each image.
+    for question in () if engine.detector is not None else questions:
         aim = engine.parse_target(question.target)
         if aim.like is not None or aim.region is not None or aim.pixel_xy is not None:
             differentiated = bool(getattr(question.build(engine), "differentiates", False))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.explanations.detection_questions import ask_detections
 from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, SourceImage, WrittenExplanation
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.progress_display import ProgressDisplay
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from onnxplain.explainers import Explainer, Explanation
-    from onnxplain.runtime import Engine, Prediction
+    from onnxplain.runtime import Detections, Engine, Prediction
     from onnxplain.runtime.arrays import AnyArray
     from onnxplain.runtime.box import Corners
 
@@ -37,9 +38,9 @@ _LONGEST_NAME = 255 - len("-10000")
 class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
 
-    `image_hwc`: its picture, uint8 RGB (`as_picture`). `prediction`: the model's own prediction, only if the model has
-    a box head. `interrupted`: the user stopped a method early. Its result so far is in `written`; no method was run
-    after it.
+    `problems`: of a detector, a line for each target that is not in the image. `image_hwc`: its picture, uint8 RGB
+    (`as_picture`). `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user
+    stopped a method early. Its result so far is in `written`; no method was run after it.
     """
 
     source: Path
@@ -49,6 +50,7 @@ class ExplainedImage:
     sheet: Path | None = None
     error: str = ""
     interrupted: bool = False
+    problems: tuple[str, ...] = ()
 
 
 def explain_images(
@@ -60,11 +62,13 @@ def explain_images(
     *,
     max_megapixels: float | None = None,
     on_written: Callable[[Path, Question, WrittenExplanation], None] | None = None,
+    detect: Callable[[AnyArray], Detections] | None = None,
 ) -> Iterator[ExplainedImage]:
     """Answer all questions for each image, one image after the other, and write the explanations to the folder.
 
-    `on_written` is called after each explanation. An image that cannot be read yields its error; any other failure
-    raises OnnxplainError and ends the run. If the user interrupts a method that can return its result so far, this
+    `on_written` is called after each explanation. `detect`: the detections of an image, for a detector; None: those of
+    `Engine.detect`. An image that cannot be read yields its error; any other failure raises OnnxplainError and ends the
+    run. If the user interrupts a method that can return its result so far, this
     result is written and the run ends.
     """
     from onnxplain.explainers.held_interrupt import hold_interrupts
@@ -74,7 +78,8 @@ def explain_images(
     one_each = {question.explainer_key: question for question in questions}
     explainers = {key: question.build(engine, progress.within) for key, question in one_each.items()}
     names = _result_names(sources, questions)
-    progress.expect(len(sources) * len(questions))
+    steps = len(sources) * len(questions)
+    progress.expect(steps)
     for source, name in zip(sources, names, strict=True):
         progress.say(source.name)
         try:
@@ -88,10 +93,20 @@ def explain_images(
         image_hwc = as_picture(pixels_hwc)
         prediction, head_box = _predict_box(engine, pixels_hwc)
         image = SourceImage(source, name, image_hwc, hash_of(source), head_box)
+        asked_here, problems = tuple(questions), tuple[str, ...]()
+        if engine.detector is not None:
+            found = engine.detect(pixels_hwc)[0] if detect is None else detect(pixels_hwc)
+            here = ask_detections(engine, found, questions)
+            asked_here, problems = here.questions, here.problems
+            steps += len(asked_here) - len(questions)
+            progress.expect(steps)
+            _refuse_overwriting(folder.path, [name], asked_here, sources)
+            for problem in problems:
+                folder.add_error(source, problem)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
-        asked = _AskedImage(pixels_hwc, questions, explainers)
-        for question in questions:
+        asked = _AskedImage(pixels_hwc, asked_here, explainers)
+        for question in asked_here:
             if asked.interrupted and not asked.knows(question):
                 continue
             stoppable = explainers[question.explainer_key].stoppable
@@ -108,7 +123,9 @@ def explain_images(
                 if on_written is not None:
                     on_written(source, question, written[-1])
         sheet = _add_sheet(folder, name, image_hwc, answered, written)
-        yield ExplainedImage(source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted)
+        yield ExplainedImage(
+            source, image_hwc, prediction, tuple(written), sheet, interrupted=asked.interrupted, problems=problems
+        )
         if asked.interrupted:
             folder.interrupted = True
             return
@@ -171,7 +188,13 @@ class _AskedImage:
 
 def check_no_overwrite(output: Path, sources: Sequence[Path], questions: Sequence[Question]) -> None:
     """Raise OnnxplainError if an output file would overwrite one of the images to explain."""
-    names = _result_names(sources, questions)
+    _refuse_overwriting(output, _result_names(sources, questions), questions, sources)
+
+
+def _refuse_overwriting(
+    output: Path, names: Sequence[str], questions: Sequence[Question], sources: Sequence[Path]
+) -> None:
+    """The same for images of these names."""
     written = [output / RESULTS_FILE, output / RECORD_FILE]
     suffixes = [*(question.suffix for question in questions), _SHEET]
     written += [output / f"{name}{suffix}{ending}" for name in names for suffix in suffixes for ending in _ENDINGS]

@@ -60,7 +60,8 @@ class PictureStyle:
 class WrittenExplanation:
     """One explanation of one image that was written to the folder.
 
-    `box_xyxy` is the box in the picture: the box head's if the model has one, else the box of the largest region.
+    `box_xyxy` is the box in the picture: the explained detection's or the box head's if the model has such, else the
+    box of the largest region.
     """
 
     explanation: Explanation
@@ -166,7 +167,7 @@ class ExplanationFolder:
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
 
     def add_error(self, source: Path, message: str) -> None:
-        """Write the line for an image that could not be read."""
+        """Write the line for an image that could not be read, or for a detection that is not in it."""
         self._errors += 1
         self._write_line({"run": self._run.id, "image": relative_to(source, self.path), "error": message})
 

@@ -73,6 +73,8 @@ def open_model(
 ) -> OpenedModel:
     """The engine for a model that `methods` will explain; without methods: grad-cam, or rise where that is impossible.
 
+    That is so for detectors: rise explains their boxes.
+
     A plain file is instrumented first if a method needs that, or if an option concerns it. The copy and its tail file
     go to the user's cache (`ModelCache.of_user`) and are used again for the same file, options and version; otherwise
     they are removed with the engine. `announce` is called with the path before the work of instrumenting begins.
@@ -119,9 +121,9 @@ def open_model(
 
 
 def _needs_instrumenting(needs: Any) -> bool:
-    from onnxplain.explainers.needs import SCORES
+    from onnxplain.explainers.needs import PLAIN
 
-    return needs is not SCORES
+    return needs not in PLAIN
 
 
 def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
@@ -204,7 +206,13 @@ def _key(path: Path, options: OpenOptions) -> str:
 def _import_instrument(path: Path, options: OpenOptions, methods: Sequence[str]) -> Callable[..., Any]:
     why = f"{', '.join(methods)} needs it to instrument {path}"
     works = f", or use {FALLBACK_METHOD}, which works on the file as it is: -m {FALLBACK_METHOD}"
-    with needs_extra("export", why, works if _engine_for_fallback(path, options) is not None else ""):
+    fallback = _engine_for_fallback(path, options)
+    if fallback is not None and fallback.spec.detector is not None:
+        raise UnsupportedError(
+            f"{path}: found a detector (layout {fallback.spec.detector.layout_name}), expected a model with classes: "
+            f"{', '.join(methods)} cannot explain boxes"
+        )
+    with needs_extra("export", why, works if fallback is not None else ""):
         from onnxplain.exporters import instrument
     return instrument
 

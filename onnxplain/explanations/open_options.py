@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class OpenOptions:
     """Everything has a default: the file's own value, or what is found in its graph.
 
-    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`, `heads`, `inputs` and
-    `sidecars` are as for `Engine`. `layers`: the layers to explain. In an explainable file these are names of its
-    layers. In a plain file they are what `instrument` takes: names, shares such as ``50%``, or ``auto``. `logits`,
-    `box` and `batch` are as for `instrument`, for plain files only. `use_cache`: whether an instrumented copy is kept
-    in the user's cache folder.
+    `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`, `heads`, `inputs`,
+    `sidecars` and `detector` are as for `Engine`. `layers`: the layers to explain. In an explainable file these are
+    names of its layers. In a plain file they are what `instrument` takes: names, shares such as ``50%``, or ``auto``.
+    `logits`, `box` and `batch` are as for `instrument`, for plain files only. `use_cache`: whether an instrumented copy
+    is kept in the user's cache folder.
     """
 
     providers: tuple[str, ...] | None = None
@@ -35,6 +35,7 @@ class OpenOptions:
     heads: tuple[StatedHead, ...] = ()
     inputs: Mapping[str, Any] = field(default_factory=dict)
     sidecars: bool = True
+    detector: str | None = None
     layers: tuple[str, ...] = ()
     logits: str | None = None
     box: str | None = None
@@ -72,7 +73,8 @@ class OpenOptions:
         preprocessing = None if self.preprocessing is None else asdict(self.preprocessing)
         heads = [asdict(head) for head in self.heads]
         inputs = {name: getattr(value, "tolist", lambda value=value: value)() for name, value in self.inputs.items()}
-        return {**self.instrumenting, "preprocessing": preprocessing, "heads": heads, "inputs": inputs}
+        stated = {} if self.detector is None else {"detector": self.detector}
+        return {**self.instrumenting, "preprocessing": preprocessing, "heads": heads, "inputs": inputs, **stated}
 
     @property
     def stated_heads(self) -> tuple[StatedHead, ...]:
@@ -101,4 +103,5 @@ class OpenOptions:
             sidecars=self.sidecars,
             heads=self.stated_heads,
             inputs=self.inputs,
+            detector=self.detector,
         )

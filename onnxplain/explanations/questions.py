@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.errors import UnsupportedError
 from onnxplain.explanations.unique import shortened, unique_names
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer
-    from onnxplain.runtime import Engine
+    from onnxplain.runtime import Detection, Engine
     from onnxplain.runtime.heads.aim import Aim
 
 # Of a label in the name of a file.
@@ -22,13 +23,14 @@ _LONGEST_PART = 80
 class Question:
     """A request for one heatmap of each image, as plain data: it can be pickled, hashed and sent to another process.
 
-    `target`: the index to explain; None: the predicted class; an `Aim` for a target that says more. `target_text`: the
-    target as the user gave it, empty for None. `options`: the method's options by name, without callbacks. `suffix`:
-    the part of the file name between the image's stem and ``.png``. `title`: the title of the picture on a sheet.
+    `target`: the index to explain; None: the predicted class; an `Aim` for a target that says more; of a detector, the
+    detection once the image is known (`ask_detections`). `target_text`: the target as the user gave it, empty for
+    None. `options`: the method's options by name, without callbacks. `suffix`: the part of the file name between the
+    image's stem and ``.png``. `title`: the title of the picture on a sheet.
     """
 
     method: str
-    target: int | Aim | None
+    target: int | Aim | Detection | None
     target_text: str
     options: tuple[tuple[str, Any], ...]
     suffix: str
@@ -69,20 +71,43 @@ def plan_questions(
 
     chosen = {name: _hashable(given) for name, given in divide_options(methods, options).items()}
     explainers = [build(name, engine, **dict(given)) for name, given in chosen.items()]
+    if engine.detector is not None:
+        if beside is not None:
+            raise UnsupportedError(
+                "--against, --like, --region: found one of them for a detector, expected a target alone: leave it out"
+            )
+        # Which detection a text means depends on the image.
+        for text in targets:
+            for explainer in explainers:
+                explainer.check_target(text)
+        return name_questions(chosen, [(None, text) for text in dict.fromkeys(targets)])
     asked: dict[int | Aim | None, str] = {}
     unnamed: list[str | None] = [] if beside is None else [None]
-    for text in targets or unnamed:
-        asked.setdefault(_target_of(engine, text, beside), text or "")
+    for asked_text in [*targets] or unnamed:
+        asked.setdefault(_target_of(engine, asked_text, beside), asked_text or "")
     for target in asked or [None]:
         for explainer in explainers:
             explainer.check_target(target)
-    parts = unique_names([_file_part(text) for text in asked.values()])
-    several = len(asked) > 1
+    return name_questions(chosen, list(asked.items()))
+
+
+def name_questions(
+    methods: Mapping[str, tuple[tuple[str, Any], ...]],
+    targets: Sequence[tuple[int | Aim | Detection | None, str]],
+    *,
+    several: bool = False,
+) -> tuple[Question, ...]:
+    """A question for every method (name and options) and every target (what to explain, and its text).
+
+    With more than one target, or if `several` says that there may be more, the target is a part of file name and title.
+    """
+    parts = unique_names([_file_part(text) for _, text in targets])
+    named = several or len(targets) > 1
     questions = []
-    for position, (target, text) in enumerate(asked.items() or [(None, "")]):
-        for name, given in chosen.items():
-            suffix = f".{name}.{parts[position]}" if several else f".{name}"
-            questions.append(Question(name, target, text, given, suffix, f"{name}: {text}" if several else name))
+    for position, (target, text) in enumerate(targets or [(None, "")]):
+        for name, given in methods.items():
+            suffix = f".{name}.{parts[position]}" if named else f".{name}"
+            questions.append(Question(name, target, text, given, suffix, f"{name}: {text}" if named else name))
     return tuple(questions)
 
 

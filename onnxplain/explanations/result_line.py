@@ -21,7 +21,7 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
     return {
         "image_size_hw": list(frame.image_size_hw),
         "method": explanation.method,
-        "target": explanation.target_name if is_box_target(explanation) else explanation.target,
+        "target": explanation.target_name if is_named(explanation) else explanation.target,
         "target_name": explanation.target_name,
         "head": explanation.head,
         "label": explanation.label,
@@ -47,7 +47,13 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
         "unit": explanation.unit,
         "uses_target": explanation.uses_target,
         "heat_from_zero": explanation.heat_from_zero,
+        "detection": None if explanation.detection is None else explanation.detection.as_json(),
     }
+
+
+def is_named(explanation: Explanation) -> bool:
+    """Whether the target's name says more than its number."""
+    return explanation.detection is not None or is_box_target(explanation)
 
 
 def is_box_target(explanation: Explanation) -> bool:

@@ -73,8 +73,12 @@ def record_run(
     style: PictureStyle,
     folder: Path,
     max_megapixels: float | None = None,
+    detecting: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """The record of a run that is about to begin. Paths in it are relative to `folder`."""
+    """The record of a run that is about to begin. Paths in it are relative to `folder`.
+
+    `detecting`: what decides which candidates of a detector are detections; None for other models.
+    """
     from onnxplain.machine.installed import find_versions, read_processor
     from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 
@@ -98,6 +102,7 @@ def record_run(
                 "fixed_batch": engine.fixed_batch,
                 "masked_copies": "made on the host, in the type of the model's input",
             },
+            "detection": None if detecting is None else dict(detecting),
             "questions": [_describe_question(question, folder) for question in questions],
             "pictures": asdict(style),
             "max_megapixels": DEFAULT_MAX_MEGAPIXELS if max_megapixels is None else max_megapixels,
@@ -157,11 +162,14 @@ def _describe_options(options: OpenOptions) -> dict[str, Any]:
         "batch": options.batch,
         "heads": [asdict(head) for head in options.heads],
         "inputs": {name: np.asarray(value).tolist() for name, value in options.inputs.items()},
+        "detector": options.detector,
     }
 
 
 def _describe_question(question: Question, folder: Path) -> dict[str, Any]:
-    aim = question.target if not isinstance(question.target, int) else None
+    from onnxplain.runtime.heads.aim import Aim
+
+    aim = question.target if isinstance(question.target, Aim) else None
     return {
         "method": question.method,
         "target": question.target if aim is None else None,

@@ -158,6 +158,7 @@ def _open(run: RunToVerify) -> Engine:
         logits=with_["logits"] if instrumented else None,
         box=with_["box"] if instrumented else None,
         batch=with_["batch"] if instrumented else "auto",
+        detector=with_["detector"],
     )
     methods = tuple(dict.fromkeys(question["method"] for question in run.record["questions"]))
     return open_model(run.model, methods, options).engine
@@ -231,9 +232,9 @@ def _explain(
     """The explanation of a line's question, by an explainer that is built once for each method and its options."""
     from onnxplain.explainers import build
     from onnxplain.explanations.image_arguments import read_image
+    from onnxplain.runtime.detection.detections import read_detection
 
-    questions: Sequence[Mapping[str, Any]] = run.record["questions"]
-    question = next(each for each in questions if line["raw"].endswith(f"{each['suffix']}.raw.npy"))
+    question = _question_of(run.record["questions"], line)
     key = json.dumps([question["method"], question["options"]], sort_keys=True)
     if key not in explainers:
         options = {
@@ -241,9 +242,26 @@ def _explain(
         }
         explainers[key] = build(question["method"], engine, **options)
     pixels = read_image(engine, path, run.record["max_megapixels"])
-    target = question["target"] if question["aim"] is None else read_aim(question["aim"], run.folder)
-    (explanation,) = explainers[key].for_targets(pixels, [target])
-    return explanation
+    if line["detection"] is None:
+        target = question["target"] if question["aim"] is None else read_aim(question["aim"], run.folder)
+        (explanation,) = explainers[key].for_targets(pixels, [target])
+        return explanation
+    # Detections of one image share the masks, whose grid depends on the boxes of all.
+    together = [each for each in run.lines if "error" not in each and _asked_with(each) == _asked_with(line)]
+    explanations = explainers[key].for_targets(pixels, [read_detection(each["detection"]) for each in together])
+    return explanations[together.index(line)]
+
+
+def _asked_with(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Lines with the same image and method come from one call."""
+    return line["image"], line["method"]
+
+
+def _question_of(questions: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The question that a line answers. What a detection is called depends on the image: there the method decides."""
+    if line["detection"] is not None:
+        return next(each for each in questions if each["method"] == line["method"])
+    return next(each for each in questions if line["raw"].endswith(f"{each['suffix']}.raw.npy"))
 
 
 def _describe_change(found: AnyArray, recorded: AnyArray) -> str:

@@ -1,6 +1,6 @@
 """The engine: runs an ONNX file on images and returns classes, boxes, feature maps and gradients."""
 
-from onnxplain.runtime.detection.detections import Detections
+from onnxplain.runtime.detection.detections import Detection, Detections
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.geometry import Frame, bilinear_matrix, make_frame
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, as_image, load_image
@@ -10,6 +10,7 @@ __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",
     "Activations",
     "Batch",
+    "Detection",
     "Detections",
     "Engine",
     "Frame",

@@ -43,6 +43,25 @@ def place_boxes(boxes_xyxy: FloatArray, frames: Sequence[Frame]) -> list[Corners
     return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in placed]
 
 
+def pairwise_iou(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
+    """Intersection over union of each row with each row: float32 (T, 4) and (M, 4), xyxy → float32 (T, M) in [0, 1].
+
+    A box without area, or with a corner that is NaN, overlaps nothing.
+    """
+    x1, y1, x2, y2 = np.ascontiguousarray(others_xyxy.T)
+    left, top, right, bottom = boxes_xyxy.T[:, :, None]
+    # A corner may be infinite or NaN: then so is the quotient, as it is for two boxes without area.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        shared = (np.minimum(x2, right) - np.maximum(x1, left)).clip(0)
+        shared *= (np.minimum(y2, bottom) - np.maximum(y1, top)).clip(0)
+        areas = (x2 - x1).clip(0) * (y2 - y1).clip(0)
+        union = (right - left).clip(0) * (bottom - top).clip(0) + areas - shared
+        overlap = shared / union
+    # fmax takes the number where the other is NaN.
+    result: FloatArray = np.fmin(np.fmax(overlap, np.float32(0)), np.float32(1))
+    return result
+
+
 def paired_iou(boxes_xyxy: npt.NDArray[np.floating], others_xyxy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Intersection over union of row i with row i: two (N, 4) xyxy arrays → float32 (N,) in [0, 1].
 

@@ -31,7 +31,7 @@ from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.detection.detecting import Detecting
 from onnxplain.runtime.detection.detector import open_detector
-from onnxplain.runtime.feed import Feed, extra_arrays
+from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.heads.answering import Answering
@@ -128,7 +128,8 @@ class Engine(Answering, Detecting):
         self._feed = Feed(self._session, self.path, self.spec, self._input)
         self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
-        self._detector = open_detector(self._session, self.path, self.spec, self._feed, self._batches)
+        # Runs and reads a detector; None for other models.
+        self.detector = open_detector(self._session, self.path, self.spec, self._feed, self._batches)
         # RISE's search for the fastest batch size continues from image to image. It does not change results.
         self.batch_size_search = open_search(self.providers, self.fixed_batch)
 
@@ -191,14 +192,13 @@ class Engine(Answering, Detecting):
         Before each run, bind the image input, `spec.input.name`: see `BoundSession`. `image_size_hw`: the size of the
         original image, for models that take it; None: the size of the model's input.
         """
-        extra, size_hw = self.spec.extra_inputs, image_size_hw or self.spec.input.size_hw
-        unbatched = None if is_batched(self.spec.input.layout) else self._input.name
-
-        def beside(count: int) -> dict[str, AnyArray]:
-            return extra_arrays(extra, np.tile(np.asarray(size_hw, np.int64), (count, 1)))
-
         bound = BoundSession(
-            self._session, self.path, output_names, unbatched=unbatched, beside=beside if extra else None
+            self._session,
+            self.path,
+            output_names,
+            unbatched=None if is_batched(self.spec.input.layout) else self._input.name,
+            beside=self._feed.beside(image_size_hw),
+            any_rows=self.detector is not None,
         )
         for name, value in self._feed.closed_controls().items():
             bound.bind(name, value)

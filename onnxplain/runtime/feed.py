@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,16 @@ class Feed:
     def sizes(self, count: int) -> npt.NDArray[np.int64]:
         """The size of the model's input for each of `count` images, int64 (N, 2)."""
         return np.full((count, 2), self.spec.input.size_hw, np.int64)
+
+    def beside(self, image_size_hw: tuple[int, int] | None) -> Callable[[int], Mapping[str, AnyArray]] | None:
+        """What the inputs besides the image are given, for a number of copies of one image; None: there are no such.
+
+        `image_size_hw`: the size of the original; None: the size of the model's input.
+        """
+        extra, size_hw = self.spec.extra_inputs, image_size_hw or self.spec.input.size_hw
+        if not extra:
+            return None
+        return lambda count: extra_arrays(extra, np.tile(np.asarray(size_hw, np.int64), (count, 1)))
 
     def closed_controls(self) -> dict[str, AnyArray]:
         """The controls to bind for a run without gradients.

@@ -167,6 +167,7 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
         "predicted": prediction.class_id,
         "top": best,
         "unit": expected.unit,
+        "detection": None,
         "uses_target": expected.uses_target,
         "heat_from_zero": expected.heat_from_zero,
         "raw": f"b.{method}.raw.npy",

@@ -112,7 +112,7 @@ def test_inspect_shows_layout_evidence_and_candidates(run: RunCommand, tmp_path:
     ):
         assert text in shown
     tree = json.loads(run("inspect", path, "--detector", name, "--json").stdout)
-    assert (tree["heads"], tree["detector"]["layout_name"], tree["methods"]) == ([], name, [])
+    assert (tree["heads"], tree["detector"]["layout_name"], tree["methods"]) == ([], name, ["rise"])
 
 
 def test_inspect_says_what_is_not_read(run: RunCommand, tmp_path: Path) -> None:

@@ -360,9 +360,10 @@ def test_what_a_detector_and_a_classifier_cannot_do(tmp_path: Path) -> None:
         lambda image: detector.scores(detector.preprocess(image)),
         lambda image: localize(detector, image),
         lambda image: GradCAM(detector)(image),
-        lambda image: RISE(detector)(image),
+        lambda image: RISE(detector).all_classes(image),
+        lambda image: RISE(detector, explain_output="box")(image),
     ):
-        with pytest.raises(UnsupportedError, match=r"detector.*predict"):
+        with pytest.raises(UnsupportedError, match=r"detector.*(predict|rise|for_targets|leave it out)"):
             call(photo(8, 8))
     classifier = Engine(write_classifier(tmp_path / "classifier.onnx"))
     with pytest.raises(UnsupportedError, match="found a model with classes, expected a detector"):

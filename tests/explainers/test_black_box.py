@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from onnxplain.contract import GRAY_PRESETS, Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers.masked.black_box import open_black_box
 from onnxplain.explainers.masked.fill import fill_pixels
+from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.runtime import make_frame
 from onnxplain.runtime.preprocess import warp_image
 from tests.explainers.tiny_model import INPUT_SIZE_HW, LABELS, MakeModel

@@ -7,12 +7,13 @@ import onnx
 import pytest
 
 from onnxplain.explainers.masked import copy_maker, mask_painter
-from onnxplain.explainers.masked.black_box import View, open_black_box
+from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.copy_maker import choose_maker, fastest, make_on_device, make_on_host
 from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES
 from onnxplain.explainers.masked.mask_painter import MaskPainter, multiply
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.runtime import make_frame
 from onnxplain.runtime.preprocess import to_model
 from onnxplain.runtime.sessions.binding import BoundSession

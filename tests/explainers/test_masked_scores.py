@@ -8,9 +8,10 @@ import pytest
 from onnxplain.contract import GRAY_PRESETS
 from onnxplain.errors import ModelError
 from onnxplain.explainers.masked import copy_maker
-from onnxplain.explainers.masked.black_box import View, open_black_box
+from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.masked_scores import MaskedScores, open_masked_scores
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.runtime import Engine
 from tests.explainers.tiny_model import MakeModel
 from tests.models import ExplainableModel

@@ -16,8 +16,8 @@ from onnxplain import Engine
 from onnxplain.cli.main import cli
 from onnxplain.contract import METADATA_KEY, PRESETS, Preprocessing, PreprocessingParts, Quantization
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers.masked.black_box import open_black_box
 from onnxplain.explainers.masked.masked_image import lay_out
+from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.exporters import instrument
 from onnxplain.runtime.preprocess import to_model
 from tests.quantized_inputs.quantized_model import SIDE, QuantizedModel

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxplain.cli.options.detection import DetectionThresholds
 from onnxplain.cli.options.gather import gather, stack
 from onnxplain.errors import OnnxplainError
 
 if TYPE_CHECKING:
-    from onnxplain.runtime import Detections, Engine
-    from onnxplain.runtime.image import ImageLike
+    from onnxplain.runtime import Engine
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(DetectionThresholds):
     """How many classes or labels are listed, and the scores and overlaps that are allowed; None: the usual value."""
 
     top_k: int = 1
-    min_score: float | None = None
-    iou: float | None = None
 
     @property
     def label_score(self) -> float:
@@ -45,11 +43,6 @@ class Listing:
                 f"{engine.path}: found {found}, expected {expected}: leave it out, or state what the outputs are with "
                 "--detector or --head"
             )
-
-    def detect(self, engine: Engine, image: ImageLike) -> Detections:
-        """The detections of one image."""
-        given = {"min_score": self.min_score, "iou": self.iou}
-        return engine.detect(image, **{name: value for name, value in given.items() if value is not None})[0]
 
 
 listing_options = stack(

@@ -39,6 +39,13 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="N",
         help="rise: largest number of masked copies per image. Default: 800.",
     ),
+    "grid": click.option(
+        "--grid",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="rise: cells per side of the masks. More cells show smaller details and need more masks. Default: 8; for "
+        "boxes of a detector, 8 to 16 by their size.",
+    ),
     "estimator": click.option(
         "--estimator",
         metavar="NAME",
@@ -156,7 +163,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--explain-output",
         metavar="score|box",
         help="rise: what is explained. score: the class score. box: the class score and the place of the predicted "
-        "box (only for files with a box head). Default: score.",
+        "box (only for files with a box head). Default: score. Of a detector, rise explains boxes without this option.",
     ),
 }
 

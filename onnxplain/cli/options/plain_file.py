@@ -44,6 +44,7 @@ class ModelToExplain:
             heads=model.answers.heads,
             inputs=model.answers.read_inputs(),
             sidecars=not model.no_sidecar,
+            detector=model.detector,
             layers=asked.layers,
             logits=self.logits,
             box=self.box,

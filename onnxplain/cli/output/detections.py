@@ -20,16 +20,7 @@ _COARSE = 0.05
 def detections_tree(found: Detections) -> dict[str, Any]:
     """The keys of an image's JSON: `detections`, best first, and the best score of any candidate."""
     return {
-        "detections": [
-            {
-                "xyxy": [float(side) for side in found.xyxy[index]],
-                "score": float(found.confidence[index]),
-                "class_id": int(found.class_id[index]),
-                "label": found.label(index),
-                "candidate": int(found.candidate[index]),
-            }
-            for index in range(len(found))
-        ],
+        "detections": [found[index].as_json() for index in range(len(found))],
         "best_score": json_number(found.best_score),
         "unusable": found.unusable,
     }

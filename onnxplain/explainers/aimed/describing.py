@@ -14,12 +14,13 @@ from onnxplain.runtime.answers import Answer, Classes
 from onnxplain.runtime.results import Activations, Prediction
 
 if TYPE_CHECKING:
+    from onnxplain.runtime.detection.detections import Detection
     from onnxplain.runtime.engine import Engine
 
 
 @dataclass(frozen=True, eq=False)
 class DescribedTarget:
-    """The fields of an `Explanation` that belong to its target."""
+    """The fields of an `Explanation` that belong to its target. `detection`: the target of a detector."""
 
     target: int
     name: str
@@ -28,6 +29,7 @@ class DescribedTarget:
     head: str | None
     answers: tuple[Answer, ...] | None
     prediction: Prediction | None
+    detection: Detection | None = None
 
 
 def describe_target(engine: Engine, placed: PlacedTarget, score: float, answers: Sequence[Answer]) -> DescribedTarget:

@@ -15,7 +15,7 @@ from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
-from onnxplain.explainers.needs import LAYERS, SCORES, Need
+from onnxplain.explainers.needs import LAYERS, PLAIN, Need
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.explainers.registry import METHODS, require, supported
 from onnxplain.runtime.arrays import FloatArray
@@ -146,7 +146,7 @@ class LayerExplainer(Explainer):
 
     def _describe_single_cell(self, layer: LayerSpec) -> str:
         larger = [entry.name for entry in self.engine.spec.layers if entry.size_hw != (1, 1)]
-        free = [name for name in supported(self.engine) if METHODS[name].needs is SCORES]
+        free = [name for name in supported(self.engine) if METHODS[name].needs in PLAIN]
         return (
             f"found layer {layer.name} with a single cell (1 × 1), expected several cells to show locations; "
             f"layers that work: {', '.join(larger) or 'none'}; methods that need no layer: {', '.join(free)}"

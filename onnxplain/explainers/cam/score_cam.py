@@ -14,7 +14,8 @@ from onnxplain.explainers.aimed.observing import PlacedActivations
 from onnxplain.explainers.aimed.placed_target import run_columns
 from onnxplain.explainers.cam.activation_map import weighted_sum
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
-from onnxplain.explainers.masked.black_box import View, open_black_box
+from onnxplain.explainers.masked.black_box import View
+from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import cell_matrix, spans_of

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NEARLY_ALL = 0.95
 LARGEST_ERROR = 0.2
 
-BoxOrigin = Literal["head", "heat"]
+BoxOrigin = Literal["head", "heat", "detection"]
+_CAPTIONS: dict[BoxOrigin, str] = {"head": "box head", "detection": "detection"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def draw_explanation(
 ) -> tuple[ByteArray, DrawnBox | None]:
     """The explanation over its image, uint8 (H, W, 3) RGB with title and colour bar, and the box in it.
 
-    The box is `head_box`, that of the box head, else that of the largest of the `regions`. `assumed`: the parts of the
-    preprocessing that are assumed, which the title says.
+    The box is that of the explained detection, else `head_box`, that of the box head, else that of the largest of the
+    `regions`. `assumed`: the parts of the preprocessing that are assumed, which the title says.
     """
     box = _drawn_box(explanation, regions, head_box)
     marks = () if box is None else (Mark(box.xyxy, box_caption(box, regions.level), dashed=bool(box.doubt)),)
@@ -62,6 +63,8 @@ def title_of(explanation: Explanation, assumed: Sequence[str] = ()) -> tuple[str
     what = f"{explanation.label} · {_short_score(explanation)}"
     if not explanation.uses_target:
         what = f"no target: {explanation.method} shows what is strongest, whatever the class"
+    elif explanation.detection is not None:
+        what = f"{explanation.target_name} · {_short_score(explanation)}"
     elif explanation.target_name != explanation.label:
         what = f"{explanation.target_name}, with {what}"
     how = [explanation.method if explanation.layer is None else f"{explanation.method} at {explanation.layer}"]
@@ -110,11 +113,13 @@ def doubt_of(explanation: Explanation, xyxy: Corners) -> str:
 
 def box_caption(box: DrawnBox, level: float) -> str:
     """The label of a box: where it came from, and what speaks against it."""
-    origin = "box head" if box.origin == "head" else f"heat ≥ {100 * level:.0f} %"
+    origin = _CAPTIONS.get(box.origin, f"heat ≥ {100 * level:.0f} %")
     return f"{origin}, {box.doubt}" if box.doubt else origin
 
 
 def _drawn_box(explanation: Explanation, regions: Regions, head_box: Corners | None) -> DrawnBox | None:
+    if explanation.detection is not None:
+        return DrawnBox(explanation.detection.xyxy, "detection")
     if head_box is not None:
         # A box of the head does not depend on the map, so the map's doubts are not its own.
         return DrawnBox(head_box, "head")

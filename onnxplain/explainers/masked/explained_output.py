@@ -1,7 +1,8 @@
-"""The engine output that weights the masks: the class scores, or also how well the box keeps its place."""
+"""The engine's outputs that weight the masks: the class scores, or also how well the box keeps its place."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,11 +19,37 @@ from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.head_scores import head_output
 
 ExplainOutput: TypeAlias = Literal["score", "box"]
+# What weights the masks: what the user chose, or the detections of a detector.
+ExplainedKind: TypeAlias = Literal["score", "box", "detection"]
 Outputs: TypeAlias = Sequence[npt.NDArray[Any]]
 
 
+class WatchedOutput(ABC):
+    """Values that are read from an engine for every masked copy, one column per target."""
+
+    engine: Engine
+
+    @property
+    def one_image(self) -> bool:
+        """Whether the outputs hold one image at most."""
+        return False
+
+    @property
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """The names of the file's outputs that are needed."""
+
+    @abstractmethod
+    def of_whole(self, outputs: Outputs) -> Outputs:
+        """Those outputs, from all that a black box keeps of the unmasked image."""
+
+    @abstractmethod
+    def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
+        """The values, float32 (N, T), from those outputs for N masked copies and for the whole image."""
+
+
 @dataclass(frozen=True)
-class ExplainedOutput:
+class ExplainedOutput(WatchedOutput):
     """The values to read from an engine: one column per target of `placed`; without any, one per class.
 
     "score": the shown scores. "box": for a class, ``score · IoU(box of the masked copy, box of the whole image)``.
@@ -49,12 +76,17 @@ class ExplainedOutput:
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the file's outputs that are needed."""
+        """Those of the heads, and the box output if it is needed."""
         box = [str(self.engine.spec.outputs.box)] if self.explain_output == "box" else []
         return [*map(head_output, self._heads), *box]
 
+    def of_whole(self, outputs: Outputs) -> Outputs:
+        """Those outputs, from one per head."""
+        named = dict(zip(self.engine.head_outputs, outputs, strict=True))
+        return [named[name] for name in self.output_names]
+
     def read(self, outputs: Outputs, whole: Outputs) -> FloatArray:
-        """The explained values, float32 (N, T), from those outputs for N masked copies and for the whole image."""
+        """The explained values, float32 (N, T)."""
         named = {head.name: output for head, output in zip(self._heads, outputs, strict=False)}
         scores = explained_columns(self.placed, named) if self.placed else self.engine.class_scores(outputs[0])
         if self.explain_output == "score":

@@ -14,7 +14,7 @@ from onnxplain.errors import ModelError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.black_box import BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.copy_maker import choose_maker
-from onnxplain.explainers.masked.explained_output import ExplainedOutput
+from onnxplain.explainers.masked.explained_output import WatchedOutput
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
@@ -88,7 +88,7 @@ class _EngineScores(MaskedScores):
 
     def __init__(
         self,
-        explained: ExplainedOutput,
+        explained: WatchedOutput,
         view: View,
         geometry: MaskGeometry,
         batch_size: int | None,
@@ -97,9 +97,8 @@ class _EngineScores(MaskedScores):
         engine = explained.engine
         self._explained = explained
         self._fixed_batch = engine.fixed_batch
-        self._search = search_batch_size(engine, batch_size)
-        named = dict(zip(engine.head_outputs, whole.outputs, strict=True))
-        self._whole = [named[name] for name in explained.output_names]
+        self._search = search_batch_size(engine, 1 if explained.one_image else batch_size)
+        self._whole = explained.of_whole(whole.outputs)
         # The IoU of a box with itself is 1.
         self.unmasked = explained.read(self._whole, self._whole)[0]
         self._bound = engine.bind(explained.output_names)
@@ -113,14 +112,14 @@ class _EngineScores(MaskedScores):
         return max(1, self._painted // batch_size) * batch_size
 
     def __call__(self, draw: MaskDraw) -> FloatArray:
-        batches: list[list[npt.NDArray[Any]]] = []
+        values: list[FloatArray] = []
         start = 0
         while start < len(draw):
             part = draw.part(start, start + self.masks_at_once)
-            batches += self._run(part)
+            # Read at once: the outputs of a detector are too large to collect.
+            values += [self._explained.read(outputs, self._whole) for outputs in self._run(part)]
             start += len(part)
-        outputs = [np.concatenate(arrays)[: len(draw)] for arrays in zip(*batches, strict=True)]
-        return self._explained.read(outputs, self._whole)
+        return np.concatenate(values)[: len(draw)]
 
     def _run(self, draw: MaskDraw) -> Iterator[list[npt.NDArray[Any]]]:
         # Only the last part can need padding, so the rows to drop come last.

@@ -20,6 +20,8 @@ from onnxplain.runtime.geometry import bilinear_matrix
 
 # Rows and columns of a map.
 Pixels: TypeAlias = tuple[slice, slice]
+# Cells per side of masks, at most for small boxes: with more cells, a map needs more masks.
+DEFAULT_GRID, _FINEST_GRID = 8, 16
 ALL_PIXELS: Pixels = (slice(None), slice(None))
 
 
@@ -48,7 +50,7 @@ class MaskGeometry:
     """
 
     input_size_hw: tuple[int, int]
-    grid: int = 8
+    grid: int = DEFAULT_GRID
     keep: float = 0.5
 
     def __post_init__(self) -> None:
@@ -111,3 +113,14 @@ class MaskGeometry:
     def _enlarging(self, cell: int) -> FloatArray:
         cells = self.grid + 1
         return bilinear_matrix(cells * cell, self.grid, self.grid / (cells * cell), 0.0)
+
+
+def choose_grid(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> int:
+    """Cells per side, 8 to 16, to explain boxes (T, 4) in pixels of an input of this size.
+
+    A cell is at most half of a box's shorter side: of the median box, because all share the masks, and a finer grid
+    needs more masks.
+    """
+    sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 1)
+    cells = 2 * (np.array(size_hw[::-1]) / sides).max(axis=1)
+    return int(np.clip(np.ceil(np.median(cells)), DEFAULT_GRID, _FINEST_GRID))

@@ -13,6 +13,7 @@ paper's estimator has c = 0; centring sets c₀ to the mean score.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,25 @@ class MapEstimate:
         return error / spread if spread > 0 and np.isfinite(error / spread) else None
 
 
+@dataclass(frozen=True, eq=False)
+class _MapParts:
+    """What L maps are drawn from; a map is linear in it: a constant (L,), Σ weighted grids, weights of components."""
+
+    constants: DoubleArray
+    grids: DoubleArray
+    components: DoubleArray | None
+
+    def weighted(self, weights: DoubleArray) -> _MapParts:
+        """The parts of one map: the weighted sum of the maps."""
+        constants, grids, components = (
+            None if part is None else np.tensordot(weights, part, 1)[None]
+            for part in (self.constants, self.grids, self.components)
+        )
+        assert constants is not None
+        assert grids is not None
+        return _MapParts(constants, grids, components)
+
+
 @dataclass(frozen=True)
 class MapEstimator:
     """Computes maps from sums: the geometry of the masks, and the parts of the score that are predicted."""
@@ -77,16 +97,26 @@ class MapEstimator:
 
         The map is the mean of the replicates' maps, weighted by their numbers of masks. At least one mask is needed.
         """
+        return self.mean_and_estimates(sums, target, (pixels,), mean=False)[1][0]
+
+    def mean_and_estimates(
+        self, sums: MaskSums, target: int, lattices: Sequence[Pixels], *, mean: bool = True
+    ) -> tuple[DoubleArray | None, list[MapEstimate]]:
+        """The map at every pixel, (H, W), and the estimates at the pixels of several lattices.
+
+        A map is linear in its parts, so the mean of the replicates is drawn once. `mean` False: None instead of it.
+        """
         sampled = np.flatnonzero(sums.masks)
+        weights = sums.masks[sampled] / sums.masks.sum()
+        known = bool(sums.masks.min() >= 2)
         # A model may return infinity, and differences of infinities are NaN. The map's status reports it.
         with np.errstate(invalid="ignore"):
-            maps = self._replicate_maps(sums, target, sampled, pixels)
-        return MapEstimate(maps, sums.masks[sampled] / sums.masks.sum(), error_known=bool(sums.masks.min() >= 2))
+            parts = self._replicate_parts(sums, target, sampled)
+            whole = self._draw(parts.weighted(weights), ALL_PIXELS)[0] if mean else None
+            return whole, [MapEstimate(self._draw(parts, pixels), weights, known) for pixels in lattices]
 
-    def _replicate_maps(
-        self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64], pixels: Pixels
-    ) -> DoubleArray:
-        """The map of each sampled replicate, (R, h, w), with the prediction fitted on the other replicates."""
+    def _replicate_parts(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64]) -> _MapParts:
+        """The parts of each sampled replicate's map, with the prediction fitted on the other replicates."""
         fits = [
             self.fit(
                 sums.masks.sum() - sums.masks[replicate],
@@ -97,7 +127,7 @@ class MapEstimator:
             )
             for replicate in sampled
         ]
-        return self.maps(
+        return self._parts(
             np.array([base for base, _ in fits]),
             np.array([slopes for _, slopes in fits]),
             sums.masks[sampled],
@@ -105,7 +135,6 @@ class MapEstimator:
             sums.grids[sampled],
             sums.components[sampled],
             sums.component_products[sampled],
-            pixels,
         )
 
     def fit(
@@ -146,15 +175,32 @@ class MapEstimator:
         pixels: Pixels = ALL_PIXELS,
     ) -> DoubleArray:
         """L maps (L, h, w) from c₀ (L,), c (L, K) and sums as in `MaskSums`: one per map, or one for all maps."""
+        return self._draw(self._parts(base, slopes, masks, scored_grids, grids, components, products), pixels)
+
+    def _parts(
+        self,
+        base: DoubleArray,
+        slopes: DoubleArray,
+        masks: DoubleArray | float,
+        scored_grids: DoubleArray,
+        grids: DoubleArray,
+        components: DoubleArray,
+        products: DoubleArray,
+    ) -> _MapParts:
         keep, counts = self.geometry.keep, np.reshape(masks, (-1, 1, 1))
-        base = base[:, None, None]
-        deviating = scored_grids - base[..., None, None] * grids
-        maps = base + self.geometry.weighted_sum(deviating, pixels) / (keep * counts)
-        if self.components is not None:
-            excess = products / counts - np.diag(self.components.variances)
-            weights = (slopes[:, None] @ excess)[:, 0]
-            offsets = (slopes * components).sum(axis=1)[:, None, None] / counts
-            maps -= self.components.maps(weights, pixels) / keep + offsets
+        shown = scored_grids - base[:, None, None, None, None] * grids
+        shown /= keep * counts[..., None, None]
+        if self.components is None:
+            return _MapParts(base, shown, None)
+        excess = products / counts - np.diag(self.components.variances)
+        offsets = (slopes * components).sum(axis=1) / counts[:, 0, 0]
+        return _MapParts(base - offsets, shown, (slopes[:, None] @ excess)[:, 0] / keep)
+
+    def _draw(self, parts: _MapParts, pixels: Pixels) -> DoubleArray:
+        """The maps, (L, h, w)."""
+        maps: DoubleArray = parts.constants[:, None, None] + self.geometry.weighted_sum(parts.grids, pixels)
+        if self.components is not None and parts.components is not None:
+            maps -= self.components.maps(parts.components, pixels)
         return maps
 
 

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from onnxplain.contract.arguments import check_fields
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.held_interrupt import hold_interrupts
-from onnxplain.explainers.masked.black_box import BlackBox, ScoreFunction, open_black_box
+from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, ScoreFunction, View, WholeOutputs
 from onnxplain.explainers.masked.explained_output import ExplainOutput
 from onnxplain.explainers.masked.fill import Fill
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry
+from onnxplain.explainers.masked.open_black_box import open_black_box
+from onnxplain.explainers.needs import CLASSES_OR_BOXES, Need
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.principal_components import find_components
-from onnxplain.explainers.rise.samplers import MaskSampler
+from onnxplain.explainers.rise.samplers import REPLICATES, MaskSampler
 from onnxplain.explainers.rise.sampling import RiseMoment, RiseSampling
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import RiseTally, TallyKey, hash_aims, hash_image
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.detection.detection_target import DetectionTarget
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.target import ResolvedTarget, Target
+from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
+
+
+# Sums are float64.
+_SUM_BYTES = 8
+# Memory for the sums of all targets of an image: 26 MB per target at 640 × 640.
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,9 @@ class RISE(Explainer):
     `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
     to `input_size_hw`, and returns scores (N, C).
     `masks`: the largest number of masked copies per image; the unmasked image is scored too. Memory does not depend on
-    it. `grid`, `keep`: see `MaskGeometry`. `seed`: mask i depends only on the seed and i, so the result does not depend
-    on `batch_size` (None: the fastest), up to the model's own rounding.
+    it. `grid`, `keep`: see `MaskGeometry`; `grid` None: 8 for classes, and for boxes what `choose_grid` says. `seed`:
+    mask i depends only on the seed and i, so the result does not depend on `batch_size` (None: the fastest), up to the
+    model's own rounding.
     `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``. "default" needs several times fewer masks for the same
     map: it uses low-discrepancy masks, centred scores and a control variate. See `Estimator` for the parts and
     `ESTIMATORS` for the names.
@@ -63,6 +75,11 @@ class RISE(Explainer):
     stops the sampling of the last or only image with the map so far and stopped = "interrupted"; at earlier images of a
     list, KeyboardInterrupt is raised as usual. Several targets of one image (`for_targets`) share the forward passes.
 
+    A detector's boxes are explained with D-RISE (Petsiuk et al. 2021): s is the largest IoU · class score of all
+    candidates, compared with the detection in the unmasked image; see `WatchedDetections.similarity`. `target`: see
+    `parse_detection_target`, or a `Detection` of `Engine.detect`. With "all", `for_targets` returns an explanation per
+    detection.
+
     Status "constant": no mask changed the score. Box coordinates are refused as targets. Raises OnnxplainError for
     parameters out of range, and for a callable that fails or returns anything but finite scores of the right shape.
     """
@@ -70,7 +87,7 @@ class RISE(Explainer):
     score_function: Engine | ScoreFunction
     input_size_hw: tuple[int, int] | None = None
     masks: int = 800
-    grid: int = 8
+    grid: int | None = None
     keep: float = 0.5
     seed: int = 0
     batch_size: int | None = None
@@ -82,6 +99,7 @@ class RISE(Explainer):
     progress: Progress | None = None
 
     name: ClassVar[str] = "rise"
+    needs: ClassVar[Need] = CLASSES_OR_BOXES
     takes_aims: ClassVar[bool] = True
     stoppable: ClassVar[bool] = True
 
@@ -101,10 +119,17 @@ class RISE(Explainer):
         self._black_box().aim(target)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
-        """One explanation per target, all from the same forward passes. A tolerance applies to each of them."""
+        """One explanation per target, all from the same forward passes. A tolerance applies to each of them.
+
+        With "all", one per detection. More targets than have room in 1 GiB of sums are done one group after another.
+        """
         black_box = self._black_box()
         aims = [black_box.aim(target) for target in targets]
-        return self._explain(self._open(black_box, image, aims), done=0, images=1)
+        groups = self._open(black_box, image, aims, _MOST_BYTES)
+        explanations: list[Explanation] = []
+        for position, group in enumerate(groups):
+            explanations += self._explain(group, done=position, images=len(groups))
+        return explanations
 
     def stream(
         self, image: ImageLike, target: Target | Sequence[Target] = None, tally: RiseTally | None = None
@@ -118,7 +143,7 @@ class RISE(Explainer):
         """
         black_box = self._black_box()
         targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
-        sampling = self._open(black_box, image, [black_box.aim(each) for each in targets])
+        (sampling,) = self._open(black_box, image, [black_box.aim(each) for each in targets])
         if tally is not None:
             tally.check(sampling.key)
         return sampling.moments(tally or sampling.begin(), self._rule(), self.progress)
@@ -132,6 +157,8 @@ class RISE(Explainer):
             if bound is not None:
                 raise OnnxplainError(f"{name}: found {bound}, expected None: maps of all classes always use all masks")
         black_box = self._black_box()
+        if black_box.explains == "detection":
+            raise UnsupportedError("all_classes: found a detector, expected a model with classes: use for_targets()")
         view, sampler = black_box.look(image), self._sampler(black_box)
         scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size)
         return map_all_classes(scores, sampler, self._maps(sampler), self.masks, self.progress)
@@ -140,9 +167,11 @@ class RISE(Explainer):
         black_box = self._black_box()
         # Check all targets before the first of many forward passes.
         aims = [black_box.aim(target) for target in targets]
+        if any(isinstance(aim, DetectionTarget) and aim.every for aim in aims):
+            raise OnnxplainError("target: found all, expected one detection per image: use for_targets(image, ['all'])")
         explanations: list[Explanation] = []
         for position, (image, aim) in enumerate(zip(images, aims, strict=True)):
-            sampling = self._open(black_box, image, [aim])
+            (sampling,) = self._open(black_box, image, [aim])
             explanations += self._explain(sampling, done=position, images=len(images))
         return explanations
 
@@ -161,18 +190,29 @@ class RISE(Explainer):
                 raise KeyboardInterrupt
             return last.explanations()
 
-    def _open(self, black_box: BlackBox, image: ImageLike, aims: Sequence[ResolvedTarget]) -> RiseSampling:
+    def _open(
+        self, black_box: BlackBox, image: ImageLike, aims: Sequence[AskedTarget], most_bytes: float = math.inf
+    ) -> list[RiseSampling]:
+        """The sampling of an image, in parts if the sums over the masks of all targets take more than `most_bytes`."""
         view = black_box.look(image)
-        sampler = self._sampler(black_box)
         whole = black_box.see_whole(view)
         placed = black_box.place(aims, view, whole)
+        sampler = self._sampler(black_box, placed)
+        height, width = sampler.geometry.input_size_hw
+        size = max(1, int(min(len(placed), most_bytes // (height * width * REPLICATES * _SUM_BYTES))))
+        parts = [placed[start : start + size] for start in range(0, len(placed), size)]
+        return [self._open_part(black_box, view, whole, sampler, part) for part in parts]
+
+    def _open_part(
+        self, black_box: BlackBox, view: View, whole: WholeOutputs, sampler: MaskSampler, placed: Sequence[PlacedTarget]
+    ) -> RiseSampling:
         scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size, placed, whole)
         key = TallyKey(
             seed=self.seed,
-            grid=self.grid,
+            grid=sampler.geometry.grid,
             keep=self.keep,
             estimator=str(find_estimator(self.estimator)),
-            explain_output=self.explain_output,
+            explain_output=black_box.explains,
             input_size_hw=black_box.input_size_hw,
             targets=tuple(each.index for each in placed),
             image=hash_image(view.pixels, view.hidden),
@@ -189,8 +229,9 @@ class RISE(Explainer):
     def _black_box(self) -> BlackBox:
         return open_black_box(self.score_function, self.input_size_hw, self.fill, self.explain_output)
 
-    def _sampler(self, black_box: BlackBox) -> MaskSampler:
-        geometry = MaskGeometry(black_box.input_size_hw, self.grid, self.keep)
+    def _sampler(self, black_box: BlackBox, placed: Sequence[PlacedTarget] = ()) -> MaskSampler:
+        grid = black_box.usual_grid(placed) if self.grid is None else self.grid
+        geometry = MaskGeometry(black_box.input_size_hw, grid, self.keep)
         return find_estimator(self.estimator).open_sampler(geometry, self.seed)
 
     def _rule(self) -> StoppingRule:

@@ -17,15 +17,16 @@ from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import RISE_THRESHOLD
-from onnxplain.explainers.rise.map_estimate import MapEstimate, MapEstimator
+from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.explainers.rise.samplers import MaskSampler
 from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
-from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.arrays import DoubleArray, FloatArray
+from onnxplain.runtime.geometry import bilinear_matrix
 
-# The relative error is computed on a lattice with this many pixels per side of a cell: within a cell the map is smooth.
+# Errors are computed on a lattice with this many pixels per side of a cell: within a cell the map is smooth.
 _LATTICE_PER_CELL = 8
 
 
@@ -127,16 +128,33 @@ class RiseSampling:
             for position in range(len(self.key.targets))
         ]
 
-    def _blank(self) -> MapEstimate:
-        """The map without any mask: zeros."""
-        return MapEstimate(np.zeros((1, *self.sampler.geometry.input_size_hw)), np.ones(1), error_known=False)
+    @property
+    def _steps_yx(self) -> tuple[int, int]:
+        """Pixels between two points of a lattice."""
+        step_y, step_x = (max(1, cell // _LATTICE_PER_CELL) for cell in self.sampler.geometry.cell_hw)
+        return step_y, step_x
+
+    @property
+    def _coarse_pixels(self) -> Pixels:
+        """A lattice over the whole input."""
+        step_y, step_x = self._steps_yx
+        return slice(None, None, step_y), slice(None, None, step_x)
+
+    def _enlarge(self, values: DoubleArray) -> FloatArray:
+        """Values at `_coarse_pixels` → float32 (H, W), linear between them."""
+        rows, columns = (
+            bilinear_matrix(side, count, 1 / step, 0.5 - 0.5 / step)
+            for side, count, step in zip(self.sampler.geometry.input_size_hw, values.shape, self._steps_yx, strict=True)
+        )
+        enlarged: FloatArray = rows @ values.astype(np.float32) @ columns.T
+        return enlarged
 
     @cached_property
     def _lattice(self) -> Pixels:
-        frame, geometry = self.view.frame, self.sampler.geometry
+        frame = self.view.frame
         ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy])
-        height, width = geometry.input_size_hw
-        step_y, step_x = (max(1, cell // _LATTICE_PER_CELL) for cell in geometry.cell_hw)
+        height, width = self.sampler.geometry.input_size_hw
+        step_y, step_x = self._steps_yx
         return (
             slice(max(int(np.floor(y1)), 0), min(int(np.ceil(y2)), height), step_y),
             slice(max(int(np.floor(x1)), 0), min(int(np.ceil(x2)), width), step_x),
@@ -149,8 +167,13 @@ class RiseSampling:
 
     def _explain(self, sums: MaskSums, position: int, stopped: Stopped | None) -> Explanation:
         explained, masks = self.described[position], int(sums.masks.sum())
-        estimate = self.estimator.estimate(sums, position) if masks else self._blank()
-        raw, standard_error = estimate.values.astype(np.float32), estimate.standard_error
+        raw = np.zeros(self.sampler.geometry.input_size_hw, np.float32)
+        error = relative_error = None
+        if masks:
+            lattices = (self._coarse_pixels, self._lattice)
+            mean, (coarse, visible) = self.estimator.mean_and_estimates(sums, position, lattices)
+            raw = np.asarray(mean, np.float32)
+            error, relative_error = coarse.standard_error, visible.relative_error()
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
         heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
@@ -169,16 +192,17 @@ class RiseSampling:
             frame=self.view.frame,
             evaluations=1 + masks,
             prediction=explained.prediction,
+            detection=explained.detection,
             default_threshold=RISE_THRESHOLD,
-            unit="mean score where a pixel is seen",
+            unit=f"mean {'similarity' if explained.detection is not None else 'score'} where a pixel is seen",
             heat_from_zero=False,
             report=SamplingReport(
                 estimator=self.key.estimator,
                 seed=self.key.seed,
                 masks=masks,
                 stopped=stopped,
-                relative_error=estimate.relative_error(self._lattice) if changed else None,
-                standard_error=None if standard_error is None else standard_error.astype(np.float32),
+                relative_error=relative_error if changed else None,
+                standard_error=None if error is None else self._enlarge(error),
                 explain_output=self.key.explain_output,
             ),
         )

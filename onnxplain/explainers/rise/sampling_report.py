@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from onnxplain.explainers.masked.explained_output import ExplainOutput
+from onnxplain.explainers.masked.explained_output import ExplainedKind
 from onnxplain.explainers.method_report import MethodReport
 from onnxplain.runtime.arrays import FloatArray
 
@@ -33,7 +33,7 @@ class SamplingReport(MethodReport):
     stopped: Stopped | None
     relative_error: float | None
     standard_error: FloatArray | None = field(repr=False)
-    explain_output: ExplainOutput = "score"
+    explain_output: ExplainedKind = "score"
 
     @property
     def map_error(self) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
-from onnxplain.explainers.masked.explained_output import ExplainOutput
+from onnxplain.explainers.masked.explained_output import ExplainedKind
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.files.atomic import write_atomically
 from onnxplain.files.special import refuse_special
@@ -37,7 +37,7 @@ class TallyKey:
     grid: int
     keep: float
     estimator: str
-    explain_output: ExplainOutput
+    explain_output: ExplainedKind
     input_size_hw: tuple[int, int]
     targets: tuple[int, ...]
     image: str

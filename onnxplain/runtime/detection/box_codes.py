@@ -66,7 +66,7 @@ def from_ltrb_bins(raw: RawBoxes) -> FloatArray:
     the cell in NanoDet, from its corner in NanoDet-Plus (RangiLyu/nanodet, `get_single_level_center_priors`).
     """
     cells, count = raw.known_cells, len(raw.numbers)
-    bins = raw.numbers.reshape(count, 4, -1)
+    bins = raw.numbers.reshape(count, 4, raw.numbers.shape[1] // 4)
     weights = np.exp(bins - bins.max(axis=2, keepdims=True))
     mean = (weights @ np.arange(bins.shape[2], dtype=np.float32)) / weights.sum(axis=2)
     distances = mean * cells.stride[:, None]

@@ -99,6 +99,28 @@ def class_scores(layout: DetectorLayout, columns: DetectorColumns) -> FloatArray
     return _weighted(layout, _foreground(layout, numbers), None if objectness is None else objectness[:, None])
 
 
+def scores_of(layout: DetectorLayout, columns: DetectorColumns, class_ids: IndexArray) -> FloatArray:
+    """The scores of some classes of each candidate, float32 (M, K) in [0, 1]; 0 where a score is NaN or no candidate.
+
+    A candidate that carries its own class has the score 0 for every other. Only the columns of these classes are read,
+    but for a softmax.
+    """
+    stated, carried = columns.column("score"), columns.column("class_id")
+    objectness = columns.column("objectness")
+    if stated is not None:
+        scores = np.repeat(stated[:, None], len(class_ids), axis=1)
+        if carried is not None:
+            scores = scores * (np.rint(carried)[:, None] - layout.first_class == class_ids)
+    elif layout.activation == "softmax":
+        scores = class_scores(layout, columns)[:, class_ids]
+    else:
+        numbers = _foreground(layout, columns.parts["classes"])[:, class_ids]
+        numbers = sigmoid(numbers) if layout.activation == "sigmoid" else numbers
+        scores = _weighted(layout, numbers, None if objectness is None else objectness[:, None])
+    usable = np.where(_present(columns)[:, None], np.nan_to_num(scores, nan=0.0), 0)
+    return usable.clip(0, 1).astype(np.float32, copy=False)
+
+
 def candidate_boxes(
     spec: DetectorSpec, columns: DetectorColumns, index: IndexArray, size_hw: tuple[int, int]
 ) -> FloatArray:

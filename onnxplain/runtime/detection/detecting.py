@@ -13,10 +13,10 @@ from onnxplain.runtime.results import Batch
 
 
 class Detecting(ABC):
-    """The part of an engine that detects. `path`: its file."""
+    """The part of an engine that detects. `path`: its file. `detector`: runs and reads it; None for other models."""
 
     path: Path
-    _detector: Detector | None
+    detector: Detector | None
 
     @abstractmethod
     def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
@@ -35,11 +35,11 @@ class Detecting(ABC):
         overlap by more than `iou`, the best stays, unless the model suppresses them itself. Raises UnsupportedError for
         a model that is no detector, OnnxplainError for numbers outside [0, 1].
         """
-        if self._detector is None:
+        if self.detector is None:
             raise no_detector_error(self.path)
         detections = []
         listed = list_images(images)
-        for rows in self._detector.batches.slices(len(listed)):
+        for rows in self.detector.batches.slices(len(listed)):
             batch = self.prepare(listed[rows])
-            detections += self._detector.detect(batch.pixels, batch.frames, min_score, iou)
+            detections += self.detector.detect(batch.pixels, batch.frames, min_score, iou)
         return detections

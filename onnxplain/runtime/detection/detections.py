@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.box import Corners
 
 if TYPE_CHECKING:
     import supervision
 
 DEFAULT_MIN_SCORE, DEFAULT_MAX_IOU = 0.25, 0.45
 """The score that a detection needs, and the overlap with a better one of its class that it may have."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detection of an image, as plain data.
+
+    `xyxy`: x1, y1, x2, y2 in pixels of the original image. `candidate`: which of the model's candidates it is. `rank`:
+    1 for the best detection of its class in the image, 2 for the second.
+    """
+
+    xyxy: Corners
+    score: float
+    class_id: int
+    label: str
+    candidate: int
+    rank: int = 1
+
+    @property
+    def name(self) -> str:
+        """The target that stands for it: ``dog#2``."""
+        return f"{self.label}#{self.rank}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields without the rank, for a JSON file."""
+        return {
+            "xyxy": list(self.xyxy),
+            "score": self.score,
+            "class_id": self.class_id,
+            "label": self.label,
+            "candidate": self.candidate,
+        }
+
+
+def read_detection(tree: Mapping[str, Any]) -> Detection:
+    """The detection that `Detection.as_json` wrote; its rank is 1."""
+    x1, y1, x2, y2 = (float(side) for side in tree["xyxy"])
+    return Detection((x1, y1, x2, y2), tree["score"], tree["class_id"], tree["label"], tree["candidate"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +96,17 @@ class Detections:
     def __repr__(self) -> str:
         shown = ", ".join(f"{self.label(index)} {self.confidence[index]:.2f}" for index in range(min(len(self), 3)))
         return f"Detections({len(self)}: {shown}{', …' if len(self) > 3 else ''})" if len(self) else "Detections(0)"
+
+    def __getitem__(self, index: int) -> Detection:
+        x1, y1, x2, y2 = (float(side) for side in self.xyxy[index])
+        return Detection(
+            xyxy=(x1, y1, x2, y2),
+            score=float(self.confidence[index]),
+            class_id=int(self.class_id[index]),
+            label=self.label(index),
+            candidate=int(self.candidate[index]),
+            rank=1 + int(np.count_nonzero(self.class_id[: index % len(self)] == self.class_id[index])),
+        )
 
     def label(self, index: int) -> str:
         """The label of a detection's class, or the class's index as text if there is no label for it."""

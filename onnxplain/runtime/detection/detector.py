@@ -12,9 +12,9 @@ from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.contract.quantization import IntegerType
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.detection.columns import read_columns
+from onnxplain.runtime.detection.columns import DetectorColumns, read_columns
 from onnxplain.runtime.detection.decode import Candidates, decode_candidates
-from onnxplain.runtime.detection.detections import Detections
+from onnxplain.runtime.detection.detections import DEFAULT_MAX_IOU, DEFAULT_MIN_SCORE, Detections
 from onnxplain.runtime.detection.detector_file import read_quantization
 from onnxplain.runtime.detection.nms import suppress
 from onnxplain.runtime.feed import Feed
@@ -31,7 +31,7 @@ class Detector:
 
     def __init__(self, session: Session, path: Path, spec: ModelSpec, feed: Feed, batches: Batches) -> None:
         self._session, self._path, self._feed = session, path, feed
-        self._labels, self._size_hw = spec.labels, spec.input.size_hw
+        self._labels, self.size_hw = spec.labels, spec.input.size_hw
         if spec.detector is None:
             raise no_detector_error(path)
         self.spec = spec.detector
@@ -46,11 +46,8 @@ class Detector:
         """The detections of a batch float32 (N, C, H, W), N at most a batch of `batches`; one frame per image."""
         check_share("min_score", min_score)
         check_share("iou", max_iou)
-        columns = read_columns(self.spec, self.run(pixels), self._quantized)
-        return [
-            self._place(decode_candidates(self.spec, each, self._size_hw, min_score, self.score_step), frame, max_iou)
-            for each, frame in zip(columns, frames, strict=False)
-        ]
+        columns = self.read(self.run(pixels))
+        return [self.place(each, frame, min_score, max_iou) for each, frame in zip(columns, frames, strict=False)]
 
     def run(self, pixels: FloatArray) -> dict[str, AnyArray]:
         """The outputs of the layout by name, unchanged, with those of the images that fill a fixed batch up."""
@@ -61,6 +58,21 @@ class Detector:
         inputs = self._feed.arrays(filled, targets, None)
         names = self.spec.output_names
         return dict(zip(names, run_session(self._session, self._path, names, inputs), strict=True))
+
+    def read(self, outputs: Mapping[str, AnyArray]) -> list[DetectorColumns]:
+        """The columns of each image, from the outputs that the session returned, by name."""
+        return read_columns(self.spec, outputs, self._quantized)
+
+    def place(
+        self,
+        columns: DetectorColumns,
+        frame: Frame,
+        min_score: float = DEFAULT_MIN_SCORE,
+        max_iou: float = DEFAULT_MAX_IOU,
+    ) -> Detections:
+        """The detections among the candidates of one image, in pixels of the image."""
+        found = decode_candidates(self.spec, columns, self.size_hw, min_score, self.score_step)
+        return self._place(found, frame, max_iou)
 
     def _place(self, found: Candidates, frame: Frame, max_iou: float) -> Detections:
         """Candidates without those that overlap better ones, in pixels of the image."""

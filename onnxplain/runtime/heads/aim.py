@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.box import Corners
+from onnxplain.runtime.detection.detections import Detection
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
@@ -47,17 +48,19 @@ class Aim:
 
 
 def beside(
-    target: int | str | Aim | None,
+    target: int | str | Aim | Detection | None,
     against: int | str | None = None,
     like: ImageLike | None = None,
     region: Corners | None = None,
-) -> int | str | Aim | None:
+) -> int | str | Aim | Detection | None:
     """A target together with what is given beside it; the target itself if that is nothing.
 
-    Raises OnnxplainError for an `Aim` that says more than the target already.
+    Raises OnnxplainError for an `Aim` that says more than the target already, and for a `Detection`.
     """
     if against is None and like is None and region is None:
         return target
+    if isinstance(target, Detection):
+        raise OnnxplainError("target: found a Detection beside against, like or region, expected it alone")
     if isinstance(target, Aim):
         if not target.is_bare:
             raise OnnxplainError("target: found an Aim beside against, like or region, expected one of the two")

@@ -19,13 +19,14 @@ import numpy as np
 from onnxplain.contract import BOX_COORDINATES, PREDICTED, HeadSpec, ModelSpec
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.box import Corners
+from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.heads.aim import Aim
 from onnxplain.runtime.heads.target_names import BOX_PREFIX, describe_targets, target_count
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
 
-Target = int | str | Aim | None
+Target = int | str | Aim | Detection | None
 NOT_PREFIX, PIXEL_MARK = "not:", "@"
 _MOST_SIMILAR = 5
 
@@ -127,7 +128,7 @@ def _compared(spec: ModelSpec, found: ResolvedTarget, against: int | str | None)
     return replace(found, against=other.index)
 
 
-def _parse(spec: ModelSpec, target: int | str | None) -> ResolvedTarget:
+def _parse(spec: ModelSpec, target: int | str | Detection | None) -> ResolvedTarget:
     if target is None:
         return _indexed(spec, PREDICTED)
     if isinstance(target, str):
@@ -166,7 +167,7 @@ def _parse_text(spec: ModelSpec, text: str) -> ResolvedTarget:
     try:
         index = int(text)
     except ValueError:
-        near = _near_labels(spec, text)
+        near = near_labels(spec, text)
         hint = f"; similar labels: {'; '.join(near)}" if near else ""
         raise OnnxplainError(f"target: found {text!r}, expected {describe_targets(spec)}{hint}") from None
     return _indexed(spec, index)
@@ -254,12 +255,10 @@ def _at_pixel(spec: ModelSpec, text: str) -> ResolvedTarget:
     return replace(inner, pixel_xy=(x, y))
 
 
-def _near_labels(spec: ModelSpec, text: str) -> list[str]:
-    """Similar labels: of the default head as they are, of others with the name of their head."""
-    own = _near(spec.head.labels, text)
-    others = [
-        f"{head.name}:{label}" for head in spec.heads if head is not spec.head for label in _near(head.labels, text)
-    ]
+def near_labels(spec: ModelSpec, text: str) -> list[str]:
+    """Similar labels: of the default head or a detector as they are, of others with the name of their head."""
+    own = _near(spec.labels, text)
+    others = [f"{head.name}:{label}" for head in spec.heads[1:] for label in _near(head.labels, text)]
     return [*own, *others][:_MOST_SIMILAR]
 
 

@@ -51,8 +51,9 @@ class BoundSession:
 
     `output_names`: the outputs to compute; their first axis is the image. `device`: the memory that holds them (see
     `memory_of`); `number`: which of several. `unbatched`: the name of an input without a batch axis. It takes batches
-    of one, and outputs get such an axis. `beside`: what the other inputs are given for a number of images. Only one
-    thread at a time may use an object.
+    of one, and outputs get such an axis. `beside`: what the other inputs are given for a number of images. `any_rows`:
+    each run may return another number of rows, and outputs are returned as they are. Only one thread at a time may use
+    an object.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class BoundSession:
         number: int = 0,
         unbatched: str | None = None,
         beside: Callable[[int], Mapping[str, AnyArray]] | None = None,
+        *,
+        any_rows: bool = False,
     ) -> None:
         self._session, self._path = session, path
         self._output_names, self._device, self._number = tuple(output_names), device, number
-        self._unbatched, self._beside = unbatched, beside
+        self._unbatched, self._beside, self._any_rows = unbatched, beside, any_rows
         self._binding = session.io_binding()
         self._count = 0
 
@@ -91,7 +94,7 @@ class BoundSession:
 
     def run(self, count: int) -> None:
         """Compute the outputs for `count` images. Raises ModelError if ONNX Runtime fails."""
-        if count != self._count:
+        if count != self._count or self._any_rows:
             # ONNX Runtime reuses the memory of a bound output, so another shape needs a new binding.
             self._binding.clear_binding_outputs()
             for name in self._output_names:
@@ -116,7 +119,8 @@ class BoundSession:
     def fetch(self) -> list[AnyArray]:
         """The outputs of the last run as new numpy arrays, in the order of `output_names`."""
         outputs: list[AnyArray] = self._binding.copy_outputs_to_cpu()
-        return outputs if self._unbatched is None else [with_batch_axis(output) for output in outputs]
+        as_they_are = self._unbatched is None or self._any_rows
+        return outputs if as_they_are else [with_batch_axis(output) for output in outputs]
 
     def first_in_place(self, dtype: np.dtype[Any]) -> DeviceArray:
         """The first output of the last run, of type `dtype`, without a copy. The next run overwrites it."""
