@@ -30,6 +30,7 @@ from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
@@ -99,8 +100,8 @@ def evaluate(
         "dataset": identify_dataset(dataset),
         "train": None if train is None else identify_dataset(train),
         "methods": chosen,
-        "heatmaps": {name: str(folder.absolute()) for name, folder in folders.items()},
-        "save_heatmaps": None if save is None else str(save.absolute()),
+        "heatmaps": {name: _from_results(folder, output) for name, folder in folders.items()},
+        "save_heatmaps": None if save is None else _from_results(save, output),
         "metrics": metrics,
         "target": target,
         "seed": seed,
@@ -142,6 +143,11 @@ def evaluate(
         write_image_table(journal.folder / TABLE_FILE, plan, journal.rows())
         journal.finish(evaluation.to_json())
     return evaluation
+
+
+def _from_results(folder: Path, output: str | os.PathLike[str] | None) -> str:
+    """A folder as run.json names it: from the folder of the results."""
+    return str(folder.absolute()) if output is None else relative_to(folder, Path(output))
 
 
 def _measure_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from onnxplain.evaluation.curves import Curve, CurveTallies, threshold_curves
@@ -63,7 +64,7 @@ class Evaluation:
             else:
                 place(others["intervals"], path, [estimate.low, estimate.high])
                 place(others["counts"], path, estimate.count)
-        head = {"model": self.model, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
+        head = {"model": Path(self.model).name, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
         return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
 
     def definitions(self) -> dict[str, dict[str, str]]:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.answer_tree import summarise_answer
 from onnxplain.explanations.result_line import describe_explanation, npy_bytes
-from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord, relative_to
+from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord
 from onnxplain.files.atomic import open_anew, write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from onnxplain.version import __version__
 
@@ -169,7 +170,8 @@ class ExplanationFolder:
     def add_error(self, source: Path, message: str) -> None:
         """Write the line for an image that could not be read, or for a detection that is not in it."""
         self._errors += 1
-        self._write_line({"run": self._run.id, "image": relative_to(source, self.path), "error": message})
+        image = relative_to(source, self.path)
+        self._write_line({"run": self._run.id, "image": image, "error": message.replace(str(source), image)})
 
     def add_sheet(
         self,

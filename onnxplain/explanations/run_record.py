@@ -6,7 +6,6 @@ The keys are documented, with their version, in docs/provenance.md.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.open_options import OpenOptions
+from onnxplain.files.shown_paths import relative_to, without_folders
 
 if TYPE_CHECKING:
     from onnxplain.explanations.explanation_folder import PictureStyle
@@ -90,7 +90,7 @@ def record_run(
             "version": RUN_VERSION,
             "id": uuid.uuid4().hex,
             "started": _now(),
-            "command": [str(argument) for argument in sys.argv[1:]],
+            "command": [without_folders(str(argument), folder) for argument in sys.argv[1:]],
             "model": _describe_model(opened, folder),
             "opened_with": _describe_options(options),
             "preprocessing": preprocessing,
@@ -110,14 +110,6 @@ def record_run(
             "versions": find_versions(),
         }
     )
-
-
-def relative_to(path: Path, folder: Path) -> str:
-    """The path as it is written into a folder's files: from that folder, with forward slashes."""
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # Another drive of Windows.
-        return path.absolute().as_posix()
 
 
 def hash_of(path: Path) -> str:

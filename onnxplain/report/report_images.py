@@ -64,11 +64,13 @@ class ReportImage:
         return self.runs[self.lines[0][0]].folder
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        failed = [line["error"] for _, line in self.lines if "error" in line]
+        failed = [
+            str(line["error"]).replace(str(line["image"]), self.name) for _, line in self.lines if "error" in line
+        ]
         lines = [(run, line) for run, line in self.lines if "error" not in line]
         if not lines:
             common = {"name": self.name, "label": "", "status": "unreadable", "concerns": ["unreadable"]}
-            return {**common, "weight": weight_of(["unreadable"])}, {"error": str(failed[0])}
+            return {**common, "weight": weight_of(["unreadable"])}, {"error": failed[0]}
         run, first = lines[0]
         photo = read_photo(
             self.runs[run].folder / first["image"],
