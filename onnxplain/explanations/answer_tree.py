@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from onnxplain.runtime.answers import Answer, BoxAnswer, Classes, Embedding, Labels, Mask, ScoredLabel, Values
+    from onnxplain.runtime.detection.detections import Detections
 
 TOP_ENTRIES = 5
 FIRST_NUMBERS = 8
@@ -17,6 +20,14 @@ FIRST_NUMBERS = 8
 def answer_tree(answer: Answer, top_k: int, min_score: float) -> dict[str, Any]:
     """The answer of one head, unrounded. Numbers that are not finite are null."""
     return {"head": answer.head.name, "kind": answer.head.kind, **_TREES[answer.head.kind](answer, top_k, min_score)}
+
+
+def summarise_answers(answers: Iterable[Answer] | None, found: Detections | None = None) -> list[dict[str, Any]]:
+    """The answer of each head in a few numbers, or of a detector what it found."""
+    if found is None:
+        return [summarise_answer(answer) for answer in answers or ()]
+    detections = [found[index].as_json() for index in range(len(found))]
+    return [{"head": "detections", "kind": "detections", "detections": detections}]
 
 
 def summarise_answer(answer: Answer) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.aims import read_aim
-from onnxplain.explanations.answer_tree import summarise_answer
+from onnxplain.explanations.answer_tree import summarise_answers
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
+from onnxplain.explanations.tree_difference import first_difference
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
-    from onnxplain.runtime import Engine
+    from onnxplain.runtime import Detections, Engine
     from onnxplain.runtime.arrays import AnyArray
 
 DifferenceKind = Literal["model", "version", "image", "answer", "map", "missing"]
@@ -198,32 +199,31 @@ def _compare(
                          f"{line['label']}, {line['status']}")  # fmt: skip
     if line["image"] not in answered:
         answered.add(line["image"])
-        yield from _compare_answers(explanation, line)
+        yield from _compare_answers(summarise_answers(explanation.answers, _detections(run, engine, path)), line)
     if not np.array_equal(explanation.raw, recorded, equal_nan=True):
         yield Difference("map", name, _describe_change(explanation.raw, recorded), "the same map")
 
 
-def _compare_answers(explanation: Explanation, line: Mapping[str, Any]) -> Iterator[Difference]:
+def _detections(run: RunToVerify, engine: Engine, path: Path) -> Detections | None:
+    """What a detector finds in the image, with the recorded thresholds; None for other models."""
+    recorded = run.record["detection"]
+    if recorded is None:
+        return None
+    from onnxplain.explanations.image_arguments import read_image
+
+    pixels = read_image(engine, path, run.record["max_megapixels"])
+    return engine.detect(pixels, min_score=recorded["min_score"], iou=recorded["iou"])[0]
+
+
+def _compare_answers(answers: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> Iterator[Difference]:
     """For each head, the first number or label that differs from the record."""
-    found = {answer.head.name: summarise_answer(answer) for answer in explanation.answers or ()}
+    found = {answer["head"]: answer for answer in answers}
     recorded = {answer["head"]: answer for answer in line["answers"]}
     for head in dict.fromkeys((*found, *recorded)):
-        differing = _first_difference(found.get(head), recorded.get(head), "")
+        differing = first_difference(found.get(head), recorded.get(head))
         if differing is not None:
             path, *values = differing
             yield Difference("answer", f"{line['image']} head {head}{path}", *map(str, values))
-
-
-def _first_difference(found: Any, recorded: Any, path: str) -> tuple[str, Any, Any] | None:
-    """Where two trees of plain data differ first, with both values; None if they are equal."""
-    if isinstance(found, dict) and isinstance(recorded, dict):
-        pairs = [(f" {key}", found.get(key), recorded.get(key)) for key in dict.fromkeys((*found, *recorded))]
-    elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
-        pairs = [(f" {place}", *pair) for place, pair in enumerate(zip(found, recorded, strict=True))]
-    else:
-        return None if found == recorded else (path, found, recorded)
-    each = (_first_difference(ours, theirs, path + name) for name, ours, theirs in pairs)
-    return next((difference for difference in each if difference is not None), None)
 
 
 def _explain(

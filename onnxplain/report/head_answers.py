@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,11 @@ class ShortAnswer:
 
 
 def short_answer(line: Tree) -> ShortAnswer:
-    """Of the default head: the class, or all independent labels that hold; of another kind, what is explained."""
+    """Of the default head: the class, all labels that hold, or the best detection; else what is explained."""
     default = next(iter(line["answers"]), None)
+    if default is not None and default["kind"] == "detections" and default["detections"]:
+        first = default["detections"][0]
+        return ShortAnswer(str(first["label"]), first["score"], _score(first["score"]))
     if default is None or default["kind"] not in ("classes", "labels"):
         return ShortAnswer(str(line["label"]), line["score"], shown_score(line))
     best = default["top"][0]
@@ -98,6 +102,17 @@ def _mask(answer: Tree) -> list[tuple[str, str]]:
     return taken or [("no class", f"of {answer['classes']}")]
 
 
+def _detections(answer: Tree) -> list[tuple[str, str]]:
+    """Each with its rank among those of its class, as a target names it."""
+    seen: Counter[str] = Counter()
+    rows = []
+    for each in answer["detections"]:
+        seen[each["label"]] += 1
+        sides = ", ".join(f"{side:.0f}" for side in each["xyxy"])
+        rows.append((f"{each['label']}#{seen[each['label']]}", f"{_score(each['score'])} at {sides}"))
+    return rows
+
+
 _ROWS: Mapping[str, Callable[[Tree], list[tuple[str, str]]]] = {
     "classes": _classes,
     "labels": _labels,
@@ -105,4 +120,5 @@ _ROWS: Mapping[str, Callable[[Tree], list[tuple[str, str]]]] = {
     "box": _box,
     "embedding": _embedding,
     "mask": _mask,
+    "detections": _detections,
 }

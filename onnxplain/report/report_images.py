@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.contract import MapFrame
 from onnxplain.errors import OnnxplainError
-from onnxplain.explanations.explanation_folder import RESULTS_FILE
+from onnxplain.explanations.explanation_folder import RESULTS_FILE, Problem
 from onnxplain.explanations.run_record import hash_of
 from onnxplain.explanations.verify_folder import RunToVerify
 from onnxplain.report.concern import Concern, agreement_of, concerns_of, error_of, weight_of
@@ -21,6 +21,8 @@ from onnxplain.report.photo import read_photo
 from onnxplain.report.plot import Plot
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
+
+_PROBLEMS: Mapping[Problem, Concern] = {"image": "unreadable", "target": "target not found"}
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class ReportImage:
         return self.runs[self.lines[0][0]].folder
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        failed = [
-            str(line["error"]).replace(str(line["image"]), self.name) for _, line in self.lines if "error" in line
-        ]
+        failed = [line for _, line in self.lines if "error" in line]
+        errors = {str(line["error"]).replace(str(line["image"]), self.name): line["problem"] for line in failed}
+        problems = {_PROBLEMS[problem]: None for problem in errors.values()}
         lines = [(run, line) for run, line in self.lines if "error" not in line]
         if not lines:
-            common = {"name": self.name, "label": "", "status": "unreadable", "concerns": ["unreadable"]}
-            return {**common, "weight": weight_of(["unreadable"])}, {"error": failed[0]}
+            common = {"name": self.name, "label": "", "status": next(iter(problems)), "concerns": [*problems]}
+            return {**common, "weight": weight_of(problems)}, {"error": "; ".join(errors)}
         run, first = lines[0]
         photo = read_photo(
             self.runs[run].folder / first["image"],
@@ -80,17 +82,17 @@ class ReportImage:
         )
         maps = [_describe_map(self.runs[number].folder, number, line) for number, line in lines]
         concerns: dict[Concern, None] = dict.fromkeys(concerns_of([line for _, line in lines]))
-        answers = [short_answer(line) for _, line in lines]
-        labels = list(dict.fromkeys(answer.label for answer in answers))
+        first_of_run = dict(reversed(lines))
+        answers = [short_answer(first_of_run[number]) for number in sorted(first_of_run)]
         found: tuple[tuple[Concern, bool], ...] = (
-            ("unreadable", bool(failed)),
             ("model changed", any(number in self.changed_models for number, _ in lines)),
             ("photo changed", photo.changed),
             ("photo missing", photo.url is None and not photo.changed),
             ("map missing", any(each["missing"] for each in maps)),
-            ("models disagree", len(labels) > 1),
+            ("models disagree", len({answer.label for answer in answers}) > 1),
         )
         concerns.update(dict.fromkeys(concern for concern, holds in found if holds))
+        concerns.update(problems)
         concerns.update(dict.fromkeys(self.remark.concerns))
         entry: dict[str, Any] = {
             "name": self.name,
@@ -108,7 +110,7 @@ class ReportImage:
             "photo": photo.url,
             "photo_reason": photo.reason,
             "answers": [each for number in dict.fromkeys(run for run, _ in lines) for each in _answers(lines, number)],
-            "remarks": list(self.remark.rows),
+            "remarks": [*self.remark.rows, *(("failed", error) for error in errors)],
             "truth": [list(box) for box in self.remark.truth_xyxy],
             "plots": [plot.as_data() for plot in self.remark.plots],
             "maps": maps,
@@ -124,8 +126,11 @@ def plan_images(runs: Sequence[RunToVerify], remarks: Mapping[str, Remark] | Non
     grouped: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     changed = frozenset(number for number, run in enumerate(runs) if _model_changed(run))
     for number, run in enumerate(runs):
+        # Lines of a failure belong to the image with maps, if it has any.
+        known = {str(line.get("image")): str(line["image_sha256"]) for line in run.lines if "image_sha256" in line}
         for line in run.lines:
-            key = str(line.get("image")), str(line.get("image_sha256", ""))
+            image = str(line.get("image"))
+            key = image, str(line.get("image_sha256", known.get(image, "")))
             grouped.setdefault((PurePosixPath(key[0]).name, key[1]), []).append((number, line))
     return [
         ReportImage(name, runs, tuple(lines), changed, (remarks or {}).get(sha256, Remark()))
@@ -171,7 +176,7 @@ def _describe_map(folder: Path, run: int, line: Mapping[str, Any]) -> dict[str, 
         "target": str(line["target_name"]),
         "uses_target": bool(line["uses_target"]),
         # The score beside a coordinate of the box is that of the predicted class.
-        "scored": str(line["label"]) if isinstance(line["target"], str) else "",
+        "scored": str(line["label"]) if isinstance(line["target"], str) and line["detection"] is None else "",
         "score": line["score"],
         "score_text": shown_score(line),
         "status": str(line["status"]),

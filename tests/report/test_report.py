@@ -176,7 +176,7 @@ def test_a_photo_keeps_its_proportions_and_its_orientation(tmp_path: Path) -> No
 
 def line_with(**changes: Any) -> dict[str, Any]:
     line = {
-        "status": "ok", "label": "cat", "score": 0.9, "predicted": 1,
+        "status": "ok", "label": "cat", "score": 0.9, "detection": None, "predicted": 1,
         "top": [{"class_id": 1, "label": "cat", "score": 0.9}], "boxes": [{"xyxy": [0, 0, 10, 10]}],
         "box": {"xyxy": [0, 0, 10, 10], "source": "head", "doubt": None},
     }  # fmt: skip
@@ -200,6 +200,7 @@ def line_with(**changes: Any) -> dict[str, Any]:
         ({"top": [{"class_id": 1, "label": "cat", "score": 0.49}]}, ("low score",)),
         ({"top": [{"class_id": 1, "label": "cat", "score": None}]}, ("low score",)),
         ({"top": []}, ()),
+        ({"top": [], "detection": {"score": 0.3}}, ("low score",)),
     ],
 )
 def test_what_speaks_against_an_image(changes: dict[str, Any], expected: tuple[str, ...]) -> None:

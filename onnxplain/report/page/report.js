@@ -220,7 +220,7 @@
     figure.regions.slice(0, MOST_BOXES).forEach((region, at) => stroke(context, rectangle(region.xyxy), at ? [2, 3] : [], at ? 1 : 2));
     for (const each of figure.truth) stroke(context, rectangle(each), [], 2, "#7ee07e");
     const { box } = figure.map;
-    if (box !== null && box.source === "head") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
+    if (box !== null && box.source !== "heat") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
   }
 
   /** White over black, so that a line is seen on every ground. */
@@ -240,9 +240,10 @@
     const largest = regions[0]?.xyxy ?? null;
     const region = largest === null ? "no region" : `largest region ${boxText(largest)}`;
     const lines = [`${region} (heat ≥ ${percent(threshold)}${regions.length > 1 ? `, of ${regions.length}` : ""})`];
-    if (map.box !== null && map.box.source === "head") {
+    if (map.box !== null && map.box.source !== "heat") {
       const agreement = largest === null ? 0 : mapMath.iouOf(map.box.xyxy, largest);
-      lines.push(`box head ${boxText(map.box.xyxy)}, agreement ${agreement.toFixed(2)}`);
+      const source = map.box.source === "head" ? "box head" : map.box.source;
+      lines.push(`${source} ${boxText(map.box.xyxy)}, agreement ${agreement.toFixed(2)}`);
     }
     if (figure.truth.length) {
       const best = largest === null ? 0 : Math.max(...figure.truth.map((box) => mapMath.iouOf(box, largest)));
