@@ -60,10 +60,11 @@ const STEPS = {
   },
 };
 
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 const answers = [];
 for (const { page: path, scheme = "light", size = [1200, 900], steps } of JSON.parse(plan)) {
   const context = await browser.newContext({ colorScheme: scheme, viewport: { width: size[0], height: size[1] } });
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   const trouble = [];
   const requests = [];

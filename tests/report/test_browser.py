@@ -37,7 +37,7 @@ def browse(*pages: dict[str, Any]) -> list[Answer]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=400,
     )
     assert result.returncode == 0, result.stderr
     answers: list[Answer] = json.loads(result.stdout)
