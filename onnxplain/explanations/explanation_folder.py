@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ByteArray = npt.NDArray[np.uint8]
 
 HeatScale = Literal["own", "shared"]
-Problem = Literal["image", "target"]
+MissingPart = Literal["image", "target"]
 """Why an image has no explanation: it could not be read, or a target is not in it."""
 
 RESULTS_FILE = "explanations.jsonl"
@@ -171,7 +171,7 @@ class ExplanationFolder:
         self._explanations += 1
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
 
-    def add_error(self, source: Path, message: str, problem: Problem = "image") -> None:
+    def add_error(self, source: Path, message: str, problem: MissingPart = "image") -> None:
         """Write the line for an image that could not be read, or for a target that is not in it."""
         self._errors += 1
         image = relative_to(source, self.path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.contract import MapFrame
 from onnxplain.errors import OnnxplainError
-from onnxplain.explanations.explanation_folder import RESULTS_FILE, Problem
+from onnxplain.explanations.explanation_folder import RESULTS_FILE, MissingPart
 from onnxplain.explanations.run_record import hash_of
 from onnxplain.explanations.verify_folder import RunToVerify
 from onnxplain.report.concern import Concern, agreement_of, concerns_of, error_of, weight_of
@@ -22,7 +22,7 @@ from onnxplain.report.plot import Plot
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
 
-_PROBLEMS: Mapping[Problem, Concern] = {"image": "unreadable", "target": "target not found"}
+_PROBLEMS: Mapping[MissingPart, Concern] = {"image": "unreadable", "target": "target not found"}
 
 
 @dataclass(frozen=True)
