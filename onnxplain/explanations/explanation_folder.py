@@ -156,6 +156,7 @@ class ExplanationFolder:
             "image_sha256": image.sha256,
             **describe_explanation(explanation, regions, box),
             "answers": self._answers_of(image, explanation),
+            "options": self._run.options_of(explanation.method),
             "seconds": round(seconds, 6),
             "heatmap": f"{name}.npy",
             "raw": f"{name}.raw.npy",

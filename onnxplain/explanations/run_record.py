@@ -57,6 +57,11 @@ class RunRecord:
         """The parts of the preprocessing that are assumed."""
         return tuple(self.entries["assumed"])
 
+    def options_of(self, method: str) -> Mapping[str, Any]:
+        """The options that the method was given, as plain data."""
+        asked: Sequence[Mapping[str, Any]] = self.entries["questions"]
+        return next((dict(question["options"]) for question in asked if question["method"] == method), {})
+
     def finished(self, counts: RunCounts) -> RunRecord:
         """The record at the end of the run."""
         return replace(self, counts=counts, ended=_now())
@@ -129,6 +134,9 @@ def _describe_model(opened: OpenedModel, folder: Path) -> dict[str, Any]:
     engine = opened.engine
     first, *rest = model_files(engine.source)
     copy = None
+    if opened.copy is None and engine.spec.tail is not None:
+        tail = first.with_name(engine.spec.tail.file)
+        rest += [tail] if tail.is_file() else []
     if opened.copy is not None:
         copy = {"sha256": hash_of(engine.path), "layers": [layer.name for layer in engine.spec.layers]}
     return {
