@@ -94,7 +94,12 @@ def test_the_page_in_chromium(folder: Path) -> None:
     page = {"page": str(folder / "page.html"), "size": [1200, 6000]}
     steps = [["maps"], ["count", "#plots svg[role=img]"], ["count", ".body .plots svg[role=img]"],
              ["alt", "#plots svg[role=img]"], ["axe"]]  # fmt: skip
-    light, dark = browse({**page, "steps": steps}, {**page, "scheme": "dark", "steps": steps})
+    light, dark, phone = browse(
+        {**page, "steps": steps},
+        {**page, "scheme": "dark", "steps": steps},
+        {**page, "size": [360, 740], "steps": [["wide"]]},
+    )
+    assert phone["found"] == [0]
     for answer in (light, dark):
         maps, plots, curves, alt, violations = answer["found"]
         assert (answer["trouble"], violations) == ([], [])
