@@ -78,9 +78,8 @@ def explain_rows(
     """Explain the images of these rows into `folder`; returns what was measured, by the SHA-256 of the image's file.
 
     Each method explains the label's class and, if that is another one, the predicted class.
-    `class_ids`: the model's
-    class for each label; None: the predicted class alone. Images that are drawn when they are asked for are written
-    beside the folder. An image that cannot be read any more gives its error.
+    `class_ids`: the model's class for each label; None: the predicted class alone. Images that are drawn when they are
+    asked for are written beside the folder. An image that cannot be read any more gives its error.
     """
     engine = model.opened.engine
     questions = plan_questions(engine, model.methods, (), model.method_options)
