@@ -223,10 +223,10 @@ def _open_both(
 
 
 def _needs_gradient(method: str) -> bool:
-    from onnxplain.explainers.needs import SCORES
+    from onnxplain.explainers.needs import PLAIN
     from onnxplain.explainers.registry import find_method
 
-    return find_method(method).needs is not SCORES
+    return find_method(method).needs not in PLAIN
 
 
 def _options_for(asked: MethodArguments, methods: Sequence[str], opened: OpenedModel) -> Mapping[str, Any]:

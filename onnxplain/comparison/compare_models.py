@@ -210,11 +210,11 @@ def _planned(
 
 def _layers(first: OpenedModel, second: OpenedModel, methods: Sequence[str]) -> list[Unlike]:
     """The layers of the two models, if a method explains one and they have other names."""
-    from onnxplain.explainers.needs import SCORES
+    from onnxplain.explainers.needs import PLAIN
     from onnxplain.explainers.registry import find_method
 
     names = [", ".join(layer.name for layer in opened.engine.spec.layers) for opened in (first, second)]
-    needed = any(find_method(method).needs is not SCORES for method in methods)
+    needed = any(find_method(method).needs not in PLAIN for method in methods)
     return [Unlike("layer", names[0], names[1], True)] if needed and all(names) and names[0] != names[1] else []
 
 

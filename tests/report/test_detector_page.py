@@ -16,7 +16,7 @@ from tests.report.folders import lines_of, write_lines
 from tests.report.test_browser import browse
 from tests.report.test_report import data_of
 
-OPTIONS = "--detector torchvision --masks 70 --scale 1/255 --resize stretch --mean 0 --std 1".split()
+OPTIONS = ("--detector=torchvision", "--masks=70", "--scale=1/255", "--resize=stretch", "--mean=0", "--std=1")
 
 
 def run(*words: object, exit_code: int = 0) -> Any:
