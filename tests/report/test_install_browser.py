@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("bash", "dirname", "id", "timeout", "true")
+NEEDED = ("bash", "dirname", "id", "rm", "timeout")
 FAILS, WORKS, NOBODY = "exit 1", "exit 0", "echo 1000"
 ALL = {"node": WORKS, "npm": WORKS, "chromium": WORKS}
 # The programs of a machine by what they do, and what the script says there.
@@ -19,7 +19,8 @@ MACHINES = {
     "no apt-get": ({}, "found neither nodejs npm chromium nor apt-get"),
     "no root": ({**ALL, "chromium": None, "apt-get": WORKS, "id": NOBODY}, "found no chromium, and only root"),
     "apt without network": ({"npm": WORKS, "apt-get": FAILS}, "apt-get cannot install nodejs chromium"),
-    "apt works": ({**ALL, "chromium": None, "apt-get": WORKS}, "are run"),
+    "apt works": ({**ALL, "chromium": None, "google-chrome": None, "apt-get": WORKS}, "are run"),
+    "Chromium does not start": ({**ALL, "node": FAILS}, "Chromium does not start"),
     "npm without network": ({**ALL, "npm": FAILS}, "npm cannot install playwright-core"),
 }
 
@@ -36,6 +37,11 @@ def test_what_the_script_says(name: str, tmp_path: Path) -> None:
             (tmp_path / program).write_text(f"#!/bin/sh\n{does}\n")
             (tmp_path / program).chmod(0o755)
     script = ["bash", str(ROOT / ".ci" / "browser")]
-    result = subprocess.run(script, capture_output=True, text=True, env={"PATH": str(tmp_path)}, check=False)
+    packages = tmp_path / "node_modules" / "playwright-core"
+    packages.mkdir(parents=True)
+    places = {"PATH": str(tmp_path), "PLAYWRIGHT_CORE": str(tmp_path)}
+    result = subprocess.run(script, capture_output=True, text=True, env=places, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.count("\n") == 1 and says in result.stdout
+    # Without playwright-core the tests in a browser skip.
+    assert packages.exists() == (name != "Chromium does not start")
