@@ -95,9 +95,8 @@ def methods(source: ModelToExplain, evaluations: int | None, as_json: bool) -> N
 
 
 def _choices_for(source: ModelToExplain, evaluations: int | None) -> list[MethodChoice]:
-    from onnxplain.explanations.method_choice import list_choices
+    from onnxplain.explanations.method_choice import list_choices, time_passes
     from onnxplain.explanations.open_model import FALLBACK_METHOD, is_plain
-    from onnxplain.explanations.pass_times import time_passes
 
     missing = missing_modules("export")
     as_it_is = bool(missing) and is_plain(Path(source.model.path))

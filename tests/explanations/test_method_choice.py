@@ -10,8 +10,7 @@ from onnxplain import Engine
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import METHODS, supported
 from onnxplain.explainers.passes import Passes
-from onnxplain.explanations.method_choice import list_choices
-from onnxplain.explanations.pass_times import PassTimes, time_passes
+from onnxplain.explanations.method_choice import PassTimes, list_choices, time_passes
 from tests.detectors.seeing import open_suppressing
 from tests.explainers.tiny_model import make_tiny_model
 

@@ -49,7 +49,7 @@ class AISE(HidingExplainer):
 
     @property
     def forward_passes(self) -> int:
-        """See `HidingExplainer`."""
+        """Forward passes for one target of one image, the unmasked image included, before the image is known."""
         return 1 + 2 * self._positions * len(self.widths)
 
     @property

@@ -28,7 +28,7 @@ class Occlusion(HidingExplainer):
     itself. Windows are squares of the model's input that slide over the part that shows the image; the last one of a
     line ends at its edge. `window`: their side, a share of the shorter side of that part. `stride`: from one to the
     next, the same share; None: half a window, or more where `evaluations` ask for fewer windows.
-    `players`: hide players instead, one at a time, see `PlayerExplainer`; `raw` is then f(image) − f(image without the
+    `players`: hide players instead, one at a time, as for `KernelSHAP`; `raw` is then f(image) − f(image without the
     player). `cells`: how many of them.
 
     The method draws nothing by chance, so it has no seed and no error. Ctrl-C ends it without a map: it would show a
@@ -45,7 +45,7 @@ class Occlusion(HidingExplainer):
 
     @property
     def forward_passes(self) -> int:
-        """See `HidingExplainer`."""
+        """Forward passes for one target of one image, the unmasked image included, before the image is known."""
         if self.players is None:
             height, width = self._black_box().input_size_hw
             return 1 + len(self._slide(slice(0, height), slice(0, width)))

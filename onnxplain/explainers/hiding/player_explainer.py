@@ -59,7 +59,7 @@ class PlayerExplainer(HidingExplainer):
 
     @property
     def forward_passes(self) -> int:
-        """See `HidingExplainer`."""
+        """Forward passes for one target of one image, the unmasked image included, before the image is known."""
         return 1 + self._copies_for(self._wanted_players)
 
     @property

@@ -16,7 +16,7 @@ _EXPECTED = (
 )
 
 
-def read_label_map(path: Path) -> npt.NDArray[Any]:
+def read_player_map(path: Path) -> npt.NDArray[Any]:
     """Whole numbers (H, W) from a .npy file or an image of one channel. Raises OnnxplainError for anything else."""
     labels = _read_array(path) if path.suffix == ".npy" else _read_picture(path)
     check_label_map(labels, str(path))

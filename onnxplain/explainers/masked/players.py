@@ -14,7 +14,7 @@ import numpy.typing as npt
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
-from onnxplain.explainers.masked.label_map import check_label_map, read_label_map
+from onnxplain.explainers.masked.label_map import check_label_map, read_player_map
 from onnxplain.explainers.masked.quadtree import split_by_detail
 from onnxplain.explainers.masked.superpixels import find_superpixels, has_superpixels
 from onnxplain.files.existing import is_existing_file
@@ -68,7 +68,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     Raises OnnxplainError for a label map of another size than the image, and where fewer than two players are found.
     """
     window = seen_window(view.frame)
-    players = players if isinstance(players, np.ndarray) or is_kind(players) else read_label_map(Path(players))
+    players = players if isinstance(players, np.ndarray) or is_kind(players) else read_player_map(Path(players))
     seen = view.pixels[:, window[0], window[1]]
     if isinstance(players, np.ndarray):
         name, labels = "label map", _place_label_map(players, view)

@@ -35,7 +35,7 @@ class GradientSHAP(PathExplainer):
 
     @property
     def copies(self) -> int:
-        """See `PixelExplainer`."""
+        """How many copies of an image get a gradient."""
         return self.samples
 
     def _points(self) -> tuple[DoubleArray, DoubleArray]:

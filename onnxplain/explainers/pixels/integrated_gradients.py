@@ -18,7 +18,9 @@ class IntegratedGradients(PathExplainer):
 
     Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017, equation 1. The integral is that of the
     Gauss-Legendre rule with `steps` points (50). A kink of ReLUs between two points costs accuracy; more steps help.
-    See `PathExplainer` for `fill`, the baseline, and for the error of the sum. 3 + `steps` passes.
+    `fill`: the baseline b: "mean", as for `RISE`, "blur", a colour or another image. The map adds up to y(x) − y(b);
+    `Explanation.report`, a `CompletenessReport`, says how well. Files of integer inputs round the points of the path.
+    3 + `steps` passes.
     """
 
     steps: int = 50
@@ -32,7 +34,7 @@ class IntegratedGradients(PathExplainer):
 
     @property
     def copies(self) -> int:
-        """See `PixelExplainer`."""
+        """How many copies of an image get a gradient."""
         return self.steps
 
     def _points(self) -> tuple[DoubleArray, DoubleArray]:

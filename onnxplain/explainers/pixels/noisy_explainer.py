@@ -38,7 +38,7 @@ class NoisyExplainer(PixelExplainer):
 
     @property
     def copies(self) -> int:
-        """See `PixelExplainer`."""
+        """How many copies of an image get a gradient."""
         return self.samples
 
     def _moments(self, view: View, placed: PlacedTarget, report: Progress) -> tuple[DoubleArray, DoubleArray]:

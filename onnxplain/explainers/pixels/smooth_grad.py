@@ -18,7 +18,11 @@ from onnxplain.explainers.progress import Progress
 class SmoothGrad(NoisyExplainer):
     """``raw = max_c |1/n Σ_k g_c(x + noise_k)|`` (Smilkov et al., SmoothGrad: removing noise by adding noise, 2017).
 
-    The map has no sign, so ``not:`` is refused. See `NoisyExplainer` for the options.
+    The map has no sign, so ``not:`` is refused.
+
+    `samples`: copies with Gaussian noise on the normalised input (50). `noise`: its standard
+    deviation, as a share of the input's range (0.15). `seed`: copy k depends only on (seed, k). Integer inputs round
+    the copies.
     """
 
     name: ClassVar[str] = "smooth-grad"

@@ -19,8 +19,11 @@ class VarGrad(NoisyExplainer):
     """``raw = max_c Var_k g_c(x + noise_k)`` (Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack
     Sensitivity to Parameter Values, ICLR workshop 2018).
 
-    The variance of the copies, divided by their number. The map has no sign, so ``not:`` is refused. See
-    `NoisyExplainer` for the options.
+    The variance of the copies, divided by their number. The map has no sign, so ``not:`` is refused.
+
+    `samples`: copies with Gaussian noise on the normalised input (50). `noise`: its standard
+    deviation, as a share of the input's range (0.15). `seed`: copy k depends only on (seed, k). Integer inputs round
+    the copies.
     """
 
     name: ClassVar[str] = "var-grad"
