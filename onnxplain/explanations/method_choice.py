@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -44,6 +42,8 @@ class PassTimes:
 
 def time_passes(engine: Engine) -> PassTimes:
     """Run the model a few times on an image of noise. Copies of an image that run together can take less each."""
+    import numpy as np
+
     spec = engine.spec
     channels = spec.input.preprocessing.channel_count
     noise = np.random.default_rng(0).integers(0, 256, (1, channels, *spec.input.size_hw))
