@@ -1,8 +1,9 @@
-"""Reading and decoding images ahead of the model, in a thread."""
+"""Reading and preparing images ahead of the model, in a thread."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.runtime.image import check_file
 
 if TYPE_CHECKING:
-    from onnxplain.runtime.arrays import AnyArray
     from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.images.prepared import PreparedImage
 
 # A group of images is in memory at once, and two more are on their way. A larger image is a group of its own.
 _GROUP_PIXELS = 2**24
@@ -26,21 +27,21 @@ _LONGEST_ERROR = 1000
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image of a part: its place there, its name, and its pixels (H, W, C), or the error where it has none."""
+    """An image of a part: its place there, its name, and the image ready for the model, or the error."""
 
     place: int
     name: str
     sha256: str | None = None
-    pixels: AnyArray | None = None
+    prepared: PreparedImage | None = None
     error: str = ""
 
 
-def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[str, AnyArray]:
-    """SHA-256 and pixels of a path or a URI. Raises ImageError, also for a file that changes while it is read."""
+def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[str, PreparedImage]:
+    """SHA-256 and image of a path or a URI. Raises ImageError, also for a file that changes while it is read."""
     if is_uri(name):
         content = read_object(name)
         try:
-            return hashlib.sha256(content).hexdigest(), engine.read(content, max_megapixels)
+            return hashlib.sha256(content).hexdigest(), engine.prepare_image(content, max_megapixels)
         except ImageError as error:
             raise ImageError(f"{name}: {str(error).removeprefix('image: ')}") from error
     path = Path(name)
@@ -49,7 +50,7 @@ def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[s
         before = path.stat()
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        pixels = engine.read(path, max_megapixels)
+        prepared = engine.prepare_image(path, max_megapixels)
         after = path.stat()
     except OSError as error:
         raise ImageError(
@@ -57,7 +58,7 @@ def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[s
         ) from error
     if (before.st_mtime_ns, before.st_size, before.st_ino) != (after.st_mtime_ns, after.st_size, after.st_ino):
         raise ImageError(f"{path}: found a file that changed while it was read, expected a whole one: explain it again")
-    return sha256, pixels
+    return sha256, prepared
 
 
 def error_text(error: BaseException) -> str:
@@ -123,7 +124,7 @@ class GroupReader:
         for place, name in enumerate(images):
             killed = ReadImage(place, name, error=killed_text(name))
             image = killed if place in left_out else self.read(place, name)
-            size = 0 if image.pixels is None else image.pixels.shape[0] * image.pixels.shape[1]
+            size = 0 if image.prepared is None else math.prod(image.prepared.frame.image_size_hw)
             if group and (len(group) == self._at_once or pixels + size > _GROUP_PIXELS):
                 yield group
                 group, pixels = [], 0
@@ -135,10 +136,10 @@ class GroupReader:
     def read(self, place: int, name: str) -> ReadImage:
         """One image; whatever goes wrong is its error."""
         try:
-            sha256, pixels = read_image_file(self._engine, name, self._max_megapixels)
+            sha256, prepared = read_image_file(self._engine, name, self._max_megapixels)
         except Exception as error:
             return ReadImage(place, name, error=error_text(error))
-        return ReadImage(place, name, sha256, pixels)
+        return ReadImage(place, name, sha256, prepared)
 
 
 def killed_text(name: str) -> str:

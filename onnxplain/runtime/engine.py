@@ -32,14 +32,14 @@ from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.detection.detecting import Detecting
 from onnxplain.runtime.detection.detector import open_detector
 from onnxplain.runtime.feed import Feed
-from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.heads.answering import Answering
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
 from onnxplain.runtime.images.pixels import read_pixels
+from onnxplain.runtime.images.prepared import PreparedImage
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.part_run import PartRun
-from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.preprocess import prepare_pixels
 from onnxplain.runtime.read_activations import read_activations
 from onnxplain.runtime.results import Activations, Batch
 from onnxplain.runtime.sessions.batch_size import open_search
@@ -173,14 +173,13 @@ class Engine(Answering, Detecting):
 
     def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
         """Read images, warp them to the model's input and normalise them; the frames map back to the originals."""
-        originals = tuple(self.read(image) for image in list_images(images))
-        size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
-        frames = tuple(
-            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize, preprocessing.crop_share)
-            for image in originals
-        )
-        warped = [warp_image(image, frame) for image, frame in zip(originals, frames, strict=True)]
-        return Batch(normalise(np.stack(warped), preprocessing), frames, originals)
+        return Batch.of([self.prepare_image(image) for image in list_images(images)])
+
+    def prepare_image(self, image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> PreparedImage:
+        """One image, read, warped and normalised; it can then be given to this engine wherever an image can."""
+        if isinstance(image, PreparedImage) and image.fits(self.spec.input):
+            return image
+        return prepare_pixels(self.read(image, max_megapixels), self.spec.input)
 
     def preprocess(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """The normalised input images, float32 (N, C, H, W), whatever the layout of the file."""
