@@ -10,7 +10,7 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train", "batch", "report"]
+Extra = Literal["cpu", "export", "torch", "train", "batch", "ray", "report"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
@@ -18,11 +18,16 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "torch": ("torch",),
     "train": ("sklearn", "skimage", "yaml"),
     "batch": ("pyarrow",),
+    "ray": ("ray",),
     "report": ("jinja2",),
 }
-"""The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
+"""The modules that each extra adds. `torch` contains `export`, `train` contains `torch`, and `ray` contains `batch`."""
 
-_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {"torch": ("export",), "train": ("export", "torch")}
+_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {
+    "torch": ("export",),
+    "train": ("export", "torch"),
+    "ray": ("batch",),
+}
 
 
 def install_command(extra: Extra) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onnxplain.batch.job import PartDone
 from onnxplain.batch.plan import PLAN_FILE, BatchPlan
 from onnxplain.batch.schema import BATCH_SCHEMA, BATCH_VERSION, PartFooter, part_name, read_footer
 from onnxplain.errors import OnnxplainError
@@ -134,6 +135,15 @@ class BatchFolder:
     def footer(self, part: int) -> PartFooter:
         """The footer of a part that is there. Raises OnnxplainError."""
         return read_footer(self.path / part_name(part))
+
+    def check_part(self, done: PartDone) -> None:
+        """Raise OnnxplainError unless a part that a worker wrote is there: another machine may see another folder."""
+        path = self.path / part_name(done.part)
+        if not path.is_file():
+            raise OnnxplainError(
+                f"{path}: found no file, though a worker wrote the part, expected one folder for all machines: use a "
+                "shared folder with -o"
+            )
 
     def _parts(self) -> Any:
         for path in self.path.iterdir() if self.path.is_dir() else ():

@@ -67,6 +67,14 @@ class TrialTask:
 
 
 @dataclass(frozen=True)
+class ImageTrial:
+    """Explain the image at one place of a part alone, and write nothing."""
+
+    image: str
+    place: int
+
+
+@dataclass(frozen=True)
 class PartProgress:
     """Images of a part that are done so far, and how many of them failed."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.batch.job import BatchJob, PartDone, PartProgress, PartTask, TrialTask
+from onnxplain.batch.job import BatchJob, ImageTrial, PartDone, PartProgress, PartTask, TrialTask
 from onnxplain.batch.pipeline import one_behind
 from onnxplain.batch.reader import GroupReader, ReadImage, error_text
 from onnxplain.batch.rows import error_row, explanation_row
@@ -81,11 +81,15 @@ class PartMaker:
 
     def try_images(self, task: TrialTask, trying: Callable[[int], None]) -> None:
         """Explain each image alone and keep nothing. `trying` is called with its place before each."""
-        reader = GroupReader(self._job.engine, self._job.max_megapixels, 1)
         for place, name in enumerate(task.images):
             if place >= task.start and place not in task.left_out:
                 trying(place)
-                make_rows(self._explain_group([reader.read(place, name)]))
+                self.try_image(ImageTrial(name, place))
+
+    def try_image(self, task: ImageTrial) -> None:
+        """Explain one image alone and keep nothing."""
+        reader = GroupReader(self._job.engine, self._job.max_megapixels, 1)
+        make_rows(self._explain_group([reader.read(task.place, task.image)]))
 
     def _explain_group(self, group: Sequence[ReadImage]) -> list[ImageOutcome]:
         """The images in their order. If they fail together, each is explained alone."""

@@ -29,6 +29,7 @@ from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.binding import memory_of
 
 if TYPE_CHECKING:
+    from onnxplain.batch.ray_fleet import RayChoice
     from onnxplain.explanations.open_model import OpenedModel
     from onnxplain.explanations.open_options import OpenOptions
     from onnxplain.explanations.questions import Question
@@ -58,7 +59,8 @@ class BatchRequest:
     """What is asked for: the opened model, the questions for every image, the source, and the folder.
 
     `options`: those the model was opened with; `threads` among them must be those of the plan. `choice`: a settled one.
-    `workers`: the number of processes; 0: this one does everything.
+    `workers`: the number of processes; 0: this one does everything. `ray`: they are actors of Ray there; 0: as many as
+    it has room for.
     """
 
     opened: OpenedModel
@@ -68,6 +70,7 @@ class BatchRequest:
     output: Path
     choice: PlanChoice
     workers: int = 0
+    ray: RayChoice | None = None
     column: str | None = None
     max_megapixels: float | None = None
 
@@ -127,7 +130,11 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
                 show(progress.moment())
 
             todo = PartsToDo(plan, finished)
-            if request.workers:
+            if request.ray is not None:
+                from onnxplain.batch.ray_fleet import make_with_ray
+
+                make_with_ray(job, todo, request.ray, request.workers, report, folder.check_part)
+            elif request.workers:
                 make_with_workers(job, todo, request.workers, report)
             else:
                 make_in_process(job, todo, report)

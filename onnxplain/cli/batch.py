@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from onnxplain.files.json_bytes import json_text
 
 if TYPE_CHECKING:
     from onnxplain.batch.progress import Moment
+    from onnxplain.batch.ray_fleet import RayChoice
 
 _SECONDS_BETWEEN_LINES = 1.0
 
@@ -45,6 +47,9 @@ class BatchArguments:
     column: str | None
     part_size: int | None
     workers: int
+    address: str | None
+    worker_gpus: float | None
+    worker_resources: tuple[str, ...]
     threads: int | None
     max_megapixels: float | None
     as_json: bool
@@ -88,7 +93,28 @@ class BatchArguments:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Number of worker processes. One that is killed is replaced. Default: 0, this process does everything.",
+    help="Number of worker processes. One that is killed is replaced. Default: 0, this process does everything; with "
+    "--address, as many as there is room for.",
+)
+@click.option(
+    "--address",
+    metavar="local|ADDRESS",
+    help="Run the workers on Ray (extra `ray`): on a cluster started on this machine, or the one at this address, such "
+    "as 10.0.0.1:6379 or auto.",
+)
+@click.option(
+    "--worker-gpus",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="With --address: GPUs of each worker; 0.25 lets four share one. Default: 0.",
+)
+@click.option(
+    "--worker-resource",
+    "worker_resources",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="With --address: another resource of Ray that each worker takes, such as one that only the machines with the "
+    "images have. May be given several times.",
 )
 @click.option(
     "--threads",
@@ -153,6 +179,7 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
     from onnxplain.batch.run_batch import BatchRequest, PlanChoice, check_output, run_batch
 
     output = check_output(wanted.output)
+    ray = _ray_choice(wanted)
     choice = PlanChoice(wanted.part_size, wanted.threads).settled(output, wanted.workers)
     try:
         with progress_bar(quiet=wanted.quiet or wanted.as_json) as bar:
@@ -169,6 +196,7 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
                 output=output,
                 choice=choice,
                 workers=wanted.workers,
+                ray=ray,
                 column=wanted.column,
                 max_megapixels=wanted.max_megapixels,
             )
@@ -180,6 +208,28 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
     if not (wanted.quiet or wanted.as_json):
         say(f"{output}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
     return 1 if counts.failed else 0
+
+
+def _ray_choice(wanted: BatchArguments) -> RayChoice | None:
+    if wanted.address is None:
+        if wanted.worker_gpus is not None or wanted.worker_resources:
+            raise click.UsageError("found --worker-gpus or --worker-resource, expected --address beside it")
+        return None
+    require_modules("ray", "ray")
+    from onnxplain.batch.ray_fleet import RayChoice
+
+    resources = {}
+    for text in wanted.worker_resources:
+        name, _, amount = text.rpartition("=")
+        try:
+            resources[name] = float(amount)
+        except ValueError:
+            name = ""
+        if not name or not 0 < resources[name] < math.inf:
+            raise click.UsageError(
+                f"--worker-resource: found {text}, expected NAME=AMOUNT with an amount above 0, such as images=1"
+            )
+    return RayChoice(wanted.address, wanted.worker_gpus or 0.0, resources)
 
 
 class _Display:

@@ -1,6 +1,6 @@
 """An engine that is slow, fails or kills its process at images of certain names, and a driver to be killed itself.
 
-python -m tests.batch.trouble MODEL SOURCE OUT WORKERS
+python -m tests.batch.trouble MODEL SOURCE OUT WORKERS [METHOD …]          WORKERS: a number, or ray:NUMBER
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from onnxplain import Engine
 from onnxplain.batch.folder import BatchCounts
 from onnxplain.batch.progress import Moment
+from onnxplain.batch.ray_fleet import RayChoice
 from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
 from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
@@ -45,6 +46,7 @@ def request(
     output: Path,
     *,
     workers: int = 0,
+    ray: RayChoice | None = None,
     part_size: int = 8,
     methods: tuple[str, ...] = ("grad-cam",),
     targets: tuple[str, ...] = (),
@@ -61,6 +63,7 @@ def request(
         output,
         PlanChoice(part_size, 1),
         workers,
+        ray,
     )
 
 
@@ -69,4 +72,11 @@ def run(*arguments: Path, show: Callable[[Moment], None] = lambda moment: None, 
 
 
 if __name__ == "__main__":
-    run(*map(Path, sys.argv[1:4]), workers=int(sys.argv[4]))
+    # Workers import the engine's class by its module, which is not __main__ there.
+    from tests.batch import trouble
+
+    kind, _, count = sys.argv[4].rpartition(":")
+    choice = RayChoice("local") if kind == "ray" else None
+    options = {"masks": 64} if "rise" in sys.argv else {}
+    methods = tuple(sys.argv[5:]) or ("grad-cam",)
+    trouble.run(*map(Path, sys.argv[1:4]), workers=int(count), ray=choice, part_size=4, methods=methods, **options)
