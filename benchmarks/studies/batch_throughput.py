@@ -28,6 +28,7 @@ from benchmarks.studies.networks import MobileNetV2, ResNet50
 from onnxplain import Engine
 from onnxplain.batch.plan import AT_ONCE
 from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+from onnxplain.batch.stores.output import LocalOutput
 from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import plan_questions
@@ -111,7 +112,7 @@ def run_whole(engine: Engine, source: Path, out: Path, threads: int) -> None:
         OpenOptions(threads=threads),
         plan_questions(engine, methods, (), {}),
         str(source),
-        out,
+        LocalOutput(out),
         PlanChoice(256, threads),
     )
     run_batch(request, lambda moment: None)

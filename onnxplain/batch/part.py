@@ -76,7 +76,7 @@ class PartMaker:
                 f"found {len(failures)} image{'s' * (len(failures) > 1)} in the first part and none that could be "
                 f"explained, expected at least one; the first error: {failures[0]}"
             )
-        write_part(job.folder, PartFooter(job.run, task.part, len(task.images), len(failures)), rows)
+        write_part(job.output, PartFooter(job.run, task.part, len(task.images), len(failures)), rows)
         return PartDone(task.part, len(task.images), len(failures))
 
     def try_images(self, task: TrialTask, trying: Callable[[int], None]) -> None:

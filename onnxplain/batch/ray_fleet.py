@@ -112,7 +112,7 @@ class PartActor:
 
 
 class RayFleet:
-    """Actors of a Ray that is initialized. Ray restarts them, on another machine if need be, and repeats their parts."""
+    """Actors of a Ray that is initialized. Ray restarts them, on any machine, and repeats their parts."""
 
     attempts = MOST_KILLS
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxplain.batch.storage import is_uri, read_object
+from onnxplain.batch.stores.storage import is_uri, read_object
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.runtime.image import check_file
 

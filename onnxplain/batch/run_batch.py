@@ -17,13 +17,12 @@ from onnxplain.batch.plan import DEFAULT_PART_SIZE, PLAN_FILE, BatchPlan, Masked
 from onnxplain.batch.progress import BatchProgress, Moment
 from onnxplain.batch.schema import BATCH_SCHEMA, BATCH_VERSION
 from onnxplain.batch.source import list_source
-from onnxplain.batch.storage import is_uri
+from onnxplain.batch.stores.output import LocalOutput, OutputPlace
 from onnxplain.batch.todo import PartsToDo
 from onnxplain.batch.worker_pool import make_with_workers
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
-from onnxplain.files.lock import lock_folder
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.binding import memory_of
@@ -42,12 +41,12 @@ class PlanChoice:
     part_size: int | None = None
     threads: int | None = None
 
-    def settled(self, folder: Path, workers: int) -> PlanChoice:
+    def settled(self, output: OutputPlace, workers: int) -> PlanChoice:
         """The same without None. By default a part has 256 images, and the processor's cores are shared out.
 
         Raises OnnxplainError for a folder whose plan cannot be read.
         """
-        header: Mapping[str, Any] = read_header(folder) or {}
+        header: Mapping[str, Any] = read_header(output) or {}
         shared = max(1, _cores() // max(workers, 1))
         return PlanChoice(
             self.part_size or header.get("part_size", DEFAULT_PART_SIZE), self.threads or header.get("threads", shared)
@@ -67,22 +66,12 @@ class BatchRequest:
     options: OpenOptions
     questions: tuple[Question, ...]
     source: str
-    output: Path
+    output: OutputPlace
     choice: PlanChoice
     workers: int = 0
     ray: RayChoice | None = None
     column: str | None = None
     max_megapixels: float | None = None
-
-
-def check_output(output: str) -> Path:
-    """The folder to write to. Raises OnnxplainError for a URI and for a file."""
-    if is_uri(output):
-        raise OnnxplainError(f"-o: found the URI {output}, expected a local folder: copy the parts when they are there")
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise OnnxplainError(f"-o: found the file {output}, expected a folder: give another name")
-    return folder
 
 
 def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCounts:
@@ -102,7 +91,7 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
     copies: MaskedCopies = "host" if memory_of(engine.providers) == HOST else "device"
     plan = BatchPlan(list_source(request.source, request.column), choice.part_size, choice.threads, copies)
     folder = BatchFolder(request.output)
-    with lock_folder(request.output):
+    with request.output.lock():
         run = folder.begin(plan, _record(request, plan))
         finished = folder.finished_parts(run, plan.parts)
         already = BatchCounts(
@@ -139,7 +128,7 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
             else:
                 make_in_process(job, todo, report)
         if not folder.is_finished:
-            folder.finish(progress.counts)
+            folder.finish(run, progress.counts)
         show(progress.moment())
     return progress.counts
 
@@ -152,7 +141,7 @@ def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
             request.options,
             request.questions,
             PictureStyle(),
-            request.output,
+            request.output.path if isinstance(request.output, LocalOutput) else Path(),
             request.max_megapixels,
         ).entries
     )

@@ -48,15 +48,15 @@ class ShippedJob:
         for name, version in self.versions.items():
             if found[name] != version:
                 raise OnnxplainError(
-                    f"worker: found {name} {found[name] or 'not installed'}, expected {version}, as where the batch was "
-                    "started: install the same version on every machine"
+                    f"worker: found {name} {found[name] or 'not installed'}, expected {version}, as where the batch "
+                    "was started: install the same version on every machine"
                 )
         function, (kind, arguments, *rest) = self.reopen
         engine = function(kind, {**arguments, "model": self._placed(folder)}, *rest)
         if repr(engine.spec) != self.description:
             raise OnnxplainError(
-                f"{self.model.name}: found another description of the model on this machine, expected that of where the "
-                "batch was started: write the model with `onnxplain instrument`, which keeps it in the file"
+                f"{self.model.name}: found another description of the model on this machine, expected that of where "
+                "the batch was started: write the model with `onnxplain instrument`, which keeps it in the file"
             )
         return BatchJob(engine=engine, **self.others)
 

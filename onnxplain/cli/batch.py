@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -77,7 +76,11 @@ class BatchArguments:
 )
 @layers_option
 @click.option(
-    "-o", "--output", metavar="OUT", default="", help="Folder to write to. It is created if it is missing. Required."
+    "-o",
+    "--output",
+    metavar="OUT",
+    default="",
+    help="Folder to write to, or a URI such as s3://bucket/folder. It is created if it is missing. Required.",
 )
 @click.option(
     "--column", metavar="NAME", help="With a table: the column of paths. Default: image, path, file or the only one."
@@ -124,7 +127,6 @@ class BatchArguments:
 )
 @click.option(
     "--status",
-    type=click.Path(path_type=Path),
     metavar="OUT",
     help="Only say how far the batch in this folder is. MODEL, SOURCE and -o are left out.",
 )
@@ -148,7 +150,7 @@ def batch(
     asked: MethodArguments,
     wanted: BatchArguments,
     targets: tuple[str, ...],
-    status: Path | None,
+    status: str | None,
 ) -> None:
     """Explain every image of SOURCE with MODEL, in parts that nothing can lose or double (extra `batch`).
 
@@ -176,9 +178,10 @@ def batch(
 
 def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...], wanted: BatchArguments) -> int:
     """The exit status."""
-    from onnxplain.batch.run_batch import BatchRequest, PlanChoice, check_output, run_batch
+    from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+    from onnxplain.batch.stores.output import open_output
 
-    output = check_output(wanted.output)
+    output = open_output(wanted.output)
     ray = _ray_choice(wanted)
     choice = PlanChoice(wanted.part_size, wanted.threads).settled(output, wanted.workers)
     try:
@@ -203,10 +206,10 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
             counts = run_batch(request, display.show)
             display.end()
     except KeyboardInterrupt:
-        say(f"onnxplain: interrupted: {output} keeps its whole parts; the same command continues", err=True)
+        say(f"onnxplain: interrupted: {output.title} keeps its whole parts; the same command continues", err=True)
         return INTERRUPTED
     if not (wanted.quiet or wanted.as_json):
-        say(f"{output}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
+        say(f"{output.title}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
     return 1 if counts.failed else 0
 
 
@@ -259,10 +262,11 @@ class _Display:
         say(json_text({"state": state, **moment.as_json()}))
 
 
-def _say_status(folder: Path, *, as_json: bool) -> None:
+def _say_status(folder: str, *, as_json: bool) -> None:
     from onnxplain.batch.status import read_status
+    from onnxplain.batch.stores.output import open_output
 
-    status = read_status(folder)
+    status = read_status(open_output(folder))
     if as_json:
         say(json_text(status.as_json()))
         return

@@ -13,6 +13,7 @@ import pytest
 from onnxplain import Engine
 from onnxplain.batch.job import BatchJob
 from onnxplain.batch.shipping import ship
+from onnxplain.batch.stores.output import LocalOutput
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.run_record import hash_of
 from tests.models import ExplainableModel, write_classifier
@@ -21,7 +22,7 @@ IMAGE = np.random.default_rng(3).integers(0, 256, (9, 11, 3), dtype=np.uint8)
 
 
 def job_of(model: Path, folder: Path) -> BatchJob:
-    return BatchJob(Engine(model, threads=1), hash_of(model), (), folder, "run", 1, "host")
+    return BatchJob(Engine(model, threads=1), hash_of(model), (), LocalOutput(folder), "run", 1, "host")
 
 
 def opened_elsewhere(job: BatchJob, folder: Path) -> BatchJob:

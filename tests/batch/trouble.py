@@ -18,6 +18,7 @@ from onnxplain.batch.folder import BatchCounts
 from onnxplain.batch.progress import Moment
 from onnxplain.batch.ray_fleet import RayChoice
 from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+from onnxplain.batch.stores.output import LocalOutput, OutputPlace
 from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import plan_questions
@@ -42,8 +43,8 @@ class TroubledEngine(Engine):
 
 def request(
     model: Path,
-    source: Path,
-    output: Path,
+    source: Path | str,
+    output: Path | OutputPlace,
     *,
     workers: int = 0,
     ray: RayChoice | None = None,
@@ -60,14 +61,14 @@ def request(
         OpenOptions(threads=1),
         questions,
         str(source),
-        output,
+        LocalOutput(output) if isinstance(output, Path) else output,
         PlanChoice(part_size, 1),
         workers,
         ray,
     )
 
 
-def run(*arguments: Path, show: Callable[[Moment], None] = lambda moment: None, **more: Any) -> BatchCounts:
+def run(*arguments: Any, show: Callable[[Moment], None] = lambda moment: None, **more: Any) -> BatchCounts:
     return run_batch(request(*arguments, **more), show)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 from pyarrow import fs
@@ -18,7 +18,10 @@ from onnxplain.runtime.image import one_line
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)(?P<query>\?.*)?", re.DOTALL)
 # What pyarrow opens itself; everything else is left to fsspec.
 _OF_PYARROW = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
-_PAUSES_SECONDS = (0.2, 1.0, 4.0)
+PAUSES_SECONDS = (0.2, 1.0, 4.0)
+"""After each of them a store that failed is asked again."""
+
+_Result = TypeVar("_Result")
 
 
 def is_uri(text: str) -> bool:
@@ -60,17 +63,24 @@ def list_store(uri: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     """
     filesystem, path = open_store(uri)
     parts = _split(uri)
+
+    def look() -> list[fs.FileInfo] | None:
+        if filesystem.get_file_info(path).type == fs.FileType.File:
+            return None
+        return list(filesystem.get_file_info(fs.FileSelector(path, recursive=True)))
+
+    def error_of(problem: str) -> OnnxplainError:
+        return OnnxplainError(
+            f"{uri}: cannot be listed ({problem}), expected a folder of images: check the address and the permissions"
+        )
+
     try:
-        info = filesystem.get_file_info(path)
-        if info.type == fs.FileType.File:
-            yield uri
-            return
-        found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
-    except (OSError, pa.ArrowException) as error:
-        raise OnnxplainError(
-            f"{uri}: cannot be listed ({one_line(error)}), expected a folder of images: check the address and the "
-            "permissions"
-        ) from error
+        found = retried(look, error_of)
+    except FileNotFoundError as error:
+        raise error_of(one_line(error)) from error
+    if found is None:
+        yield uri
+        return
     base = f"{parts['scheme']}://{parts['host']}{parts['path'].rstrip('/')}"
     for entry in found:
         inside = entry.path[len(path.rstrip("/")) :]
@@ -79,24 +89,58 @@ def list_store(uri: str, suffixes: tuple[str, ...]) -> Iterator[str]:
             yield f"{base}{inside}{parts['query'] or ''}"
 
 
-def read_object(uri: str, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS) -> bytes:
+def read_object(uri: str, pauses_seconds: tuple[float, ...] | None = None) -> bytes:
     """The content of a URI. A store that fails is asked again after each pause. Raises ImageError."""
-    for attempt in range(len(pauses_seconds) + 1):
+
+    def read() -> bytes:
+        filesystem, path = open_store(uri)
+        with filesystem.open_input_stream(path) as stream:
+            content: bytes = stream.read()
+        return content
+
+    try:
+        return retried(
+            read,
+            lambda problem: ImageError(f"{uri}: cannot be read ({problem}), expected an image: check the store"),
+            pauses_seconds,
+        )
+    except FileNotFoundError:
+        raise ImageError(f"{uri}: found no such object, expected an image: check the address") from None
+
+
+def retried(
+    attempt: Callable[[], _Result],
+    error_of: Callable[[str], OnnxplainError],
+    pauses_seconds: tuple[float, ...] | None = None,
+) -> _Result:
+    """What `attempt` returns. A store that fails is asked again after each pause; a refusal is final.
+
+    Raises FileNotFoundError, or `error_of` the last problem and the number of attempts.
+    """
+    pauses = PAUSES_SECONDS if pauses_seconds is None else pauses_seconds
+    for pause in (*pauses, None):
         try:
-            filesystem, path = open_store(uri)
-            with filesystem.open_input_stream(path) as stream:
-                content: bytes = stream.read()
-            return content
-        except FileNotFoundError:
-            raise ImageError(f"{uri}: found no such object, expected an image: check the address") from None
-        except (OSError, pa.ArrowException) as error:
-            if attempt == len(pauses_seconds):
-                raise ImageError(
-                    f"{uri}: cannot be read ({one_line(error)}; {attempt + 1} attempts), expected an image: check the "
-                    "store"
-                ) from error
-            time.sleep(pauses_seconds[attempt])
+            return attempt()
+        except (FileNotFoundError, OnnxplainError):
+            raise
+        except PermissionError as error:
+            raise error_of(one_line(error)) from error
+        except Exception as error:
+            # Stores raise errors of their own packages.
+            if pause is None:
+                raise error_of(f"{one_line(error)}; {len(pauses) + 1} attempts") from error
+            time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme of a URI in lower case: ``s3``."""
+    return _split(uri)["scheme"].lower()
+
+
+def path_of_uri(uri: str) -> str:
+    """The path of a URI, without the host and the options."""
+    return _split(uri)["path"]
 
 
 def _split(uri: str) -> dict[str, str]:
@@ -109,14 +153,32 @@ def _split(uri: str) -> dict[str, str]:
 @functools.cache
 def _open_pyarrow(scheme: str, host: str, query: str) -> tuple[fs.FileSystem, str]:
     base = f"{scheme}://{host}{'' if host else '/'}{query}"
+
+    def error_of(problem: str) -> OnnxplainError:
+        return OnnxplainError(
+            f"{base}: cannot be opened ({problem}), expected a store that pyarrow {pa.__version__} knows: check the "
+            "address and its options"
+        )
+
+    def attempt() -> tuple[fs.FileSystem, str]:
+        # To find a bucket's region, the store is asked.
+        try:
+            filesystem, root = fs.FileSystem.from_uri(_with_single_puts(scheme, base))
+        except ValueError as error:
+            raise error_of(one_line(error)) from error
+        return filesystem, root
+
     try:
-        filesystem, root = fs.FileSystem.from_uri(base)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise OnnxplainError(
-            f"{base}: cannot be opened ({one_line(error)}), expected a store that pyarrow {pa.__version__} knows: "
-            "check the address and its options"
-        ) from error
-    return filesystem, root
+        return retried(attempt, error_of)
+    except FileNotFoundError as error:
+        raise error_of(one_line(error)) from error
+
+
+def _with_single_puts(scheme: str, uri: str) -> str:
+    """The URI with the option that lets pyarrow write a small object of S3 in one request, where others took three."""
+    if scheme.lower() != "s3" or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 def _open_fsspec(uri: str, scheme: str) -> tuple[fs.FileSystem, str]:
@@ -138,5 +200,7 @@ def _open_fsspec(uri: str, scheme: str) -> tuple[fs.FileSystem, str]:
             f"{uri}: found the scheme {scheme} ({one_line(error)}), expected one that pyarrow or fsspec opens, such as "
             "file, s3, gs, abfs or hdfs"
         ) from error
+    # Another process may have written since the last listing.
+    filesystem.invalidate_cache()
     wrapped: Any = fs.PyFileSystem(fs.FSSpecHandler(filesystem))
     return wrapped, path
