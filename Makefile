@@ -11,7 +11,7 @@ SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino test-programs test-report fuzz check format docs clean
-.PHONY: test-kills test-ray bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented
 
 help:
 	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
 	@echo "make test-report  install playwright-core and axe-core and open reports in headless Chromium"
 	@echo "make test-ray  install Ray and run batches on a local one, with kills (minutes)"
+	@echo "make test-s3  install moto, an S3-compatible server, and run batches on it while it fails (a minute)"
 	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
 	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
@@ -66,6 +67,10 @@ test-kills: install
 test-ray: install
 	@$(PIP) install --constraint constraints.txt "ray>=2.40"
 	@$(BIN)/python -m pytest -rs -m ray tests/batch/test_ray.py
+
+test-s3: install
+	@$(PIP) install --constraint constraints.txt "moto[server]>=5"
+	@$(BIN)/python -m pytest -rs -m s3 tests/batch/test_s3.py
 
 # Needs npm, and Chromium (Debian's package, or CHROMIUM names its program).
 test-report: install
