@@ -116,6 +116,8 @@ class _Run(Generic[Handle]):
             self._deaths_at_start = 0
             self._idle.append(running.worker)
         elif isinstance(result, PartDone):
+            # One that works shows that the model can be opened.
+            self._deaths_at_start = 0
             self._idle.append(running.worker)
             if result.part in self._begun:
                 del self._begun[result.part]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,11 @@ class BatchPlan:
     @cached_property
     def content(self) -> bytes:
         """The plan's file: the header, then one image per line as a JSON string."""
-        return b"".join([json_bytes(self.header), *map(json_bytes, self.images)])
+        stream = io.BytesIO()
+        stream.write(json_bytes(self.header))
+        # Not a list of lines, which takes as much memory as the names.
+        stream.writelines(map(json_bytes, self.images))
+        return stream.getvalue()
 
     @cached_property
     def sha256(self) -> str:

@@ -209,8 +209,6 @@ def make_with_ray(
 def connected(choice: RayChoice, cores: int) -> Iterator[Any]:
     """The module `ray`, initialized; everything that was started is ended with the context. Raises OnnxplainError."""
     is_local = choice.address == LOCAL
-    if not is_local:
-        _check_answers(choice.address)
     with _alone() if is_local else nullcontext():
         import ray
 
@@ -237,8 +235,10 @@ def connected(choice: RayChoice, cores: int) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Raise OnnxplainError unless something listens at HOST:PORT: Ray itself would try for minutes."""
+    if address == LOCAL:
+        return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         if address != "auto":

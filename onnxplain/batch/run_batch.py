@@ -86,6 +86,11 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
                 "budget_seconds: found a limit of time, expected none: a batch must not depend on the machine's speed; "
                 "use --tolerance or --masks"
             )
+    if request.ray is not None:
+        from onnxplain.batch.ray_fleet import check_answers, make_with_ray
+
+        # Before the folder belongs to this run.
+        check_answers(request.ray.address)
     engine, choice = request.opened.engine, request.choice
     assert choice.part_size is not None and choice.threads is not None
     copies: MaskedCopies = "host" if memory_of(engine.providers) == HOST else "device"
@@ -120,8 +125,6 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
 
             todo = PartsToDo(plan, finished)
             if request.ray is not None:
-                from onnxplain.batch.ray_fleet import make_with_ray
-
                 make_with_ray(job, todo, request.ray, request.workers, report, folder.check_part)
             elif request.workers:
                 make_with_workers(job, todo, request.workers, report)

@@ -12,7 +12,7 @@ from onnxplain.batch.job import ImageTrial, PartDone, PartLost, PartTask
 from onnxplain.batch.messages import WorkerFailed
 from onnxplain.batch.part import NothingExplainedError
 from onnxplain.batch.plan import BatchPlan
-from onnxplain.batch.ray_fleet import RayChoice, connected
+from onnxplain.batch.ray_fleet import check_answers
 from onnxplain.batch.todo import PartsToDo
 from onnxplain.errors import OnnxplainError
 from tests.batch.fakes import FakeFleet, Task
@@ -103,6 +103,13 @@ def test_workers_that_cannot_open_the_model_are_one_line() -> None:
         run(FakeFleet(dies=lambda worker, task: task is None))
 
 
+def test_a_worker_that_never_opens_the_model_does_not_stop_the_others() -> None:
+    fleet = FakeFleet(
+        seconds=lambda worker, task: 0.5 if task else 1.0, dies=lambda worker, task: task is None and worker == 1
+    )
+    assert done_parts(run(fleet, 2)) == list(range(10))
+
+
 @pytest.mark.parametrize(("all_failed", "kind"), [(True, NothingExplainedError), (False, OnnxplainError)])
 def test_what_a_worker_cannot_go_on_after_ends_the_run(all_failed: bool, kind: type[OnnxplainError]) -> None:
     def fails(worker: int, task: Task) -> WorkerFailed | None:
@@ -131,5 +138,5 @@ def test_a_part_that_is_not_where_the_driver_looks_ends_the_run() -> None:
     ],
 )
 def test_an_address_that_does_not_answer_is_one_line(address: str, words: str) -> None:
-    with pytest.raises(OnnxplainError, match=words), connected(RayChoice(address), 1):
-        pass
+    with pytest.raises(OnnxplainError, match=words):
+        check_answers(address)

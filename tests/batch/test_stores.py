@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from onnxplain.batch.folder import SUCCESS_FILE
+from onnxplain.batch.ray_fleet import RayChoice
 from onnxplain.batch.status import read_status
 from onnxplain.batch.stores import storage
 from onnxplain.batch.stores.output import LocalOutput, open_output
@@ -113,15 +114,19 @@ def test_a_store_that_stops_to_answer_is_named_and_the_run_goes_on_later(
     assert not [name for name in FlakyStore.content("bucket/out") if name.startswith(".onnxplain-")]
 
 
-def test_a_permission_that_is_missing_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(PermissionError("403 forbidden"), "403 forbidden"), (NotImplementedError(), "its package cannot do this")],
+)
+def test_a_refusal_is_not_asked_for_again(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def refuse(store: FlakyStore, path: str, value: bytes, **more: object) -> None:
         asked.append(path)
-        raise PermissionError("403 forbidden")
+        raise error
 
     monkeypatch.setattr(FlakyStore, "pipe_file", refuse)
-    with pytest.raises(OnnxplainError, match=r"az://bucket/out/x: cannot be written \(403 forbidden\)"):
+    with pytest.raises(OnnxplainError, match=rf"az://bucket/out/x: cannot be written \({words}\)"):
         place(URIS[0]).write("x", b"")
     assert len(asked) == 1
 
@@ -208,5 +213,24 @@ def test_of_processes_that_begin_at_once_one_gets_the_lock(late: bool, monkeypat
 
 def test_a_uri_of_the_local_disk_is_a_folder(tmp_path: Path) -> None:
     assert open_output(f"file://{tmp_path.as_posix()}") == LocalOutput(tmp_path)
-    with pytest.raises(OnnxplainError, match="found the scheme nosuch"):
-        open_output("nosuch://bucket/out")
+
+
+BAD = {
+    "nosuch://bucket/out": "nosuch://bucket/out: found the scheme nosuch",
+    "memory://out": "-o: found memory://out, which ends with this process",
+    "s3://key:secret@bucket/out?nonsense=1": "s3://bucket: cannot be opened (Unexpected query parameter",
+}
+
+
+@pytest.mark.parametrize("uri", BAD)
+def test_a_place_that_cannot_be_written_to_is_one_line_without_keys(uri: str) -> None:
+    with pytest.raises(OnnxplainError) as found:
+        open_output(uri).write("x", b"")
+    assert str(found.value).startswith(BAD[uri])
+    assert "secret" not in str(found.value)
+
+
+def test_an_address_that_does_not_answer_leaves_the_folder_free(model: Path, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(OnnxplainError, match="found nothing that answers"):
+        run(model, source, tmp_path / "out", ray=RayChoice("127.0.0.1:1"))
+    assert not (tmp_path / "out").exists()

@@ -60,6 +60,8 @@ class OutputPlace(Protocol):
 def open_output(text: str) -> OutputPlace:
     """The folder of a path or a URI. Raises OnnxplainError for a file, and for a URI whose package is missing."""
     if is_uri(text) and scheme_of(text) != "file":
+        if scheme_of(text) == "memory":
+            raise OnnxplainError(f"-o: found {text}, which ends with this process, expected a folder or a store")
         open_store(text)
         return StoreOutput(text)
     folder = Path(path_of_uri(text) if is_uri(text) else text)

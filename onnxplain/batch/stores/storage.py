@@ -18,6 +18,12 @@ from onnxplain.runtime.image import one_line
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)(?P<query>\?.*)?", re.DOTALL)
 # What pyarrow opens itself; everything else is left to fsspec.
 _OF_PYARROW = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+# A small object of S3 is written in one request, not in three. Google's client goes on for 15 minutes.
+_DEFAULTS = {
+    "s3": ("allow_delayed_open=true",),
+    "gs": ("retry_limit_seconds=20",),
+    "gcs": ("retry_limit_seconds=20",),
+}
 PAUSES_SECONDS = (0.2, 1.0, 4.0)
 """After each of them a store that failed is asked again."""
 
@@ -33,6 +39,12 @@ def without_options(text: str) -> str:
     """A URI without what follows after ``?``; a path as it is."""
     found = _URI.fullmatch(text)
     return text[: found.start("query")] if found is not None and found["query"] else text
+
+
+def shown(uri: str) -> str:
+    """A URI as it may be shown: without its options, and without keys before the host."""
+    parts = _split(uri)
+    return f"{parts['scheme']}://{parts['host'].rpartition('@')[2]}{parts['path']}"
 
 
 def open_file(text: str) -> BinaryIO:
@@ -125,6 +137,8 @@ def retried(
             raise
         except PermissionError as error:
             raise error_of(one_line(error)) from error
+        except NotImplementedError as error:
+            raise error_of("its package cannot do this") from error
         except Exception as error:
             # Stores raise errors of their own packages.
             if pause is None:
@@ -156,14 +170,14 @@ def _open_pyarrow(scheme: str, host: str, query: str) -> tuple[fs.FileSystem, st
 
     def error_of(problem: str) -> OnnxplainError:
         return OnnxplainError(
-            f"{base}: cannot be opened ({problem}), expected a store that pyarrow {pa.__version__} knows: check the "
-            "address and its options"
+            f"{shown(base)}: cannot be opened ({problem}), expected a store that pyarrow {pa.__version__} knows: "
+            "check the address and its options"
         )
 
     def attempt() -> tuple[fs.FileSystem, str]:
         # To find a bucket's region, the store is asked.
         try:
-            filesystem, root = fs.FileSystem.from_uri(_with_single_puts(scheme, base))
+            filesystem, root = fs.FileSystem.from_uri(_with_defaults(scheme, base))
         except ValueError as error:
             raise error_of(one_line(error)) from error
         return filesystem, root
@@ -174,11 +188,12 @@ def _open_pyarrow(scheme: str, host: str, query: str) -> tuple[fs.FileSystem, st
         raise error_of(one_line(error)) from error
 
 
-def _with_single_puts(scheme: str, uri: str) -> str:
-    """The URI with the option that lets pyarrow write a small object of S3 in one request, where others took three."""
-    if scheme.lower() != "s3" or "allow_delayed_open=" in uri:
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+def _with_defaults(scheme: str, uri: str) -> str:
+    """The URI with the options of `_DEFAULTS` that it does not state."""
+    for option in _DEFAULTS.get(scheme.lower(), ()):
+        if f"{option.partition('=')[0]}=" not in uri:
+            uri += f"{'&' if '?' in uri else '?'}{option}"
+    return uri
 
 
 def _open_fsspec(uri: str, scheme: str) -> tuple[fs.FileSystem, str]:
