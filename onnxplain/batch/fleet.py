@@ -18,7 +18,7 @@ _STRAGGLER_FACTOR = 3.0
 _MEAN_OVER = 20
 
 Handle = TypeVar("Handle")
-Result = WorkerReady | PartDone | TrialDone | WorkerFailed | None
+TaskResult = WorkerReady | PartDone | TrialDone | WorkerFailed | None
 """What became of a task; None: its worker died, also each time the engine did it again."""
 
 
@@ -46,7 +46,7 @@ class Fleet(Protocol[Handle]):
         """Those that have ended, at least one unless the seconds are over."""
         ...
 
-    def result(self, handle: Handle) -> Result:
+    def result(self, handle: Handle) -> TaskResult:
         """The result of a task that has ended."""
         ...
 
@@ -59,7 +59,7 @@ def make_with_fleet(
     check: Callable[[PartDone], None] = lambda done: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Do all parts with up to `workers` workers of a fleet. `check` looks at each part that a worker says is done.
+    """Do all parts with up to `workers` workers of a fleet. `check` looks at the first part that each of them made.
 
     Raises NothingExplainedError, the errors of opening the model in a worker, those of `check`, and OnnxplainError if
     workers die before they have opened it, or at a part even with one image at a time.
@@ -93,6 +93,8 @@ class _Run(Generic[Handle]):
         self._begun: dict[int, int] = {}
         self._seconds: list[float] = []
         self._deaths_at_start = 0
+        # The workers whose parts were seen where they should be.
+        self._checked: set[int] = set()
 
     def run(self, workers: int) -> None:
         """Open as many workers as there are tasks for, and go on until nothing is left."""
@@ -104,7 +106,7 @@ class _Run(Generic[Handle]):
                 self._take(running, self._fleet.result(handle))
             self._give_to_idle()
 
-    def _take(self, running: _Running, result: Result) -> None:
+    def _take(self, running: _Running, result: TaskResult) -> None:
         task = running.task
         if isinstance(result, WorkerFailed):
             raise (NothingExplainedError if result.all_failed else OnnxplainError)(result.message)
@@ -122,15 +124,23 @@ class _Run(Generic[Handle]):
             if result.part in self._begun:
                 del self._begun[result.part]
                 self._seconds = [*self._seconds[1 - _MEAN_OVER :], self._clock() - running.began]
-                self._check(result)
+                self._check_first_of(running.worker, result)
                 self._todo.mark_done()
                 self._report(result)
         else:
             assert isinstance(task, TrialTask) and running.trying is not None
             self._try_from(running.worker, task, running.trying + 1)
 
+    def _check_first_of(self, worker: int, done: PartDone) -> None:
+        """Look at a worker's first part. To look at each one takes longer than a part in a store, with many workers."""
+        if worker not in self._checked:
+            self._check(done)
+            self._checked.add(worker)
+
     def _after_death(self, running: _Running) -> None:
         task, worker = running.task, running.worker
+        # It may begin again on another machine.
+        self._checked.discard(worker)
         if task is None:
             self._deaths_at_start += 1
             if self._deaths_at_start == MOST_KILLS:

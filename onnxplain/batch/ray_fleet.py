@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from onnxplain.batch.fleet import Result, make_with_fleet
+from onnxplain.batch.fleet import TaskResult, make_with_fleet
 from onnxplain.batch.job import BatchEvent, BatchJob, ImageTrial, PartDone, PartTask
 from onnxplain.batch.messages import TrialDone, WorkerFailed, WorkerReady
 from onnxplain.batch.ray_guard import guarded
@@ -161,10 +161,10 @@ class RayFleet:
             )
         return []
 
-    def result(self, handle: Any) -> Result:
+    def result(self, handle: Any) -> TaskResult:
         """The result; None if the actor died each time."""
         try:
-            result: Result = self._ray.get(handle)
+            result: TaskResult = self._ray.get(handle)
         except self._ray.exceptions.RayActorError as error:
             if isinstance(error, self._ray.exceptions.ActorDiedError):
                 # Ray gives this actor up: another one takes its place.

@@ -6,7 +6,9 @@ import hashlib
 import math
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # A group of images is in memory at once, and two more are on their way. A larger image is a group of its own.
 _GROUP_PIXELS = 2**24
 _LONGEST_ERROR = 1000
+# A store answers late, and many requests at once.
+_FETCHED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +40,15 @@ class ReadImage:
     error: str = ""
 
 
-def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[str, PreparedImage]:
-    """SHA-256 and image of a path or a URI. Raises ImageError, also for a file that changes while it is read."""
+def read_image_file(
+    engine: Engine, name: str, max_megapixels: float, fetched: Future[bytes] | None = None
+) -> tuple[str, PreparedImage]:
+    """SHA-256 and image of a path or a URI. Raises ImageError, also for a file that changes while it is read.
+
+    `fetched`: the content of a URI, if it is already on its way.
+    """
     if is_uri(name):
-        content = read_object(name)
+        content = read_object(name) if fetched is None else fetched.result()
         try:
             return hashlib.sha256(content).hexdigest(), engine.prepare_image(content, max_megapixels)
         except ImageError as error:
@@ -59,6 +68,17 @@ def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[s
     if (before.st_mtime_ns, before.st_size, before.st_ino) != (after.st_mtime_ns, after.st_size, after.st_ino):
         raise ImageError(f"{path}: found a file that changed while it was read, expected a whole one: explain it again")
     return sha256, prepared
+
+
+def fetch_ahead(names: Iterable[str]) -> Iterator[Future[bytes] | None]:
+    """The content of each URI, several on their way at once; None for each path, which is read where it is needed."""
+    waiting: deque[Future[bytes] | None] = deque()
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="onnxplain-fetch") as pool:
+        for name in names:
+            waiting.append(pool.submit(read_object, name) if is_uri(name) else None)
+            if len(waiting) == _FETCHED_AT_ONCE:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def error_text(error: BaseException) -> str:
@@ -121,9 +141,11 @@ class GroupReader:
     def _read_groups(self, images: Sequence[str], left_out: frozenset[int]) -> Iterator[list[ReadImage]]:
         group: list[ReadImage] = []
         pixels = 0
+        wanted = (name for place, name in enumerate(images) if place not in left_out)
+        fetched = fetch_ahead(wanted)
         for place, name in enumerate(images):
             killed = ReadImage(place, name, error=killed_text(name))
-            image = killed if place in left_out else self.read(place, name)
+            image = killed if place in left_out else self.read(place, name, next(fetched))
             size = 0 if image.prepared is None else math.prod(image.prepared.frame.image_size_hw)
             if group and (len(group) == self._at_once or pixels + size > _GROUP_PIXELS):
                 yield group
@@ -133,10 +155,10 @@ class GroupReader:
         if group:
             yield group
 
-    def read(self, place: int, name: str) -> ReadImage:
+    def read(self, place: int, name: str, fetched: Future[bytes] | None = None) -> ReadImage:
         """One image; whatever goes wrong is its error."""
         try:
-            sha256, prepared = read_image_file(self._engine, name, self._max_megapixels)
+            sha256, prepared = read_image_file(self._engine, name, self._max_megapixels, fetched)
         except Exception as error:
             return ReadImage(place, name, error=error_text(error))
         return ReadImage(place, name, sha256, prepared)

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from onnxplain.batch.fleet import Result
+from onnxplain.batch.fleet import TaskResult
 from onnxplain.batch.job import ImageTrial, PartDone, PartTask
 from onnxplain.batch.messages import TrialDone, WorkerFailed, WorkerReady
 
@@ -26,7 +26,7 @@ class FakeFleet:
     keep_log: bool = True
     _number: int = 0
     _ends: list[tuple[float, int]] = field(default_factory=list)
-    _results: dict[int, Result] = field(default_factory=dict)
+    _results: dict[int, TaskResult] = field(default_factory=dict)
 
     def open(self, worker: int) -> int:
         return self._begin(worker, None, WorkerReady(), 1)
@@ -47,13 +47,13 @@ class FakeFleet:
         self.now = max(self.now, end)
         return [handle]
 
-    def result(self, handle: int) -> Result:
+    def result(self, handle: int) -> TaskResult:
         return self._results.pop(handle)
 
     def clock(self) -> float:
         return self.now
 
-    def _begin(self, worker: int, task: Task, result: Result, attempts: int) -> int:
+    def _begin(self, worker: int, task: Task, result: TaskResult, attempts: int) -> int:
         seconds, answer = 0.0, None
         for _ in range(attempts):
             if self.keep_log:

@@ -128,6 +128,21 @@ def test_a_part_that_is_not_where_the_driver_looks_ends_the_run() -> None:
         make_with_fleet(fleet, PartsToDo(PLAN, ()), 2, lambda event: None, check, fleet.clock)
 
 
+def test_the_first_part_of_each_worker_is_looked_at_also_after_its_death() -> None:
+    killed: list[Task] = []
+
+    def dies(worker: int, task: Task) -> bool:
+        if worker == 1 and isinstance(task, PartTask) and len(killed) < 3 and task.part >= 4:
+            killed.append(task)
+            return True
+        return False
+
+    fleet, looked = FakeFleet(dies=dies), []
+    make_with_fleet(fleet, PartsToDo(PLAN, ()), 2, lambda event: None, looked.append, fleet.clock)
+    assert len(killed) == 3
+    assert len(looked) == 3
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [

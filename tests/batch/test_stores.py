@@ -12,6 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from onnxplain.batch import reader
 from onnxplain.batch.folder import SUCCESS_FILE
 from onnxplain.batch.ray_fleet import RayChoice
 from onnxplain.batch.status import read_status
@@ -145,6 +146,21 @@ def test_images_of_a_store(model: Path, source: Path, whole: dict) -> None:
     FlakyStore.fails = staticmethod(lambda name, number: number % 3 == 0)
     counts = run(model, "az://photos", place(URIS[0]), part_size=2)
     assert (counts.images, counts.failed) == (10, 1)
+
+
+def test_images_of_a_store_are_on_their_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, and a path among them is left to the reader."""
+    together = threading.Barrier(8, timeout=30)
+
+    def read(name: str) -> bytes:
+        together.wait()
+        return name.encode()
+
+    monkeypatch.setattr(reader, "read_object", read)
+    names = [f"az://photos/{number}" for number in range(16)]
+    found = list(reader.fetch_ahead([*names, "a/path"]))
+    assert [future.result().decode() for future in found[:-1]] == names
+    assert found[-1] is None
 
 
 def test_workers_write_into_a_store(model: Path, source: Path, whole: dict, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def without_options(text: str) -> str:
     return text[: found.start("query")] if found is not None and found["query"] else text
 
 
-def shown(uri: str) -> str:
+def shown_uri(uri: str) -> str:
     """A URI as it may be shown: without its options, and without keys before the host."""
     parts = _split(uri)
     return f"{parts['scheme']}://{parts['host'].rpartition('@')[2]}{parts['path']}"
@@ -170,7 +170,7 @@ def _open_pyarrow(scheme: str, host: str, query: str) -> tuple[fs.FileSystem, st
 
     def error_of(problem: str) -> OnnxplainError:
         return OnnxplainError(
-            f"{shown(base)}: cannot be opened ({problem}), expected a store that pyarrow {pa.__version__} knows: "
+            f"{shown_uri(base)}: cannot be opened ({problem}), expected a store that pyarrow {pa.__version__} knows: "
             "check the address and its options"
         )
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 
 from pyarrow import fs
 
-from onnxplain.batch.stores.storage import open_store, retried, scheme_of, shown
+from onnxplain.batch.stores.storage import open_store, retried, scheme_of, shown_uri
 from onnxplain.batch.stores.store_lock import LockTimes, hold_lock, owner_of_lock
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.atomic import PART_SUFFIX
@@ -35,7 +35,7 @@ class StoreOutput:
     @property
     def title(self) -> str:
         """The URI without options and keys."""
-        return shown(self.uri).rstrip("/")
+        return shown_uri(self.uri).rstrip("/")
 
     def read(self, name: str) -> bytes | None:
         """The content of an object; None if there is none."""
