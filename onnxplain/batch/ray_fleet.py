@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 _Done = TypeVar("_Done", WorkerReady, PartDone, TrialDone)
 
 LOCAL = "local"
-# A cluster of this machine that is started for the batch needs no token, and says nothing to anyone.
-_LOCAL_SETTINGS = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+# A cluster of this machine that is started for the batch needs no token, and says nothing to anyone. Its processes
+# rename themselves; with the third setting not over their environment, by which `ray_guard` finds them.
+_LOCAL_SETTINGS = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "SPT_NOENV": "1"}
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 _SECONDS_FOR_THE_FIRST = 300.0
 _SECONDS_TO_ANSWER = 10.0

@@ -77,16 +77,16 @@ def finish(*words: object) -> str:
     return errors
 
 
-def of_ray() -> dict[int, str]:
-    """Number and command of every process of Ray."""
+def of_ray(driver: int) -> dict[int, str]:
+    """Number and command of every process of Ray in the session of a driver, also after its death."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            state = (path.parent / "stat").read_text().rpartition(")")[2].split()[0]
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            state, _, _, session = (path.parent / "stat").read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if state != "Z" and ("ray::" in words or "/ray/" in words) and int(path.parent.name) != os.getpid():
+        if state != "Z" and int(session) == driver and ("ray::" in words or "/ray/" in words):
             found[int(path.parent.name)] = words
     return found
 
@@ -101,11 +101,11 @@ def test_two_actors_write_the_bytes_of_one_process(model: Path, photos: Path, tm
 def test_actors_that_are_killed_at_random_moments(
     model: Path, slow_photos: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    before, rng, kills = of_ray(), random.Random(22), 0
+    rng, kills = random.Random(22), 0
     driver = start(model, slow_photos, tmp_path, "ray:2")
     deadline = time.monotonic() + SECONDS
     while driver.poll() is None and time.monotonic() < deadline:
-        actors = [pid for pid, words in of_ray().items() if pid not in before and "PartActor.make" in words]
+        actors = [pid for pid, words in of_ray(driver.pid).items() if "PartActor.make" in words]
         if actors and kills < 3:
             os.kill(rng.choice(actors), signal.SIGKILL)
             kills += 1
@@ -127,23 +127,25 @@ def test_an_image_that_kills_its_actor_becomes_an_error_row(model: Path, photos:
     assert len(rows(tmp_path / "out")) == 21
 
 
+@pytest.mark.parametrize("moment", ["starting", "working"])
 def test_a_driver_that_is_killed_leaves_no_process_and_whole_parts(
-    model: Path, slow_photos: Path, whole: dict[str, bytes], tmp_path: Path
+    moment: str, model: Path, slow_photos: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    before = of_ray()
     driver = start(model, slow_photos, tmp_path, "ray:2")
     deadline = time.monotonic() + SECONDS
-    while not list(tmp_path.glob("*.parquet")) and driver.poll() is None and time.monotonic() < deadline:
+    while driver.poll() is None and time.monotonic() < deadline:
+        if list(tmp_path.glob("*.parquet")) if moment == "working" else len(of_ray(driver.pid)) > 2:
+            break
         time.sleep(0.05)
-    mine = of_ray().keys() - before.keys()
+    time.sleep(random.Random(moment).uniform(0, 2) if moment == "starting" else 0)
     assert driver.poll() is None
+    assert of_ray(driver.pid)
     driver.kill()
     driver.communicate()
-    assert mine
     killed = time.monotonic()
-    while mine & of_ray().keys() and time.monotonic() < killed + 10:
+    while of_ray(driver.pid) and time.monotonic() < killed + 10:
         time.sleep(0.1)
-    assert not {pid: words for pid, words in of_ray().items() if pid in mine}
+    assert not of_ray(driver.pid)
     found = part_bytes(tmp_path)
     assert found.items() <= whole.items()
     run(model, slow_photos, tmp_path, part_size=4)
