@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import Metric
 from onnxplain.evaluation.metrics.statistic import unpack_bits
 from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
 from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
@@ -108,4 +108,5 @@ def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
         return unmet.otherwise
     if estimate.count:
         return ""
-    return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"
+    needed = (need.otherwise for need in metric.needs if need.of_record is not None)
+    return next(needed, "no image gave a value")
