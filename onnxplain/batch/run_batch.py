@@ -23,6 +23,7 @@ from onnxplain.batch.worker_pool import make_with_workers
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
+from onnxplain.files.shown_paths import without_folders
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.binding import memory_of
@@ -138,13 +139,15 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
 
 def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
     """``run.json``: the record of a run of `explain`, with the plan and the source, and without pictures."""
+    # Paths in the record are seen from there; a store has no place among them.
+    folder = request.output.path if isinstance(request.output, LocalOutput) else Path()
     entries = dict(
         record_run(
             request.opened,
             request.options,
             request.questions,
             PictureStyle(),
-            request.output.path if isinstance(request.output, LocalOutput) else Path(),
+            folder,
             request.max_megapixels,
         ).entries
     )
@@ -153,7 +156,7 @@ def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
         **entries,
         "schema": BATCH_SCHEMA,
         "version": BATCH_VERSION,
-        "source": request.source,
+        "source": without_folders(request.source, folder),
         "plan": {
             "file": PLAN_FILE,
             "sha256": plan.sha256,
