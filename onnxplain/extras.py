@@ -10,7 +10,7 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train", "batch", "report"]
+Extra = Literal["cpu", "export", "torch", "train", "batch", "report", "metrics"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
@@ -19,6 +19,7 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "train": ("sklearn", "skimage", "yaml"),
     "batch": ("pyarrow",),
     "report": ("jinja2",),
+    "metrics": ("supervision",),
 }
 """The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import Metric
 from onnxplain.evaluation.metrics.statistic import unpack_bits
 from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
 from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
@@ -58,7 +58,8 @@ class Evaluation:
                 whole = result.subject.path if result.subject.absent else path
                 place(others["reasons"], whole, result.reason)
             else:
-                place(others["intervals"], path, [estimate.low, estimate.high])
+                if estimate.low is not None:
+                    place(others["intervals"], path, [estimate.low, estimate.high])
                 place(others["counts"], path, estimate.count)
         head = {"model": self.model, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
         return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
@@ -108,4 +109,4 @@ def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
         return unmet.otherwise
     if estimate.count:
         return ""
-    return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"
+    return next((need.otherwise for need in metric.needs if need.each_image), "no image gave a value")

@@ -14,7 +14,14 @@ from onnxplain.cli.output.terminal import say
 if TYPE_CHECKING:
     from onnxplain.evaluation import AnswerEvaluation, Evaluation, Result
 
-_COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
+_COLUMNS = {
+    "classification": "model",
+    "box": "model",
+    "detection": "model",
+    "center_box": "centre box",
+    "center_gaussian": "centre Gaussian",
+    "box_gaussian": "Gaussian in the box",
+}
 _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
 """The prefix of each kind's definition, if one title has several definitions; in the order of printing."""
 
@@ -66,7 +73,7 @@ def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
         f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, "
         f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
-    if evaluation.identity["target"] == "predicted":
+    if evaluation.identity.get("target") == "predicted":
         say("all heatmaps explain the predicted class")
     reasons: dict[str, dict[str, None]] = {}
     for result in evaluation.results:
@@ -126,8 +133,9 @@ def _missing(result: Result) -> str:
 def _cell(result: Result) -> str:
     estimate = result.estimate
     assert estimate.value is not None
-    assert estimate.low is not None
-    assert estimate.high is not None
     factor, digits = (100, 1) if result.metric.unit == "%" else (1, 3)
-    value, low, high = (f"{factor * number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    value = f"{factor * estimate.value:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (f"{factor * number:.{digits}f}" for number in (estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"

@@ -38,10 +38,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a metric needs. `met`: whether it is there; `otherwise`: the reason for a null if it is not."""
+    """What a metric needs. `met`: whether it is there; `otherwise`: the reason for a null if it is not.
+
+    `each_image`: checked for each image; an image without it does not count.
+    """
 
     met: Callable[[Facts], bool]
     otherwise: str
+    each_image: bool = False
 
 
 LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
@@ -51,8 +55,7 @@ BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head"
 SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")
 EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
 TRAINING_SPLIT = Requirement(lambda facts: facts.training_split, "no training split was named")
-BOXES = Requirement(lambda facts: True, "no image has a true box")
-"""Checked for each image: images without a box do not count."""
+BOXES = Requirement(lambda facts: True, "no image has a true box", each_image=True)
 
 
 @dataclass(frozen=True)
