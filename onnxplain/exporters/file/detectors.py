@@ -15,6 +15,7 @@ from onnxplain.contract.detectors import (
 )
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.exporters.anatomy.graph_end import read_graph_end
+from onnxplain.exporters.file.pool_shapes import infer_shapes
 
 INSTEAD = "`onnxplain predict` prints its boxes, and rise explains them"
 
@@ -28,7 +29,10 @@ def refuse_detector_file(
     """
     read = image if isinstance(image, ImageInput) else None
     props = {entry.key: entry.value for entry in proto.metadata_props}
-    outputs = read_outputs(read_graph_end(ir.from_proto(proto).graph, read))
+    model = ir.from_proto(proto)
+    if any(output.shape is None for output in model.graph.outputs):
+        infer_shapes(model)
+    outputs = read_outputs(read_graph_end(model.graph, read))
     found = recognise(outputs, None if read is None else read.size_hw, read_hints(props, model_type=model_type))
     if isinstance(found, DetectorSpec):
         raise UnsupportedError(
