@@ -116,5 +116,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what tests and development need into $(VENV)"
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report]" --group dev
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report,metrics]" --group dev
 	@touch $@

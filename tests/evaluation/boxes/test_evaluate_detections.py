@@ -16,7 +16,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.evaluation import evaluate, evaluate_detections
 from onnxplain.evaluation.boxes import evaluate_detections as module
 from onnxplain.explainers import RISE, Explanation
-from tests.evaluation.boxes.seen import box_of, open_cells, write_coco
+from tests.evaluation.boxes.seen import box_of, open_cells, write_coco, write_voc, write_yolo
 
 pytest.importorskip("supervision", reason="needs the metrics extra")
 
@@ -65,6 +65,21 @@ def test_numbers_that_are_known(engine: Engine, coco: Path) -> None:
     assert tree["methods"]["rise"]["energy"] > 0.06  # the box has 0.04 of the pixels
     assert tree["baselines"]["box_gaussian"]["energy"] == pytest.approx(0.9545**2, abs=0.02)
     assert tree["baselines"]["box_gaussian"]["energy_others"] < 0.01
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo])
+def test_every_format_of_boxes_gives_the_same_numbers(engine: Engine, coco: Path, tmp_path: Path, write) -> None:
+    found = evaluate_detections(engine, open_dataset(write(tmp_path, IMAGES)), ()).to_json()
+    expected = evaluate_detections(engine, open_dataset(coco), ()).to_json()
+    for part in ("images", "detection", "baselines", "counts"):
+        assert same(found[part], expected[part])
+
+
+def same(found, expected) -> bool:
+    """The same trees of numbers, within float32."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    return found == pytest.approx(expected, abs=1e-5)
 
 
 class Oracle:
