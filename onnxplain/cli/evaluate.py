@@ -240,17 +240,15 @@ def _open(
 ) -> tuple[Engine, MethodArguments, str | tuple[str, ...] | None]:
     """The engine, the methods, and the layer that they explain. Without methods, nothing is instrumented.
 
-    `default`: without methods, the one that `explain` would choose. --seed stays only for a method that takes it: it is
-    also the evaluation's own.
+    `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for a
+    method that takes it: it is also the evaluation's own.
     """
     from onnxplain.explainers.registry import find_method
 
     engine, methods, layer = None, asked.methods, asked.options["layer"]
     if methods or default:
-        opened = source.open(source.options_for(asked), asked, bar)
+        opened = source.open(source.options_for(asked), asked, bar, falls_back=False)
         engine, methods, layer = opened.engine, opened.methods, opened.layer
-        if opened.obstacle is not None and engine.detector is None:
-            raise opened.obstacle
     given = dict(asked.method_options)
     if not any("seed" in find_method(name).options for name in methods):
         given.pop("seed", None)
