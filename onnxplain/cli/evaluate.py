@@ -240,8 +240,8 @@ def _open(
 ) -> tuple[Engine, MethodArguments, str | tuple[str, ...] | None]:
     """The engine, the methods, and the layer that they explain. Without methods, nothing is instrumented.
 
-    `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for a
-    method that takes it: it is also the evaluation's own.
+    `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for
+    a method that takes it: it is also the evaluation's own.
     """
     from onnxplain.explainers.registry import find_method
 
