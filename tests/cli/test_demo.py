@@ -60,12 +60,14 @@ def test_pictures_results_and_table(model, run, models, tmp_path, monkeypatch):
 
 def test_every_box_of_the_detector_has_its_map(run, tmp_path, monkeypatch):
     monkeypatch.setattr("onnxplain.cli.demo.read_samples", lambda: read_samples()[:1])
+    samples = detector_samples()[:1]
+    monkeypatch.setattr("onnxplain.cli.demo.detector_samples", lambda: samples)
     result = run("demo", "-o", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (0, "")
     folder, engine = tmp_path / "out" / "detector", Engine(DETECTOR)
     entries = [json.loads(line) for line in (folder / "explanations.jsonl").read_text().splitlines()]
     methods = [name for name in ("hires-cam", "rise") if name in supported(engine)]
-    for sample in detector_samples():
+    for sample in samples:
         (found,) = engine.detect(sample)
         answer = ", ".join(f"{box.label} ({box.score:.2f})" for box in found)
         assert f"{sample.stem}  {answer}" in re.sub(" {2,}", "  ", result.stdout)
