@@ -98,9 +98,9 @@ def evaluate(
 ) -> None:
     """Measure how well MODEL classifies and locates the objects of DATASET, and how good its heatmaps are.
 
-    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder with one
-    subfolder of images per class, or digits, which means 1,000 generated images. Labels are matched by name with
-    those of the model. A MODEL that is not instrumented is instrumented on the way, as `explain` does it.
+    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder of masks
+    (SegmentationClass or masks), a folder with one subfolder of images per class, or digits: 1,000 generated images.
+    Labels are matched by name with the model's. A MODEL that is not instrumented is instrumented on the way.
 
     The folder DIR (-o) receives images.jsonl (one line per image, written as soon as the image is measured),
     images.csv, summary.json and run.json. A run can be stopped, for example by Ctrl-C (exit status 130). The same

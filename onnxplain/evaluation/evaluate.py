@@ -16,7 +16,7 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.evaluation.evaluation import Evaluation, sum_up
 from onnxplain.evaluation.identity import identify_dataset, identify_model
-from onnxplain.evaluation.image_ids import ImageIds
+from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
 from onnxplain.evaluation.image_table import write_image_table
 from onnxplain.evaluation.journal import TABLE_FILE, Journal, Row
 from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
@@ -91,7 +91,7 @@ def evaluate(
         sanity=sanity is not None,
         one_class=engine.spec.head.kind == "classes",
     )
-    asked = choose_metrics(metrics, sanity=sanity is not None)
+    asked = choose_metrics(metrics, sanity=sanity is not None, masks=_has_masks(dataset))
     plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
     save = None if save_heatmaps is None else Path(save_heatmaps)
     identity: dict[str, Any] = {
@@ -141,6 +141,11 @@ def evaluate(
     return evaluation
 
 
+def _has_masks(dataset: DataSet) -> bool:
+    """Whether a record has a true mask. Generated records have none; they are not drawn for this."""
+    return not drawn_when_asked(dataset.records) and any(record.mask is not None for record in dataset.records)
+
+
 def _measure_all(
     measurement: Measurement, dataset: DataSet, indices: range, strict: bool, on_row: OnRow | None
 ) -> Iterator[Row]:
@@ -187,15 +192,15 @@ def build_all(
 def _require_classes(engine: Engine, metrics: str) -> None:
     """Raise UnsupportedError for a model whose answers are compared in another way, or not at all."""
     kind = engine.spec.head.kind
-    if kind not in ("classes", "labels"):
+    if kind not in ("classes", "labels", "mask"):
         raise UnsupportedError(
-            f"{engine.source}: found a default head of kind {kind}, expected classes or labels: name another head with "
-            "--head NAME:KIND; numbers are measured by evaluate_answers (`onnxplain evaluate` without -m)"
+            f"{engine.source}: found a default head of kind {kind}, expected classes, labels or a mask: name another "
+            "head with --head NAME:KIND; numbers are measured by evaluate_answers (`onnxplain evaluate` without -m)"
         )
-    if kind == "labels" and metrics != "localization":
+    if kind != "classes" and metrics != "localization":
         raise UnsupportedError(
-            f"metrics: found {metrics} for independent labels, expected localization: the other metrics compare the "
-            "scores of one class"
+            f"metrics: found {metrics} for a head of kind {kind}, expected localization: the other metrics compare "
+            "the scores of one class"
         )
 
 

@@ -109,4 +109,5 @@ def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
         return unmet.otherwise
     if estimate.count:
         return ""
-    return next((need.otherwise for need in metric.needs if need.each_image), "no image gave a value")
+    needed = (need.otherwise for need in metric.needs if need.of_record is not None or need.of_box is not None)
+    return next(needed, "no image gave a value")

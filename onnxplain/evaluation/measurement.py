@@ -17,7 +17,7 @@ from onnxplain.evaluation.heatmap_folder import heat_over_image, read_heatmap, w
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.journal import Row
 from onnxplain.evaluation.metrics.baselines import MeanBox, center_box, center_gaussian
-from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import Metric
 from onnxplain.evaluation.metrics.statistic import pack_bits
 from onnxplain.evaluation.plan import (
     BOX,
@@ -124,7 +124,8 @@ class Measurement:
 
 
 def _predict(engine: Engine, image_hwc: npt.NDArray[np.uint8]) -> Prediction:
-    """The best class with its box; of independent labels, the most probable one."""
+    """The best class with its box; of independent labels, the most probable one; of a mask, the class with the largest
+    mean probability."""
     if engine.spec.head.kind == "classes":
         return engine.predict(image_hwc)[0]
     scores = engine.entry_scores(engine.prepare([image_hwc]).pixels)[0][: engine.spec.head.entries]
@@ -145,7 +146,7 @@ def _measure(metric: Metric, record: Record, measured: object) -> Any:
 
     Raises ProblemError if it cannot be computed, for example if the model gives NaN.
     """
-    if BOXES in metric.needs and not len(record.boxes_xyxy):
+    if not all(need.of_record(record) for need in metric.needs if need.of_record is not None):
         return None
     try:
         value = metric.measure(measured)

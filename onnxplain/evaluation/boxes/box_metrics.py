@@ -41,9 +41,13 @@ _ALWAYS: tuple[Group, ...] = get_args(Group)
 _LOCALIZATION: tuple[Group, ...] = ("localization",)
 _FAITHFULNESS: tuple[Group, ...] = ("faithfulness",)
 
-FOUND = Requirement(lambda facts: True, "no true box is found", each_image=True)
-OTHERS = Requirement(lambda facts: True, "no image with a found box shows another object of its class", each_image=True)
-DETECTED = Requirement(lambda facts: True, "nothing is detected", each_image=True)
+FOUND = Requirement(lambda facts: True, "no true box is found", of_box=lambda sample: True)
+OTHERS = Requirement(
+    lambda facts: True,
+    "no image with a found box shows another object of its class",
+    of_box=lambda sample: len(sample.found.others_xyxy) > 0,
+)
+DETECTED = Requirement(lambda facts: True, "nothing is detected", of_box=lambda sample: True)
 
 BOX_METRICS: tuple[Metric, ...] = (
     Metric(

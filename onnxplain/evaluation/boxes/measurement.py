@@ -13,7 +13,6 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.boxes.average_precision import LOWEST_SCORE, MOST_DETECTIONS
 from onnxplain.evaluation.boxes.box_match import match_boxes
-from onnxplain.evaluation.boxes.box_metrics import OTHERS
 from onnxplain.evaluation.boxes.explained_box import BoxMap, FoundBox, box_gaussian
 from onnxplain.evaluation.boxes.image_truths import ImageTruths
 from onnxplain.evaluation.journal import Row
@@ -148,7 +147,7 @@ def _described(found: Detections, row: int) -> dict[str, Any]:
 
 def _measure(metric: Any, truths: ImageTruths, box_map: BoxMap) -> float | bool | None:
     """The value of a metric for one map; None if the box does not count. Raises ProblemError if it is not finite."""
-    if OTHERS in metric.needs and not len(box_map.found.others_xyxy):
+    if not all(need.of_box(box_map) for need in metric.needs if need.of_box is not None):
         return None
     try:
         value: float | bool = metric.measure(box_map)

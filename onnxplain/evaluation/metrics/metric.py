@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.data.record import Record
 from onnxplain.evaluation.metrics.statistic import MEAN, Statistic
 
 Kind = Literal["prediction", "box", "heatmap"]
 """What is measured: the predicted class, one box, or one heatmap."""
-Group = Literal["localization", "faithfulness", "sanity"]
+Group = Literal["localization", "faithfulness", "sanity", "masks"]
 Measured: TypeAlias = float | bool | npt.NDArray[np.bool_]
 
 
@@ -38,24 +39,29 @@ class Facts:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a metric needs. `met`: whether it is there; `otherwise`: the reason for a null if it is not.
+    """What a metric needs.
 
-    `each_image`: checked for each image; an image without it does not count.
+    `met`: whether it is there; `otherwise`: the reason for a null if it is not. `of_record`: whether an image has it;
+    images without it do not count. `of_box`: the same for the map of one box of a detector (`BoxMap`).
     """
 
     met: Callable[[Facts], bool]
     otherwise: str
-    each_image: bool = False
+    of_record: Callable[[Record], bool] | None = None
+    of_box: Callable[[Any], bool] | None = None
 
 
 LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
-ONE_CLASS = Requirement(lambda facts: facts.one_class, "the model's labels are independent: it may answer with several")
+ONE_CLASS = Requirement(
+    lambda facts: facts.one_class, "the model answers with independent labels or a mask, not with one class"
+)
 MORE_THAN_FIVE = Requirement(lambda facts: facts.classes > 5, "the model has no more than five classes")
 BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head")
 SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")
 EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
 TRAINING_SPLIT = Requirement(lambda facts: facts.training_split, "no training split was named")
-BOXES = Requirement(lambda facts: True, "no image has a true box", each_image=True)
+BOXES = Requirement(lambda facts: True, "no image has a true box", lambda record: len(record.boxes_xyxy) > 0)
+MASKS = Requirement(lambda facts: True, "no image has a true mask", lambda record: record.mask is not None)
 
 
 @dataclass(frozen=True)

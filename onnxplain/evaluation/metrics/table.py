@@ -14,12 +14,15 @@ METRICS: tuple[Metric, ...] = (*LOCALIZATION_METRICS, *FAITHFULNESS_METRICS)
 MetricChoice = Literal["localization", "faithfulness", "all"]
 
 
-def choose_metrics(choice: str, *, sanity: bool = False) -> tuple[Metric, ...]:
-    """The rows for a value of ``--metrics``; with `sanity`, also those of the sanity check.
+def choose_metrics(choice: str, *, sanity: bool = False, masks: bool = False) -> tuple[Metric, ...]:
+    """The rows for a value of ``--metrics``; with `sanity`, also those of the sanity check; with `masks`, those of
+    localization that compare with true masks.
 
     Raises OnnxplainError for another choice.
     """
-    groups = groups_of(choice) | ({"sanity"} if sanity else set())
+    groups = groups_of(choice)
+    groups |= {"masks"} if masks and "localization" in groups else set()
+    groups |= {"sanity"} if sanity else set()
     return tuple(metric for metric in METRICS if groups & set(metric.groups))
 
 

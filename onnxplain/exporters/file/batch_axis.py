@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,23 +35,6 @@ def _starts_with(value: ir.Value, size: int) -> bool:
     return (static_sizes(value) or (0,))[0] == size
 
 
-def follow_batch(
-    nodes: Iterable[ir.Node], starts: Mapping[ir.Value, BatchPlace], batch: int
-) -> dict[ir.Value, BatchPlace]:
-    """As `batch_places`, through these nodes, from values whose batch is known."""
-    places = dict(starts)
-    for node in nodes:
-        carriers = [source for source in node.inputs if source is not None and source in places]
-        if not carriers or reads_shape(node):
-            continue
-        for output in node.outputs:
-            sizes = static_sizes(output)
-            place = None if sizes is None else _place_behind(node, carriers[0], places[carriers[0]], sizes, batch)
-            if sizes is not None and place is not None and _fits(place, sizes, batch):
-                places[output] = place
-    return places
-
-
 def static_sizes(value: ir.Value) -> Sizes | None:
     """The shape, where all of it is numbers."""
     shape = maybe_dims(value)
@@ -60,14 +43,37 @@ def static_sizes(value: ir.Value) -> Sizes | None:
     return tuple(size for size in shape if isinstance(size, int))
 
 
+def follow_batch(
+    nodes: Iterable[ir.Node],
+    starts: Mapping[ir.Value, BatchPlace],
+    batch: int,
+    sizes_of: Callable[[ir.Value], Sizes | None] = static_sizes,
+) -> dict[ir.Value, BatchPlace]:
+    """As `batch_places`, through these nodes, from values whose batch is known. `sizes_of`: the shape of a value."""
+    places = dict(starts)
+    for node in nodes:
+        carriers = [source for source in node.inputs if source is not None and source in places]
+        if not carriers or reads_shape(node):
+            continue
+        for output in node.outputs:
+            sizes, before = sizes_of(output), sizes_of(carriers[0])
+            place = None
+            if sizes is not None and before is not None:
+                place = _place_behind(node, carriers[0], places[carriers[0]], (before, sizes), batch)
+            if sizes is not None and place is not None and _fits(place, sizes, batch):
+                places[output] = place
+    return places
+
+
 def _fits(place: BatchPlace, sizes: Sizes, batch: int) -> bool:
     return 0 <= place.axis < len(sizes) and sizes[place.axis] % (place.outside * batch) == 0
 
 
-def _place_behind(node: ir.Node, source: ir.Value, place: BatchPlace, after: Sizes, batch: int) -> BatchPlace | None:
-    before = static_sizes(source)
-    if before is None:
-        return None
+def _place_behind(
+    node: ir.Node, source: ir.Value, place: BatchPlace, sizes: tuple[Sizes, Sizes], batch: int
+) -> BatchPlace | None:
+    """Where the batch is behind a node; `sizes`: before and behind it."""
+    before, after = sizes
     if node.op_type in ("Reshape", "Flatten"):
         return regrouped(before, place, after, batch)
     axis = _axis_behind(node, source, place.axis, len(before), after)
