@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +33,16 @@ from onnxplain.cli.options.model import (
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
-from onnxplain.cli.output.evaluation_table import print_answer_evaluation, print_evaluation
+from onnxplain.cli.output.evaluation_page import PageArguments, report_options, write_evaluation_page
+from onnxplain.cli.output.evaluation_table import print_evaluation
+from onnxplain.cli.output.measuring import AnswerArguments, measure_answers, show_row
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
 from onnxplain.cli.output.terminal import say
+from onnxplain.explanations.open_model import OpenedModel
 
 if TYPE_CHECKING:
-    from onnxplain.data import DataSet
     from onnxplain.evaluation.journal import Row
-    from onnxplain.runtime import Engine
 
 
 @click.command(short_help="Measure how good boxes and heatmaps are on a data set.")
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 )
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
+@report_options
 @evaluation_method_options
 @plain_file_options
 @answer_options
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
 @gather("asked", MethodArguments)
 @gather("measured", MetricArguments)
 @gather("folders", HeatmapFolders)
+@gather("page", PageArguments)
 def evaluate(
     source: ModelToExplain,
     data: DataArguments,
@@ -94,6 +97,7 @@ def evaluate(
     folders: HeatmapFolders,
     thresholds: DetectionThresholds,
     output: Path,
+    page: PageArguments,
     as_json: bool,
 ) -> None:
     """Measure how well MODEL classifies and locates the objects of DATASET, and how good its heatmaps are.
@@ -112,6 +116,10 @@ def evaluate(
     Of a MODEL that is a detector, mean average precision is measured (with the extra `metrics`), how many true boxes
     are found, and the heatmap of each box that is found.
 
+    --report also writes an HTML page: the numbers, curves over thresholds with their intervals, and the images with the
+    lowest values, with true boxes, maps, and curves of insertion and deletion where they were measured. These images
+    are explained a second time for it. A complete folder gets its page without being measured again.
+
     Images and annotations that cannot be used are listed on standard error and counted. The exit status is 0 if
     anything was measured, and 2 otherwise.
     """
@@ -122,19 +130,25 @@ def evaluate(
     answers_alone = not asked.methods and not folders.heatmaps
     done, warned = 0, False
 
+    if page.report is not None:
+        from onnxplain.report.page_file import require_report_extra
+
+        require_report_extra()
     with progress_bar() as bar:
-        engine, asked, layer = _open(source, asked, bar, default=not folders.heatmaps)
+        opened, asked = _open(source, asked, bar, default=not folders.heatmaps)
+        engine, layer = opened.engine, opened.layer
         thresholds.check(engine)
         boxes = engine.detector is not None
         if boxes:
-            refuse_for_detector(engine.path, measured, folders, data)
+            refuse_for_detector(engine.path, measured, folders, data, page)
         elif answers_alone and engine.spec.head.kind in ("labels", "values"):
-            _evaluate_answers(engine, records, _Answers(output, seed, data.column, data.strict, as_json), bar)
+            page.refuse(engine.spec.head.kind)
+            measure_answers(engine, records, AnswerArguments(output, seed, data.column, data.strict, as_json), bar)
             return
         sanity = None
         if measured.sanity is not None:
             other = replace(source, model=replace(source.model, path=measured.sanity))
-            sanity, _, _ = _open(other, asked, bar, default=False)
+            sanity = _open(other, asked, bar, default=False)[0].engine
 
         def show(count: int, total: int, row: Row) -> None:
             nonlocal done, warned
@@ -146,10 +160,11 @@ def evaluate(
             done = count
             bar.expect(total)
             bar.reach(count)
-            _show(bar, row)
+            show_row(bar, row)
 
         from onnxplain.evaluation import evaluate as evaluate_classes
         from onnxplain.evaluation import evaluate_detections
+        from onnxplain.report.evaluation_images import EvaluatedModel
 
         common: dict[str, Any] = {
             "options": asked.options_at(layer),
@@ -176,13 +191,18 @@ def evaluate(
                     save_heatmaps=folders.save_heatmaps,
                     **common,
                 )
+            if page.report is not None:
+                model = EvaluatedModel(
+                    opened, source.options_for(asked), asked.methods, asked.options_at(layer), records
+                )
+                write_evaluation_page(page.report, page.report_images, model, evaluation, output, bar)
         except KeyboardInterrupt:
             bar.echo(
                 f"onnxplain: interrupted: {output} contains the results so far: run the same command to continue",
                 err=True,
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
-    if not done:
+    if not done and len(records.records):
         total = records.images if boxes else len(records.records)
         say(_resumed(output, total, total), err=True)
     if as_json:
@@ -191,44 +211,8 @@ def evaluate(
         print_evaluation(evaluation)
         say()
         say(f"Results per image: {output}")
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """How the answers of labels and numbers are measured, and how the result is printed."""
-
-    output: Path
-    seed: int
-    column: str | None
-    strict: bool
-    as_json: bool
-
-
-def _evaluate_answers(engine: Engine, records: DataSet, asked: _Answers, bar: Bar) -> None:
-    """Measure a model whose default head answers with labels or a number, and print the result."""
-    from onnxplain.evaluation import evaluate_answers
-
-    warn_assumed(engine.spec.input, bar.echo)
-
-    def show(count: int, total: int, row: Row) -> None:
-        bar.expect(total)
-        bar.reach(count)
-        _show(bar, row)
-
-    found = evaluate_answers(
-        engine,
-        records,
-        column=asked.column,
-        output=asked.output,
-        seed=asked.seed,
-        strict=asked.strict,
-        on_row=show,
-    )
-    if asked.as_json:
-        print_json(found.to_json())
-        return
-    print_answer_evaluation(found)
-    say(f"Results per image: {asked.output}")
+        if page.report is not None:
+            say(f"Report: {page.report}")
 
 
 def _resumed(output: Path, done: int, total: int) -> str:
@@ -237,28 +221,19 @@ def _resumed(output: Path, done: int, total: int) -> str:
 
 def _open(
     source: ModelToExplain, asked: MethodArguments, bar: Bar, *, default: bool
-) -> tuple[Engine, MethodArguments, str | tuple[str, ...] | None]:
-    """The engine, the methods, and the layer that they explain. Without methods, nothing is instrumented.
+) -> tuple[OpenedModel, MethodArguments]:
+    """The model, and the methods. Without methods, nothing is instrumented.
 
     `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for
     a method that takes it: it is also the evaluation's own.
     """
     from onnxplain.explainers.registry import find_method
 
-    engine, methods, layer = None, asked.methods, asked.options["layer"]
-    if methods or default:
+    if asked.methods or default:
         opened = source.open(source.options_for(asked), asked, bar, falls_back=False)
-        engine, methods, layer = opened.engine, opened.methods, opened.layer
-    given = dict(asked.method_options)
-    if not any("seed" in find_method(name).options for name in methods):
-        given.pop("seed", None)
-    return engine or source.model.open(), replace(asked, methods=methods, method_options=given), layer
-
-
-def _show(bar: Bar, row: Row) -> None:
-    if "problem" in row:
-        problem = row["problem"]
-        where = problem["path"] if problem["line"] is None else f"{problem['path']}:{problem['line']}"
-        bar.echo(f"left out: {where}: {problem['message']}", err=True)
     else:
-        bar.say(row["image"])
+        opened = OpenedModel(source.model.open(), (), asked.options["layer"])
+    given = dict(asked.method_options)
+    if not any("seed" in find_method(name).options for name in opened.methods):
+        given.pop("seed", None)
+    return opened, replace(asked, methods=opened.methods, method_options=given)

@@ -30,6 +30,7 @@ from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
@@ -101,8 +102,8 @@ def evaluate(
         "dataset": identify_dataset(dataset),
         "train": None if train is None else identify_dataset(train),
         "methods": chosen,
-        "heatmaps": {name: str(folder.absolute()) for name, folder in folders.items()},
-        "save_heatmaps": None if save is None else str(save.absolute()),
+        "heatmaps": {name: _from_results(folder, output) for name, folder in folders.items()},
+        "save_heatmaps": None if save is None else _from_results(save, output),
         "metrics": metrics,
         "target": target,
         "seed": seed,
@@ -122,10 +123,15 @@ def evaluate(
     )
 
     def finish(rows: Iterator[Row]) -> Evaluation:
-        results, images, skipped = sum_up(plan, without_problems(rows) if strict else rows, seed)
-        if not images:
-            raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
-        return Evaluation(str(engine.source), dataset.name, images, skipped + dataset.skipped, results, identity)
+        found = sum_up(plan, without_problems(rows) if strict else rows, seed)
+        if not found.images:
+            raise OnnxplainError(
+                f"{dataset.name}: found no usable image ({found.skipped} left out), expected at least one"
+            )
+        skipped = found.skipped + dataset.skipped
+        return Evaluation(
+            str(engine.source), dataset.name, found.images, skipped, found.results, identity, found.curves
+        )
 
     with ExitStack() as opened:
         journal = None if output is None else opened.enter_context(Journal(Path(output), identity))
@@ -144,6 +150,11 @@ def evaluate(
 def _has_masks(dataset: DataSet) -> bool:
     """Whether a record has a true mask. Generated records have none; they are not drawn for this."""
     return not drawn_when_asked(dataset.records) and any(record.mask is not None for record in dataset.records)
+
+
+def _from_results(folder: Path, output: str | os.PathLike[str] | None) -> str:
+    """A folder as run.json names it: from the folder of the results."""
+    return str(folder.absolute()) if output is None else relative_to(folder, Path(output))
 
 
 def _measure_all(

@@ -39,6 +39,9 @@ from onnxplain.runtime.results import Prediction
 
 TargetChoice = Literal["label", "predicted"]
 
+# Of the points of a curve, which is drawn. The area under it is not rounded.
+CURVE_DIGITS = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -90,6 +93,11 @@ class Measurement:
             if subject.path in measured and subject.measured:
                 subjected = measured[subject.path]
                 values = {metric.column: _measure(metric, record, subjected) for metric in subject.measured}
+                values |= {
+                    metric.curve_column: np.round(metric.curve(subjected), CURVE_DIGITS).tolist()
+                    for metric in subject.measured
+                    if metric.curve is not None
+                }
                 place(row, subject.path, values)
         return row
 

@@ -13,6 +13,7 @@ from onnxplain.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from onnxplain.cli.options.evaluation_data import DataArguments
+    from onnxplain.cli.output.evaluation_page import PageArguments
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
 
@@ -45,7 +46,9 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     return folders
 
 
-def refuse_for_detector(source: Path, measured: MetricArguments, folders: HeatmapFolders, data: DataArguments) -> None:
+def refuse_for_detector(
+    source: Path, measured: MetricArguments, folders: HeatmapFolders, data: DataArguments, page: PageArguments
+) -> None:
     """Raise UnsupportedError for options that mean nothing for a detector."""
     given = {
         "--target": measured.target != "label",
@@ -55,6 +58,7 @@ def refuse_for_detector(source: Path, measured: MetricArguments, folders: Heatma
         "--mosaics": data.mosaics is not None,
         "--train-split": data.train_split is not None,
         "--column": data.column is not None,
+        "--report": page.report is not None,
     }
     found = [name for name, is_given in given.items() if is_given]
     if found:

@@ -87,13 +87,13 @@ def evaluate_detections(
 
     def finish(rows: Iterable[Row]) -> Evaluation:
         kept = list(without_problems(rows) if strict else rows)
-        results, _, skipped = sum_up(plan, _box_rows(kept), seed)
-        images = len(kept) - skipped
+        found = sum_up(plan, _box_rows(kept), seed)
+        images, skipped = len(kept) - found.skipped, found.skipped
         if not images:
             raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
         whole = _dataset_results(plan, [row for row in kept if "problem" not in row])
         return Evaluation(
-            str(engine.source), dataset.name, images, skipped + dataset.skipped, (*whole, *results), identity
+            str(engine.source), dataset.name, images, skipped + dataset.skipped, (*whole, *found.results), identity
         )
 
     with ExitStack() as opened:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from onnxplain.data.record import Record
 from onnxplain.evaluation.metrics.statistic import MEAN, Statistic
+from onnxplain.runtime.arrays import DoubleArray
 
 Kind = Literal["prediction", "box", "heatmap"]
 """What is measured: the predicted class, one box, or one heatmap."""
@@ -72,7 +73,7 @@ class Metric:
     `measure`: the value for one image, a number, or for statistics over levels a bool array; its argument depends on
     `kind` (`Sample`, `BoxSample`, `HeatmapSample`). `column`: name of the value of one image, by default `name`.
     `groups`: the values of --metrics that include it. `of_predicted`: whether it uses the heatmap of the predicted
-    class instead of the label's.
+    class instead of the label's. `curve`: the curve under which the number is the area, float64 (S + 1,).
     """
 
     name: str
@@ -87,9 +88,15 @@ class Metric:
     statistic: Statistic = MEAN
     column: str = ""
     of_predicted: bool = False
+    curve: Callable[[Any], DoubleArray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
+
+    @property
+    def curve_column(self) -> str:
+        """Name of the curve of one image."""
+        return f"{self.column}_curve"
 
     def unmet(self, facts: Facts) -> Requirement | None:
         """The first requirement that is not met; None if the metric can be measured."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.exporters.file.batch_axis import BatchPlace, Sizes, follow_batch, static_sizes
+from onnxplain.exporters.file.batch_axis import BatchPlace, Sizes, follow_batch, indexed_axes, static_sizes
 from onnxplain.exporters.gradient.differentiate import values_that_vary
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.path import path_between, sources_of
-from onnxplain.exporters.graph.values import UNKNOWN, dims, int_attribute, maybe_dims
+from onnxplain.exporters.graph.values import UNKNOWN, dims, maybe_dims
 from onnxplain.exporters.operators.table import operator_of
 
 _COUNT = 1_000_003
@@ -84,7 +84,7 @@ def _plan(graph: ir.Graph, path: Sequence[ir.Node], passed: Sequence[ir.Value], 
         return None
     for node in counting:
         source = node.inputs[0]
-        indexed = _indexed_axes(node)
+        indexed = indexed_axes(node)
         if indexed is None or source not in places or places[source].axis < indexed:
             return None
     near = {value for node in path for value in (*sources_of(node), *node.outputs) if value in places}
@@ -92,15 +92,6 @@ def _plan(graph: ir.Graph, path: Sequence[ir.Node], passed: Sequence[ir.Value], 
     repeated = [value for value in near if value in by_index or not _is_one_axis(value, batch)]
     order = {value: index for index, value in enumerate(places)}
     return RepeatedParts(batch, {value: places[value] for value in sorted(repeated, key=order.__getitem__)})
-
-
-def _indexed_axes(node: ir.Node) -> int | None:
-    """How many leading axes a GatherND or ScatterND indexes; None for another operator, or if it is not known."""
-    if node.op_type not in ("GatherND", "ScatterND") or int_attribute(node, "batch_dims", 0):
-        return None
-    indices = node.inputs[1]
-    last = (maybe_dims(indices) or ())[-1:] if indices is not None else ()
-    return last[0] if last and isinstance(last[0], int) else None
 
 
 def _sizes_of(value: ir.Value, batch: str) -> Sizes | None:
