@@ -14,7 +14,7 @@ SEED ?= 0
 .PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented
 
 help:
-	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
+	@echo "make demo     run the shipped localizer and detector on a few images and draw what they see and why"
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
@@ -127,5 +127,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what tests and development need into $(VENV)"
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report]" --group dev
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report,metrics]" --group dev
 	@touch $@

@@ -111,13 +111,18 @@ def open_model(
         if engine is None:
             raise
         if methods:
-            raise type(error)(f"{error}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}") from error
+            raise with_advice(error) from error
         return OpenedModel(engine, (FALLBACK_METHOD,), obstacle=error)
     engine = options.open_copy(copy.path)
     engine.source = path
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
     return OpenedModel(engine, chosen, ALL_LAYERS if len(options.layers) > 1 else None, copy)
+
+
+def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
+    """The error of a file that cannot be instrumented, with the method that works on it."""
+    return type(obstacle)(f"{obstacle}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}")
 
 
 def _needs_instrumenting(needs: Any) -> bool:
