@@ -18,7 +18,7 @@ from onnxplain.runtime.sessions.session import Session, run_session, with_batch_
 
 @dataclass(frozen=True, eq=False)
 class PartRun:
-    """Computes `output_names`, and the gradients of `layer` if there is one. It is a `Compute`.
+    """Computes `output_names`, and the gradients of `layers`. It is a `Compute`.
 
     `aims`: the inputs ``reference`` and ``region`` with one row, or one per target; None where they are not given.
     """
@@ -28,7 +28,7 @@ class PartRun:
     feed: Feed
     shapes: OutputShapes
     output_names: Sequence[str]
-    layer: LayerSpec | None
+    layers: Collection[LayerSpec]
     aims: Mapping[str, FloatArray | None]
 
     def __call__(
@@ -40,7 +40,7 @@ class PartRun:
     ) -> list[AnyArray]:
         """The outputs for images float32 (N, C, H, W). `rows`: the rows of `aims` that belong to the targets."""
         aims = {name: each if each is None or len(each) == 1 else each[rows] for name, each in self.aims.items()}
-        inputs = self.feed.arrays(part_nchw, targets, self.layer, aims, sizes_hw)
+        inputs = self.feed.arrays(part_nchw, targets, self.layers, aims, sizes_hw)
         outputs = run_session(self.session, self.path, self.output_names, inputs)
         if not is_batched(self.feed.spec.input.layout):
             added = _added_by_the_exporters(self.feed.spec.layers)

@@ -208,7 +208,7 @@ def test_read_and_what_is_odd_is_said(run: RunCommand, tmp_path: Path, name: str
     assert result.stderr.count("\n") == bool(case.warning)
 
 
-REFUSING = ("instrument", "explain -m grad-cam", "evaluate", "inspect --try", "inspect --layers")
+REFUSING = ("explain -m grad-cam", "evaluate", "inspect --try", "inspect --layers")
 
 
 @pytest.mark.parametrize("command", REFUSING)
@@ -223,7 +223,6 @@ def test_what_detectors_cannot_yet_do_is_refused_by_name(
     write_photo(tmp_path / "data" / "bee" / "b.png")
     photo, out = write_photo(tmp_path / "data" / "ant" / "a.png"), tmp_path / "out"
     words = {
-        "instrument": ["instrument", path, "-o", tmp_path / "out.onnx"],
         "explain -m grad-cam": ["explain", path, photo, "-m", "grad-cam", "-o", out],
         "evaluate": ["evaluate", path, tmp_path / "data", "-m", "rise", "-o", out],
         "inspect --try": ["inspect", path, "--try", photo],

@@ -6,7 +6,7 @@ is inside an `If` of its own, the gate. A closed gate costs only a Slice of no r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +25,9 @@ from onnxplain.exporters.gradient.differentiate import differentiate
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
-from onnxplain.exporters.writing.seeds import AskedInputs, seed_cotangents
+
+# Emits the values at which the gradient of a layer starts, with their cotangents; the last argument: `many`.
+SeedMaker = Callable[[Branch, ir.Value, bool], Mapping[ir.Value, ir.Value]]
 
 
 def control_defaults(heads: Sequence[Head], gated: bool) -> dict[str, np.ndarray]:
@@ -75,18 +77,18 @@ def add_gradient(
     graph: ir.Graph,
     layer: Layer,
     features: ir.Value,
-    heads: Sequence[Head],
-    asked: AskedInputs,
+    seeds_of: SeedMaker,
     gate: ir.Value | None,
     index: int,
     many: bool = False,
 ) -> ir.Value:
     """Append the layer's `If`, or, without a gate, its content; returns the output ``gradients/<layer>``.
 
-    float32 [explained, K, h, w]. `many`: one image may have several targets.
+    float32 [explained, K, h, w]. `seeds_of`: emits where the gradient starts. `many`: one image may have several
+    targets.
     """
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seed_cotangents(then_branch, heads, asked, layer.tap, many)
+    seeds = seeds_of(then_branch, layer.tap, many)
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)
