@@ -37,8 +37,9 @@ demo: $(VENV)/.core
 
 install: $(VENV)/.dev
 
+# One process per core, at most four: each holds its own copies of the test models.
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-networks: install
 	@$(BIN)/python -m pytest -m networks tests/networks tests/detectors
@@ -56,6 +57,7 @@ test-openvino: install
 test-programs: install
 	@npm install --silent --no-audit --no-fund --prefix build/js onnxruntime-web@1.30.0
 	@$(BIN)/python -m pytest -rs tests/test_contract_programs.py
+
 test-kills: install
 	@$(BIN)/python -m tools.kills
 

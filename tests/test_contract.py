@@ -106,7 +106,7 @@ def test_a_map_over_the_whole_input() -> None:
         ('"version": 2', '"version": 3', "found contract version 3, expected version 1 or 2"),
         ('"kind": "read"', '"kind": "heard"', "found 'heard', expected one of stated, read, assumed"),
         ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0, 0.0]', "expected positive scales"),
-        ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0]', r"scale_hw: found a list of 1, expected a list of 2"),
+        ('"scale_hw": [4.0, 4.0]', '"scale_hw": [4.0]', r"scale_hw: found a list of 1 \(4\), expected a list of 2"),
     ],
 )
 def test_damaged_metadata_are_one_error(old: str, new: str, says: str) -> None:

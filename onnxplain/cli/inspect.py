@@ -159,7 +159,8 @@ def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect
                 input_size_hw=source.size_hw,
                 layout=source.layout,
                 channels=source.preprocessing.channels,
-            )
+            ),
+            engine.spec.heads,
         )
     except OnnxplainError as error:
         if asked:

@@ -37,7 +37,8 @@ class Instance:
     @property
     def words(self) -> str:
         """The name of the class."""
-        return f"a value of type {self.of.__name__}"
+        name = self.of.__name__
+        return f"{'an' if name[0].lower() in 'aeiou' or name == 'ndarray' else 'a'} {name}"
 
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
@@ -88,12 +89,17 @@ class AnyOf:
 
     def check(self, name: str, value: Any) -> None:
         """See `Expected`."""
+        failures: dict[type, OnnxplainError] = {}
         for row in self.rows:
             try:
                 row.check(name, value)
-            except OnnxplainError:
+            except OnnxplainError as error:
+                failures[type(row)] = error
                 continue
             return
+        # Of a list, the entry that is wrong says more.
+        if isinstance(value, list | tuple) and Listed in failures:
+            raise failures[Listed]
         refuse(name, value, self.words)
 
 

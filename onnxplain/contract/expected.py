@@ -20,6 +20,7 @@ LONGEST_NAME = 4096
 LARGEST_NUMBER = 1e30
 LARGEST_WHOLE = 2**63 - 1
 _LONGEST_SHOWN = 60
+_MOST_SHOWN = 4
 
 
 class Expected(Protocol):
@@ -202,7 +203,10 @@ class Fields:
 
 
 def shown(value: object) -> str:
-    """A value for a message: short, on one line, without control characters. Of lists and objects only their size."""
+    """A value for a message: short, on one line, without control characters.
+
+    Of objects only some keys, of lists only the length, and the entries where they are a few numbers.
+    """
     if isinstance(value, str):
         start = repr(value[:_LONGEST_SHOWN])
         return start if len(value) <= _LONGEST_SHOWN else f"{start}… ({len(value):,} characters)"
@@ -211,7 +215,9 @@ def shown(value: object) -> str:
     if isinstance(value, Mapping):
         return f"an object with {', '.join(shown(key) for key in list(value)[:5]) or 'no keys'}"
     if isinstance(value, list | tuple):
-        return f"a list of {len(value):,}"
+        numbers = all(isinstance(entry, Real) and not isinstance(entry, bool) for entry in value)
+        short = f" ({', '.join(map(shown, value))})" if value and numbers and len(value) <= _MOST_SHOWN else ""
+        return f"a list of {len(value):,}{short}"
     if isinstance(value, Integral) and not isinstance(value, bool):
         # Python refuses to print numbers of some thousand digits.
         return str(int(value)) if abs(int(value)) < 10**20 else "a number of more than 20 digits"

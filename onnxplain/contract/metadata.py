@@ -244,6 +244,8 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         detector = DetectorSpec.of_tree(tree["detector"], tree["labels"])
         heads = tuple(_parse_head(head, head.get("labels", ())) for head in tree["heads"])
         return ModelSpec(image, heads, extra_inputs=extra, detector=detector, **others)
+    if not tree["heads"]:
+        raise OnnxplainError("heads: found none, expected at least one, or a detector")
     labels = [tree["labels"], *(head.get("labels", ()) for head in tree["heads"][1:])]
     return ModelSpec(
         image,

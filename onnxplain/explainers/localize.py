@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from onnxplain.contract.arguments import checked
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.registry import build, supported
 from onnxplain.runtime.detection.detector import refuse_detector
+from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.image import list_images
 
 if TYPE_CHECKING:
     from onnxplain.explainers.explanation import Explanation
-    from onnxplain.runtime.engine import Engine
     from onnxplain.runtime.image import ImageLike
     from onnxplain.runtime.results import Prediction
     from onnxplain.runtime.target import Target
@@ -38,11 +38,6 @@ def localize(
     head nor an instrumented layer. Raises OnnxplainError for another method, UnsupportedError if the file does not
     support the method, and for a model without a head of classes.
     """
-    if method is not None and method not in get_args(BoxMethod):
-        raise OnnxplainError(
-            f"method: found {method!r}, expected {' or '.join(get_args(BoxMethod))}, or None for "
-            "the model's own box head"
-        )
     refuse_detector(engine.spec, engine.source)
     classes = next((head for head in engine.spec.heads if head.kind == "classes"), None)
     if classes is None:

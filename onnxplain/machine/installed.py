@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +86,9 @@ def has_module(name: str) -> bool:
 
 
 def _version(names: tuple[str, ...]) -> str | None:
+    # Here, because it takes longer than the rest of this package.
+    from importlib.metadata import PackageNotFoundError, version
+
     for name in names:
         try:
             found = version(name)

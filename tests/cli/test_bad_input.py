@@ -117,7 +117,7 @@ CASES = [
     ("instrument {text_model} -o {out}", WRONG_USAGE, ["ONNX"]),
     ("instrument {no_weights} -o {out}", WRONG_USAGE, ["weights.bin"]),
     ("instrument {outside} -o {out}", WRONG_USAGE, ["outside"]),
-    ("instrument {no_classes} -o {out}", WRONG_USAGE, ["picture", "--logits"]),
+    ("instrument {no_classes} -o {out}", WRONG_USAGE, ["picture", "--head picture:mask"]),
     ("instrument {model} -o {out}", WRONG_USAGE, ["no feature map", "rise works on this file"]),
     ("instrument {conv} -o {conv}", WRONG_USAGE, ["found the source file"]),
     ("instrument {conv} -o {out}/a.onnx", WRONG_USAGE, ["folder does not exist"]),
@@ -164,7 +164,7 @@ CASES = [
     ("explain {model} {photo} -o {out} --budget-seconds -1", WRONG_USAGE, ["--budget-seconds", "-1"]),
     ("explain {model} {photo} -o {out} -m rise --estimator best", WRONG_USAGE, ["estimator", "'best'", "paper"]),
     ("explain {model} {photo} -o {out} -m rise --fill pink", WRONG_USAGE, ["fill", "pink", "blur"]),
-    ("explain {model} {photo} -o {out} -m rise --fill 1,2", WRONG_USAGE, ["fill", "(1.0, 2.0)", "(r, g, b)"]),
+    ("explain {model} {photo} -o {out} -m rise --fill 1,2", WRONG_USAGE, ["fill", "(1, 2)", "a list of 3"]),
     ("explain {model} {photo} -o {out} -m rise --fill 1,2,x", WRONG_USAGE, ["--fill", "1,2,x", "R,G,B"]),
     (
         "explain {plain} {photo} -o {out} -m rise --explain-output box",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onnxplain.cli.output.tables import print_table
-from onnxplain.cli.output.terminal import say
+from onnxplain.cli.output.terminal import is_terminal, say
 
 if TYPE_CHECKING:
     from onnxplain.evaluation import AnswerEvaluation, Evaluation, Result
@@ -98,7 +98,7 @@ def _columns_that_fit(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def _room() -> float:
     """The columns of the terminal; without one, any table fits."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else math.inf
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -10,6 +10,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.extras import install_command, missing_modules
 
 if TYPE_CHECKING:
+    from onnxplain.contract import HeadSpec
     from onnxplain.exporters import Candidate
     from onnxplain.runtime.protobuf.model_facts import ModelFacts
 
@@ -28,10 +29,10 @@ class Prospect:
     obstacle: OnnxplainError | None = None
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate]) -> Prospect:
-        """From the feature maps of the file."""
+    def of(cls, candidates: Sequence[Candidate], heads: Sequence[HeadSpec]) -> Prospect:
+        """From the feature maps and the heads of the file."""
         from onnxplain.explainers import METHODS
-        from onnxplain.explainers.needs import LAYERS, LINEAR_HEAD, PLAIN, TAIL
+        from onnxplain.explainers.needs import COMPARABLE, LAYERS, LINEAR_HEAD, PLAIN, TAIL, is_compared
 
         chosen = next((each for each in candidates if each.chosen), None)
         if chosen is None:
@@ -42,6 +43,7 @@ class Prospect:
             )
         needs = {name: method.needs for name, method in METHODS.items()}
         certain = [*PLAIN, LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
+        certain += [COMPARABLE] if any(map(is_compared, heads)) else []
         return cls(
             tuple(candidates),
             tuple(name for name, need in needs.items() if need in certain),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from onnxplain.cli.output.terminal import printable, say
+from onnxplain.cli.output.terminal import is_terminal, printable, say
 from onnxplain.explanations.progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Bar(ProgressDisplay):
 
     def echo(self, line: str, *, err: bool = False) -> None:
         """Print a line on standard output, or on standard error, above the bar."""
-        if self._display is not None and (err or sys.stdout.isatty()):
+        if self._display is not None and (err or is_terminal(sys.stdout)):
             # The line goes to the terminal that shows the bar. Only the bar's console can print above it.
             self._display.console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
         else:
@@ -62,7 +62,7 @@ class Bar(ProgressDisplay):
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
     """A bar that is shown inside the context and disappears at its end."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_terminal(sys.stderr):
         yield Bar()
         return
     from rich.console import Console

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.cli.output.terminal import print_text, printable
+from onnxplain.cli.output.terminal import is_terminal, print_text, printable
 from onnxplain.files.json_bytes import json_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
         table.add_column(_cell(column), justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    terminal = is_terminal(sys.stdout)
     width = shutil.get_terminal_size().columns if terminal else _UNLIMITED_WIDTH
     drawn = io.StringIO()
     Console(file=drawn, force_terminal=terminal, width=width, highlight=False).print(table)

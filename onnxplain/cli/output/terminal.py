@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 import click
 
@@ -24,6 +25,11 @@ def printable(text: str) -> str:
     names that are not UTF-8.
     """
     return _CONTROL.sub(_escape, text)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream is a terminal; a closed one is None."""
+    return stream is not None and stream.isatty()
 
 
 def say(line: str = "", *, err: bool = False) -> None:

@@ -112,6 +112,8 @@ def _no_common_layer(heads: Sequence[Head], apart: Sequence[Head]) -> str:
     """Why there is no layer: some heads have no map of the image before them, or no map leads to all heads."""
     names = ", ".join(head.name for head in apart or heads)
     left = (apart or heads[1:])[0].name
+    if len(apart) == len(heads):
+        return f"no feature map of the image leads to the heads {names}; rise works on this file"
     if apart:
         return f"no feature map of the image leads to the heads {names}: leave them out, --head {left}:none"
     return f"no feature map leads to all of the heads {names}: leave some of them out, such as --head {left}:none"

@@ -9,7 +9,7 @@ from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.values import downstream, int_attribute, maybe_dims
 from onnxplain.exporters.operators.fused_shapes import infer_behind_fused
 from onnxplain.exporters.operators.site import Site
-from onnxplain.exporters.operators.window import pooled_size, read_window
+from onnxplain.exporters.operators.window import Window, pooled_size, read_window, transposed_padding
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -43,4 +43,18 @@ def _correct(node: ir.Node) -> bool:
         return False
     for value in node.outputs:
         value.shape = ir.Shape([*output.shape[:2], *size_out])
+    if not int_attribute(node, "count_include_pad", 0):
+        _pad_instead(node, window, tuple(known), size_out)
     return True
+
+
+def _pad_instead(node: ir.Node, window: Window, size_in: tuple[int, ...], size_out: tuple[int, ...]) -> None:
+    """The same windows without ceil_mode, by padding at the end.
+
+    ONNX Runtime infers the larger size too. It infers again after an optimisation, whatever the file says, and then
+    refuses a graph that counts on the smaller one.
+    """
+    pads, _ = transposed_padding(window, size_in, size_out)
+    for name in ("ceil_mode", "auto_pad"):
+        node.attributes.pop(name, None)
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)

@@ -21,6 +21,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.exporters.anatomy.detector_ends import check_gradients
 from onnxplain.exporters.anatomy.graph_end import read_graph_end
 from onnxplain.exporters.anatomy.inputs import find_image_value
+from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.writing.request import Request
 from onnxplain.sidecars import SidecarFacts, label_detector
 
@@ -46,7 +47,10 @@ def find_detector_in(
         classes=None if facts.labels is None else len(facts.labels.value),
         model_type=None if facts.model_type is None else facts.model_type.value,
     )
-    outputs = read_outputs(read_graph_end(ir.from_proto(proto).graph, known))
+    model = ir.from_proto(proto)
+    if any(output.shape is None for output in model.graph.outputs):
+        infer_shapes(model)
+    outputs = read_outputs(read_graph_end(model.graph, known))
     found = recognise(outputs, None if known is None else known.size_hw, hints)
     if isinstance(found, NoDetector) and found.is_refused:
         raise UnsupportedError(

@@ -83,8 +83,8 @@ def open_session(
     _check_file(path)
     if threads is not None and threads < 1:
         raise OnnxplainError(f"threads: found {threads}, expected a positive number, or None for all cores")
-    _check_allocations(path)
     onnxruntime = import_onnxruntime()
+    _check_allocations(path)
     options = onnxruntime.SessionOptions()
     # ONNX Runtime would log a warning for each optional input, and each failure that our errors report anyway.
     options.log_severity_level = _LOG_FATAL_ONLY
