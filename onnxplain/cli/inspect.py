@@ -109,7 +109,7 @@ def inspect(
         print_placement(engine, placement)
     if list_layers and prospect.candidates:
         say()
-        say("feature maps that `instrument --layer` can name (*: the map that auto selects):")
+        say("feature maps that `instrument --layer` can name (*: what auto selects):")
         say()
         print_table(
             ("", "channels", "size", "multiply-adds before", "methods", "layer"),
@@ -141,8 +141,6 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
 
 def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect:
     """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
-    if engine.spec.detector is not None:
-        return Prospect(obstacle=OnnxplainError("gradients of boxes are not supported"))
     if not asked and (engine.spec.layers or missing_modules("export")):
         return Prospect()
     with needs_extra("export"):
@@ -159,6 +157,7 @@ def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect
                 input_size_hw=source.size_hw,
                 layout=source.layout,
                 channels=source.preprocessing.channels,
+                detector=model.detector,
             ),
             engine.spec.heads,
         )

@@ -8,6 +8,7 @@ from typing import get_args
 
 import click
 
+from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.model import ModelArguments, sidecar_option, timeout_option
@@ -103,6 +104,7 @@ class Changes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @answer_options
+@detector_option
 @sidecar_option
 @timeout_option
 @preprocessing_options
@@ -148,6 +150,7 @@ def instrument(
         preprocessing=stated.parts,
         input_size_hw=stated.size,
         layout=stated.layout,
+        detector=model.detector,
         required_inputs=file.required_inputs,
         gate=not changes.no_gate,
         batch=changes.batch,

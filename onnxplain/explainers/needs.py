@@ -43,6 +43,10 @@ LAYERS = Need(
 )
 OF_LAYERS = (LAYERS, LAYERS_OR_LEVELS)
 """The needs that every instrumented file with class scores meets."""
+OF_BOXES = (CLASSES_OR_BOXES, LAYERS_OR_LEVELS)
+"""The needs of methods that also explain the boxes of detectors."""
+POOLED = "it gives each feature map one weight for the whole image, while a box depends on a few cells"
+"""Why a method of pooled gradients cannot explain boxes."""
 COMPARABLE = Need(
     "an instrumented layer, and a head of at least two classes or labels",
     lambda spec: LAYERS.met(spec) and any(map(is_compared, spec.heads)),

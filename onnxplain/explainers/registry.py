@@ -194,15 +194,14 @@ def methods(engine: Engine | None = None) -> tuple[str, ...]:
 
 def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
-    from onnxplain.explainers.needs import CLASSES_OR_BOXES, LAYERS_OR_LEVELS, SCORES
+    from onnxplain.explainers.needs import OF_BOXES, SCORES
     from onnxplain.runtime.engine import Engine
 
     Instance(Engine).check("engine", engine)
     needs = explainer.needs
     if not needs.met(engine.spec):
         working = ", ".join(supported(engine)) or "none"
-        takes_boxes = needs in (CLASSES_OR_BOXES, LAYERS_OR_LEVELS)
-        lack = needs if engine.spec.detector is None or takes_boxes else SCORES
+        lack = needs if engine.spec.detector is None or needs in OF_BOXES else SCORES
         reason = f" ({explainer.no_boxes})" if lack is SCORES and explainer.no_boxes else ""
         raise UnsupportedError(
             f"{explainer.name}: needs {lack.what}, but {lack.otherwise}{reason}; methods that work with this file: "

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.anatomy import Anatomy
 from onnxplain.exporters.anatomy.heads import Head
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
+from onnxplain.exporters.anatomy.layers import AUTO, Layer, automatic_layer, choose_layers
 from onnxplain.exporters.anatomy.level_maps import level_maps
 from onnxplain.exporters.gradient.zero import has_gradient
 from onnxplain.exporters.graph.path import path_between
@@ -23,7 +23,7 @@ def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Map
     if taps:
         chosen = _tapped(anatomy, taps)
     elif anatomy.detector is not None:
-        levels = [name for layer in level_maps(graph, anatomy.detector, anatomy.layers) for name in [layer.name]]
+        levels = [layer.name for layer in level_maps(graph, anatomy.detector, anatomy.layers)]
         wanted = [name for asked in request.layers for name in (levels if asked == AUTO and levels else [asked])]
         chosen = choose_layers(anatomy.layers, wanted, None, anatomy.unplaced)
     else:
@@ -31,6 +31,13 @@ def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Map
         chosen = choose_layers(anatomy.layers, request.layers, anatomy.preferred, anatomy.unplaced)
     _check_reach_heads(chosen, anatomy.heads)
     return chosen
+
+
+def automatic_layers(graph: ir.Graph, anatomy: Anatomy) -> tuple[Layer, ...]:
+    """The layers that ``auto`` means: one, or of a detector several; none where no layer has a gradient."""
+    levels = () if anatomy.detector is None else level_maps(graph, anatomy.detector, anatomy.layers)
+    last = automatic_layer(anatomy.layers, anatomy.preferred)
+    return levels or (() if last is None else (last,))
 
 
 def _tapped(anatomy: Anatomy, taps: Mapping[str, ir.Value]) -> list[Layer]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from onnxplain import Engine
 from onnxplain.exporters import ExportReport, instrument
-from tests.detectors.gradients.networks import Detector
+from tests.detectors.gradients.backbone import Detector, Scalars
+
+AnyDetector = TypeVar("AnyDetector", bound=Detector)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +28,11 @@ class Instrumented:
     report: ExportReport
 
     @property
+    def others(self) -> dict[str, np.ndarray]:
+        """The inputs besides the image."""
+        return {name: value.numpy() for name, value in self.network.other_inputs.items()}
+
+    @cached_property
     def engine(self) -> Engine:
         return Engine(self.report.path)
 
@@ -44,9 +53,9 @@ def write_network(network: Detector, path: Path) -> Path:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (torch.zeros(1, 3, *network.size_hw),),
+            (torch.zeros(1, 3, *network.size_hw), *network.other_inputs.values()),
             str(path),
-            input_names=["images"],
+            input_names=["images", *network.other_inputs],
             output_names=list(network.output_names),
             opset_version=17,
             dynamo=False,
@@ -65,11 +74,22 @@ def gradients_of_torch(
     network: Detector, pixels: np.ndarray, targets: Sequence[tuple[int, int]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each level its map [K, h, w], and the gradients of the targets (candidate, column), [T, K, h, w]; float64."""
+    double = in_double(network)
+    levels = double.levels(torch.from_numpy(pixels).double())
+    return gradients_of(double.scalars(levels), levels, targets)
+
+
+def in_double(network: AnyDetector) -> AnyDetector:
+    """A copy that computes in float64."""
     double = type(network)()
     double.load_state_dict(network.state_dict())
-    double.double().eval()
-    levels = double.levels(torch.from_numpy(pixels).double())
-    scalars = double.scalars(levels)
+    return double.double().eval()
+
+
+def gradients_of(
+    scalars: Scalars, levels: Sequence[torch.Tensor], targets: Sequence[tuple[int, int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same for scalars that are known already."""
     table = torch.cat([scalars.classes, scalars.corners], 1)
     found: list[list[np.ndarray]] = []
     for candidate, column in targets:

@@ -91,7 +91,7 @@ def test_the_file_is_still_the_detector(made: Instrumented) -> None:
     assert engine.spec.detector is not None and plain.spec.detector is not None
     names = engine.spec.detector.output_names
     session = ort.InferenceSession(made.plain, providers=["CPUExecutionProvider"])
-    expected = session.run(list(names), {"images": pixels})
+    expected = session.run(list(names), {"images": pixels, **made.others})
     targets = np.array([engine.spec.detector.target(2, 0)])
     for found in (engine.run(pixels, names), engine.run(pixels, names, targets, engine.spec.layers[0].name)):
         for one, other in zip(found, expected, strict=True):
@@ -124,7 +124,7 @@ def test_a_candidate_that_is_not_there_fails(made: Instrumented) -> None:
     gates = np.array([each is layer for each in engine.spec.layers])
     session = ort.InferenceSession(made.report.path, providers=["CPUExecutionProvider"])
     with pytest.raises(Exception, match=r"[Ii]ndex|indices|bounds"):
-        session.run([layer.gradients], {"images": pixels, "target": beyond, "explain": gates})
+        session.run([layer.gradients], {"images": pixels, **made.others, "target": beyond, "explain": gates})
 
 
 def test_a_file_is_instrumented_again(tmp_path: Path) -> None:
