@@ -176,6 +176,7 @@ def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
 
 def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     from onnxplain.explainers import METHODS, supported
+    from onnxplain.explainers.registry import lack_of
 
     spec = engine.spec
     kind = "explainable" if spec.layers else "not instrumented"
@@ -197,7 +198,8 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     if not spec.layers:
         print_description([*lines, *prospect.lines()])
         return
-    lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
+    unmet = [(name, lack_of(method.explainer, spec)) for name, method in METHODS.items() if name not in working]
+    lines += [(f"not {name}", lack.otherwise) for name, lack in unmet]
     print_description(lines)
     say()
     print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))

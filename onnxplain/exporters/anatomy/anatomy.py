@@ -17,6 +17,7 @@ from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
 from onnxplain.exporters.anatomy.heads import NOTHING_ASKED, AskedHeads, Head, ModelHeads, find_heads
 from onnxplain.exporters.anatomy.inputs import Inputs, find_inputs
 from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
+from onnxplain.exporters.anatomy.level_maps import before_weights
 from onnxplain.exporters.anatomy.live import live_values
 from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
 
@@ -93,6 +94,8 @@ def study(
 
     layers, unplaced = layers_of(targets)
     if ends is not None:
+        features = before_weights(graph, ends.values)
+        layers = [layer for layer in layers if layer.tap in features]
         no_classes = NoPooledHead(HeadFault.DETECTOR)
         return Anatomy(inputs, (), no_classes, tuple(layers), tuple(unplaced), detector=ends)
     if not layers and not unplaced and len(targets) > 1:

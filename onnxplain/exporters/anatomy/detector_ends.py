@@ -109,8 +109,8 @@ def check_gradients(spec: DetectorSpec) -> None:
     """Raise UnsupportedError for a layout whose gradients are not offered."""
     if not spec.layout.gradients:
         raise UnsupportedError(
-            f"found a detector (layout {spec.layout_name}), expected one whose candidates have gradients: this layout "
-            "is written by models that choose boxes in steps without any; use rise, which needs no gradients"
+            f"found a detector (layout {spec.layout_name}), which has no gradients: its boxes are chosen in loops, "
+            "branches or regions of a map; rise explains them"
         )
 
 

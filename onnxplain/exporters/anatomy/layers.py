@@ -145,7 +145,7 @@ def choose_layers(
     """
     if not layers:
         why = f": {unplaced[0].end}" if unplaced else ""
-        raise ModelError(f"no feature map leads to the logits{why}; rise works on this file, gradients do not apply")
+        raise ModelError(f"no feature map leads to the outputs{why}; rise works on this file, gradients do not apply")
     chosen = {_choose(layers, name, preferred, unplaced).name for name in wanted}
     if not chosen:
         raise ModelError("layers: found none, expected at least one: give a layer, or auto")

@@ -24,8 +24,8 @@ def level_maps(graph: ir.Graph, ends: DetectorEnds, layers: Sequence[Layer]) -> 
     predictions are no features. The deepest map of the backbone is the last of the smallest maps before anything is
     enlarged.
     """
-    boxes = _leading_to(graph, ends.holders("box"))
-    scores = _leading_to(graph, ends.holders("classes", "score", "objectness"))
+    boxes = before_weights(graph, ends.holders("box"))
+    scores = before_weights(graph, ends.holders("classes", "score", "objectness"))
     common = [layer for layer in layers if layer.automatic and layer.tap in boxes and layer.tap in scores]
     taps = {layer.tap for layer in common}
     straight = [
@@ -43,7 +43,7 @@ def _is_enlarged(value: ir.Value) -> bool:
     return any(operator_of(node).computes in _ENLARGING for node in upstream(value))
 
 
-def _leading_to(graph: ir.Graph, ends: Iterable[ir.Value]) -> set[ir.Value]:
+def before_weights(graph: ir.Graph, ends: Iterable[ir.Value]) -> set[ir.Value]:
     """The values from which a product with weights leads to some end."""
     reaching, through = set(ends), set[ir.Value]()
     for node in reversed(list(graph)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +55,14 @@ class Detection:
         }
 
 
-def read_detection(tree: Mapping[str, Any]) -> Detection:
-    """The detection that `Detection.as_json` wrote; its rank is 1."""
+def read_detection(tree: Mapping[str, Any], name: str) -> Detection:
+    """The detection that `Detection.as_json` wrote, with the rank and the side that its `name` says."""
     x1, y1, x2, y2 = (float(side) for side in tree["xyxy"])
-    return Detection((x1, y1, x2, y2), tree["score"], tree["class_id"], tree["label"], tree["candidate"])
+    rank, _, said = name.rpartition("#")[2].partition(":")
+    side = next((each for each in get_args(BoxSide) if each == said), None)
+    return Detection(
+        (x1, y1, x2, y2), tree["score"], tree["class_id"], tree["label"], tree["candidate"], int(rank), side
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the extra `torch` is not installed")
 
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from onnxplain import Engine, explain
@@ -17,6 +20,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import HiResCAM, LayerCAM, build, supported
 from onnxplain.explanations.open_model import open_model
 from onnxplain.explanations.open_options import OpenOptions
+from tests.cli.conftest import RunCommand
 from tests.detectors.gradients.files import Instrumented, gradients_of_torch, instrument_network
 from tests.detectors.gradients.networks import NETWORKS
 
@@ -150,3 +154,38 @@ def test_a_plain_detector_is_instrumented_on_the_way(made: Instrumented, photo: 
 def test_a_plain_file_has_no_layers(made: Instrumented) -> None:
     with pytest.raises(UnsupportedError, match=r"hires-cam: needs an instrumented layer.*with this file: rise"):
         HiResCAM(Engine(made.plain))
+
+
+def test_the_command(made: Instrumented, photo: np.ndarray, run: RunCommand, tmp_path: Path) -> None:
+    """Without -m, a plain detector is instrumented on the way; each detection and corner has its picture."""
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    out, model = tmp_path / "out", ("--detector", made.network.layout)
+    words = ("--target", "#1", "--target", "#1:x2", "--min-score", 0.3)
+    result = run("explain", made.plain, tmp_path / "a.png", "-o", out, *model, *words)
+    assert result.exit_code == 0, result.stderr
+    entries = [json.loads(line) for line in (out / "explanations.jsonl").read_text(encoding="utf-8").splitlines()]
+    (best,) = [made.engine.detect(photo)[0][0]]
+    names = [f"{best.class_id}#1", f"{best.class_id}#1:x2"]
+    assert [(entry["method"], entry["target"]) for entry in entries] == [("hires-cam", name) for name in names]
+    assert all(entry["detection"]["candidate"] == best.candidate for entry in entries)
+    expected = HiResCAM(made.engine).for_targets(photo, ["#1", "#1:x2"])
+    for entry, each in zip(entries, expected, strict=True):
+        assert entry["layer"] == each.layer and (out / entry["overlay"]).exists()
+        np.testing.assert_array_equal(np.load(out / entry["raw"]), each.raw)
+    again = run("verify", out)
+    assert again.exit_code == 0, again.output
+
+
+def test_what_inspect_and_instrument_say(made: Instrumented, run: RunCommand, tmp_path: Path) -> None:
+    shown = run("inspect", made.report.path).stdout
+    assert "hires-cam, layer-cam, rise" in shown
+    assert "the file is a detector (it gives each feature map one weight" in shown
+    listed = run("inspect", made.plain, "--layers", "--detector", made.network.layout, "--json")
+    chosen = [each["name"] for each in json.loads(listed.stdout)["candidates"] if each["chosen"]]
+    assert chosen == [layer.name for layer in made.report.spec.layers]
+    result = run("instrument", made.plain, "-o", tmp_path / "out.onnx", "--detector", "yolox", "--head", "output0:box")
+    assert result.exit_code == 2
+    assert "expected one of both: a detector has no heads" in result.stderr
+    result = run("instrument", made.plain, "-o", tmp_path / "out.onnx", "--detector", "yolox", "--layer", "nowhere")
+    assert result.exit_code == 2
+    assert "'nowhere'" in result.stderr and result.stderr.count("\n") == 1
