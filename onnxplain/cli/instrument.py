@@ -1,4 +1,4 @@
-"""`onnxplain instrument`: an ONNX classifier or localizer becomes explainable."""
+"""`onnxplain instrument`: an ONNX classifier, localizer or detector becomes explainable."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Changes:
     multiple=True,
     metavar="NAME|auto|50%",
     help="Feature maps that get gradients: the name of a value or a part of the name; a share of the multiply-adds, "
-    "such as 50%, for the map nearest to it; or auto, for the last map. May be given several times. Default: auto.",
+    "such as 50%, for the map nearest to it; or auto, for the last map, or those of a detector's levels. May be given "
+    "several times. Default: auto.",
 )
 @click.option("--logits", metavar="NAME", help="The value that holds the class logits. Needed only if it is not found.")
 @click.option("--box", metavar="NAME", help="The output of the box head, if the model has one.")
@@ -130,6 +131,8 @@ def instrument(
 
     A second file, OUT.tail.onnx, contains the part of the network after the last instrumented layer: features in,
     logits out.
+
+    Of a detector, gradients are those of a candidate's score or of a corner of its box; there is no tail file.
 
     Needs the extra `export`.
     """

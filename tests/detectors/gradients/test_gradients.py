@@ -129,7 +129,7 @@ def test_a_candidate_that_is_not_there_fails(made: Instrumented) -> None:
 
 def test_a_file_is_instrumented_again(tmp_path: Path) -> None:
     """The old instrumentation goes, layout and labels stay."""
-    made = instrument_network(NETWORKS["yunet"], tmp_path, labels=["nose"])
+    made = instrument_network(NETWORKS["blazeface"], tmp_path, labels=["nose"])
     again = instrument(made.report.path, tmp_path / "again.onnx")
     before = made.report.spec.detector
     assert before is not None and again.spec.detector == replace(before, evidence=(LayoutEvidence("metadata"),))

@@ -1,4 +1,4 @@
-"""Gradients through what chooses inside the graph, and of networks of transformers."""
+"""Gradients through suppression inside the graph, and which layouts have gradients."""
 
 from __future__ import annotations
 
@@ -12,9 +12,25 @@ pytest.importorskip("torch", reason="the extra `torch` is not installed")
 import torch
 
 from onnxplain import Engine
+from onnxplain.contract.detectors import LAYOUTS
+from onnxplain.errors import UnsupportedError
 from onnxplain.exporters import instrument
+from tests.detectors.files import write_detector
 from tests.detectors.gradients.files import gradients_of, in_double
-from tests.detectors.gradients.suppressing import write_suppressing
+from tests.detectors.gradients.networks import NETWORKS
+from tests.detectors.gradients.suppressing import Suppressing, write_suppressing
+
+
+def test_every_layout_has_a_network_or_is_refused() -> None:
+    assert {*NETWORKS, Suppressing.layout} == {name for name, layout in LAYOUTS.items() if layout.gradients}
+
+
+@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if not layout.gradients])
+def test_layouts_without_gradients_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    path = write_detector(tmp_path / "model.onnx", name)
+    with pytest.raises(UnsupportedError, match=rf"found a detector \(layout {name}\), which has no gradients.*rise"):
+        instrument(path, tmp_path / "out.onnx", detector=name)
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_suppression_inside(tmp_path: Path) -> None:
