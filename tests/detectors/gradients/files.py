@@ -34,7 +34,7 @@ class Instrumented:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.report.path)
+        return Engine(self.report.path, threads=1)
 
 
 def make_network(kind: type[Detector], seed: int = 0) -> Detector:
