@@ -19,7 +19,7 @@ help:
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
-	@echo "make test-report  install playwright-core and axe-core and open reports in headless Chromium"
+	@echo "make test-report  install what headless Chromium needs, as far as that can be done, and open reports in it"
 	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
 	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
@@ -61,10 +61,10 @@ test-programs: install
 test-kills: install
 	@$(BIN)/python -m tools.kills
 
-# Needs npm, and Chromium (Debian's package, or CHROMIUM names its program).
+# Needs npm and Chromium: installed here if this is Debian and you are root. CHROMIUM names another program.
 test-report: install
-	@npm install --silent --no-audit --no-fund --prefix build/js playwright-core@1.65.1 axe-core@4.14.1
-	@$(BIN)/python -m pytest -rs tests/report/test_browser.py
+	@.ci/browser
+	@$(BIN)/python -m pytest -rs tests/report
 
 check: install
 	@$(BIN)/ruff check .

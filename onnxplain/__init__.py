@@ -9,18 +9,136 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.version import __version__
 
 if TYPE_CHECKING:
+    from onnxplain.contract import PRESETS, Preprocessing, PreprocessingParts, Quantization
+    from onnxplain.errors import ImageError, ModelError, UnsupportedError
+    from onnxplain.explainers import (
+        CAM,
+        METHODS,
+        RISE,
+        AblationCAM,
+        ActivationMapExplainer,
+        AugmentedGradCAM,
+        EigenCAM,
+        EigenGradCAM,
+        Estimator,
+        Explainer,
+        Explanation,
+        FinerCAM,
+        GradCAM,
+        GradCAMPlusPlus,
+        HiResCAM,
+        LayerCAM,
+        ReciproCAM,
+        Regions,
+        RiseTally,
+        SamplingReport,
+        ScoreCAM,
+        SmoothGradCAMPlusPlus,
+        XGradCAM,
+        build,
+        find_regions,
+        localize,
+        supported,
+    )
+    from onnxplain.explainers.augmented.random_copies import RandomCopies
+    from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
     from onnxplain.explainers.registry import methods
     from onnxplain.explanations.explain import explain
-    from onnxplain.runtime import Engine, load_image
+    from onnxplain.runtime import (
+        DEFAULT_MAX_MEGAPIXELS,
+        Activations,
+        Batch,
+        Detection,
+        Detections,
+        Engine,
+        Frame,
+        ImageLike,
+        Prediction,
+        as_image,
+        bilinear_matrix,
+        load_image,
+        make_frame,
+    )
+    from onnxplain.runtime.sessions.binding import BoundSession
 
-__all__ = ["Engine", "OnnxplainError", "__version__", "explain", "load_image", "methods"]
+__all__ = [
+    "CAM",
+    "DEFAULT_MAX_MEGAPIXELS",
+    "METHODS",
+    "PRESETS",
+    "RISE",
+    "AblationCAM",
+    "ActivationMapExplainer",
+    "Activations",
+    "AugmentedGradCAM",
+    "Batch",
+    "BoundSession",
+    "Detection",
+    "Detections",
+    "EigenCAM",
+    "EigenGradCAM",
+    "Engine",
+    "Estimator",
+    "Explainer",
+    "Explanation",
+    "FinerCAM",
+    "Frame",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "ImageError",
+    "ImageLike",
+    "LayerCAM",
+    "ModelError",
+    "OnnxplainError",
+    "Prediction",
+    "Preprocessing",
+    "PreprocessingParts",
+    "Quantization",
+    "RandomCopies",
+    "ReciproCAM",
+    "Regions",
+    "RiseTally",
+    "SamplingReport",
+    "ScoreCAM",
+    "SmoothGradCAMPlusPlus",
+    "SuperResolutionReport",
+    "UnsupportedError",
+    "XGradCAM",
+    "__version__",
+    "as_image",
+    "bilinear_matrix",
+    "build",
+    "explain",
+    "find_regions",
+    "load_image",
+    "localize",
+    "make_frame",
+    "methods",
+    "supported",
+]
 
-_LAZY = {
-    "Engine": "onnxplain.runtime",
-    "explain": "onnxplain.explanations.explain",
-    "load_image": "onnxplain.runtime",
-    "methods": "onnxplain.explainers.registry",
+# The names that each module gives, with a space between.
+_MODULES = {
+    "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
+    "onnxplain.errors": "ImageError ModelError UnsupportedError",
+    "onnxplain.explainers": (
+        "CAM METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM EigenCAM EigenGradCAM Estimator "
+        "Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus HiResCAM LayerCAM ReciproCAM Regions "
+        "RiseTally SamplingReport ScoreCAM SmoothGradCAMPlusPlus XGradCAM build find_regions localize "
+        "supported"
+    ),
+    "onnxplain.explainers.augmented.random_copies": "RandomCopies",
+    "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",
+    "onnxplain.explainers.registry": "methods",
+    "onnxplain.explanations.explain": "explain",
+    "onnxplain.runtime": (
+        "DEFAULT_MAX_MEGAPIXELS Activations Batch Detection Detections Engine Frame ImageLike Prediction "
+        "as_image bilinear_matrix load_image make_frame"
+    ),
+    "onnxplain.runtime.sessions.binding": "BoundSession",
 }
+_LAZY = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

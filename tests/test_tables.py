@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 FORMAT_READERS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(test_readers.WITH_LABELS, test_readers.test_the_same_boxes_in_every_format),
     "csv-labels": test_readers.test_a_csv_of_labels_and_numbers,
+    "masks": test_readers.test_masks_give_one_record_per_class_with_its_pixels,
     "wsol": test_readers.test_wsol_lists_have_one_class_per_image_and_classes_in_number_order,
     "image-folder": test_readers.test_class_folders_give_labels_and_names_that_differ,
 }

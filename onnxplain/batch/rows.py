@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxplain.batch.reader import ReadImage
+from onnxplain.explanations.answer_tree import TOP_ENTRIES
 from onnxplain.explanations.json_number import json_number
 from onnxplain.runtime.answers import Answer, BoxAnswer, Classes, Embedding, Labels, Mask, ScoredLabel, Values
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 FAILED = "failed"
 """The status of a row whose image could not be explained."""
 
-TOP_ENTRIES = 5
 _MAP_FRAME_VALUES = ("scale", "offset", "seen_start", "seen_stop")
 
 

@@ -24,6 +24,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import without_folders
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.binding import memory_of
@@ -154,7 +155,7 @@ def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
         **entries,
         "schema": BATCH_SCHEMA,
         "version": BATCH_VERSION,
-        "source": request.source,
+        "source": without_folders(request.source, request.output),
         "plan": {
             "file": PLAN_FILE,
             "sha256": plan.sha256,

@@ -29,7 +29,7 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
 from onnxplain.cli.output.comparison_table import (
     METHOD_COLUMNS,
-    answers_line,
+    answers_lines,
     comparison_tree,
     method_row,
     print_comparison,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from onnxplain.comparison.compare_models import ModelComparison
     from onnxplain.comparison.comparison_folders import ComparisonFolders
     from onnxplain.comparison.image_drift import ImageDrift
-    from onnxplain.comparison.shared_classes import Unlike
+    from onnxplain.comparison.unlike import Unlike
     from onnxplain.explanations.open_model import OpenedModel
 
 
@@ -121,13 +121,15 @@ def compare(
 ) -> None:
     """Compare two files of one model: float32 and float16 or int8, pruned, another version, another input size.
 
-    For each IMAGE, both files answer, and both explain the class that A predicts. The table shows changed answers,
-    differences of scores, and how similar the maps are: Spearman's rank correlation, and the IoU of the parts above the
-    method's threshold. Methods with a seed, such as rise, are run on A with a second seed too: this is their noise. A
-    map drifts beyond noise if the two files differ more than the two seeds.
+    For each IMAGE, both files answer, and both explain what A answers with: the class, the most probable label, or the
+    number. The table shows changed answers, differences of scores or numbers, and how similar the maps are: Spearman's
+    rank correlation, and the IoU of the parts above the method's threshold. Methods with a seed, such as rise, are run
+    on A with a second seed too: this is their noise. A map drifts beyond noise if the two files differ more than the
+    two seeds.
 
-    Classes are matched by label. What cannot be compared is named: classes that only one file has, a box head, a method
-    that one file does not allow. All options apply to both files.
+    Heads of classes, labels and values are compared, classes matched by label. What cannot be compared is named: other
+    heads, classes that only one file has, a box head, a method that one file does not allow. All options apply to both
+    files.
 
     Exit status: 0 whatever is found; 1 if some image could not be read; 2 if a model or an option cannot be used.
     """
@@ -181,17 +183,19 @@ def _print(
         ]
         print_json(comparison_tree(described, drifts, comparison.unlike))
         return
-    say(f"first: {paths[0]}\nsecond: {paths[1]}")
+    say(f"first: {paths[0]}")
+    say(f"second: {paths[1]}")
     print_comparison(drifts, comparison.unlike, shown.top)
     if shown.report is not None:
-        say(f"\nReport: {shown.report}")
+        say()
+        say(f"Report: {shown.report}")
 
 
 def _open_both(
     files: Sequence[ModelToExplain], asked: MethodArguments, bar: Bar, *, quiet: bool
 ) -> tuple[list[OpenedModel], tuple[str, ...], list[Unlike]]:
     """Both models, the methods for both, and the methods that one of the files does not allow."""
-    from onnxplain.comparison.shared_classes import Unlike
+    from onnxplain.comparison.unlike import Unlike
 
     opened, left_out = [], []
     methods = asked.methods
@@ -219,10 +223,10 @@ def _open_both(
 
 
 def _needs_gradient(method: str) -> bool:
-    from onnxplain.explainers.needs import SCORES
+    from onnxplain.explainers.needs import PLAIN
     from onnxplain.explainers.registry import find_method
 
-    return find_method(method).needs is not SCORES
+    return find_method(method).needs not in PLAIN
 
 
 def _options_for(asked: MethodArguments, methods: Sequence[str], opened: OpenedModel) -> Mapping[str, Any]:
@@ -247,7 +251,7 @@ def _write_report(
         for drift in drifts
         if drift.image in folders.hashes
     }
-    lines = [answers_line(drifts), *map(unlike_line, comparison.unlike)]
+    lines = [*answers_lines(drifts), *map(unlike_line, comparison.unlike)]
     findings = [
         Table("Drift of the maps", METHOD_COLUMNS, [method_row(each) for each in summarise(drifts)]),
         Table("Answers and models", ("found",), [(line,) for line in lines]),

@@ -25,17 +25,18 @@ from onnxplain.cli.options.model import (
 from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
 from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.assumptions import warn_assumed
-from onnxplain.cli.output.evaluation_table import print_answer_evaluation, print_evaluation
+from onnxplain.cli.output.evaluation_page import PageArguments, report_options, write_evaluation_page
+from onnxplain.cli.output.evaluation_table import print_evaluation
+from onnxplain.cli.output.measuring import AnswerArguments, measure_answers, show_row
 from onnxplain.cli.output.progress import Bar, progress_bar
 from onnxplain.cli.output.tables import print_json
 from onnxplain.cli.output.terminal import say
+from onnxplain.explanations.open_model import OpenedModel
 
 if TYPE_CHECKING:
-    from onnxplain.data import DataSet
     from onnxplain.evaluation.journal import Row
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
-    from onnxplain.runtime import Engine
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 )
 @strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
+@report_options
 @evaluation_method_options
 @plain_file_options
 @answer_options
@@ -139,6 +141,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @gather("asked", MethodArguments)
 @gather("measured", MetricArguments)
 @gather("folders", HeatmapFolders)
+@gather("page", PageArguments)
 def evaluate(
     source: ModelToExplain,
     data: DataArguments,
@@ -146,13 +149,14 @@ def evaluate(
     measured: MetricArguments,
     folders: HeatmapFolders,
     output: Path,
+    page: PageArguments,
     as_json: bool,
 ) -> None:
     """Measure how well MODEL classifies and locates the objects of DATASET, and how good its heatmaps are.
 
-    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder with one
-    subfolder of images per class, or digits, which means 1,000 generated images. Labels are matched by name with
-    those of the model. A MODEL that is not instrumented is instrumented on the way, as `explain` does it.
+    DATASET is a folder or file of Pascal VOC, COCO, YOLO or WSOL annotations, a CSV file of boxes, a folder of masks
+    (SegmentationClass or masks), a folder with one subfolder of images per class, or digits: 1,000 generated images.
+    Labels are matched by name with the model's. A MODEL that is not instrumented is instrumented on the way.
 
     The folder DIR (-o) receives images.jsonl (one line per image, written as soon as the image is measured),
     images.csv, summary.json and run.json. A run can be stopped, for example by Ctrl-C (exit status 130). The same
@@ -160,6 +164,10 @@ def evaluate(
 
     Of a MODEL that answers with independent labels or with a number, the answers themselves are measured unless -m is
     given: mean average precision, or the mean absolute error against a column of DATASET (--column).
+
+    --report also writes an HTML page: the numbers, curves over thresholds with their intervals, and the images with the
+    lowest values, with true boxes, maps, and curves of insertion and deletion where they were measured. These images
+    are explained a second time for it. A complete folder gets its page without being measured again.
 
     Images and annotations that cannot be used are listed on standard error and counted. The exit status is 0 if
     anything was measured, and 2 otherwise.
@@ -172,15 +180,21 @@ def evaluate(
     asked = _with_defaults(asked, grad_cam=not folders.heatmaps)
     done, warned = 0, False
 
+    if page.report is not None:
+        from onnxplain.report.page_file import require_report_extra
+
+        require_report_extra()
     with progress_bar() as bar:
-        engine, layer = _open(source, asked, bar)
+        opened = _open(source, asked, bar)
+        engine, layer = opened.engine, opened.layer
         if answers_alone and engine.spec.head.kind in ("labels", "values"):
-            _evaluate_answers(engine, records, _Answers(output, seed, data.column, data.strict, as_json), bar)
+            page.refuse(engine.spec.head.kind)
+            measure_answers(engine, records, AnswerArguments(output, seed, data.column, data.strict, as_json), bar)
             return
         sanity = None
         if measured.sanity is not None:
             other = replace(source, model=replace(source.model, path=measured.sanity))
-            sanity, _ = _open(other, asked, bar)
+            sanity = _open(other, asked, bar).engine
 
         def show(count: int, total: int, row: Row) -> None:
             nonlocal done, warned
@@ -192,9 +206,10 @@ def evaluate(
             done = count
             bar.expect(total)
             bar.reach(count)
-            _show(bar, row)
+            show_row(bar, row)
 
         from onnxplain.evaluation import evaluate as measure
+        from onnxplain.report.evaluation_images import EvaluatedModel
 
         try:
             evaluation = measure(
@@ -214,6 +229,11 @@ def evaluate(
                 progress=bar.within,
                 on_row=show,
             )
+            if page.report is not None:
+                model = EvaluatedModel(
+                    opened, source.options_for(asked), asked.methods, asked.options_at(layer), records
+                )
+                write_evaluation_page(page.report, page.report_images, model, evaluation, output, bar)
         except KeyboardInterrupt:
             bar.echo(
                 f"onnxplain: interrupted: {output} contains the results so far: run the same command to continue",
@@ -228,44 +248,8 @@ def evaluate(
         print_evaluation(evaluation)
         say()
         say(f"Results per image: {output}")
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """How the answers of labels and numbers are measured, and how the result is printed."""
-
-    output: Path
-    seed: int
-    column: str | None
-    strict: bool
-    as_json: bool
-
-
-def _evaluate_answers(engine: Engine, records: DataSet, asked: _Answers, bar: Bar) -> None:
-    """Measure a model whose default head answers with labels or a number, and print the result."""
-    from onnxplain.evaluation import evaluate_answers
-
-    warn_assumed(engine.spec.input, bar.echo)
-
-    def show(count: int, total: int, row: Row) -> None:
-        bar.expect(total)
-        bar.reach(count)
-        _show(bar, row)
-
-    found = evaluate_answers(
-        engine,
-        records,
-        column=asked.column,
-        output=asked.output,
-        seed=asked.seed,
-        strict=asked.strict,
-        on_row=show,
-    )
-    if asked.as_json:
-        print_json(found.to_json())
-        return
-    print_answer_evaluation(found)
-    say(f"Results per image: {asked.output}")
+        if page.report is not None:
+            say(f"Report: {page.report}")
 
 
 def _resumed(output: Path, done: int, total: int) -> str:
@@ -283,18 +267,8 @@ def _with_defaults(asked: MethodArguments, *, grad_cam: bool) -> MethodArguments
     return replace(asked, methods=methods, method_options=given)
 
 
-def _open(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> tuple[Engine, str | tuple[str, ...] | None]:
-    """The engine, and the layer that the methods explain. Without methods, nothing is instrumented."""
+def _open(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> OpenedModel:
+    """The model, and the layer that the methods explain. Without methods, nothing is instrumented."""
     if not asked.methods:
-        return source.model.open(), asked.options["layer"]
-    opened = source.open(source.options_for(asked), asked, bar)
-    return opened.engine, opened.layer
-
-
-def _show(bar: Bar, row: Row) -> None:
-    if "problem" in row:
-        problem = row["problem"]
-        where = problem["path"] if problem["line"] is None else f"{problem['path']}:{problem['line']}"
-        bar.echo(f"left out: {where}: {problem['message']}", err=True)
-    else:
-        bar.say(row["image"])
+        return OpenedModel(source.model.open(), (), asked.options["layer"])
+    return source.open(source.options_for(asked), asked, bar)

@@ -15,7 +15,13 @@ from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.images import megapixels_option
 from onnxplain.cli.options.model import ModelArguments, model_argument, provider_option, sidecar_option, timeout_option
 from onnxplain.cli.options.preprocessing import preprocessing_options
-from onnxplain.cli.output.describe import describe_spec, describe_unused, layer_columns, print_description
+from onnxplain.cli.output.describe import (
+    describe_spec,
+    describe_targets_at_once,
+    describe_unused,
+    layer_columns,
+    print_description,
+)
 from onnxplain.cli.output.placement_lines import placement_tree, print_placement, read_placement
 from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
@@ -188,6 +194,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
         ("format", file_format),
         *describe_spec(spec),
         *unused,
+        *describe_targets_at_once(spec, engine.fixed_batch),
         *describe_sidecars(engine.sidecars),
         *_tail_line(engine),
     ]

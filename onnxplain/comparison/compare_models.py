@@ -7,29 +7,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.comparison.image_drift import ImageDrift, MethodDrift, PredictedClass
+from onnxplain.comparison.head_drift import COMPARED_KINDS, HeadDrift, answered_entry, has_compared_kind, head_drift
+from onnxplain.comparison.image_drift import ImageDrift, MethodDrift
 from onnxplain.comparison.map_drift import map_drift
-from onnxplain.comparison.shared_classes import Unlike, shared_classes, unlike
+from onnxplain.comparison.shared_heads import same_target, shared_entries, shared_heads
+from onnxplain.comparison.unlike import Unlike, unlike
 from onnxplain.errors import ImageError, UnsupportedError
 from onnxplain.explanations.image_arguments import read_image
 from onnxplain.explanations.questions import Question, plan_questions
+from onnxplain.runtime.answers import BoxAnswer
 
 if TYPE_CHECKING:
+    from onnxplain.contract import ModelSpec
     from onnxplain.explainers import Explainer, Explanation
     from onnxplain.explanations.open_model import OpenedModel
     from onnxplain.explanations.progress_display import ProgressDisplay
-    from onnxplain.runtime import Prediction
+    from onnxplain.runtime.answers import Answer
     from onnxplain.runtime.arrays import AnyArray
+    from onnxplain.runtime.box import Corners
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedImage:
-    """One image: the numbers, and the explanations of both models they come from, with their questions."""
+    """One image: the numbers, and the explanations of both models they come from, with their questions.
+
+    `boxes_xyxy`: those of the two box heads.
+    """
 
     drift: ImageDrift
     source: Path
     pixels: AnyArray | None = None
-    predictions: tuple[Prediction, Prediction] | None = None
+    boxes_xyxy: tuple[Corners | None, Corners | None] = (None, None)
     explanations: tuple[tuple[Question, Explanation, Explanation], ...] = ()
 
 
@@ -79,12 +87,13 @@ class ModelComparison:
     def _compare(self, source: Path, progress: ProgressDisplay, max_megapixels: float | None) -> ComparedImage:
         engines = self.first.engine, self.second.engine
         pixels, others = (read_image(engine, source, max_megapixels) for engine in engines)
-        prediction, other = engines[0].predict(pixels)[0], engines[1].predict(others)[0]
-        classes = shared_classes(engines[0].spec, engines[1].spec)
+        specs = engines[0].spec, engines[1].spec
+        answers, others_answers = engines[0].answers(pixels)[0], engines[1].answers(others)[0]
+        heads = tuple(_drifts(specs, answers, others_answers))
         explained, drifts = [], []
         for pair in self.pairs:
-            target = prediction.class_id if pair.question.target is None else _index_of(pair.question)
-            other_target = _other_target(target, prediction, other, classes)
+            target = answered_entry(answers[0]) if pair.question.target is None else _index_of(pair.question)
+            other_target = same_target(*specs, target)
             if other_target is not None:
                 one = _explain(pair.first, pixels, target)
                 two = _explain(pair.second, others, other_target)
@@ -94,17 +103,22 @@ class ModelComparison:
                 drifts.append(MethodDrift(pair.question.method, one.target_name, map_drift(one, two), noise, statuses))
                 explained.append((pair.question, one, two))
             progress.step()
-        drift = ImageDrift(
-            str(source),
-            PredictedClass(prediction.label, prediction.score),
-            PredictedClass(other.label, other.score),
-            changed=None if prediction.class_id not in classes else classes[prediction.class_id] != other.class_id,
-            score_difference=_difference(prediction, other, classes, prediction.class_id),
-            largest=_largest_difference(prediction, other, classes),
-            box_iou=_box_iou(prediction, other),
-            maps=tuple(drifts),
-        )
-        return ComparedImage(drift, source, pixels, (prediction, other), tuple(explained))
+        boxes = _box_of(answers), _box_of(others_answers)
+        drift = ImageDrift(str(source), heads, _box_iou(boxes), tuple(drifts))
+        return ComparedImage(drift, source, pixels, boxes, tuple(explained))
+
+
+def _drifts(
+    specs: tuple[ModelSpec, ModelSpec], answers: Sequence[Answer], others: Sequence[Answer]
+) -> Iterator[HeadDrift]:
+    """Each head that both models have, with the answers of both."""
+    theirs = {answer.head.name: answer for answer in others}
+    same = shared_heads(*specs)
+    for answer in answers:
+        if answer.head.name in same:
+            other = theirs[same[answer.head.name].name]
+            if has_compared_kind(answer) and has_compared_kind(other):
+                yield head_drift(answer, other, shared_entries(answer.head, other.head))
 
 
 def _index_of(question: Question) -> int:
@@ -133,10 +147,16 @@ def plan_comparison(
 
     `options`: the methods' options for a model. `targets` are those of the first model. `left_out`: what is known not
     to be comparable. Raises OnnxplainError for methods, targets and options that do not exist or fit, UnsupportedError
-    for a model whose default head has no classes.
+    for a model whose default head has neither classes nor labels nor numbers, or another kind than the other model's.
     """
     for opened in (first, second):
-        _check_classes(opened)
+        _check_kind(opened)
+    kinds = [opened.engine.spec.head.kind for opened in (first, second)]
+    if kinds[0] != kinds[1]:
+        raise UnsupportedError(
+            f"{second.engine.source}: found a default head of {kinds[1]}, expected {kinds[0]} as in "
+            f"{first.engine.source.name}: name the heads with --head, or give two files of one model"
+        )
     differences = [*unlike(first.engine.spec, second.engine.spec), *left_out]
     pairs: list[_Pair] = []
     given = {name: value for name, value in options(first).items() if value is not None}
@@ -160,13 +180,13 @@ def plan_comparison(
     return ModelComparison(first, second, tuple(pairs), tuple(differences))
 
 
-def _check_classes(opened: OpenedModel) -> None:
+def _check_kind(opened: OpenedModel) -> None:
     spec = opened.engine.spec
-    if spec.detector is not None or not spec.heads or spec.head.kind != "classes":
+    if spec.detector is not None or not spec.heads or spec.head.kind not in COMPARED_KINDS:
         heads = ", ".join(f"{head.name}:{head.kind}" for head in spec.heads)
         found = "a detector" if spec.detector is not None else heads or "no head"
         raise UnsupportedError(
-            f"{opened.engine.source}: found {found}, expected a default head of classes to compare: "
+            f"{opened.engine.source}: found {found}, expected a default head of classes, labels or values to compare: "
             "name it with --head, or explain with both files and run `onnxplain report` on the two folders"
         )
 
@@ -190,11 +210,11 @@ def _planned(
 
 def _layers(first: OpenedModel, second: OpenedModel, methods: Sequence[str]) -> list[Unlike]:
     """The layers of the two models, if a method explains one and they have other names."""
-    from onnxplain.explainers.needs import SCORES
+    from onnxplain.explainers.needs import PLAIN
     from onnxplain.explainers.registry import find_method
 
     names = [", ".join(layer.name for layer in opened.engine.spec.layers) for opened in (first, second)]
-    needed = any(find_method(method).needs is not SCORES for method in methods)
+    needed = any(find_method(method).needs not in PLAIN for method in methods)
     return [Unlike("layer", names[0], names[1], True)] if needed and all(names) and names[0] != names[1] else []
 
 
@@ -216,31 +236,16 @@ def _check_options(methods: Sequence[str], given: Mapping[str, Any]) -> None:
     divide_options(methods, given)
 
 
-def _other_target(target: int, prediction: Prediction, other: Prediction, shared: Mapping[int, int]) -> int | None:
-    """The same class, or coordinate of the box, in the second model; None if it has none."""
-    coordinate = target - len(prediction.scores)
-    if coordinate < 0:
-        return shared.get(target)
-    return len(other.scores) + coordinate if other.box_xyxy is not None else None
+def _box_of(answers: Sequence[Answer]) -> Corners | None:
+    """The box of the box head; None without one."""
+    return next((answer.xyxy for answer in answers if isinstance(answer, BoxAnswer)), None)
 
 
-def _difference(first: Prediction, second: Prediction, classes: Mapping[int, int], index: int) -> float | None:
-    """The score of a class of the first model in the second, minus that in the first."""
-    return float(second.scores[classes[index]] - first.scores[index]) if index in classes else None
-
-
-def _largest_difference(first: Prediction, second: Prediction, classes: Mapping[int, int]) -> float | None:
-    if not classes:
-        return None
-    ours, theirs = first.scores[list(classes.keys())], second.scores[list(classes.values())]
-    return float(abs(theirs - ours).max())
-
-
-def _box_iou(first: Prediction, second: Prediction) -> float | None:
+def _box_iou(boxes: tuple[Corners | None, Corners | None]) -> float | None:
     import numpy as np
 
     from onnxplain.runtime.box import paired_iou
 
-    if first.box_xyxy is None or second.box_xyxy is None:
+    if boxes[0] is None or boxes[1] is None:
         return None
-    return float(paired_iou(np.array([first.box_xyxy]), np.array([second.box_xyxy]))[0])
+    return float(paired_iou(np.array([boxes[0]]), np.array([boxes[1]]))[0])

@@ -47,13 +47,13 @@ class ComparisonFolders:
         """Write the explanations of both models, or the error."""
         from onnxplain.runtime.images.pixels import as_picture
 
-        if image.pixels is None or image.predictions is None:
+        if image.pixels is None:
             for folder in self._folders:
                 folder.add_error(image.source, image.drift.error)
             return
         picture, sha256 = as_picture(image.pixels), hash_of(image.source)
         self.hashes[image.drift.image] = sha256
-        for number, (folder, prediction) in enumerate(zip(self._folders, image.predictions, strict=True)):
-            source = SourceImage(image.source, self._names[image.source], picture, sha256, prediction.box_xyxy)
+        for number, (folder, head_box) in enumerate(zip(self._folders, image.boxes_xyxy, strict=True)):
+            source = SourceImage(image.source, self._names[image.source], picture, sha256, head_box)
             for question, *explanations in image.explanations:
                 folder.add(source, question.suffix, explanations[number], 0.0)

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from onnxplain.comparison.head_drift import HeadDrift
 from onnxplain.comparison.map_drift import MapDrift
-from onnxplain.explanations.json_number import json_number
 
 # What rounding alone changes in a rank correlation.
 NO_DRIFT = 1e-6
-
-
-@dataclass(frozen=True)
-class PredictedClass:
-    """The predicted class of a model, and its score."""
-
-    label: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -53,19 +45,14 @@ class MethodDrift:
 
 @dataclass(frozen=True)
 class ImageDrift:
-    """One image. `changed`: the predicted classes differ; None if the second model has no such class to compare.
+    """One image. `heads`: the answers of the heads that both models have, the default head's first.
 
-    `score_difference`: of the explained class, second − first; None if it is not in both models. `largest`: the largest
-    difference over all common classes. `box_iou`: of the two box heads' boxes. `maps`: empty if the explained class is
-    not in both. `error`: why the image could not be read.
+    `box_iou`: of the two box heads' boxes. `maps`: empty if what is explained is not in both models. `error`: why the
+    image could not be read.
     """
 
     image: str
-    first: PredictedClass | None = None
-    second: PredictedClass | None = None
-    changed: bool | None = None
-    score_difference: float | None = None
-    largest: float | None = None
+    heads: tuple[HeadDrift, ...] = ()
     box_iou: float | None = None
     maps: tuple[MethodDrift, ...] = ()
     error: str = ""
@@ -74,8 +61,13 @@ class ImageDrift:
     def rank(self) -> tuple[float, float, float]:
         """For sorting, worst first: unread images, changed answers, then maps, then scores."""
         maps = max((each.rank for each in self.maps), default=0.0)
-        first = 2.0 if self.error else float(self.changed is not False)
-        return -first, -maps, -abs(self.score_difference or 0.0)
+        first = 2.0 if self.error else float(any(head.changed is not False for head in self.heads))
+        return -first, -maps, -max((abs(head.difference or 0.0) for head in self.heads), default=0.0)
+
+    @property
+    def answer(self) -> HeadDrift:
+        """The default head's answers."""
+        return self.heads[0]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without NaN."""
@@ -83,11 +75,8 @@ class ImageDrift:
             return {"image": self.image, "error": self.error}
         return {
             "image": self.image,
-            "first": _answer(self.first),
-            "second": _answer(self.second),
-            "changed": self.changed,
-            "score_difference": self.score_difference,
-            "largest_difference": self.largest,
+            **{name: value for name, value in self.answer.to_json().items() if name not in ("head", "kind")},
+            "heads": [head.to_json() for head in self.heads],
             "box_iou": self.box_iou,
             "maps": [
                 {
@@ -144,7 +133,3 @@ def summarise(images: Sequence[ImageDrift]) -> tuple[MethodSummary, ...]:
 
 def _median(values: Sequence[float]) -> float | None:
     return median(values) if values else None
-
-
-def _answer(answer: PredictedClass | None) -> dict[str, Any] | None:
-    return None if answer is None else {"label": answer.label, "score": json_number(answer.score)}

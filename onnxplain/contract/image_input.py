@@ -116,7 +116,7 @@ class InputFault(Enum):
     CHANNELS = "expected {channels} as stated: state other channels (--channels, channels=…)"
     SIZE = "expected {size} as stated: leave the size to the file"
     TOO_LARGE = "expected at most {largest:,} numbers per run, and sides of at most {side:,}: give a smaller --size"
-    SIZE_OPEN = "expected a fixed size, {open} is open: give --size HxW (input_size_hw=(H, W))"
+    SIZE_OPEN = "expected a fixed size, {open} open: give --size HxW (input_size_hw=(H, W))"
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,14 @@ class UnreadInput:
         return f"{count} channel{'s' if count > 1 else ''}{order}"
 
     def _open_text(self) -> str:
-        """The open dimensions of height and width, as the graph names them."""
+        """The open dimensions of height and width, as the graph names them, and the verb."""
         names = []
         for layout in self.layouts[:1]:
             for side, axis in zip(("height", "width"), AXES[layout][1:], strict=True):
                 dim = (self.declared.dims or ())[axis]
                 if not isinstance(dim, int):
                     names.append(f"its {side} (dimension {axis}{'' if dim is None else f', {dim!r}'})")
-        return " and ".join(names)
+        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def read_image_input(declared: DeclaredInput, stated: StatedShape | None = None) -> ImageInput | UnreadInput:

@@ -15,6 +15,7 @@ from onnxplain.data.dataset import DataSet
 from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
 from onnxplain.data.formats.annotations import Reading
 from onnxplain.data.formats.image_lookup import ImageLookup, data_set_folders
+from onnxplain.data.formats.masks import files_of_names
 from onnxplain.data.formats.parts import Part, part_folders, part_of
 from onnxplain.data.formats.table import FORMATS
 from onnxplain.data.formats.voc import read_voc
@@ -69,7 +70,7 @@ def open_dataset(
     folder = None if images is None else _existing(Path(images))
     folders = data_set_folders(_existing(path))
     lookup = ImageLookup(folder, None if allow_outside else folders if folder is None else [folder.resolve()])
-    with nullcontext() if allow_outside else bounded(folders):
+    with nullcontext() if allow_outside else bounded([*folders, *files_of_names(path)]):
         whole = _read(path, format, voc_origin)
     # From all parts, so that a class has the same id in every part.
     stated = whole.labels or tuple(sorted({each.label for image in whole.images for each in image.objects}))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from onnxplain.contract.arguments import FilePath
 from onnxplain.contract.expected import refuse
+from onnxplain.data.class_mask import ClassMask
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.image import load_image
 
@@ -24,7 +25,8 @@ class Record:
     float32 (M, 4), pixels of the image, one row per object *of that class*; M may be 0 if a data set has
     labels only. An image that shows several classes gives several records; one that shows none has one record with an
     empty label. `name`: the image's name in reports; by default the path's stem. `numbers`: what the data set measured
-    of the image, by column. Raises OnnxplainError for anything else.
+    of the image, by column. `mask`: the pixels that show the class, of the image's size; None if they are not known.
+    Raises OnnxplainError for anything else.
     """
 
     image: Path | npt.NDArray[np.uint8]
@@ -32,6 +34,7 @@ class Record:
     boxes_xyxy: npt.NDArray[np.float32]
     name: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
+    mask: ClassMask | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.image, np.ndarray):
@@ -47,6 +50,8 @@ class Record:
             refuse("name", self.name, "text")
         if not isinstance(self.numbers, Mapping):
             refuse("numbers", self.numbers, "a mapping from columns to numbers")
+        if self.mask is not None and not isinstance(self.mask, ClassMask):
+            refuse("mask", self.mask, "a ClassMask")
         if not isinstance(self.image, np.ndarray) and not self.name:
             object.__setattr__(self, "name", Path(self.image).stem)
         try:

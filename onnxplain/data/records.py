@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.data.class_mask import ClassMask
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject
 from onnxplain.data.formats.image_lookup import ImageLookup, read_size_hw
 from onnxplain.data.problem import Problem
@@ -29,6 +30,7 @@ def build_records(
     `labels`; the same object twice.
     """
     found: dict[tuple[Path, str], list[npt.NDArray[np.float32]]] = {}
+    masks: dict[tuple[Path, str], ClassMask] = {}
     problems: list[Problem] = []
     taken: dict[Path, AnnotatedImage] = {}
     for image in images:
@@ -53,12 +55,15 @@ def build_records(
                 if any(np.array_equal(box, other) for other in boxes):
                     raise ValueError(f"found the same {annotated.label!r} again, expected each once")
                 boxes.append(box)
+                if annotated.mask is not None:
+                    masks[path, annotated.label] = annotated.mask
             except ValueError as error:
                 problems.append(annotated.place.problem(f"{error}"))
     kept = {key: np.concatenate(boxes) for key, boxes in found.items() if boxes}
     names = _name_records(list(kept))
     records = tuple(
-        Record(path, label, kept[path, label], names[path, label], taken[path].numbers) for path, label in kept
+        Record(path, label, kept[path, label], names[path, label], taken[path].numbers, masks.get((path, label)))
+        for path, label in kept
     )
     return records, tuple(problems)
 

@@ -62,7 +62,7 @@ class AnswerEvaluation:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "model": self.model,
+            "model": Path(self.model).name,
             "dataset": self.dataset,
             "images": self.images,
             "skipped": self.skipped,

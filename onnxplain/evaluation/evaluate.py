@@ -16,7 +16,7 @@ from onnxplain.data.problem import Problem, ProblemError
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.evaluation.evaluation import Evaluation, sum_up
 from onnxplain.evaluation.identity import identify_dataset, identify_model
-from onnxplain.evaluation.image_ids import ImageIds
+from onnxplain.evaluation.image_ids import ImageIds, drawn_when_asked
 from onnxplain.evaluation.image_table import write_image_table
 from onnxplain.evaluation.journal import TABLE_FILE, Journal, Row
 from onnxplain.evaluation.matching import find_folders, match_labels, require_comparable
@@ -30,6 +30,7 @@ from onnxplain.explainers.method_options import divide_options
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
@@ -89,7 +90,7 @@ def evaluate(
         sanity=sanity is not None,
         one_class=engine.spec.head.kind == "classes",
     )
-    asked = choose_metrics(metrics, sanity=sanity is not None)
+    asked = choose_metrics(metrics, sanity=sanity is not None, masks=_has_masks(dataset))
     plan = make_plan(asked, facts, list(chosen), list(folders), mean_box=train is not None)
     save = None if save_heatmaps is None else Path(save_heatmaps)
     identity: dict[str, Any] = {
@@ -99,8 +100,8 @@ def evaluate(
         "dataset": identify_dataset(dataset),
         "train": None if train is None else identify_dataset(train),
         "methods": chosen,
-        "heatmaps": {name: str(folder.absolute()) for name, folder in folders.items()},
-        "save_heatmaps": None if save is None else str(save.absolute()),
+        "heatmaps": {name: _from_results(folder, output) for name, folder in folders.items()},
+        "save_heatmaps": None if save is None else _from_results(save, output),
         "metrics": metrics,
         "target": target,
         "seed": seed,
@@ -120,10 +121,15 @@ def evaluate(
     )
 
     def finish(rows: Iterator[Row]) -> Evaluation:
-        results, images, skipped = sum_up(plan, _without_problems(rows) if strict else rows, seed)
-        if not images:
-            raise OnnxplainError(f"{dataset.name}: found no usable image ({skipped} left out), expected at least one")
-        return Evaluation(str(engine.source), dataset.name, images, skipped + dataset.skipped, results, identity)
+        found = sum_up(plan, _without_problems(rows) if strict else rows, seed)
+        if not found.images:
+            raise OnnxplainError(
+                f"{dataset.name}: found no usable image ({found.skipped} left out), expected at least one"
+            )
+        skipped = found.skipped + dataset.skipped
+        return Evaluation(
+            str(engine.source), dataset.name, found.images, skipped, found.results, identity, found.curves
+        )
 
     with ExitStack() as opened:
         journal = None if output is None else opened.enter_context(Journal(Path(output), identity))
@@ -137,6 +143,16 @@ def evaluate(
         write_image_table(journal.folder / TABLE_FILE, plan, journal.rows())
         journal.finish(evaluation.to_json())
     return evaluation
+
+
+def _has_masks(dataset: DataSet) -> bool:
+    """Whether a record has a true mask. Generated records have none; they are not drawn for this."""
+    return not drawn_when_asked(dataset.records) and any(record.mask is not None for record in dataset.records)
+
+
+def _from_results(folder: Path, output: str | os.PathLike[str] | None) -> str:
+    """A folder as run.json names it: from the folder of the results."""
+    return str(folder.absolute()) if output is None else relative_to(folder, Path(output))
 
 
 def _measure_all(
@@ -179,15 +195,15 @@ def _build_all(
 def _require_classes(engine: Engine, metrics: str) -> None:
     """Raise UnsupportedError for a model whose answers are compared in another way, or not at all."""
     kind = engine.spec.head.kind
-    if kind not in ("classes", "labels"):
+    if kind not in ("classes", "labels", "mask"):
         raise UnsupportedError(
-            f"{engine.source}: found a default head of kind {kind}, expected classes or labels: name another head with "
-            "--head NAME:KIND; numbers are measured by evaluate_answers (`onnxplain evaluate` without -m)"
+            f"{engine.source}: found a default head of kind {kind}, expected classes, labels or a mask: name another "
+            "head with --head NAME:KIND; numbers are measured by evaluate_answers (`onnxplain evaluate` without -m)"
         )
-    if kind == "labels" and metrics != "localization":
+    if kind != "classes" and metrics != "localization":
         raise UnsupportedError(
-            f"metrics: found {metrics} for independent labels, expected localization: the other metrics compare the "
-            "scores of one class"
+            f"metrics: found {metrics} for a head of kind {kind}, expected localization: the other metrics compare "
+            "the scores of one class"
         )
 
 

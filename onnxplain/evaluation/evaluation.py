@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from onnxplain.evaluation.curves import Curve, CurveTallies, threshold_curves
 from onnxplain.evaluation.journal import Row
-from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import Metric
 from onnxplain.evaluation.metrics.statistic import unpack_bits
 from onnxplain.evaluation.plan import Plan, Subject, TreePath, lookup, place
 from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
@@ -29,7 +31,8 @@ class Evaluation:
 
     `model`: the file; `dataset`: its name. `images`: how many records were measured (an image that shows several
     classes counts once for each), `skipped`: how many images, objects and files could not be used. `results`: one per
-    subject and metric. `identity`: the inputs of the evaluation, as in run.json.
+    subject and metric. `identity`: the inputs of the evaluation, as in run.json. `curves`: of the metrics that are
+    measured at every threshold, and of insertion and deletion.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Evaluation:
     skipped: int
     results: tuple[Result, ...]
     identity: Mapping[str, Any]
+    curves: tuple[Curve, ...] = ()
 
     def value(self, *path: str) -> float | None:
         """A number by its path in `to_json`: ``value("methods", "grad-cam", "maxboxacc")``."""
@@ -60,7 +64,7 @@ class Evaluation:
             else:
                 place(others["intervals"], path, [estimate.low, estimate.high])
                 place(others["counts"], path, estimate.count)
-        head = {"model": self.model, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
+        head = {"model": Path(self.model).name, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
         return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
 
     def definitions(self) -> dict[str, dict[str, str]]:
@@ -71,11 +75,22 @@ class Evaluation:
         return found
 
 
-def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ...], int, int]:
-    """The results of all rows, the number of measured and of skipped records; holds one row at a time."""
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The results and the curves of all rows; how many records were measured, and how many skipped."""
+
+    results: tuple[Result, ...]
+    curves: tuple[Curve, ...]
+    images: int
+    skipped: int
+
+
+def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> Summary:
+    """The summary of all rows; holds one row at a time."""
     tallies: dict[tuple[TreePath, str], Tally] = {
         (subject.path, metric.name): Tally(metric.statistic) for subject in plan for metric in subject.measured
     }
+    curves = CurveTallies(plan)
     images = skipped = 0
     for row in rows:
         if "problem" in row:
@@ -83,6 +98,7 @@ def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ..
             continue
         images += 1
         weights = draw_weights(seed, row["image"].removesuffix(f"#{row['label']}"))
+        curves.add(row, weights)
         for subject in plan:
             values = lookup(row, subject.path) or {}
             for metric in subject.measured:
@@ -98,7 +114,7 @@ def sum_up(plan: Plan, rows: Iterable[Row], seed: int) -> tuple[tuple[Result, ..
             tally = tallies.get((subject.path, metric.name))
             estimate = nothing if tally is None else tally.estimate()
             results.append(Result(subject, metric, estimate, _reason(subject, metric, estimate)))
-    return tuple(results), images, skipped
+    return Summary(tuple(results), (*threshold_curves(plan, tallies), *curves.curves()), images, skipped)
 
 
 def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
@@ -108,4 +124,5 @@ def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
         return unmet.otherwise
     if estimate.count:
         return ""
-    return BOXES.otherwise if BOXES in metric.needs else "no image gave a value"
+    needed = (need.otherwise for need in metric.needs if need.of_record is not None)
+    return next(needed, "no image gave a value")

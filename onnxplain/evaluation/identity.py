@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from onnxplain.data.dataset import DataSet
 from onnxplain.data.digits.scenes import DigitScenes
 from onnxplain.data.mosaic import Mosaics
@@ -43,18 +45,22 @@ def _describe(records: Sequence[Record]) -> Any:
         return ["some", [int(index) for index in records.indices], _describe(records.base)]
     ids = ImageIds(records)
     return [
-        [ids.of(record), record.label, record.boxes_xyxy.tolist(), _content(record), *_numbers(record)]
+        [ids.of(record), record.label, record.boxes_xyxy.tolist(), _content(record.image), *_further(record)]
         for record in records
     ]
 
 
-def _numbers(record: Record) -> list[dict[str, float]]:
-    """The numbers of an image; nothing without any, so that the hash of other data sets stays the same."""
-    return [dict(record.numbers)] if record.numbers else []
+def _further(record: Record) -> list[Any]:
+    """Numbers and mask of an image; nothing without any, so that the hash of other data sets stays the same."""
+    mask = record.mask
+    return [
+        *([dict(record.numbers)] if record.numbers else []),
+        *([] if mask is None else ["mask", mask.index, _content(mask.label_map)]),
+    ]
 
 
-def _content(record: Record) -> Any:
-    if isinstance(record.image, Path):
+def _content(pixels: Path | npt.NDArray[Any]) -> Any:
+    if isinstance(pixels, Path):
         # The size stands for the content: reading every file can cost more than the evaluation.
-        return record.image.stat().st_size if record.image.is_file() else None
-    return hashlib.sha256(record.image.tobytes()).hexdigest()
+        return pixels.stat().st_size if pixels.is_file() else None
+    return hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,10 @@ from onnxplain.files.atomic import write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.files.special import refuse_special
 
-FORMAT = 1
+FORMAT = 2
 RUN_FILE, IMAGES_FILE, TABLE_FILE, SUMMARY_FILE = "run.json", "images.jsonl", "images.csv", "summary.json"
 _RESULTS = (IMAGES_FILE, TABLE_FILE, SUMMARY_FILE)
 _ANOTHER = "choose another folder with -o, or delete this one"
@@ -85,25 +86,19 @@ class Journal:
         """Write the results of the next record; they are kept even if this process is killed afterwards."""
         assert self._file is not None
         try:
-            self._file.add(json_bytes({"index": self.done, **row}))
+            self._file.add(json_bytes({"index": self.done, **_with_path(row, self._from_here)}))
         except OSError as error:
             raise OnnxplainError(
                 f"{self.folder / IMAGES_FILE}: cannot be written ({error.strerror}): check disk space"
             ) from error
         self.done += 1
 
+    def _from_here(self, path: Path) -> str:
+        return relative_to(path, self.folder) if path.is_absolute() or path.exists() else str(path)
+
     def rows(self) -> Iterator[Row]:
         """All results so far, in the order of the records, one at a time."""
-        images = self.folder / IMAGES_FILE
-        try:
-            with images.open("rb") as lines:
-                for line in lines:
-                    yield json.loads(line)
-        except (OSError, ValueError) as error:
-            raise OnnxplainError(
-                f"{images}: the results written before cannot be read ({error}), expected them unchanged: run the "
-                "evaluation again"
-            ) from error
+        return read_rows(self.folder)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary of all images."""
@@ -127,6 +122,34 @@ class Journal:
                 whole += len(line)
                 self.done += 1
         return whole
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The results in a folder, in the order of the records, one at a time. Raises OnnxplainError for a damaged file."""
+    images = folder / IMAGES_FILE
+    try:
+        with images.open("rb") as lines:
+            for line in lines:
+                yield _with_path(json.loads(line), lambda path: _found_from(folder, path))
+    except (OSError, ValueError) as error:
+        raise OnnxplainError(
+            f"{images}: the results written before cannot be read ({error}), expected them unchanged: run the "
+            "evaluation again"
+        ) from error
+
+
+def _with_path(row: Row, change: Callable[[Path], str]) -> Row:
+    """The row; of an image that was left out, with another spelling of its path. Files hold it from their folder."""
+    if "problem" not in row:
+        return row
+    problem = row["problem"]
+    return {**row, "problem": {**problem, "path": change(Path(problem["path"]))}}
+
+
+def _found_from(folder: Path, path: Path) -> str:
+    """The file that a row names; of an image without a file, its name."""
+    found = Path(os.path.normpath(folder / path))
+    return str(found if path.parts[:1] == ("..",) or found.exists() else path)
 
 
 def _require_same(run: Path, identity: Mapping[str, Any]) -> None:

@@ -29,8 +29,10 @@ def match_labels(engine: Engine, dataset: DataSet, *, unlabelled: bool = False) 
             f"{dataset.name}: found {list(shown).count('')} images without a label, expected one for each: explain the "
             "predicted class with --target predicted"
         )
-    found, missing = {}, []
+    found, missing = _nameless_masks(engine, dataset), []
     for label in dict.fromkeys(shown):
+        if label in found:
+            continue
         try:
             class_id = engine.resolve_target(label)
         except OnnxplainError:
@@ -47,6 +49,29 @@ def match_labels(engine: Engine, dataset: DataSet, *, unlabelled: bool = False) 
             "--target predicted"
         )
     return found
+
+
+def _nameless_masks(engine: Engine, dataset: DataSet) -> dict[str, int]:
+    """Classes of label maps that have an index and no name: the entry of the same index of a head of masks.
+
+    In a mask of one class, 1 is that class. Raises OnnxplainError for a head of another kind, whose classes can be
+    numbered in another way: many count from the first class, label maps from the background.
+    """
+    if drawn_when_asked(dataset.records):
+        return {}
+    nameless = {
+        record.label: record.mask.index
+        for record in dataset.records
+        if record.mask is not None and record.label == str(record.mask.index) and record.label not in engine.spec.labels
+    }
+    head = engine.spec.head
+    if nameless and head.kind != "mask":
+        raise OnnxplainError(
+            f"{dataset.name}: found masks without names of classes, expected names for a head of kind {head.kind}: "
+            "write classes.txt beside the masks, one line per index, background first"
+        )
+    first = 1 if head.entries == 1 else 0
+    return {label: index - first for label, index in nameless.items() if 0 <= index - first < head.entries}
 
 
 def require_comparable(engine: Engine, sanity: Engine) -> None:

@@ -17,7 +17,7 @@ from onnxplain.evaluation.heatmap_folder import heat_over_image, read_heatmap, w
 from onnxplain.evaluation.image_ids import ImageIds
 from onnxplain.evaluation.journal import Row
 from onnxplain.evaluation.metrics.baselines import MeanBox, center_box, center_gaussian
-from onnxplain.evaluation.metrics.metric import BOXES, Metric
+from onnxplain.evaluation.metrics.metric import Metric
 from onnxplain.evaluation.metrics.statistic import pack_bits
 from onnxplain.evaluation.plan import (
     BOX,
@@ -38,6 +38,9 @@ from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.results import Prediction
 
 TargetChoice = Literal["label", "predicted"]
+
+# Of the points of a curve, which is drawn. The area under it is not rounded.
+CURVE_DIGITS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,11 @@ class Measurement:
             if subject.path in measured and subject.measured:
                 subjected = measured[subject.path]
                 values = {metric.column: _measure(metric, record, subjected) for metric in subject.measured}
+                values |= {
+                    metric.curve_column: np.round(metric.curve(subjected), CURVE_DIGITS).tolist()
+                    for metric in subject.measured
+                    if metric.curve is not None
+                }
                 place(row, subject.path, values)
         return row
 
@@ -124,7 +132,8 @@ class Measurement:
 
 
 def _predict(engine: Engine, image_hwc: npt.NDArray[np.uint8]) -> Prediction:
-    """The best class with its box; of independent labels, the most probable one."""
+    """The best class with its box; of independent labels, the most probable one; of a mask, the class with the largest
+    mean probability."""
     if engine.spec.head.kind == "classes":
         return engine.predict(image_hwc)[0]
     scores = engine.entry_scores(engine.prepare([image_hwc]).pixels)[0][: engine.spec.head.entries]
@@ -145,7 +154,7 @@ def _measure(metric: Metric, record: Record, measured: object) -> Any:
 
     Raises ProblemError if it cannot be computed, for example if the model gives NaN.
     """
-    if BOXES in metric.needs and not len(record.boxes_xyxy):
+    if not all(need.of_record(record) for need in metric.needs if need.of_record is not None):
         return None
     try:
         value = metric.measure(measured)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.data.class_mask import TruePixels
 from onnxplain.data.record import Record
+from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.metrics.agreement import Agreement, measure_agreement
 from onnxplain.evaluation.metrics.average_drop import explained_score
 from onnxplain.evaluation.metrics.causal import CausalCurves, causal_curves
@@ -40,6 +42,16 @@ class Sample:
     def right_within(self, count: int) -> bool:
         """Whether the label is among the `count` classes with the highest scores; equal scores are ordered by class."""
         return self.class_id in {class_id for class_id, _, _ in self.prediction.top(count)}
+
+    @cached_property
+    def true_pixels(self) -> TruePixels:
+        """The true mask of the label. Raises OnnxplainError if it cannot be read or has another size than the image."""
+        assert self.record.mask is not None
+        pixels = self.record.mask.load()
+        if pixels.shown.shape != self.size_hw:
+            (height, width), (rows, columns) = pixels.shown.shape, self.size_hw
+            raise OnnxplainError(f"mask: found {width} × {height} pixels, expected {columns} × {rows} as the image has")
+        return pixels
 
     def iou(self, box_xyxy: Corners | None) -> float:
         """Intersection over union of a box with the nearest true box; 0 without a box."""

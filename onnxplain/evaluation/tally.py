@@ -20,6 +20,7 @@ from onnxplain.runtime.arrays import DoubleArray
 BOOTSTRAP_REPLICATES = 1_000
 CONFIDENCE = 0.95
 _BLOCK = 64
+_PERCENTILES = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,16 @@ class Tally:
         drawn = self._weights > 0
         means = self._sums[drawn] / self._weights[drawn, None]
         value, *replicates = self.statistic.reduce(means).tolist()
-        low, high = np.percentile(replicates or [value], [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]).tolist()
+        low, high = np.percentile(replicates or [value], _PERCENTILES).tolist()
         return Estimate(value, low, high, self.count, self.statistic.details(means[0]))
+
+    def pointwise(self) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+        """The mean of each value over all images so far, and its interval: three arrays float64 (length,)."""
+        self._flush()
+        drawn = self._weights > 0
+        means, *replicates = self._sums[drawn] / self._weights[drawn, None]
+        low, high = np.percentile(replicates or [means], _PERCENTILES, axis=0)
+        return means, low, high
 
     def _flush(self) -> None:
         """Add the buffered images to the sums. Row 0 counts each image once; the other rows use the weights."""

@@ -92,8 +92,7 @@ def explain_images(
             continue
         image_hwc = as_picture(pixels_hwc)
         prediction, head_box = _predict_box(engine, pixels_hwc)
-        image = SourceImage(source, name, image_hwc, hash_of(source), head_box)
-        asked_here, problems = tuple(questions), tuple[str, ...]()
+        asked_here, problems, found = tuple(questions), tuple[str, ...](), None
         if engine.detector is not None:
             found = engine.detect(pixels_hwc)[0] if detect is None else detect(pixels_hwc)
             here = ask_detections(engine, found, questions)
@@ -102,7 +101,8 @@ def explain_images(
             progress.expect(steps)
             _refuse_overwriting(folder.path, [name], asked_here, sources)
             for problem in problems:
-                folder.add_error(source, problem)
+                folder.add_error(source, problem, "target")
+        image = SourceImage(source, name, image_hwc, hash_of(source), head_box, found)
         answered: list[Question] = []
         written: list[WrittenExplanation] = []
         asked = _AskedImage(pixels_hwc, asked_here, explainers)

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxplain.errors import OnnxplainError
+from onnxplain.explanations.answer_tree import summarise_answers
 from onnxplain.explanations.result_line import describe_explanation, npy_bytes
-from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord, relative_to
+from onnxplain.explanations.run_record import RECORD_FILE, RunCounts, RunRecord
 from onnxplain.files.atomic import open_anew, write_atomically
 from onnxplain.files.json_bytes import json_bytes
 from onnxplain.files.line_file import LineFile
 from onnxplain.files.lock import lock_folder
+from onnxplain.files.shown_paths import relative_to
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
 from onnxplain.version import __version__
 
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from onnxplain.explainers import Explanation
     from onnxplain.explainers.regions import Threshold
     from onnxplain.runtime.box import Corners
+    from onnxplain.runtime.detection.detections import Detections
 
     ByteArray = npt.NDArray[np.uint8]
 
 HeatScale = Literal["own", "shared"]
+MissingPart = Literal["image", "target"]
+"""Why an image has no explanation: it could not be read, or a target is not in it."""
 
 RESULTS_FILE = "explanations.jsonl"
 
@@ -73,7 +78,7 @@ class WrittenExplanation:
 class SourceImage:
     """An image that is explained. `name`: what the names of its files begin with. `image_hwc`: its picture, uint8 RGB.
 
-    `sha256`: of its file. `head_box`: the box of the box head, if the model has one.
+    `sha256`: of its file. `head_box`: the box of the box head, if the model has one. `detections`: those of a detector.
     """
 
     path: Path
@@ -81,6 +86,7 @@ class SourceImage:
     image_hwc: ByteArray
     sha256: str
     head_box: Corners | None = None
+    detections: Detections | None = None
 
 
 class ExplanationFolder:
@@ -94,6 +100,7 @@ class ExplanationFolder:
         self.path, self._style, self._run = path, style, run
         self._explanations = self._errors = 0
         self._images: set[Path] = set()
+        self._answered: tuple[Path, list[dict[str, Any]]] | None = None
         self.interrupted = False
 
     def __enter__(self) -> ExplanationFolder:
@@ -148,6 +155,8 @@ class ExplanationFolder:
             "image": relative_to(image.path, self.path),
             "image_sha256": image.sha256,
             **describe_explanation(explanation, regions, box),
+            "answers": self._answers_of(image, explanation),
+            "options": self._run.options_of(explanation.method),
             "seconds": round(seconds, 6),
             "heatmap": f"{name}.npy",
             "raw": f"{name}.raw.npy",
@@ -163,10 +172,12 @@ class ExplanationFolder:
         self._explanations += 1
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
 
-    def add_error(self, source: Path, message: str) -> None:
-        """Write the line for an image that could not be read, or for a detection that is not in it."""
+    def add_error(self, source: Path, message: str, problem: MissingPart = "image") -> None:
+        """Write the line for an image that could not be read, or for a target that is not in it."""
         self._errors += 1
-        self._write_line({"run": self._run.id, "image": relative_to(source, self.path), "error": message})
+        image = relative_to(source, self.path)
+        error = message.replace(str(source), image)
+        self._write_line({"run": self._run.id, "image": image, "problem": problem, "error": error})
 
     def add_sheet(
         self,
@@ -190,6 +201,12 @@ class ExplanationFolder:
         path = self.path / f"{name}.png"
         save_png(path, sheet)
         return path
+
+    def _answers_of(self, image: SourceImage, explanation: Explanation) -> list[dict[str, Any]]:
+        """What each head answers. All lines of an image have the answers that its first explanation holds."""
+        if self._answered is None or self._answered[0] != image.path:
+            self._answered = image.path, summarise_answers(explanation.answers, image.detections)
+        return self._answered[1]
 
     def _write_run(self, run: RunRecord) -> None:
         write_atomically(self.path / RECORD_FILE, json_bytes(run.as_json(), indent=2))

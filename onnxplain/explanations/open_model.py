@@ -91,9 +91,9 @@ def open_model(
     needy = [name for name in tuple(methods) or (DEFAULT_METHOD,) if _needs_instrumenting(find_method(name).needs)]
     layer = options.layers[0] if len(options.layers) == 1 else options.layers or None
     if not is_plain(path):
-        if options.for_plain_files:
+        if refused := options.not_for_explainable:
             raise OnnxplainError(
-                f"{path}: found an explainable file, expected a plain one for {', '.join(options.for_plain_files)}: "
+                f"{path}: found an explainable file, expected a plain one for {', '.join(refused)}: "
                 "leave this option out, or give the original file"
             )
         engine = options.open_engine(path)

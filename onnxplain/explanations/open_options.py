@@ -21,8 +21,8 @@ class OpenOptions:
     `providers`, `threads`, `precision`, `preprocessing`, `input_size_hw`, `layout`, `labels`, `heads`, `inputs`,
     `sidecars` and `detector` are as for `Engine`. `layers`: the layers to explain. In an explainable file these are
     names of its layers. In a plain file they are what `instrument` takes: names, shares such as ``50%``, or ``auto``.
-    `logits`, `box` and `batch` are as for `instrument`, for plain files only. `use_cache`: whether an instrumented copy
-    is kept in the user's cache folder.
+    `logits` and `box` are other words for heads of these kinds. `batch` is as for `instrument`, for plain files only.
+    `use_cache`: whether an instrumented copy is kept in the user's cache folder.
     """
 
     providers: tuple[str, ...] | None = None
@@ -44,9 +44,14 @@ class OpenOptions:
 
     @property
     def for_plain_files(self) -> Mapping[str, str]:
-        """The given options that only plain files take."""
+        """The given options that change how a plain file is instrumented."""
         given = {"logits": self.logits, "box": self.box, "batch": None if self.batch == "auto" else self.batch}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def not_for_explainable(self) -> Mapping[str, str]:
+        """The given options that an explainable file cannot follow; `logits` and `box` name heads that it may have."""
+        return {name: value for name, value in self.for_plain_files.items() if name == "batch"}
 
     @property
     def instrumenting(self) -> dict[str, Any]:

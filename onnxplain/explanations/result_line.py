@@ -6,14 +6,13 @@ import io
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.explanations.answer_tree import TOP_ENTRIES
 from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explanation, Regions
     from onnxplain.explainers.drawing.explained import DrawnBox
     from onnxplain.runtime.arrays import AnyArray
-
-TOP_CLASSES = 5
 
 
 def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnBox | None) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def describe_explanation(explanation: Explanation, regions: Regions, box: DrawnB
         if prediction is None
         else [
             {"class_id": class_id, "label": label, "score": json_number(score)}
-            for class_id, label, score in prediction.top(TOP_CLASSES)
+            for class_id, label, score in prediction.top(TOP_ENTRIES)
         ],
         "boxes": [
             {"xyxy": [float(side) for side in xyxy], "score": float(score), "area": int(area)}

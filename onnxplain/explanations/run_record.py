@@ -6,7 +6,6 @@ The keys are documented, with their version, in docs/provenance.md.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.open_options import OpenOptions
+from onnxplain.files.shown_paths import relative_to, without_folders
 
 if TYPE_CHECKING:
     from onnxplain.explanations.explanation_folder import PictureStyle
@@ -57,6 +57,11 @@ class RunRecord:
         """The parts of the preprocessing that are assumed."""
         return tuple(self.entries["assumed"])
 
+    def options_of(self, method: str) -> Mapping[str, Any]:
+        """The options that the method was given, as plain data."""
+        asked: Sequence[Mapping[str, Any]] = self.entries["questions"]
+        return next((dict(question["options"]) for question in asked if question["method"] == method), {})
+
     def finished(self, counts: RunCounts) -> RunRecord:
         """The record at the end of the run."""
         return replace(self, counts=counts, ended=_now())
@@ -90,7 +95,7 @@ def record_run(
             "version": RUN_VERSION,
             "id": uuid.uuid4().hex,
             "started": _now(),
-            "command": [str(argument) for argument in sys.argv[1:]],
+            "command": [without_folders(str(argument), folder) for argument in sys.argv[1:]],
             "model": _describe_model(opened, folder),
             "opened_with": _describe_options(options),
             "preprocessing": preprocessing,
@@ -112,14 +117,6 @@ def record_run(
     )
 
 
-def relative_to(path: Path, folder: Path) -> str:
-    """The path as it is written into a folder's files: from that folder, with forward slashes."""
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # Another drive of Windows.
-        return path.absolute().as_posix()
-
-
 def hash_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal. Raises OnnxplainError if it cannot be read."""
     from onnxplain.runtime.protobuf.model_facts import hash_files
@@ -137,6 +134,9 @@ def _describe_model(opened: OpenedModel, folder: Path) -> dict[str, Any]:
     engine = opened.engine
     first, *rest = model_files(engine.source)
     copy = None
+    if opened.copy is None and engine.spec.tail is not None:
+        tail = first.with_name(engine.spec.tail.file)
+        rest += [tail] if tail.is_file() else []
     if opened.copy is not None:
         copy = {"sha256": hash_of(engine.path), "layers": [layer.name for layer in engine.spec.layers]}
     return {

@@ -6,33 +6,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.aims import read_aim
+from onnxplain.explanations.answer_tree import summarise_answers
+from onnxplain.explanations.changed_surroundings import (
+    Difference,
+    changed_files,
+    changed_options,
+    changed_references,
+    changed_surroundings,
+)
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
+from onnxplain.explanations.tree_difference import first_difference
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
-    from onnxplain.runtime import Engine
+    from onnxplain.runtime import Detections, Engine
     from onnxplain.runtime.arrays import AnyArray
-
-DifferenceKind = Literal["model", "version", "image", "answer", "map", "missing"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something that is not as it was. `subject`: the file or the map; `found`, `recorded`: in a few words."""
-
-    kind: DifferenceKind
-    subject: str
-    found: str
-    recorded: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: found {self.found}, recorded {self.recorded}"
 
 
 @dataclass(frozen=True)
@@ -84,49 +78,22 @@ def verify_run(run: RunToVerify) -> Iterator[Difference]:
     Maps are compared bit for bit. Versions and processors that differ are reported only if a map differs, because they
     are then the likely reason.
     """
-    changed_model = tuple(_changed_files(run))
+    changed_model = tuple(changed_files(run))
     yield from changed_model
-    yield from _changed_references(run)
+    yield from changed_references(run)
+    yield from changed_options(run)
     engine = _open(run)
     differs = False
     explainers: dict[str, Explainer] = {}
+    answered: set[str] = set()
     for line in run.lines:
         if "error" in line:
             continue
-        for difference in _compare(run, engine, line, explainers):
+        for difference in _compare(run, engine, line, explainers, answered):
             differs = True
             yield difference
     if differs:
-        yield from _changed_surroundings(run)
-
-
-def _changed_files(run: RunToVerify) -> Iterator[Difference]:
-    model = run.record["model"]
-    for entry in ({"file": model["file"], "sha256": model["sha256"]}, *model["weights"]):
-        found = hash_of(run.folder / entry["file"])
-        if found != entry["sha256"]:
-            yield Difference("model", str(entry["file"]), f"SHA-256 {found[:12]}…", f"{entry['sha256'][:12]}…")
-
-
-def _changed_references(run: RunToVerify) -> Iterator[Difference]:
-    """The reference images of embeddings that are not as they were."""
-    aims = [question["aim"] for question in run.record["questions"] if question["aim"] is not None]
-    for like in {aim["like"]["file"]: aim["like"] for aim in aims if aim["like"] is not None}.values():
-        found = hash_of(run.folder / like["file"])
-        if found != like["sha256"]:
-            yield Difference("image", str(like["file"]), f"SHA-256 {found[:12]}…", f"{like['sha256'][:12]}…")
-
-
-def _changed_surroundings(run: RunToVerify) -> Iterator[Difference]:
-    from onnxplain.machine.installed import find_versions, read_processor
-
-    for name, found in find_versions().items():
-        recorded = run.record["versions"].get(name)
-        if found != recorded:
-            yield Difference("version", f"version of {name}", str(found), str(recorded))
-    processor = read_processor().as_json()
-    if processor != run.record["processor"]:
-        yield Difference("version", "processor", str(processor), str(run.record["processor"]))
+        yield from changed_surroundings(run)
 
 
 def _open(run: RunToVerify) -> Engine:
@@ -163,9 +130,13 @@ def _open(run: RunToVerify) -> Engine:
 
 
 def _compare(
-    run: RunToVerify, engine: Engine, line: Mapping[str, Any], explainers: dict[str, Explainer]
+    run: RunToVerify,
+    engine: Engine,
+    line: Mapping[str, Any],
+    explainers: dict[str, Explainer],
+    answered: set[str],
 ) -> Iterator[Difference]:
-    """Explain the image of one line again, and compare image, answer and map."""
+    """Explain the image of one line again, and compare image, answer and map. `answered`: the images seen before."""
     import numpy as np
 
     path = run.folder / line["image"]
@@ -190,8 +161,33 @@ def _compare(
     if explanation.label != line["label"] or explanation.status != line["status"]:
         yield Difference("answer", name, f"{explanation.label}, {explanation.status}",
                          f"{line['label']}, {line['status']}")  # fmt: skip
+    if line["image"] not in answered:
+        answered.add(line["image"])
+        yield from _compare_answers(summarise_answers(explanation.answers, _detections(run, engine, path)), line)
     if not np.array_equal(explanation.raw, recorded, equal_nan=True):
         yield Difference("map", name, _describe_change(explanation.raw, recorded), "the same map")
+
+
+def _detections(run: RunToVerify, engine: Engine, path: Path) -> Detections | None:
+    """What a detector finds in the image, with the recorded thresholds; None for other models."""
+    recorded = run.record["detection"]
+    if recorded is None:
+        return None
+    from onnxplain.explanations.image_arguments import read_image
+
+    pixels = read_image(engine, path, run.record["max_megapixels"])
+    return engine.detect(pixels, min_score=recorded["min_score"], iou=recorded["iou"])[0]
+
+
+def _compare_answers(answers: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> Iterator[Difference]:
+    """For each head, the first number or label that differs from the record."""
+    found = {answer["head"]: answer for answer in answers}
+    recorded = {answer["head"]: answer for answer in line["answers"]}
+    for head in dict.fromkeys((*found, *recorded)):
+        differing = first_difference(found.get(head), recorded.get(head))
+        if differing is not None:
+            path, *values = differing
+            yield Difference("answer", f"{line['image']} head {head}{path}", *map(str, values))
 
 
 def _explain(

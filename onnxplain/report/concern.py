@@ -12,7 +12,8 @@ from onnxplain.runtime.box import paired_iou
 
 Concern = Literal[
     "unreadable", "model changed", "photo changed", "photo missing", "map missing", "no heat", "map uncertain",
-    "box and map disagree", "covers nearly everything", "models disagree", "low score",
+    "box and map disagree", "covers nearly everything", "models disagree", "low score", "wrong answer",
+    "map misses the object", "target not found",
 ]  # fmt: skip
 
 WEIGHTS: Mapping[Concern, float] = {
@@ -21,6 +22,9 @@ WEIGHTS: Mapping[Concern, float] = {
     "photo changed": 8,
     "map missing": 6,
     "models disagree": 5,
+    "wrong answer": 5,
+    "target not found": 4,
+    "map misses the object": 3,
     "no heat": 4,
     "map uncertain": 3,
     "box and map disagree": 3,
@@ -36,9 +40,9 @@ LOW_AGREEMENT = 0.5
 
 
 def agreement_of(line: Mapping[str, Any]) -> float | None:
-    """IoU of the box head's box with the map's largest region; None without a box head, 0 without a region."""
+    """IoU of the model's box with the map's largest region; None for a model without boxes, 0 without a region."""
     box = line["box"]
-    if box is None or box["source"] != "head" or line["status"] != "ok":
+    if box is None or box["source"] == "heat" or line["status"] != "ok":
         return None
     if not line["boxes"]:
         return 0.0
@@ -64,7 +68,8 @@ def concerns_of(lines: Sequence[Mapping[str, Any]]) -> tuple[Concern, ...]:
             found["box and map disagree"] = None
         if line["box"] is not None and line["box"]["doubt"] == "covers nearly everything":
             found["covers nearly everything"] = None
-        if line["top"] and (line["top"][0]["score"] or 0) < LOW_SCORE:
+        scored = line["top"][0] if line["top"] else line["detection"]
+        if scored is not None and (scored["score"] or 0) < LOW_SCORE:
             found["low score"] = None
     return tuple(found)
 

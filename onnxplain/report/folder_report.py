@@ -9,6 +9,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.drawing.colours import COLORMAPS
 from onnxplain.explanations.verify_folder import RunToVerify
 from onnxplain.report.page_file import Report, Table
+from onnxplain.report.plot import Plot
 from onnxplain.report.report_images import Remark, plan_images
 from onnxplain.report.run_card import model_name, run_card
 
@@ -18,11 +19,12 @@ def report_of(
     title: str = "",
     findings: Sequence[Table] = (),
     remarks: Mapping[str, Remark] | None = None,
+    plots: Sequence[Plot] = (),
 ) -> Report:
     """The report of these runs, each with its card. Colours and opacity are those of the first run's pictures.
 
-    `remarks`: what a comparison says of single images, by the SHA-256 of the file. Raises OnnxplainError for a record
-    that was changed.
+    `remarks`: what a comparison or an evaluation says of single images, by the SHA-256 of the file. Raises
+    OnnxplainError for a record that was changed.
     """
     names = _told_apart([model_name(run) for run in runs])
     cards = [(name, run_card(run)) for name, run in zip(names, runs, strict=True)]
@@ -39,7 +41,7 @@ def report_of(
             f"{runs[0].folder / 'run.json'}: found colour map {colormap!r} and alpha {alpha}, expected one of OpenCV's "
             "colour maps and a share: explain the images again"
         )
-    return Report(title or " and ".join(names), plan_images(runs, remarks), cards, findings, colormap, alpha)
+    return Report(title or " and ".join(names), plan_images(runs, remarks), cards, findings, colormap, alpha, plots)
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

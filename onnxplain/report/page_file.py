@@ -17,18 +17,20 @@ from onnxplain.explainers.drawing.colours import colourise
 from onnxplain.extras import needs_extra
 from onnxplain.files.atomic import write_atomically
 from onnxplain.picture_defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP
+from onnxplain.report.plot import Plot
 from onnxplain.report.report_images import ReportImage
 from onnxplain.version import __version__
 
 MOST_EMBEDDED = 50
 """Reports of more images keep the data of each image in a file of its own beside the page."""
 
+_SCRIPTS = ("map_math.js", "plot.js", "report.js")
 _SIDE_FILE = re.compile(r"\d{5,}\.js")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is shown. `cards`: per run its name and the rows of its card. `findings`: tables above the images.
+    """What is shown. `cards`: per run its name and the rows of its card. `findings`, `plots`: above the images.
 
     `colormap`, `alpha`: how heat is drawn at first.
     """
@@ -39,15 +41,17 @@ class Report:
     findings: Sequence[Table] = ()
     colormap: str = DEFAULT_COLORMAP
     alpha: float = DEFAULT_ALPHA
+    plots: Sequence[Plot] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table above the images."""
+    """A table above the images. `folded`: its rows are shown on a click."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    folded: bool = False
 
 
 def write_report(report: Report, path: Path, on_image: Callable[[], None] = lambda: None) -> tuple[Path, ...]:
@@ -82,8 +86,9 @@ def write_report(report: Report, path: Path, on_image: Callable[[], None] = lamb
         "beside": None if beside is None else beside.name,
         "palette": _palette(report.colormap),
         "alpha": report.alpha,
+        "plots": [plot.as_data() for plot in report.plots],
     }
-    scripts, style = [_text("map_math.js"), _text("report.js")], _text("report.css")
+    scripts, style = [_text(name) for name in _SCRIPTS], _text("report.css")
     html = environment.get_template("report.html.j2").render(
         report=report,
         version=__version__,

@@ -11,21 +11,33 @@ import numpy as np
 
 from onnxplain.contract import MapFrame
 from onnxplain.errors import OnnxplainError
-from onnxplain.explanations.explanation_folder import RESULTS_FILE
+from onnxplain.explanations.explanation_folder import RESULTS_FILE, MissingPart
 from onnxplain.explanations.run_record import hash_of
 from onnxplain.explanations.verify_folder import RunToVerify
 from onnxplain.report.concern import Concern, agreement_of, concerns_of, error_of, weight_of
+from onnxplain.report.head_answers import short_answer, shown_answer, shown_score
 from onnxplain.report.map_code import encode_map
 from onnxplain.report.photo import read_photo
+from onnxplain.report.plot import Plot
+from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
+
+_PROBLEMS: Mapping[MissingPart, Concern] = {"image": "unreadable", "target": "target not found"}
 
 
 @dataclass(frozen=True)
 class Remark:
-    """What a comparison says about an image: rows of a table, and how much it speaks against the image."""
+    """What a comparison or an evaluation says about an image.
+
+    `rows`: of a table. `weight`: how much it speaks against the image, beside the `concerns`. `truth_xyxy`: the true
+    boxes, in pixels of the photo. `plots`: curves.
+    """
 
     rows: tuple[tuple[str, str], ...] = ()
     weight: float = 0.0
+    concerns: tuple[Concern, ...] = ()
+    truth_xyxy: tuple[Corners, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,11 +66,13 @@ class ReportImage:
         return self.runs[self.lines[0][0]].folder
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        failed = [line["error"] for _, line in self.lines if "error" in line]
+        failed = [line for _, line in self.lines if "error" in line]
+        errors = {str(line["error"]).replace(str(line["image"]), self.name): line["problem"] for line in failed}
+        problems = {_PROBLEMS[problem]: None for problem in errors.values()}
         lines = [(run, line) for run, line in self.lines if "error" not in line]
         if not lines:
-            common = {"name": self.name, "label": "", "status": "unreadable", "concerns": ["unreadable"]}
-            return {**common, "weight": weight_of(["unreadable"])}, {"error": str(failed[0])}
+            common = {"name": self.name, "label": "", "status": next(iter(problems)), "concerns": [*problems]}
+            return {**common, "weight": weight_of(problems)}, {"error": "; ".join(errors)}
         run, first = lines[0]
         photo = read_photo(
             self.runs[run].folder / first["image"],
@@ -68,20 +82,23 @@ class ReportImage:
         )
         maps = [_describe_map(self.runs[number].folder, number, line) for number, line in lines]
         concerns: dict[Concern, None] = dict.fromkeys(concerns_of([line for _, line in lines]))
-        labels = list(dict.fromkeys(_predicted_label(line) for _, line in lines))
+        first_of_run = dict(reversed(lines))
+        answers = [short_answer(first_of_run[number]) for number in sorted(first_of_run)]
         found: tuple[tuple[Concern, bool], ...] = (
-            ("unreadable", bool(failed)),
             ("model changed", any(number in self.changed_models for number, _ in lines)),
             ("photo changed", photo.changed),
             ("photo missing", photo.url is None and not photo.changed),
             ("map missing", any(each["missing"] for each in maps)),
-            ("models disagree", len(labels) > 1),
+            ("models disagree", len({answer.label for answer in answers}) > 1),
         )
         concerns.update(dict.fromkeys(concern for concern, holds in found if holds))
+        concerns.update(problems)
+        concerns.update(dict.fromkeys(self.remark.concerns))
         entry: dict[str, Any] = {
             "name": self.name,
-            "label": labels[0],
-            "score": first["top"][0]["score"] if first["top"] else first["score"],
+            "label": answers[0].label,
+            "score": answers[0].score,
+            "score_text": answers[0].score_text,
             "status": next((line["status"] for _, line in lines if line["status"] != "ok"), "ok"),
             "agreement": min(_known(agreement_of(line) for _, line in lines), default=None),
             "error": max(_known(error_of(line) for _, line in lines), default=None),
@@ -93,7 +110,9 @@ class ReportImage:
             "photo": photo.url,
             "photo_reason": photo.reason,
             "answers": [each for number in dict.fromkeys(run for run, _ in lines) for each in _answers(lines, number)],
-            "remarks": list(self.remark.rows),
+            "remarks": [*self.remark.rows, *(("failed", error) for error in errors)],
+            "truth": [list(box) for box in self.remark.truth_xyxy],
+            "plots": [plot.as_data() for plot in self.remark.plots],
             "maps": maps,
         }
         return entry, detail
@@ -107,8 +126,11 @@ def plan_images(runs: Sequence[RunToVerify], remarks: Mapping[str, Remark] | Non
     grouped: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     changed = frozenset(number for number, run in enumerate(runs) if _model_changed(run))
     for number, run in enumerate(runs):
+        # Lines of a failure belong to the image with maps, if it has any.
+        known = {str(line.get("image")): str(line["image_sha256"]) for line in run.lines if "image_sha256" in line}
         for line in run.lines:
-            key = str(line.get("image")), str(line.get("image_sha256", ""))
+            image = str(line.get("image"))
+            key = image, str(line.get("image_sha256", known.get(image, "")))
             grouped.setdefault((PurePosixPath(key[0]).name, key[1]), []).append((number, line))
     return [
         ReportImage(name, runs, tuple(lines), changed, (remarks or {}).get(sha256, Remark()))
@@ -128,16 +150,11 @@ def _known(values: Iterator[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _predicted_label(line: Mapping[str, Any]) -> str:
-    return str(next((each["label"] for each in line["top"] if each["class_id"] == line["predicted"]), line["label"]))
-
-
 def _answers(lines: Sequence[tuple[int, Mapping[str, Any]]], run: int) -> Iterator[dict[str, Any]]:
-    """The answers of a run's heads for one image, one per head: `kind` decides how the page shows `rows`."""
+    """The answers of a run's heads for one image, one per head."""
     line = next(line for number, line in lines if number == run)
-    if line["top"]:
-        rows = [{"label": str(each["label"]), "score": each["score"]} for each in line["top"]]
-        yield {"run": run, "head": "classes", "kind": "classes", "rows": rows}
+    for answer in line["answers"]:
+        yield {"run": run, **shown_answer(answer)}
 
 
 def _describe_map(folder: Path, run: int, line: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,10 +173,12 @@ def _describe_map(folder: Path, run: int, line: Mapping[str, Any]) -> dict[str, 
         "run": run,
         "method": str(line["method"]),
         "layer": line["layer"],
-        "target": line["target"] if isinstance(line["target"], str) else str(line["label"]),
+        "target": str(line["target_name"]),
         "uses_target": bool(line["uses_target"]),
-        "label": str(line["label"]),
+        # The score beside a coordinate of the box is that of the predicted class.
+        "scored": str(line["label"]) if isinstance(line["target"], str) and line["detection"] is None else "",
         "score": line["score"],
+        "score_text": shown_score(line),
         "status": str(line["status"]),
         "unit": str(line["unit"]),
         "heat_from_zero": bool(line["heat_from_zero"]),

@@ -125,7 +125,7 @@ class Engine(Answering, Detecting):
         self.sidecars: SidecarFacts = read.sidecars
         # The outputs of a plain file that are no heads, each with the reason.
         self.unused_outputs = read.unused
-        self._feed = Feed(self._session, self.path, self.spec, self._input)
+        self._feed = Feed(self._session, self.path, self.spec, self._input, read.file_targets)
         self._shapes = OutputShapes(self.spec)
         self._batches = Batches(self.fixed_batch, IMAGES_AT_ONCE)
         # Runs and reads a detector; None for other models.

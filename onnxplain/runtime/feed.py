@@ -22,6 +22,7 @@ from onnxplain.contract import (
 from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
+from onnxplain.runtime.heads.default_head import FileTargets
 from onnxplain.runtime.preprocess import to_model
 from onnxplain.runtime.sessions.session import Session
 from onnxplain.runtime.target import PREDICTED_CLASS, check_targets
@@ -30,8 +31,17 @@ from onnxplain.runtime.target import PREDICTED_CLASS, check_targets
 class Feed:
     """The inputs of one file: the image, `target` (the scalar to differentiate) and `explain` (a gate per layer)."""
 
-    def __init__(self, session: Session, path: Path, spec: ModelSpec, image_input: ImageInput) -> None:
+    def __init__(
+        self,
+        session: Session,
+        path: Path,
+        spec: ModelSpec,
+        image_input: ImageInput,
+        file_targets: FileTargets | None = None,
+    ) -> None:
         self._path, self.spec, self._image = path, spec, image_input
+        # How the file counts targets, where another of its heads is the default.
+        self.file_targets = file_targets
         # The contract has two forms: the controls are required inputs in one and optional inputs in the other.
         controls = {TARGET_INPUT, EXPLAIN_INPUT} if spec.layers else set()
         required = {tensor.name for tensor in session.get_inputs()}
@@ -123,7 +133,8 @@ class Feed:
 
     def _controls(self, targets: npt.NDArray[np.int64], layers: Collection[LayerSpec]) -> dict[str, AnyArray]:
         gates = np.array([layer in layers for layer in self.spec.layers] or [False])
-        return {TARGET_INPUT: targets, EXPLAIN_INPUT: gates}
+        counted = targets if self.file_targets is None else self.file_targets.of(targets)
+        return {TARGET_INPUT: counted, EXPLAIN_INPUT: gates}
 
 
 def extra_arrays(extra: Sequence[ExtraInput], image_sizes_hw: npt.NDArray[np.int64]) -> dict[str, AnyArray]:

@@ -6,14 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import numpy.typing as npt
 from numpy import int64
 
 from onnxplain.contract import LayerSpec, is_batched
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.head_scores import head_output, predicted_entries
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.sessions.session import Session, run_session, with_batch_axis
+from onnxplain.runtime.target import PREDICTED_CLASS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class PartRun:
     ) -> list[AnyArray]:
         """The outputs for images float32 (N, C, H, W). `rows`: the rows of `aims` that belong to the targets."""
         aims = {name: each if each is None or len(each) == 1 else each[rows] for name, each in self.aims.items()}
-        inputs = self.feed.arrays(part_nchw, targets, self.layers, aims, sizes_hw)
+        settled = self._settled(part_nchw, targets, sizes_hw)
+        inputs = self.feed.arrays(part_nchw, settled, self.layers, aims, sizes_hw)
         outputs = run_session(self.session, self.path, self.output_names, inputs)
         if not is_batched(self.feed.spec.input.layout):
             added = _added_by_the_exporters(self.feed.spec.layers)
@@ -48,6 +52,23 @@ class PartRun:
             outputs = [output if name in added else with_batch_axis(output) for name, output in named]
         self.shapes.check(self.output_names, outputs, len(part_nchw), len(targets))
         return outputs
+
+    def _settled(
+        self, part_nchw: FloatArray, targets: npt.NDArray[int64], sizes_hw: npt.NDArray[int64]
+    ) -> npt.NDArray[int64]:
+        """The targets, with the best entry of the default head for −1 where the file would take another head's.
+
+        That costs a run without gradients.
+        """
+        predicted = targets == PREDICTED_CLASS
+        if not self.layers or self.feed.file_targets is None or not predicted.any():
+            return targets
+        head = self.feed.spec.head
+        inputs = self.feed.arrays(part_nchw, targets, (), None, sizes_hw)
+        (output,) = run_session(self.session, self.path, [head_output(head)], inputs)
+        if not is_batched(self.feed.spec.input.layout):
+            output = with_batch_axis(output)
+        return np.where(predicted, predicted_entries(head, output), targets)
 
 
 def _added_by_the_exporters(layers: Collection[LayerSpec]) -> set[str]:

@@ -37,6 +37,7 @@ from onnxplain.machine.providers import OPENVINO
 from onnxplain.runtime.arrays import AnyArray
 from onnxplain.runtime.detection.plain_detector import StatedDetector, find_plain_detector
 from onnxplain.runtime.feed import extra_arrays
+from onnxplain.runtime.heads.default_head import FileTargets, choose_default
 from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
@@ -97,13 +98,15 @@ class Stated:
 class ReadModel:
     """What a file is: its spec, its image input, and what other tools say about it, used and not used.
 
-    `unused`: the outputs of a plain file that are no heads, each with its reason.
+    `unused`: the outputs of a plain file that are no heads, each with its reason. `file_targets`: how an explainable
+    file counts targets, where another of its heads is the default.
     """
 
     spec: ModelSpec
     image: ImageInput
     sidecars: SidecarFacts = field(default_factory=SidecarFacts)
     unused: tuple[UnusedOutput, ...] = ()
+    file_targets: FileTargets | None = None
 
 
 def read_model(session: Session, path: Path, stated: Stated) -> ReadModel:
@@ -114,14 +117,14 @@ def read_model(session: Session, path: Path, stated: Stated) -> ReadModel:
             read = read_sidecars(path, props) if stated.sidecars else SidecarFacts()
             read = read.beside(labels=stated.labels, parts=stated.parts, size=stated.input_size_hw)
             return _read_plain_file(session, path, stated, read)
-        return ReadModel(*_read_explainable_file(session, path, stated, props[METADATA_KEY]))
+        return _read_explainable_file(session, path, stated, props[METADATA_KEY])
     except OnnxplainError as error:
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from error
 
 
-def _read_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> tuple[ModelSpec, ImageInput]:
+def _read_explainable_file(session: Session, path: Path, stated: Stated, text: str) -> ReadModel:
     spec = ModelSpec.from_json(text)
     written = spec.input
     shape = StatedShape(written.size_hw, written.layout, stated.parts.channels or written.preprocessing.channels)
@@ -149,7 +152,8 @@ def _read_explainable_file(session: Session, path: Path, stated: Stated, text: s
         spec = spec.with_preprocessing(override(parts, Completed(written.preprocessing, written.origins)))
     others = {extra.name: extra for extra in chosen.extra}
     extra = tuple(others.get(each.name, each) for each in spec.extra_inputs)
-    return _with_labels(replace(spec, extra_inputs=extra), stated.labels), chosen.image
+    spec, file_targets = choose_default(replace(spec, extra_inputs=extra), stated.told_heads)
+    return ReadModel(_with_labels(spec, stated.labels), chosen.image, file_targets=file_targets)
 
 
 def _check_stated(spec: ModelSpec, stated: Stated) -> None:
@@ -172,15 +176,6 @@ def _check_stated(spec: ModelSpec, stated: Stated) -> None:
         )
     if stated.heads and spec.detector is not None:
         raise ModelError(f"--head {stated.told_heads[0].name}: {spec.detector.no_heads}")
-    heads = {head.name: head for head in spec.heads}
-    for head in stated.told_heads:
-        known = heads.get(head.name)
-        if known is None or head.kind not in (None, known.kind) or (head.kind is None and known is not spec.head):
-            listed = ", ".join(f"{each.name} ({each.kind})" for each in spec.heads)
-            raise ModelError(
-                f"--head {head.name}: found an explainable file, whose heads are fixed: {listed}; expected one of "
-                "them in --target HEAD:LABEL, or the original file"
-            )
 
 
 def _read_plain_file(session: Session, path: Path, stated: Stated, read: SidecarFacts) -> ReadModel:

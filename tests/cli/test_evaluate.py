@@ -19,6 +19,7 @@ from onnxplain.data import open_dataset, split
 from onnxplain.demo import MODEL
 from onnxplain.evaluation import METRICS
 from tests.evaluation.blue_and_red import write_model
+from tests.evaluation.test_mask_pointing import write_colours, write_masks
 from tests.training.shapes import write_shapes
 
 
@@ -61,7 +62,7 @@ def test_a_table_with_every_number_explained(asked, run, tmp_path):
     row = next(line for line in lines if line.startswith("MaxBoxAcc %"))
     assert f"{100 * summary['methods']['grad-cam']['maxboxacc']:.1f} [" in row
     for metric in METRICS:
-        if metric.name not in ("top5", "sanity"):
+        if metric.name not in ("top5", "sanity") and metric.groups != ("masks",):
             assert metric.definition in result.stdout
     assert "no mean box: no training split was named" in lines
     assert "no top-5: the model has no more than five classes" in lines
@@ -288,3 +289,13 @@ def test_a_shuffled_file_as_a_sanity_check(run, tmp_path):
     words = ["evaluate", MODEL, "digits", "--limit", 6, "-m", "cam", "-o", tmp_path / "out", "--sanity", shuffled]
     found = json.loads(run(*words, "--metrics", "faithfulness", "--json").stdout)
     assert -1 <= found["methods"]["cam"]["sanity"] < 0.7
+
+
+def test_a_folder_of_masks(tmp_path, run):
+    write_colours(tmp_path / "model.onnx", "mask")
+    folder = write_masks(tmp_path / "data") / "SegmentationClass"
+    command = ("evaluate", tmp_path / "model.explainable.onnx", folder, "-o", tmp_path / "results")
+    found = run(*command, "--json")
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["methods"]["grad-cam"]["mask_pointing"] == 1
+    assert "pointing (mask)" in run(*command).stdout

@@ -159,8 +159,13 @@ def test_results_are_those_of_the_library(method, options, explainer, run, model
         {"class_id": index, "label": label, "score": pytest.approx(score)} for index, label, score in prediction.top(5)
     ]
     assert entry.pop("box")["xyxy"] == boxes[0]["xyxy"]
+    (answer,) = entry.pop("answers")
+    assert (answer["head"], answer["kind"]) == (expected.head, "classes")
+    assert [each["label"] for each in answer["top"]] == [each["label"] for each in best]
+    record = json.loads((out / "run.json").read_text())
+    assert entry.pop("options") == record["questions"][0]["options"]
     assert entry == {
-        "run": json.loads((out / "run.json").read_text())["id"],
+        "run": record["id"],
         "image": "../images/b.jpg",
         "image_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "image_size_hw": list(expected.frame.image_size_hw),

@@ -121,6 +121,27 @@ def test_inspect_says_how_each_head_was_told(name, run, folder):
     assert all(text in result.stdout for text in said)
 
 
+NO_NAMES = "none in the file: {} are shown by index; give their names with --labels FILE"
+# Options, and what is said of labels; "": nothing.
+UNLABELLED = {
+    "classes": ("", NO_NAMES.format("classes")),
+    "labels": ("", NO_NAMES.format("labels")),
+    "mask": ("", NO_NAMES.format("classes")),
+    "two": ("--head p:values --head p", ""),
+    "box": ("--head p:box --head p", ""),
+    "embedding": ("", ""),
+}
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_missing_labels_are_said_only_where_there_could_be_some(name, run, folder):
+    options, said = UNLABELLED[name]
+    result = run("inspect", folder / f"{name}.onnx", *words(folder, options))
+    assert result.exit_code == 0, result.output
+    assert said in result.stdout
+    assert ("none in the file" in result.stdout) == bool(said)
+
+
 def test_inspect_writes_heads_and_other_outputs_as_json(run, folder):
     tree = json.loads(run("inspect", folder / "features.onnx", "--json").stdout)
     assert [(head["name"], head["kind"], head["evidence"]["kind"]) for head in tree["heads"]] == [

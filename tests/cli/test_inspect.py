@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, ModelSpec
 from onnxplain.explainers import supported
+from onnxplain.exporters import instrument
 from tests.cli.process import run_without
+from tests.exporters.many_tails import MERGED, TAILS, model
 from tests.models import write_uint8_classifier
 
 
@@ -43,6 +46,32 @@ def test_text(model, words, run, models):
     assert (result.exit_code, result.stderr) == (0, "")
     for word in words:
         assert word in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("tail", "built", "mode", "words"),
+    [
+        ("windows", {}, "auto", None),
+        ("windows", {"batch": 1}, "auto", None),
+        ("max pool", {"batch": 1}, "fixed", None),
+        ("windows", {"batch": 1}, "fixed", "one per image in a run: the batch of 1 is fixed"),
+        ("max pool", {"batch": 2}, "fixed", "one per image in a run: the batch is fixed at 2"),
+        ("windows", {"unbatched": True}, "auto", "one per image in a run: the input has no batch axis"),
+    ],
+)
+def test_how_many_targets_at_once(tail, built, mode, words, run, tmp_path):
+    onnx.save(model({**TAILS, **MERGED}[tail], **built), tmp_path / "plain.onnx")
+    instrument(tmp_path / "plain.onnx", tmp_path / "out.onnx", batch=mode, layers=["late"], tail=False)
+    text = run("inspect", tmp_path / "out.onnx").stdout
+    lines = [line.split("  ", 2)[2].strip() for line in text.splitlines() if line.startswith("  targets ")]
+    assert len(lines) == (words is not None)
+    assert not lines or lines[0].startswith(words)
+
+
+def test_a_file_of_contract_1_has_one_target_per_image(run, models):
+    assert (
+        "one per image in a run: the file has contract version 1" in run("inspect", models / "explainable.onnx").stdout
+    )
 
 
 def test_stated_preprocessing_is_not_called_assumed(run, models):

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.exporters.checks import saturation
-from onnxplain.runtime import saturation as runtime_saturation
+from onnxplain.runtime.sessions import saturation as runtime_saturation
 
 TRAIT = "this processor's 8-bit kernels saturate (AVX2 without VNNI)"
 

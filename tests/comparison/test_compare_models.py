@@ -42,11 +42,11 @@ def test_targets_are_matched_by_label(opened: tuple[OpenedModel, OpenedModel], p
     comparison = plan_comparison(*opened, ["hires-cam"], ["b", "box:1"], lambda _: {})
     (image,) = comparison.images([photo], RecordedProgress())
     assert [(first.target, second.target) for _, first, second in image.explanations] == [(1, 3), (6, 6)]
-    assert image.predictions is not None
-    assert image.predictions[0].class_id == image.predictions[1].class_id
-    assert image.drift.changed is (image.predictions[0].class_id != 2)
-    expected = image.predictions[0].scores[::-1] - image.predictions[0].scores
-    assert image.drift.largest == pytest.approx(float(np.abs(expected).max()))
+    (prediction,) = opened[0].engine.predict(photo)
+    assert image.drift.answer.changed is (prediction.class_id != 2)
+    expected = prediction.scores[::-1] - prediction.scores
+    assert image.drift.answer.largest == pytest.approx(float(np.abs(expected).max()))
+    assert image.boxes_xyxy == (prediction.box_xyxy, prediction.box_xyxy)
 
 
 def test_the_second_seed_is_the_noise() -> None:

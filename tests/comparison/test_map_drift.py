@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from onnxplain.comparison.image_drift import ImageDrift, MethodDrift, PredictedClass, summarise
+from onnxplain.comparison.head_drift import HeadDrift, ShownAnswer
+from onnxplain.comparison.image_drift import ImageDrift, MethodDrift, summarise
 from onnxplain.comparison.map_drift import MapDrift, map_drift
 from onnxplain.explainers import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
@@ -82,6 +83,9 @@ def test_a_map_without_heat_has_no_correlation() -> None:
     assert map_drift(heat, none) == MapDrift(None, None)
 
 
+CAT = ShownAnswer("cat", 0.9, "cat 0.90")
+
+
 def drift(
     correlation: float | None, noise: float | None = None, statuses: tuple[str, str] = ("ok", "ok")
 ) -> MethodDrift:
@@ -108,14 +112,14 @@ def test_drift_is_told_from_noise(each: MethodDrift, beyond: bool) -> None:
 
 
 def test_the_worst_come_first() -> None:
-    answer = PredictedClass("cat", 0.9)
-    same = ImageDrift("same", answer, answer, False, 0.0, 0.0, maps=(drift(1.0),))
+    answer = HeadDrift("y", "classes", CAT, CAT, False, 0.0, 0.0)
+    same = ImageDrift("same", (answer,), maps=(drift(1.0),))
     images = {
         "same": same,
-        "score": replace(same, image="score", score_difference=-0.2),
+        "score": replace(same, image="score", heads=(answer, replace(answer, difference=-0.2))),
         "map": replace(same, image="map", maps=(drift(1.0), drift(0.3))),
         "no heat": replace(same, image="no heat", maps=(drift(None, None, ("ok", "constant")),)),
-        "changed": replace(same, image="changed", changed=True),
+        "changed": replace(same, image="changed", heads=(answer, replace(answer, changed=True))),
         "error": ImageDrift("error", error="cannot be read"),
     }
     assert [image.image for image in sorted(images.values(), key=lambda image: image.rank)] == [
@@ -124,11 +128,8 @@ def test_the_worst_come_first() -> None:
 
 
 def test_the_summary_of_a_method() -> None:
-    answer = PredictedClass("cat", 0.9)
-    images = [
-        ImageDrift(str(number), answer, answer, False, 0.0, 0.0, maps=(drift(value, 0.7),))
-        for number, value in enumerate((0.9, 0.5, 0.6))
-    ]
-    (summary,) = summarise([*images, ImageDrift("none", answer, answer, False)])
+    heads = (HeadDrift("y", "classes", CAT, CAT, False, 0.0, 0.0),)
+    images = [ImageDrift(str(number), heads, maps=(drift(value, 0.7),)) for number, value in enumerate((0.9, 0.5, 0.6))]
+    (summary,) = summarise([*images, ImageDrift("none", heads)])
     assert (summary.compared, summary.correlation, summary.worst_correlation) == (3, 0.6, 0.5)
     assert (summary.noise, summary.beyond_noise) == (0.7, 2)

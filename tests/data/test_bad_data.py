@@ -10,7 +10,7 @@ import pytest
 
 from onnxplain.data import open_dataset
 from onnxplain.errors import OnnxplainError
-from tests.data.written import COCO, CSV, FORMATS, VOC_A, VOC_B, Files, paint, write
+from tests.data.written import COCO, CSV, FORMATS, VOC_A, VOC_B, Files, label_map, paint, png, write
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "ha">\n<!ENTITY c "&b;&b;">]>\n<annotation><filename>&c;</filename></annotation>'
 CROWD = '{"id": 5, "image_id": 9, "category_id": 17, "bbox": [0, 0, 4, 4], "iscrowd": 1},'
@@ -274,6 +274,44 @@ CASES: dict[str, tuple[str, Files, list[tuple[str, int | None, str]]]] = {
         {"labels.csv": "file,labels,age\na.png,cat,3\nb.png,dog,old\na.png,dog,3\nb.png,cat,nan\nb.png,ox,7\n"},
         [("labels.csv", 3, "column age: found 'old'"), ("labels.csv", 5, "column age: found 'nan'")],
     ),
+    "masks: strays": (
+        "masks",
+        {
+            "masks/notes.md": "x",
+            "masks/c.png": label_map("a", {1: (0, 0, 4, 4)}),
+            "masks/d.jpg": "",
+            "masks/e.png": "",
+            "masks/f.png": "no image",
+            "masks/g.png": png(np.zeros((4, 4, 3), np.uint8)),
+            "images/h.png": png(np.zeros((5, 5, 3), np.uint8)),
+            "masks/h.png": png(np.ones((4, 6), np.uint8)),
+        },
+        [
+            ("masks/d.jpg", None, "a .jpg file, expected a mask without loss: .png"),
+            ("masks/e.png", None, "0 bytes"),
+            ("masks/f.png", None, "found no image"),
+            ("masks/g.png", None, "mode RGB, expected a label map"),
+            ("masks/notes.md", None, "a .md file"),
+            ("masks/c.png", None, "no image 'c' in"),
+            ("masks/h.png", None, "5 × 5 pixels, expected 6 × 4 as annotated"),
+        ],
+    ),
+    "masks: what they show": (
+        "masks",
+        {
+            "images/c.png": png(np.zeros((4, 4, 3), np.uint8)),
+            "masks/c.png": png(np.zeros((4, 4), np.uint8)),
+            "images/d.png": png(np.zeros((4, 4, 3), np.uint8)),
+            "masks/d.png": png(np.eye(4, dtype=np.uint8) * 255),
+            "images/e.png": png(np.zeros((4, 4, 3), np.uint8)),
+            "masks/e.png": png(np.eye(4, dtype=np.uint8) * 7),
+        },
+        [
+            ("masks/c.png", None, "only background, expected pixels of a class$"),
+            ("masks/d.png", None, "only background, .*: write the class as 1, because 255 means not labelled"),
+            ("masks/e.png", None, "class 7, expected at most 3, the last that has a name"),
+        ],
+    ),
     "image-folder: strays": (
         "image-folder",
         {"cat/1.png": "", "dog/notes.md": "", "readme.md": "", "empty/notes": "x"},
@@ -407,3 +445,13 @@ def test_without_pyyaml_a_data_yaml_names_the_extra(tmp_path: Path, monkeypatch:
 
     with pytest.raises(OnnxplainError, match=r"onnxplain\[train\]"):
         open_dataset(write(tmp_path, YOLO))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [("background\n\ndog\n", "2: found an empty line"), ("background\ncat\ncat\n", "3: found 'cat', expected a class")],
+)
+def test_names_of_masks_are_refused_if_one_is_missing_or_there_twice(names: str, message: str, tmp_path: Path) -> None:
+    folder = write(tmp_path, {**FORMATS["masks"], "classes.txt": names})
+    with pytest.raises(OnnxplainError, match=f"classes.txt:{message}"):
+        open_dataset(folder)

@@ -115,3 +115,17 @@ def test_a_pipe_in_a_data_set_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "boxes.csv")
     with pytest.raises(OnnxplainError, match="named pipe"):
         open_dataset(folder, format="csv")
+
+
+def test_masks_and_their_names_stay_in_the_data_set(folder: Path) -> None:
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        Image.new("L", (16, 16), 1).save(folder / name / "good.png")
+    Image.new("L", (16, 16), 1).save(folder.parent / "outer.png")
+    (folder / "masks" / "link.png").symlink_to("../../outer.png")
+    (problem,) = open_dataset(folder / "masks").problems
+    assert "link.png: found a link to a file outside of the data set" in str(problem)
+    (folder / "classes.txt").symlink_to("../secret")
+    with pytest.raises(OnnxplainError, match="link to a file outside") as raised:
+        open_dataset(folder / "masks")
+    assert SECRET not in str(raised.value)

@@ -23,7 +23,7 @@ def test_a_format_is_recognised(name: str, tmp_path: Path) -> None:
     (first, *_) = written.FORMATS[name]
 
     assert recognise_format(folder) == name
-    if name != "wsol":
+    if name not in ("wsol", "masks"):
         assert recognise_format(folder / first) == name
 
 

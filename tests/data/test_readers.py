@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnxplain.data import DataSet, open_dataset
-from tests.data.written import CSV, FORMATS, TRUTH, VOC_A, paint, write
+from onnxplain.data.class_mask import ClassMask
+from tests.data.written import CSV, FORMATS, TRUTH, VOC_A, paint, png, write
 
 WITH_LABELS = ("voc", "coco", "yolo", "csv")
 
@@ -39,6 +40,55 @@ def test_wsol_lists_without_boxes_give_labels_alone(tmp_path: Path) -> None:
 
     assert boxes_of(dataset) == {("a", "3"): [], ("b", "12"): []}
     assert dataset.images_without_boxes == 2
+
+
+def test_masks_give_one_record_per_class_with_its_pixels(tmp_path: Path) -> None:
+    dataset = open_dataset(write(tmp_path, FORMATS["masks"]), strict=True)
+
+    assert boxes_of(dataset) == {("a", "cat"): [], ("a", "dog"): [], ("b", "cat"): []}
+    assert dataset.labels == ("cat", "dog", "bird")
+    first, second, _ = (record.mask.load() for record in dataset.records)
+    assert (first.shown.sum(), second.shown.sum(), (~first.known).sum()) == (16 * 16, 10 * 10, 40 * 2)
+    assert first.shown[8:24, 4:20].all()
+    assert second.shown[0:10, 30:40].all()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "opened"),
+    [
+        ("JPEGImages", "SegmentationClass", ""),
+        ("JPEGImages", "SegmentationClass", "SegmentationClass"),
+        ("images", "masks", "masks"),
+        ("photos", "masks", "masks"),
+    ],
+)
+def test_where_masks_and_images_can_be(images: str, masks: str, opened: str, tmp_path: Path) -> None:
+    files = {name.replace("masks/", f"{masks}/"): content for name, content in FORMATS["masks"].items()}
+    folder = write(tmp_path, files, images)
+    elsewhere = folder / images if images == "photos" else None
+    dataset = open_dataset(folder / opened, images=elsewhere, strict=True)
+
+    assert [record.name for record in dataset.records] == ["a#cat", "a#dog", "b"]
+    assert all(record.image.parent.name == images for record in dataset.records)
+
+
+@pytest.mark.parametrize(
+    ("labels", "known"),
+    [
+        (np.array([[0, 1], [255, 1]], np.uint8), [[True, True], [False, True]]),
+        (np.array([[0, 1], [65535, 255]], np.uint16), [[True, True], [False, True]]),
+        (np.array([[False, True], [True, False]]), [[True, True], [True, True]]),
+    ],
+    ids=["8 bits", "16 bits", "1 bit"],
+)
+def test_the_largest_value_of_a_type_is_not_labelled(
+    labels: np.ndarray, known: list[list[bool]], tmp_path: Path
+) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(png(labels))
+    pixels = ClassMask(path, 1).load()
+    assert pixels.shown.tolist() == (labels == 1).tolist()
+    assert pixels.known.tolist() == known
 
 
 def test_a_csv_of_labels_and_numbers(tmp_path: Path) -> None:

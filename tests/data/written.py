@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,22 @@ b.png,cat,16,48,2,3,10,27
 b.png,cat,16,48,8,30,16,48
 """
 
+
+def label_map(name: str, areas: dict[int, tuple[int, int, int, int]]) -> bytes:
+    """A mask of an image, as PNG: rectangles x1, y1, x2, y2 of each index, on background."""
+    labels = np.zeros(SIZES_WH[name][::-1], np.uint8)
+    for index, (x1, y1, x2, y2) in areas.items():
+        labels[y1:y2, x1:x2] = index
+    return png(labels)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Pixels as the content of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    return stream.getvalue()
+
+
 FORMATS: dict[str, Files] = {
     "voc": {"a.xml": VOC_A, "b.xml": VOC_B},
     "coco": {"instances.json": COCO},
@@ -71,6 +88,11 @@ FORMATS: dict[str, Files] = {
         "class_labels.txt": "a.png,3\nb.png,12\n",
         "localization.txt": "a.png,4,8,19,23\nb.png,2,3,9,26\nb.png,8,30,15,47\n",
         "image_sizes.txt": "a.png,40,32\nb.png,16,48\n",
+    },
+    "masks": {
+        "masks/a.png": label_map("a", {1: (4, 8, 20, 24), 2: (30, 0, 40, 10), 255: (0, 30, 40, 32)}),
+        "masks/b.png": label_map("b", {1: (2, 3, 10, 27)}),
+        "classes.txt": "background\ncat\ndog\nbird\n",
     },
 }
 """Every file of each format except the images, which `write` puts into `images`."""

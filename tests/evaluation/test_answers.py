@@ -155,7 +155,7 @@ def test_heatmaps_of_labels_are_measured_for_localization(tmp_path: Path) -> Non
         (
             lambda engine, data: evaluate(data[3], data[1], ("rise",), "faithfulness"),
             UnsupportedError,
-            "found faithfulness for independent labels",
+            "found faithfulness for a head of kind labels",
         ),
     ],
 )

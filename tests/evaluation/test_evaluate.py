@@ -30,6 +30,7 @@ from onnxplain.evaluation.metrics.metric import Facts
 from onnxplain.evaluation.metrics.table import choose_metrics
 from onnxplain.evaluation.plan import make_plan
 from onnxplain.explainers import RISE, GradCAM
+from onnxplain.files.shown_paths import relative_to
 from tests.data.written import FORMATS, paint, write
 from tests.evaluation.blue_and_red import LABELS, write_data, write_model
 
@@ -226,7 +227,7 @@ def test_heatmaps_that_cannot_be_used_are_named(
     problem = read_rows(tmp_path / "out")[4]["problem"]
 
     assert (found.images, found.skipped) == (9, 1)
-    assert problem["path"] == str(bad)
+    assert problem["path"] == f"../theirs/{bad.name}"
     assert words in problem["message"]
     with pytest.raises(OnnxplainError, match=bad.name):
         evaluate(engine, dataset, (), heatmaps={"theirs": theirs}, strict=True)
@@ -284,7 +285,8 @@ def test_an_image_of_several_classes_counts_once_for_each(tmp_path: Path) -> Non
     assert found["images"] == 3
     assert [(row["image"], row["label"]) for row in rows] == [("a#cat", "cat"), ("a#dog", "dog"), ("b", "cat")]
     plan = make_plan(choose_metrics("localization"), Facts(True, 4, True), [], [], mean_box=False)
-    results, images, _ = sum_up(plan, rows[:2], seed=0)
+    found = sum_up(plan, rows[:2], seed=0)
+    results, images = found.results, found.images
     top1 = results[0].estimate
     assert (images, top1.value, top1.low, top1.high) == (2, 0.5, 0.5, 0.5)
 
@@ -302,7 +304,7 @@ def test_bad_images_are_skipped_and_counted(engine: Engine, tmp_path: Path) -> N
     )
 
     assert (found.images, found.skipped) == (4, 1)
-    assert read_rows(tmp_path / "out")[2]["problem"]["path"] == str(path)
+    assert read_rows(tmp_path / "out")[2]["problem"]["path"] == "../data/02.png"
     assert seen == [(1, 5, False), (2, 5, False), (3, 5, True), (4, 5, False), (5, 5, False)]
     with pytest.raises(OnnxplainError, match=r"02\.png"):
         evaluate(engine, dataset, strict=True)
@@ -325,7 +327,7 @@ def test_a_model_that_gives_nan_leaves_the_image_out(
     problem = read_rows(tmp_path)[0]["problem"]
 
     assert (found.images, found.skipped) == (9, 1)
-    assert problem["path"] == str(dataset.records[0].image)
+    assert problem["path"] == relative_to(dataset.records[0].image, tmp_path)
     assert problem["message"].startswith("insertion: ")
 
 

@@ -9,7 +9,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation.journal import IMAGES_FILE, RUN_FILE, SUMMARY_FILE, Journal
 
 IDENTITY = {"model": {"sha256": "abc"}, "methods": {"rise": {"fill": (1.0, 2.0, 3.0)}}, "seed": 0}
-ROWS = [{"image": "a", "iou": 0.1 + 0.2}, {"image": "ü", "problem": {"line": None}}, {"image": "c", "hit": True}]
+ROWS = [{"image": "a", "iou": 0.1 + 0.2}, {"image": "ü", "problem": {"path": "ü"}}, {"image": "c", "hit": True}]
 
 
 def write(folder: Path, count: int = 3) -> Path:
@@ -26,6 +26,18 @@ def read(folder: Path) -> list[dict[str, object]]:
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert read(write(tmp_path / "new" / "folder")) == [{"index": i, **row} for i, row in enumerate(ROWS)]
+
+
+def test_the_file_of_a_problem_is_named_from_the_folder(tmp_path: Path) -> None:
+    """A file that is there, one that is gone, and the name of an image that has no file."""
+    folder, here, gone = tmp_path / "out", tmp_path / "a.png", tmp_path / "none" / "b.png"
+    here.touch()
+    with Journal(folder, IDENTITY) as journal:
+        for path in (here, gone, Path("digits 3")):
+            journal.add({"problem": {"path": str(path)}})
+        written = [json.loads(line)["problem"]["path"] for line in (folder / IMAGES_FILE).read_text().splitlines()]
+        assert written == ["../a.png", "../none/b.png", "digits 3"]
+        assert [row["problem"]["path"] for row in journal.rows()] == [str(here), str(gone), "digits 3"]
 
 
 @pytest.mark.parametrize("kept", range(1, 40))
@@ -80,7 +92,7 @@ def test_another_question_is_refused(changes: dict[str, object], words: list[str
     ],
 )
 def test_other_folders_are_refused(files: dict[str, str | None], words: list[str], tmp_path: Path) -> None:
-    own = json.dumps({"format": 1, **IDENTITY})
+    own = json.dumps({"format": 2, **IDENTITY})
     for name, content in files.items():
         (tmp_path / name).write_text(own if content is None else content)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

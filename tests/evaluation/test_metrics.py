@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from onnxplain.data import Record
+from onnxplain.data.class_mask import ClassMask
 from onnxplain.errors import OnnxplainError
 from onnxplain.evaluation import METRICS
 from onnxplain.evaluation.metrics.causal import causal_curves
@@ -22,12 +23,16 @@ from tests.evaluation.blue_and_red import write_model
 
 SIZE_HW = (100, 200)
 TRUTH = np.array([[120, 0, 170, 10], [20, 30, 60, 90]], np.float32)
+LABEL_MAP = np.zeros(SIZE_HW, np.uint8)
+LABEL_MAP[30:90, 20:60], LABEL_MAP[90:100, 20:60] = 1, 255
+MASK = ClassMask(LABEL_MAP, 1)
+"""The second true box, with pixels below it that are not labelled."""
 SCORES = np.array([0.4, 0.3, 0.1, 0.09, 0.06, 0.05], np.float32)
 METRIC = {(metric.kind, metric.name): metric for metric in METRICS}
 
 
 def sample(class_id: int | None = 0, box: tuple[float, float, float, float] | None = None) -> Sample:
-    record = Record(np.zeros((*SIZE_HW, 3), np.uint8), "blue", TRUTH, "made")
+    record = Record(np.zeros((*SIZE_HW, 3), np.uint8), "blue", TRUTH, "made", mask=MASK)
     return Sample(record, SIZE_HW, Prediction.from_scores(SCORES, (), box, None if box is None else "head"), class_id)
 
 
@@ -74,6 +79,14 @@ CASES = [
     ("heatmap", "energy", heatmap(SECOND), 1.0),
     ("heatmap", "energy", heatmap(BESIDE), 0.5),
     ("heatmap", "energy", heatmap(), 0.0),
+    ("heatmap", "mask_pointing", heatmap(SECOND), True),
+    ("heatmap", "mask_pointing", heatmap((59, 60, 60, 61, 1.0)), True),
+    ("heatmap", "mask_pointing", heatmap((60, 60, 61, 61, 1.0)), False),
+    ("heatmap", "mask_pointing", heatmap((30, 92, 31, 93, 1.0), (30, 50, 31, 51, 0.5)), True),
+    ("heatmap", "mask_pointing_near", heatmap((73, 60, 74, 61, 1.0)), True),
+    ("heatmap", "mask_pointing_near", heatmap((74, 60, 75, 61, 1.0)), False),
+    ("heatmap", "mask_energy", heatmap(SECOND, (20, 90, 60, 100, 1.0)), 1.0),
+    ("heatmap", "mask_energy", heatmap(BESIDE), 0.5),
     ("heatmap", "empty", heatmap(), True),
     ("heatmap", "empty", heatmap(BESIDE), False),
 ]
@@ -169,7 +182,7 @@ def test_the_documentation_names_every_number() -> None:
     ],
 )
 def test_groups(choice: str, sanity: bool, held: set[str], not_held: set[str]) -> None:
-    names = {metric.name for metric in choose_metrics(choice, sanity=sanity)}
+    names = {metric.name for metric in choose_metrics(choice, sanity=sanity, masks=True)}
 
     assert held <= names
     assert not (not_held & names)

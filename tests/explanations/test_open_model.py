@@ -380,11 +380,17 @@ def test_wrong_options_do_not_lead_to_another_method(options, said, plain, cache
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [({"logits": "x"}, "logits"), ({"box": "x"}, "box"), ({"batch": "fixed"}, "batch")]
+    ("options", "said"),
+    [
+        ({"logits": "x"}, "head x: found an explainable file, whose heads are fixed"),
+        ({"box": "x"}, "head x: found an explainable file, whose heads are fixed"),
+        ({"batch": "fixed"}, "found an explainable file, expected a plain one for batch"),
+    ],
+    ids=["logits", "box", "batch"],
 )
-def test_options_for_plain_files_are_refused_for_others(options, name, tmp_path):
+def test_what_an_explainable_file_cannot_follow_is_refused(options, said, tmp_path):
     path = ExplainableModel().write(tmp_path / "explainable.onnx")
-    with pytest.raises(OnnxplainError, match=f"found an explainable file, expected a plain one for {name}"):
+    with pytest.raises(OnnxplainError, match=said):
         open_model(path, ["grad-cam"], OpenOptions(**options))
 
 

@@ -12,27 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxplain import Engine
 from onnxplain.errors import OnnxplainError
-from onnxplain.explainers import supported
+from onnxplain.explainers import METHODS
 from onnxplain.explanations.explain_images import explain_images
 from onnxplain.explanations.questions import plan_questions
 from onnxplain.explanations.verify_folder import read_run, verify_run
+from tests.explainers.tiny_model import make_tiny_model
 from tests.explanations.conftest import RecordedProgress, open_folder
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @pytest.fixture(scope="module")
-def written(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every method on one photo, and an image that cannot be read; the model is beside it."""
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every method on one photo, and an image that cannot be read; model and tail are beside it."""
     folder = tmp_path_factory.mktemp("run")
-    shutil.copy(engine.path, folder / "model.onnx")
+    own = make_tiny_model(folder / "model.onnx", labels=("ant", "bee", "cat", "dog")).engine
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(folder / "photo.png")
     (folder / "broken.png").write_text("no image")
-    own = Engine(folder / "model.onnx")
-    methods = [name for name in supported(own) if name not in ("augmented-grad-cam",)]
-    questions = plan_questions(own, methods, ("1", "2"), {"masks": 24, "samples": 2})
+    options = {"masks": 24, "samples": 2, "copies": 6}
+    questions = plan_questions(own, tuple(METHODS), ("1", "2"), options)
     with open_folder(own, questions, folder / "out") as out:
         sources = [folder / "photo.png", folder / "broken.png"]
         for _ in explain_images(own, sources, questions, out, RecordedProgress()):
@@ -91,6 +90,15 @@ def _edit_option(folder: Path) -> None:
     path = folder / "out" / "run.json"
     record = json.loads(path.read_text())
     for question in record["questions"]:
+        if question["method"] == "rise":
+            question["options"]["masks"] = 32
+    path.write_text(json.dumps(record))
+
+
+def _edit_target(folder: Path) -> None:
+    path = folder / "out" / "run.json"
+    record = json.loads(path.read_text())
+    for question in record["questions"]:
         if question["target"] == 1:
             question["target"] = 3
     path.write_text(json.dumps(record))
@@ -103,6 +111,11 @@ def _edit_model(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(model + b"\x32\x01a")
 
 
+def _edit_tail(folder: Path) -> None:
+    tail = folder / "model.tail.onnx"
+    tail.write_bytes(tail.read_bytes() + b"\x32\x01a")
+
+
 def _edit_map(folder: Path) -> None:
     path = next((folder / "out").glob("photo.grad-cam.1.raw.npy"))
     np.save(path, np.load(path) + 1)
@@ -110,8 +123,10 @@ def _edit_map(folder: Path) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "image": (_edit_image, {"image", "map"}),
-    "option": (_edit_option, {"map"}),
+    "option": (_edit_option, {"option", "map"}),
+    "target": (_edit_target, {"map", "answer"}),
     "model's bytes": (_edit_model, {"model"}),
+    "tail's bytes": (_edit_tail, {"model"}),
     "map": (_edit_map, {"map"}),
     "no image": (lambda folder: (folder / "photo.png").unlink(), {"missing"}),
     "no map": (lambda folder: next((folder / "out").glob("photo.grad-cam.1.raw.npy")).unlink(), {"missing"}),
@@ -125,6 +140,16 @@ def test_what_was_changed_is_named(copied: Path, change: str) -> None:
     found = list(verify_run(read_run(copied / "out")))
     assert kinds <= {difference.kind for difference in found} <= kinds | {"answer"}
     assert all("found" in str(difference) for difference in found)
+
+
+def test_the_line_names_what_was_changed(copied: Path) -> None:
+    """Model, image, option and target, each with what was found and what is recorded."""
+    for edit in (_edit_model, _edit_image, _edit_option, _edit_target):
+        edit(copied)
+    told = "\n".join(str(difference) for difference in verify_run(read_run(copied / "out")))
+    for line in ("../model.onnx: found SHA-256 ", "../photo.png: found SHA-256 ",
+                 "run.json rise masks: found 32, recorded 24", "../photo.png cam: found dog, "):  # fmt: skip
+        assert line in told
 
 
 def _drop_run(out: Path) -> None:

@@ -79,8 +79,11 @@ def _fused_matmul(
     alpha: float = 1.0,
     transA: int = 0,
     transB: int = 0,
+    transBatchA: int = 0,
+    transBatchB: int = 0,
 ) -> np.ndarray:
-    left, right = (x.swapaxes(-1, -2) if flag else x for x, flag in ((a, transA), (b, transB)))
+    left, right = (np.moveaxis(x, 0, -2) if flag else x for x, flag in ((a, transBatchA), (b, transBatchB)))
+    left, right = (x.swapaxes(-1, -2) if flag else x for x, flag in ((left, transA), (right, transB)))
     return np.asarray(alpha * (left @ right))
 
 

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import differentiate
+from onnxplain.exporters.gradient.many_targets import RepeatedParts
 from onnxplain.exporters.graph.branch import Branch
 from tests.exporters.definitions import DEFINITIONS
 from tests.exporters.processors import require_same_everywhere
@@ -142,11 +143,13 @@ def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
     return values | {str(output.name): output for node in graph for output in node.outputs}
 
 
-def append_gradient(model: ir.Model, layer: str, seeded: Mapping[str, Sequence[int | str]]) -> dict[str, str]:
+def append_gradient(
+    model: ir.Model, layer: str, seeded: Mapping[str, Sequence[int | str]], repeated: RepeatedParts | None = None
+) -> dict[str, str]:
     """Append the gradient with respect to the value named `layer` as the output GRADIENT.
 
-    `seeded`: names of the values at which it starts, and the shapes of their cotangents. Returns the names of the
-    inputs that take these cotangents.
+    `seeded`: names of the values at which it starts, and the shapes of their cotangents. `repeated`: what has to be
+    repeated where these have more rows than the image. Returns the names of the inputs that take the cotangents.
     """
     graph = model.graph
     values = values_of(graph)
@@ -157,6 +160,8 @@ def append_gradient(model: ir.Model, layer: str, seeded: Mapping[str, Sequence[i
         seed = ir.Value(name=inputs[name], shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
         graph.inputs.append(seed)
         seeds[values[name]] = seed
+    if repeated is not None:
+        repeated.read_in(branch, next(iter(seeds.values())))
     gradient = branch.Identity(differentiate(branch, seeds, values[layer]))
     gradient.name = GRADIENT
     graph.extend(branch.nodes)

@@ -288,15 +288,10 @@ def test_a_grid_of_a_size_of_the_run_is_refused() -> None:
         run_gradient(model, "x", {"y": np.ones((4, 5, 5, 2))}, {"x": X})
 
 
-@pytest.mark.parametrize(("attribute", "value"), [("activation", "Softmax"), ("transBatchA", 1)])
-def test_a_form_of_a_fused_operator_that_is_not_covered_is_refused(attribute: str, value: object) -> None:
-    operator, inputs = ("FusedConv", ["x", "w"]) if attribute == "activation" else ("FusedMatMul", ["x", "w"])
-    node = make(operator, inputs, ["y"], name="the_node", domain=MICROSOFT, **{attribute: value})
+def test_a_form_of_a_fused_operator_that_is_not_covered_is_refused() -> None:
+    node = make("FusedConv", ["x", "w"], ["y"], name="the_node", domain=MICROSOFT, activation="Softmax")
     model = prepare(model_of([node], {"w": np.ones((2, 3, 1), np.float32)}))
-    with pytest.raises(
-        UnsupportedError,
-        match=f"no gradient for {operator} 'the_node': .*{value if attribute == 'activation' else attribute}",
-    ):
+    with pytest.raises(UnsupportedError, match=r"no gradient for FusedConv 'the_node': .*Softmax"):
         run_gradient(model, "x", {"y": np.ones((2,))}, {"x": X})
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxplain.exporters.file.model_file import prepare
-from onnxplain.exporters.gradient.many_targets import takes_many_targets
+from onnxplain.exporters.gradient.many_targets import plan_many_targets
 from tests.exporters.cases import OPERATOR_CASES
 from tests.exporters.graphs import GRADIENT, OperatorCase, append_gradient, relative_error, session, values_of
 
@@ -106,10 +106,11 @@ def compare(image: FirstImage, wrt: int, batch: int | str) -> bool:
     case = image.case
     model = prepare(image.model(batch))
     values = values_of(model.graph)
-    if not takes_many_targets(values[f"x{wrt}"], [values[case.seeded]]):
+    repeated = plan_many_targets(model.graph, values[f"x{wrt}"], [values[case.seeded]])
+    if repeated is None:
         return False
     shape = image.answer.shape[1:]
-    names = append_gradient(model, f"x{wrt}", {case.seeded: ["rows", *shape]})
+    names = append_gradient(model, f"x{wrt}", {case.seeded: ["rows", *shape]}, repeated)
     run = session(ir.to_proto(model)).run
     cotangents = np.random.default_rng(11).integers(-4, 5, (max(TARGETS), *shape)).astype(np.float32)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,120 +17,10 @@ from onnxruntime import quantization
 from onnxplain.contract import METADATA_KEY, PRESETS, ModelSpec
 from onnxplain.exporters import instrument
 from tests.exporters.graphs import open_session, relative_error
+from tests.exporters.many_tails import CLASSES, MAPS, MERGED, OF_ATTENTION, SIZE, TAILS, Tail, attention, model, node
 from tests.exporters.onnx_models import save
 
-CLASSES, MAPS, SIZE = 50, 8, 16
 TARGETS = (1, 2, 7, 40)
-node = onnx.helper.make_node
-POOL = node("MaxPool", ["late"], ["pooled"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-
-
-@dataclass(frozen=True)
-class Tail:
-    """Nodes from ``late`` [N, 8, 16, 16] to ``end``, of that many values per image; weights are drawn by shape."""
-
-    nodes: Sequence[onnx.NodeProto]
-    width: int
-    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    integers: Mapping[str, Sequence[int]] = field(default_factory=dict)
-
-
-def _attention(order: Sequence[int], tokens: Sequence[int]) -> list[onnx.NodeProto]:
-    """One head over the 64 positions of a pooled map; `order` and `tokens` bring [N, 8, 64] to the tokens."""
-    return [
-        POOL,
-        node("Reshape", ["pooled", "flat"], ["columns"]),
-        node("Transpose", ["columns"], ["moved"], perm=order),
-        node("LayerNormalization", ["moved", "gamma"], ["tokens"]),
-        *(node("MatMul", ["tokens", name], [name.upper()]) for name in ("q", "k", "v")),
-        *(node("Transpose", [name], [f"{name}_first"], perm=tokens) for name in ("Q", "K", "V")),
-        node("Transpose", ["K_first"], ["K_turned"], perm=[0, 2, 1]),
-        node("MatMul", ["Q_first", "K_turned"], ["products"]),
-        node("Softmax", ["products"], ["shares"], axis=-1),
-        node("MatMul", ["shares", "V_first"], ["mixed"]),
-        node("ReduceMean", ["mixed", "axis"], ["end"], keepdims=0),
-    ]
-
-
-OF_ATTENTION: dict[str, Any] = {
-    "width": MAPS,
-    "weights": {"gamma": (MAPS,), "q": (MAPS, MAPS), "k": (MAPS, MAPS), "v": (MAPS, MAPS)},
-    "integers": {"flat": [0, MAPS, 64], "axis": [1]},
-}
-TAILS: dict[str, Tail] = {
-    "max pool": Tail([POOL, node("Flatten", ["pooled"], ["end"])], MAPS * 64),
-    "concat": Tail(
-        [
-            node("Concat", ["late", "early"], ["both"], axis=1),
-            node("GlobalMaxPool", ["both"], ["largest"]),
-            node("Flatten", ["largest"], ["end"]),
-        ],
-        MAPS + 4,
-    ),
-    "attention": Tail(_attention([0, 2, 1], [0, 1, 2]), **OF_ATTENTION),
-    "top values": Tail(
-        [
-            node("Flatten", ["late"], ["cells"]),
-            node("TopK", ["cells", "k"], ["best", "places"], axis=1),
-            node("Softplus", ["best"], ["end"]),
-        ],
-        30,
-        integers={"k": [30]},
-    ),
-    "excitation": Tail(
-        [
-            node("GlobalAveragePool", ["late"], ["means"]),
-            node("Conv", ["means", "squeeze"], ["gates"]),
-            node("Sigmoid", ["gates"], ["shares"]),
-            node("Mul", ["late", "shares"], ["scaled"]),
-            node("ReduceMax", ["scaled", "space"], ["end"], keepdims=0),
-        ],
-        MAPS,
-        {"squeeze": (MAPS, MAPS, 1, 1)},
-        {"space": [2, 3]},
-    ),
-}
-ONE_AT_A_TIME: dict[str, Tail] = {
-    "windows": Tail(
-        [
-            node("Reshape", ["late", "cut"], ["windows"]),
-            node("Softmax", ["windows"], ["shares"], axis=1),
-            node("Reshape", ["shares", "whole"], ["end"]),
-        ],
-        MAPS * SIZE**2,
-        integers={"cut": [-1, SIZE], "whole": [-1, MAPS * SIZE**2]},
-    ),
-}
-
-
-def model(tail: Tail, batch: int | str = "N", *, unbatched: bool = False) -> onnx.ModelProto:
-    """image → Conv, Relu ``early`` → Conv, Relu ``late`` → the tail → Gemm ``logits``."""
-    rng = np.random.default_rng(4)
-    shapes = {"w1": (4, 3, 3, 3), "w2": (MAPS, 4, 3, 3), "w3": (CLASSES, tail.width), **tail.weights}
-    arrays = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-    arrays |= {name: np.array(values, np.int64) for name, values in tail.integers.items()}
-    image = "image"
-    nodes = []
-    if unbatched:
-        arrays["first"] = np.array([0])
-        nodes, image = [node("Unsqueeze", ["image", "first"], ["batched"])], "batched"
-    nodes += [
-        node("Conv", [image, "w1"], ["c1"], pads=[1] * 4),
-        node("Relu", ["c1"], ["early"]),
-        node("Conv", ["early", "w2"], ["c2"], pads=[1] * 4),
-        node("Relu", ["c2"], ["late"]),
-        *tail.nodes,
-        node("Gemm", ["end", "w3"], ["logits"], transB=1),
-    ]
-    shape = [3, SIZE, SIZE] if unbatched else [batch, 3, SIZE, SIZE]
-    graph = onnx.helper.make_graph(
-        nodes,
-        "network",
-        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1 if unbatched else batch, CLASSES])],
-        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
 
 
 def written(plain: onnx.ModelProto, folder: Path, **options: Any) -> tuple[ort.InferenceSession, ModelSpec]:
@@ -185,20 +74,42 @@ def test_many_targets(name: str, form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("batch", "many"), [("N", True), (1, False)])
 def test_a_batch_behind_the_tokens(batch: int | str, many: bool, tmp_path: Path) -> None:
-    plain = model(Tail(_attention([2, 0, 1], [1, 0, 2]), **OF_ATTENTION), batch)
+    plain = model(Tail(attention([2, 0, 1], [1, 0, 2]), **OF_ATTENTION), batch)
     session, spec = written(plain, tmp_path, batch="auto" if many else "fixed")
     assert [layer.many_targets for layer in spec.layers] == [many, many]
     if many:
         assert_as_one_by_one(session, "early")
 
 
-@pytest.mark.parametrize("name", ONE_AT_A_TIME)
-def test_one_target_at_a_time(name: str, tmp_path: Path) -> None:
-    session, spec = written(model(ONE_AT_A_TIME[name]), tmp_path)
-    assert [layer.many_targets for layer in spec.layers] == [False, False]
-    assert gradients(session, "early", [3]).shape == (1, 4, SIZE, SIZE)
-    with pytest.raises(Exception, match="ONNXRuntimeError"):
-        gradients(session, "early", [3, 4])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", MERGED)
+def test_many_targets_of_a_merged_batch(name: str, form: str, tmp_path: Path) -> None:
+    """Where the batch is open or was freed. A fixed batch of 1 cannot be told from other axes of a product."""
+    built, options = FORMS[form]
+    session, spec = written(model(MERGED[name], **built), tmp_path, **options)
+    many = form not in ("batch of one", "no batch axis")
+    assert [layer.many_targets for layer in spec.layers] == [many, many]
+    if many:
+        for layer in ("early", "late"):
+            assert_as_one_by_one(session, layer)
+    else:
+        assert gradients(session, "early", [3]).shape == (1, 4, SIZE, SIZE)
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            gradients(session, "early", [3, 4])
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_images_with_a_target_each(name: str, tmp_path: Path) -> None:
+    """What is repeated for the targets of one image stays as it is for several images."""
+    session, _ = written(model(MERGED[name]), tmp_path)
+    images = np.random.default_rng(6).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
+
+    def of(image: np.ndarray, targets: Sequence[int]) -> np.ndarray:
+        feeds = {"image": image, "target": np.array(targets), "explain": np.array([True])}
+        return np.asarray(session.run(["gradients/early"], feeds)[0])
+
+    alone = np.concatenate([of(images[[row]], [row]) for row in range(3)])
+    assert relative_error(of(images, range(3)), alone) < 1e-6
 
 
 def test_a_fixed_batch_of_several_takes_one_target_per_image(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ EVERYDAY: frozenset[tuple[str, Exporter, FileBatch]] = frozenset(
         ("YOLO's C2f", "TorchScript 12", "dynamic"),
         ("ViT of transformers", "Optimum", "dynamic"),
         ("ViT of timm", "ORT extended", "dynamic"),
+        ("vit", "ORT extended", "4"),
         ("shufflenet-v2", "onnxslim", "1"),
     }
 )

@@ -39,6 +39,7 @@ const STEPS = {
       }),
     ),
   text: (page, selector) => page.textContent(selector),
+  alt: (page, selector) => page.getAttribute(selector, "aria-label"),
   count: (page, selector) => page.$$eval(selector, (found) => found.length),
   press: async (page, selector, key, times = 1) => {
     await page.focus(selector);
@@ -59,10 +60,11 @@ const STEPS = {
   },
 };
 
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 const answers = [];
 for (const { page: path, scheme = "light", size = [1200, 900], steps } of JSON.parse(plan)) {
   const context = await browser.newContext({ colorScheme: scheme, viewport: { width: size[0], height: size[1] } });
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   const trouble = [];
   const requests = [];

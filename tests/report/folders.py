@@ -67,6 +67,8 @@ def multiply(source: Path, folder: Path, images: int) -> Path:
             path.hardlink_to(folder / "0.png")
         lines.append({**first, "image": f"../{path.name}", "raw": "map.raw.npy", "score": number / images})
         lines[-1]["top"] = [{**first["top"][0], "score": number / images}]
+        best = {**first["answers"][0]["top"][0], "score": number / images}
+        lines[-1]["answers"] = [{**first["answers"][0], "top": [best]}]
     write_lines(folder / "out", lines)
     return folder / "out"
 

@@ -16,7 +16,7 @@ import pytest
 from onnxplain.explainers.regions import find_regions
 from onnxplain.explanations.verify_folder import read_run
 from onnxplain.report.folder_report import report_of
-from onnxplain.report.page_file import MOST_EMBEDDED, Table, write_report
+from onnxplain.report.page_file import Table, write_report
 from tests.report.folders import MARKUP, NAMES, lines_of, multiply
 
 BROWSE = Path(__file__).with_name("browse.mjs")
@@ -37,7 +37,7 @@ def browse(*pages: dict[str, Any]) -> list[Answer]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=400,
     )
     assert result.returncode == 0, result.stderr
     answers: list[Answer] = json.loads(result.stdout)
@@ -169,12 +169,19 @@ def test_axe_finds_nothing(scheme: str, page: Path) -> None:
 def test_of_many_images_only_those_in_view_are_loaded_and_a_missing_file_is_named(
     written: Path, tmp_path: Path
 ) -> None:
-    folder = multiply(written, tmp_path / "many", 3 * MOST_EMBEDDED)
+    folder = multiply(written, tmp_path / "many", 1000)
     path = tmp_path / "a report #1?.html"
     write_report(report_of([read_run(folder)]), path)
     gone = tmp_path / "a report #1?_files" / "00000.js"
     gone.unlink()
-    (answer,) = browse({"page": str(path), "steps": [["cards"], ["choose", "#sort", "highest"], ["end"], ["cards"]]})
+    alone = tmp_path / "alone" / path.name
+    alone.parent.mkdir()
+    alone.write_bytes(path.read_bytes())
+    steps = [["cards"], ["choose", "#sort", "highest"], ["end"], ["cards"]]
+    answer, without = browse({"page": str(path), "steps": steps}, {"page": str(alone), "steps": [["cards"]]})
+    # Names and answers of all images stand in the page, before any file beside it is loaded.
+    (seen,) = without["found"]
+    assert len(seen) == 1000 and all("three · " in card["head"] for card in seen)
     before, _, _, after = answer["found"]
     # The lowest score stands first; its file is missing.
     assert before[0]["name"] == "0.png" and "00000.js: missing" in before[0]["body"]

@@ -57,7 +57,7 @@ def test_everything_of_the_lines_is_in_the_page(written: Path, tmp_path: Path) -
             key: line[key] for key in ("status", "score", "layer", "unit", "frame", "evaluations", "box")
         }
         assert (each["code"] is None) == (line["status"] != "ok")
-    assert [row["label"] for row in detail["answers"][0]["rows"]] == [each["label"] for each in lines[0]["top"]]
+    assert [name for name, _ in detail["answers"][0]["rows"]] == [each["label"] for each in lines[0]["top"]]
     assert "found no image" in data["details"][3]["error"]
 
 
@@ -67,7 +67,7 @@ def test_markup_in_names_and_labels_is_text_in_the_file_too(written: Path, tmp_p
     text = path.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "<img src=x" not in text
-    assert len(re.findall(r"<script[ >]", text)) == 3
+    assert len(re.findall(r"<script[ >]", text)) == 4
     assert "{{ 7*7 }}" in data_of(path)["images"][2]["name"]
 
 
@@ -176,7 +176,7 @@ def test_a_photo_keeps_its_proportions_and_its_orientation(tmp_path: Path) -> No
 
 def line_with(**changes: Any) -> dict[str, Any]:
     line = {
-        "status": "ok", "label": "cat", "score": 0.9, "predicted": 1,
+        "status": "ok", "label": "cat", "score": 0.9, "detection": None, "predicted": 1,
         "top": [{"class_id": 1, "label": "cat", "score": 0.9}], "boxes": [{"xyxy": [0, 0, 10, 10]}],
         "box": {"xyxy": [0, 0, 10, 10], "source": "head", "doubt": None},
     }  # fmt: skip
@@ -200,6 +200,7 @@ def line_with(**changes: Any) -> dict[str, Any]:
         ({"top": [{"class_id": 1, "label": "cat", "score": 0.49}]}, ("low score",)),
         ({"top": [{"class_id": 1, "label": "cat", "score": None}]}, ("low score",)),
         ({"top": []}, ()),
+        ({"top": [], "detection": {"score": 0.3}}, ("low score",)),
     ],
 )
 def test_what_speaks_against_an_image(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
@@ -276,7 +277,7 @@ def test_two_runs_stand_side_by_side(written: Path, copied: Path) -> None:
     lines = lines_of(copied)
     for line in lines:
         if line["image"].endswith("plain.png"):
-            line["top"][0]["label"] = "another"
+            line["top"][0]["label"] = line["answers"][0]["top"][0]["label"] = "another"
     write_lines(copied, lines)
     path = copied / "report.html"
     write_report(report_of([read_run(written), read_run(copied)]), path)
@@ -284,7 +285,7 @@ def test_two_runs_stand_side_by_side(written: Path, copied: Path) -> None:
     assert data["runs"] == ["model.onnx (1)", "model.onnx (2)"]
     assert [image["name"] for image in data["images"]] == [*NAMES, "broken.png"]
     assert {each["run"] for each in data["details"][1]["maps"]} == {0, 1}
-    assert [answer["run"] for answer in data["details"][1]["answers"]] == [0, 1]
+    assert [answer["run"] for answer in data["details"][1]["answers"]] == [0, 0, 1, 1]
     assert "models disagree" in entry_of(data, "plain.png")["concerns"]
     assert "models disagree" not in entry_of(data, NAMES[0])["concerns"]
 
@@ -338,10 +339,10 @@ def test_a_line_that_was_changed_is_refused(change: Any, copied: Path) -> None:
 def test_line_breaks_of_unicode_in_a_label_are_no_end_of_a_line(copied: Path) -> None:
     lines = lines_of(copied)
     for line in lines[:9]:
-        line["label"] = "a\u2028b\u0085c"
+        line["target_name"] = "a\u2028b\u0085c"
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (copied / "explanations.jsonl").write_text(text, encoding="utf-8")
-    assert page_of(copied)["details"][0]["maps"][0]["label"] == "a\u2028b\u0085c"
+    assert page_of(copied)["details"][0]["maps"][0]["target"] == "a\u2028b\u0085c"
 
 
 def test_images_of_one_name_are_told_apart_by_their_content(copied: Path) -> None:

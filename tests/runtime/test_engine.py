@@ -54,7 +54,7 @@ def test_chunks(tmp_path, monkeypatch, batch, sizes):
         return run_session(session, path, names, feed)
 
     engine = Engine(write_classifier(tmp_path / "model.onnx", batch=batch))
-    monkeypatch.setattr("onnxplain.runtime.engine.run_session", spy)
+    monkeypatch.setattr("onnxplain.runtime.part_run.run_session", spy)
     assert len(engine.scores(probe_batch(19))) == 19
     assert seen == sizes
 

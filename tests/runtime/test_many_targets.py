@@ -15,9 +15,9 @@ import pytest
 from onnxplain.contract import METADATA_KEY, PRESETS, LayerSpec
 from onnxplain.errors import OnnxplainError
 from onnxplain.exporters import instrument
-from onnxplain.runtime import engine as engine_module
-from onnxplain.runtime import many_targets
+from onnxplain.runtime import part_run
 from onnxplain.runtime.engine import Engine
+from onnxplain.runtime.sessions import many_targets
 from onnxplain.runtime.sessions.many_targets import targets_at_once
 from tests.exporters.onnx_models import CLASSES, node, plain_model, save
 
@@ -65,14 +65,14 @@ def without_many_targets(engine: Engine) -> Engine:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Images and targets of every run."""
     counted: list[tuple[int, int]] = []
-    run = engine_module.run_session
+    run = part_run.run_session
 
     def count(session: Any, path: Path, names: Sequence[str], feed: dict[str, np.ndarray]) -> list[Any]:
         images = feed["image"]
         counted.append((len(images) if images.ndim == 4 else 1, len(feed["target"])))
         return run(session, path, names, feed)
 
-    monkeypatch.setattr(engine_module, "run_session", count)
+    monkeypatch.setattr(part_run, "run_session", count)
     return counted
 
 

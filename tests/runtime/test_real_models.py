@@ -6,11 +6,14 @@ import json
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onnxplain.contract import PRESETS, Preprocessing
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.runtime import Engine, load_image
+from onnxplain.runtime.scores import softmax
+from tests.exporters.graphs import open_session
 
 
 @cache
@@ -70,6 +73,39 @@ def test_what_real_files_tell_about_themselves(assets, name, options, layout, si
     assert (spec.input.layout, spec.input.size_hw, spec.classes) == (layout, size_hw, classes)
     assert getattr(spec.outputs, role) is not None
     assert spec.input.assumed
+
+
+@pytest.mark.parametrize(
+    ("name", "size_hw"),
+    [
+        ("vww_96_float.onnx", None),
+        ("cifar10_resnet20_ts_op11.onnx", None),
+        ("cifar10_pytorch_winml.onnx", None),
+        ("mnist_cntk.onnx", None),
+        ("paddle_ppocr_cls.onnx", (48, 192)),
+        ("squeezenet_fp16_winml.onnx", None),
+        ("mobilenet_v1_0.25_128_float.onnx", None),
+    ],
+)
+def test_scores_are_the_files_own_outputs_bit_for_bit(assets, name, size_hw):
+    engine = Engine(assets / "models" / name, threads=1, input_size_hw=size_hw)
+    session = open_session(assets / "models" / name)
+    (image,) = session.get_inputs()
+    height, width = engine.spec.input.size_hw
+    for photo in np.random.default_rng(5).integers(0, 256, (2, height, width, 3), np.uint8):
+        pixels = engine.preprocess(photo)
+        given = pixels if engine.input_layout == "nchw" else pixels.transpose(0, 2, 3, 1)
+        (own,) = session.run(
+            [engine.spec.outputs.scores or engine.spec.outputs.logits], {image.name: given.astype(engine.input_dtype)}
+        )
+        # Integers are shares of their sum.
+        shares = own / own.sum(dtype=np.float32) if own.dtype == np.uint8 else own
+        expected = np.asarray(shares, np.float32).reshape(1, -1)
+        if engine.spec.outputs.scores is None:
+            expected = softmax(expected)
+        (prediction,) = engine.predict(photo)
+        np.testing.assert_array_equal(prediction.scores, expected[0])
+        np.testing.assert_array_equal(engine.answers(photo)[0][0].scores, expected[0])
 
 
 @pytest.mark.parametrize(("name", "layout"), [("FastestDet.onnx", "fastestdet"), ("ultraface_RFB-320.onnx", "ssd")])

@@ -109,7 +109,7 @@ def test_layout_and_size(tmp_path, shape, options, expected):
     ("shape", "options", "message"),
     [
         ((1, 3, 4, 3), {}, "it may be nchw or nhwc: give --layout"),
-        (OPEN, {}, r"\[N, C, H, W\], expected a fixed size, its height \(dimension 2, 'H'\) and its width .* is open"),
+        (OPEN, {}, r"\[N, C, H, W\], expected a fixed size, its height \(dimension 2, 'H'\) and its width .* are open"),
         ((1, 8, 4, 4), {}, "it may be nchw or nhwc: give --layout"),
         ((1, 3, 4, 5), {"layout": "nhwc"}, "expected 1 or 3 channels in layout nhwc: use another layout"),
         (("N", 3, "H", "W"), {}, r"\[N, 3, H, W\], expected a fixed size.*--size HxW"),

@@ -115,8 +115,8 @@ answer_options = stack(
         callback=_read_heads,
         metavar="NAME[:KIND]",
         help="For a file that is not instrumented: what an output means, where its graph does not say it: classes, "
-        "labels, values, box, embedding, mask; or none. NAME alone is the head that is explained by default. May be "
-        "given several times.",
+        "labels, values, box, embedding, mask; or none. NAME alone is the head that is explained by default, in any "
+        "file. May be given several times.",
     ),
     click.option(
         "--input",

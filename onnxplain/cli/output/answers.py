@@ -1,4 +1,4 @@
-"""What a model answers, for JSON and for a table."""
+"""What a model answers, for a table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from onnxplain.cli.output.tables import box_text
 from onnxplain.explanations.json_number import json_number
 
 if TYPE_CHECKING:
-    from onnxplain.runtime.answers import Answer, BoxAnswer, Classes, Embedding, Labels, Mask, ScoredLabel, Values
-
-
-def answer_tree(answer: Answer, top_k: int, min_score: float) -> dict[str, Any]:
-    """The answer of one head, unrounded. Numbers that are not finite are null."""
-    return {"head": answer.head.name, "kind": answer.head.kind, **_TREES[answer.head.kind](answer, top_k, min_score)}
+    from onnxplain.runtime.answers import Answer, BoxAnswer, Classes, Embedding, Labels, Mask, Values
 
 
 def answer_lines(answer: Answer, top_k: int, min_score: float) -> list[tuple[str, str]]:
@@ -25,49 +20,6 @@ def answer_lines(answer: Answer, top_k: int, min_score: float) -> list[tuple[str
 def score_text(score: float | None) -> str:
     """Three decimals."""
     return "not finite" if score is None else f"{score:.3f}"
-
-
-def _label_tree(label: ScoredLabel) -> dict[str, Any]:
-    return {"index": label.index, "label": label.label, "score": json_number(label.score)}
-
-
-def _classes_tree(answer: Classes, top_k: int, min_score: float) -> dict[str, Any]:
-    return {"top": [_label_tree(label) for label in answer.top(top_k)]}
-
-
-def _labels_tree(answer: Labels, top_k: int, min_score: float) -> dict[str, Any]:
-    shown = answer.top(max(top_k, len(answer.above(min_score))))
-    return {
-        "min_score": min_score,
-        "top": [{**_label_tree(label), "above": label.score >= min_score} for label in shown],
-    }
-
-
-def _values_tree(answer: Values, top_k: int, min_score: float) -> dict[str, Any]:
-    return {
-        "values": [
-            {"index": index, "label": answer.head.label(index), "value": json_number(number)}
-            for index, number in enumerate(answer.numbers.tolist())
-        ],
-        "unit": answer.unit,
-    }
-
-
-def _box_tree(answer: BoxAnswer, top_k: int, min_score: float) -> dict[str, Any]:
-    return {"xyxy": [json_number(side) for side in answer.xyxy]}
-
-
-def _embedding_tree(answer: Embedding, top_k: int, min_score: float) -> dict[str, Any]:
-    return {"vector": [json_number(number) for number in answer.vector.tolist()]}
-
-
-def _mask_tree(answer: Mask, top_k: int, min_score: float) -> dict[str, Any]:
-    return {
-        "shares": [
-            {"index": index, "label": answer.head.label(index), "share": json_number(share)}
-            for index, share in enumerate(answer.shares.tolist())
-        ]
-    }
 
 
 def _classes_lines(answer: Classes, top_k: int, min_score: float) -> list[tuple[str, str]]:
@@ -105,14 +57,6 @@ def _mask_lines(answer: Mask, top_k: int, min_score: float) -> list[tuple[str, s
     return [(label.label, f"{label.score:.1%}") for label in answer.top(top_k)]
 
 
-_TREES: dict[str, Any] = {
-    "classes": _classes_tree,
-    "labels": _labels_tree,
-    "values": _values_tree,
-    "box": _box_tree,
-    "embedding": _embedding_tree,
-    "mask": _mask_tree,
-}
 _LINES: dict[str, Any] = {
     "classes": _classes_lines,
     "labels": _labels_lines,

@@ -10,8 +10,9 @@ from onnxplain.cli.output.tables import print_table
 from onnxplain.cli.output.terminal import say
 
 if TYPE_CHECKING:
+    from onnxplain.comparison.head_drift import HeadDrift
     from onnxplain.comparison.image_drift import ImageDrift, MethodSummary
-    from onnxplain.comparison.shared_classes import Unlike
+    from onnxplain.comparison.unlike import Unlike
 
 METHOD_COLUMNS = ("method", "images", "correlation", "worst", "IoU", "worst", "noise", "beyond noise")
 IMAGE_COLUMNS = ("image", "first", "second", "Δ score", "method", "correlation", "IoU", "noise")
@@ -23,7 +24,8 @@ def print_comparison(images: Sequence[ImageDrift], differences: Sequence[Unlike]
 
     for each in differences:
         say(unlike_line(each))
-    say(answers_line(images))
+    for line in answers_lines(images):
+        say(line)
     summaries = summarise(images)
     if summaries:
         say()
@@ -45,18 +47,28 @@ def unlike_line(each: Unlike) -> str:
     return f"{left_out}{each.aspect}: first {each.first}; second {each.second}"
 
 
-def answers_line(images: Sequence[ImageDrift]) -> str:
-    """How many answers changed, and by how much the scores differ."""
+def answers_lines(images: Sequence[ImageDrift]) -> list[str]:
+    """Per head how many answers changed, and by how much the scores or numbers differ."""
     read = [image for image in images if not image.error]
-    changed = sum(image.changed is True for image in read)
-    unknown = sum(image.changed is None for image in read)
-    largest = max((image.largest for image in read if image.largest is not None), default=None)
-    parts = [f"{len(read)} images", f"{changed} changed {'answer' if changed == 1 else 'answers'}"]
-    if unknown:
-        parts.append(f"{unknown} of a class that only the first model has")
-    if largest is not None:
-        parts.append(f"largest difference of a score {largest:.2g}")
-    return ", ".join(parts)
+    rows: dict[str, list[HeadDrift]] = {}
+    for image in read:
+        for head in image.heads:
+            rows.setdefault(head.head, []).append(head)
+    lines = []
+    for name, heads in rows.items():
+        parts = [f"{len(heads)} images"]
+        numbers = heads[0].kind == "values"
+        if not numbers:
+            changed = sum(head.changed is True for head in heads)
+            parts.append(f"{changed} changed {'answer' if changed == 1 else 'answers'}")
+        unknown = sum(head.changed is None for head in heads)
+        if unknown:
+            parts.append(f"{unknown} of a {'number' if numbers else 'class'} that only the first model has")
+        largest = max((head.largest for head in heads if head.largest is not None), default=None)
+        if largest is not None:
+            parts.append(f"largest difference of a {'number' if numbers else 'score'} {largest:.2g}")
+        lines.append((f"{name}: " if len(rows) > 1 else "") + ", ".join(parts))
+    return lines or [f"{len(read)} images"]
 
 
 def method_row(summary: MethodSummary) -> tuple[str, ...]:
@@ -71,13 +83,14 @@ def method_row(summary: MethodSummary) -> tuple[str, ...]:
 
 def image_rows(image: ImageDrift) -> list[tuple[str, ...]]:
     """The cells of `IMAGE_COLUMNS`: a row per map, at least one."""
-    assert image.first is not None
-    assert image.second is not None
-    delta = "–" if image.score_difference is None else f"{image.score_difference:+.3f}"
+    answer, *others = image.heads
+    delta = "–" if answer.difference is None else f"{answer.difference:+.3f}"
+    changed = ["changed"] if answer.changed else []
+    changed += [f"{other.head} changed" for other in others if other.changed]
     head = (
         Path(image.image).name,
-        f"{image.first.label} {image.first.score:.2f}",
-        f"{image.second.label} {image.second.score:.2f}" + (" changed" if image.changed else ""),
+        answer.first.text,
+        " ".join([answer.second.text, ", ".join(changed)]).strip(),
         delta,
     )
     rows: list[tuple[str, ...]] = []
@@ -98,7 +111,12 @@ def remark_rows(image: ImageDrift) -> Iterator[tuple[str, str]]:
             f"{each.method} of {each.target}: correlation",
             f"{_number(each.drift.correlation)}, noise {_number(noise)}{beyond}",
         )
-    yield "score, second − first", _number(image.score_difference)
+    for head in image.heads:
+        name = "" if head is image.answer else f"{head.head}: "
+        difference = "number" if head.kind == "values" else "score"
+        if head.changed:
+            yield f"{name}changed", f"{head.first.label} → {head.second.label}"
+        yield f"{name}{difference}, second − first", _number(head.difference)
 
 
 def comparison_tree(
@@ -114,8 +132,8 @@ def comparison_tree(
         "differences": [vars(each) for each in differences],
         "answers": {
             "images": len(read),
-            "changed": sum(image.changed is True for image in read),
-            "not_compared": sum(image.changed is None for image in read),
+            "changed": sum(image.answer.changed is True for image in read),
+            "not_compared": sum(image.answer.changed is None for image in read),
         },
         "methods": [vars(each) for each in summarise(images)],
         "images": [image.to_json() for image in sorted(images, key=lambda image: image.rank)],

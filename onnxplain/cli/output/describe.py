@@ -14,6 +14,7 @@ from onnxplain.contract import (
     Preprocessing,
     Quantization,
     UnusedOutput,
+    is_batched,
 )
 
 _LABELS_SHOWN = 5
@@ -41,7 +42,7 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
     height, width = spec.input.size_hw
     lines = [
         ("task", _describe_task(spec)),
-        ("labels", _describe_labels(spec.labels)),
+        *_describe_labels(spec),
         ("input", f"{spec.input.name}, {spec.input.layout}, {height}x{width}"),
         *_describe_quantization(spec.input.quantization),
         ("preprocessing", describe_preprocessing(spec.input.preprocessing)),
@@ -64,6 +65,25 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
 def describe_unused(unused: Sequence[UnusedOutput]) -> list[tuple[str, str]]:
     """One line per output that is no head, with the reason."""
     return [("no head", str(output)) for output in unused]
+
+
+def describe_targets_at_once(spec: ModelSpec, fixed_batch: int | None) -> list[tuple[str, str]]:
+    """Why a run explains only one target of an image, if a layer does. `fixed_batch`: the batch size of the file."""
+    single = [layer.name for layer in spec.layers if not layer.many_targets]
+    if not single:
+        return []
+    if any(layer.frame is None for layer in spec.layers):
+        why = "the file has contract version 1; `onnxplain instrument` renews it"
+    elif fixed_batch is None:
+        why = "the batch cannot be followed through the graph, or the images depend on each other"
+    elif fixed_batch > 1:
+        why = f"the batch is fixed at {fixed_batch}"
+    elif not is_batched(spec.input.layout):
+        why = "the input has no batch axis, and inside the graph it is not an axis of its own everywhere"
+    else:
+        why = "the batch of 1 is fixed, and not an axis of its own everywhere; `instrument --batch auto` frees it"
+    where = "" if len(single) == len(spec.layers) else f" at {', '.join(single)}"
+    return [("targets", f"one per image in a run{where}: {why}")]
 
 
 def _describe_task(spec: ModelSpec) -> str:
@@ -151,11 +171,16 @@ def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:
     return [(layer.name, str(layer.channels), f"{layer.size_hw[0]}x{layer.size_hw[1]}") for layer in spec.layers]
 
 
-def _describe_labels(labels: Sequence[str]) -> str:
-    if not labels:
-        return "none in the file: classes are shown by index; give their names with --labels FILE"
-    shown = "; ".join(labels[:_LABELS_SHOWN])
-    return f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown
+def _describe_labels(spec: ModelSpec) -> list[tuple[str, str]]:
+    """The labels of the default head; that there are none, only where it has classes or labels."""
+    labels = spec.labels
+    if labels:
+        shown = "; ".join(labels[:_LABELS_SHOWN])
+        return [("labels", f"{shown}; … ({len(labels)})" if len(labels) > _LABELS_SHOWN else shown)]
+    if spec.detector is None and spec.head.kind not in _PROBABLE:
+        return []
+    named = "classes" if spec.detector is not None else _SIZES[spec.head.kind]
+    return [("labels", f"none in the file: {named} are shown by index; give their names with --labels FILE")]
 
 
 def _describe_quantization(quantization: Quantization | None) -> list[tuple[str, str]]:

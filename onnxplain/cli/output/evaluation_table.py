@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxplain.cli.output.tables import print_table
@@ -13,6 +13,7 @@ from onnxplain.cli.output.terminal import is_terminal, say
 
 if TYPE_CHECKING:
     from onnxplain.evaluation import AnswerEvaluation, Evaluation, Result
+    from onnxplain.evaluation.plan import Subject
 
 _COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
 _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
@@ -24,12 +25,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     skipped = f", {evaluation.skipped} skipped" if evaluation.skipped else ""
     say(f"{evaluation.model} on {evaluation.dataset}: {evaluation.images} images{skipped}")
     say()
-    shown = [result for result in evaluation.results if result.estimate.value is not None]
-    columns = tuple(dict.fromkeys(map(_column, shown)))
-    rows: dict[str, dict[str, str]] = {}
-    for result in shown:
-        rows.setdefault(_title(result), {})[_column(result)] = _cell(result)
-    cells = [(title, *(row.get(column, "") for column in columns)) for title, row in rows.items()]
+    columns, cells = number_rows(evaluation)
     if not _fits(("", *columns), cells):
         cells = [tuple(cell.replace(" [", "\n[") for cell in row) for row in cells]
     for part in _columns_that_fit(("", *columns), cells):
@@ -38,7 +34,22 @@ def print_evaluation(evaluation: Evaluation) -> None:
         # A row without a number in these columns says nothing here.
         print_table(("", *names), [row for row in shown_rows if any(row[1:])], numbers=names)
         say()
-    _print_legend(evaluation, shown)
+    for line in definition_lines(evaluation):
+        say(line)
+
+
+def number_rows(evaluation: Evaluation) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The columns behind the first, and one row per metric: its title, then each number with its interval."""
+    shown = _shown(evaluation)
+    columns = tuple(dict.fromkeys(column_name(result.subject) for result in shown))
+    rows: dict[str, dict[str, str]] = {}
+    for result in shown:
+        rows.setdefault(_title(result), {})[column_name(result.subject)] = _cell(result)
+    return columns, [(title, *(row.get(column, "") for column in columns)) for title, row in rows.items()]
+
+
+def _shown(evaluation: Evaluation) -> list[Result]:
+    return [result for result in evaluation.results if result.estimate.value is not None]
 
 
 def print_answer_evaluation(found: AnswerEvaluation) -> None:
@@ -51,29 +62,29 @@ def print_answer_evaluation(found: AnswerEvaluation) -> None:
     print_table(("", "value", "95 % interval"), rows, numbers=("value",))
 
 
-def _print_legend(evaluation: Evaluation, shown: list[Result]) -> None:
-    """Print what the numbers mean, and why some numbers are missing."""
+def definition_lines(evaluation: Evaluation) -> Iterator[str]:
+    """What the numbers mean, and why some numbers are missing: ``name: text`` per line."""
     from onnxplain.evaluation.tally import BOOTSTRAP_REPLICATES, CONFIDENCE
 
     meanings: dict[str, dict[str, str]] = {}
-    for result in shown:
+    for result in _shown(evaluation):
         meanings.setdefault(result.metric.title, {})[result.metric.kind] = result.metric.definition
     for title, of_kinds in meanings.items():
         kinds = {of_kinds[kind]: kind for kind in reversed(_OF) if kind in of_kinds}
         texts = [f"{_OF[kind] if len(kinds) > 1 else ''}{text}" for text, kind in reversed(kinds.items())]
-        say(f"{title}: {'; '.join(texts)}")
-    say(
+        yield f"{title}: {'; '.join(texts)}"
+    yield (
         f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, "
         f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
     if evaluation.identity["target"] == "predicted":
-        say("all heatmaps explain the predicted class")
+        yield "target: all heatmaps explain the predicted class"
     reasons: dict[str, dict[str, None]] = {}
     for result in evaluation.results:
         if result.reason:
             reasons.setdefault(result.reason, {})[_missing(result)] = None
     for reason, names in reasons.items():
-        say(f"no {', '.join(names)}: {reason}")
+        yield f"no {', '.join(names)}: {reason}"
 
 
 def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -112,15 +123,16 @@ def _title(result: Result) -> str:
     return f"{result.metric.title} {result.metric.unit}".strip()
 
 
-def _column(result: Result) -> str:
-    name = result.subject.path[-1]
-    return _COLUMNS.get(name, name.replace("_", " ") if result.subject.path[0] == "baselines" else name)
+def column_name(subject: Subject) -> str:
+    """What stands above the numbers of a subject: a method's name, the model, or a baseline."""
+    name = subject.path[-1]
+    return _COLUMNS.get(name, name.replace("_", " ") if subject.path[0] == "baselines" else name)
 
 
 def _missing(result: Result) -> str:
     if not result.subject.absent:
         return result.metric.title
-    return "predicted box" if result.subject.path == ("box",) else _column(result)
+    return "predicted box" if result.subject.path == ("box",) else column_name(result.subject)
 
 
 def _cell(result: Result) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.cli.options.listing import Listing
-from onnxplain.cli.output.answers import answer_lines, answer_tree, score_text
+from onnxplain.cli.output.answers import answer_lines, score_text
 from onnxplain.cli.output.detections import detection_warnings, detections_tree
 from onnxplain.cli.output.progress import Bar
 from onnxplain.cli.output.tables import box_text, print_table
+from onnxplain.explanations.answer_tree import answer_tree
 from onnxplain.explanations.json_number import json_number
 from onnxplain.explanations.prediction_pictures import answer_marks, detection_marks, prediction_marks
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxplain.contract import BoxUnits
+from onnxplain.data.class_mask import ClassMask
 from onnxplain.data.problem import Place, Problem
 from onnxplain.runtime.box import Corners
 
@@ -15,13 +16,14 @@ from onnxplain.runtime.box import Corners
 class AnnotatedObject:
     """One object; `box_xyxy` is continuous (pixel i covers [i, i + 1)), None if only the label is known.
 
-    `units`: pixels of the image, or shares of its width and height.
+    `units`: pixels of the image, or shares of its width and height. `mask`: the pixels of the class, if they are known.
     """
 
     label: str
     box_xyxy: Corners | None
     place: Place
     units: BoxUnits = "pixels"
+    mask: ClassMask | None = None
 
 
 @dataclass(frozen=True)

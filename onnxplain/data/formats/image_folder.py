@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
+from onnxplain.data.formats.masks import is_masks
 from onnxplain.data.formats.parts import part_folders, subfolders
 from onnxplain.data.problem import Place, Problem
 from onnxplain.errors import OnnxplainError
@@ -43,9 +44,12 @@ def read_image_folder(source: Path) -> Reading:
 
 
 def is_image_folder(source: Path) -> bool:
-    """Whether there are at least two subfolders, all with an image, that are not the parts of a data set."""
+    """Whether there are at least two subfolders, all with an image, that are not the parts of a data set, or its
+    images and masks."""
     folders = subfolders(source)
-    return len(folders) > 1 and not part_folders(source) and all(_holds_image(folder) for folder in folders)
+    if len(folders) < 2 or part_folders(source) or is_masks(source):
+        return False
+    return all(_holds_image(folder) for folder in folders)
 
 
 def _holds_image(folder: Path) -> bool:

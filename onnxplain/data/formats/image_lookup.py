@@ -12,8 +12,13 @@ from onnxplain.data.bounds import is_inside
 from onnxplain.errors import ImageError
 from onnxplain.runtime.image import IMAGE_SUFFIXES, check_file, one_line
 
-_TWIN_FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}
-"""Annotation folder → image folder in the layouts of YOLO and Pascal VOC."""
+_TWIN_FOLDERS = {
+    "labels": "images",
+    "Annotations": "JPEGImages",
+    "masks": "images",
+    "SegmentationClass": "JPEGImages",
+}
+"""Annotation folder → image folder in the layouts of YOLO, Pascal VOC and folders of masks."""
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 

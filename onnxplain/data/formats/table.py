@@ -12,6 +12,7 @@ from onnxplain.data.formats.coco import looks_like_coco, read_coco
 from onnxplain.data.formats.csv_boxes import looks_like_boxes, read_csv
 from onnxplain.data.formats.csv_labels import looks_like_labels, read_csv_labels
 from onnxplain.data.formats.image_folder import is_image_folder, read_image_folder
+from onnxplain.data.formats.masks import is_masks, read_masks
 from onnxplain.data.formats.voc import is_voc, read_voc
 from onnxplain.data.formats.wsol import IDS_FILE, LABELS_FILE, read_wsol
 from onnxplain.data.formats.yolo import is_yolo, read_yolo
@@ -101,6 +102,11 @@ _OWN: dict[str, Format] = {
         f"WSOL benchmark: a folder with {IDS_FILE} and {LABELS_FILE}",
         lambda source: all((source / name).is_file() for name in (IDS_FILE, LABELS_FILE)),
         read_wsol,
+    ),
+    "masks": Format(
+        "label maps: a folder SegmentationClass or masks of .png files, beside JPEGImages or images",
+        is_masks,
+        read_masks,
     ),
     "image-folder": Format("class folders: a folder of images per class", is_image_folder, read_image_folder),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from onnxplain.data.formats.annotation_text import numbered_lines, parse_numbers, read_text
 from onnxplain.data.formats.annotations import AnnotatedImage, AnnotatedObject, Reading
+from onnxplain.data.formats.masks import is_masks
 from onnxplain.data.formats.parts import part_of
 from onnxplain.data.problem import Place, Problem, ProblemError
 from onnxplain.errors import OnnxplainError
@@ -149,6 +150,6 @@ def is_yolo(source: Path) -> bool:
     """Whether a path looks like YOLO: a data.yaml, or a folder with data.yaml, classes.txt or `labels`."""
     if source.is_file():
         return source.suffix.lower() in (".yaml", ".yml")
-    if class_list(source) is not None:
+    if class_list(source) is not None and not is_masks(source):
         return True
     return any(path.is_dir() for pattern in (_LABELS, f"*/{_LABELS}") for path in source.glob(pattern))

@@ -39,6 +39,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         unit="",
         needs=(EXPLAINED,),
         of_predicted=True,
+        curve=lambda sample: sample.of_predicted.curves.insertion,
     ),
     Metric(
         "deletion",
@@ -51,6 +52,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         unit="",
         needs=(EXPLAINED,),
         of_predicted=True,
+        curve=lambda sample: sample.of_predicted.curves.deletion,
     ),
     Metric(
         "average_drop",

@@ -7,12 +7,14 @@ from typing import get_args
 import numpy as np
 
 from onnxplain.data.boxes import HIT_IOU
+from onnxplain.evaluation.metrics.mask_pointing import energy_in_mask, mask_hit
 from onnxplain.evaluation.metrics.max_box_accuracy import V2_IOUS
 from onnxplain.evaluation.metrics.metric import (
     BOX_HEAD,
     BOXES,
     EXPLAINED,
     LABELS,
+    MASKS,
     MORE_THAN_FIVE,
     ONE_CLASS,
     Group,
@@ -52,8 +54,21 @@ def _energy(sample: HeatmapSample) -> float:
     return energy_in_boxes(sample.heatmap_hw, sample.sample.record.boxes_xyxy)
 
 
+def _points_at_mask(sample: HeatmapSample) -> bool:
+    return mask_hit(sample.heatmap_hw, sample.sample.true_pixels)
+
+
+def _points_near_mask(sample: HeatmapSample) -> bool:
+    return mask_hit(sample.heatmap_hw, sample.sample.true_pixels, TOLERANCE)
+
+
+def _energy_in_mask(sample: HeatmapSample) -> float:
+    return energy_in_mask(sample.heatmap_hw, sample.sample.true_pixels)
+
+
 _ALWAYS: tuple[Group, ...] = get_args(Group)
 _LOCALIZATION: tuple[Group, ...] = ("localization",)
+_MASKS: tuple[Group, ...] = ("masks",)
 
 LOCALIZATION_METRICS: tuple[Metric, ...] = (
     Metric(
@@ -206,6 +221,37 @@ LOCALIZATION_METRICS: tuple[Metric, ...] = (
         "mean share of the heat that lies inside the true boxes (Wang et al. 2020)",
         _energy,
         needs=(BOXES,),
+    ),
+    Metric(
+        "mask_pointing",
+        "pointing (mask)",
+        "heatmap",
+        _MASKS,
+        "higher",
+        "share of images whose hottest pixel is in the true mask of the class",
+        _points_at_mask,
+        needs=(MASKS,),
+    ),
+    Metric(
+        "mask_pointing_near",
+        "pointing (near mask)",
+        "heatmap",
+        _MASKS,
+        "higher",
+        f"share of images whose hottest pixel is in the true mask, or less than {TOLERANCE} pixels from it "
+        "(Zhang et al. 2016)",
+        _points_near_mask,
+        needs=(MASKS,),
+    ),
+    Metric(
+        "mask_energy",
+        "energy in mask",
+        "heatmap",
+        _MASKS,
+        "higher",
+        "mean share of the heat that lies inside the true mask",
+        _energy_in_mask,
+        needs=(MASKS,),
     ),
     Metric(
         "empty",

@@ -9,11 +9,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.data.record import Record
 from onnxplain.evaluation.metrics.statistic import MEAN, Statistic
+from onnxplain.runtime.arrays import DoubleArray
 
 Kind = Literal["prediction", "box", "heatmap"]
 """What is measured: the predicted class, one box, or one heatmap."""
-Group = Literal["localization", "faithfulness", "sanity"]
+Group = Literal["localization", "faithfulness", "sanity", "masks"]
 Measured: TypeAlias = float | bool | npt.NDArray[np.bool_]
 
 
@@ -38,21 +40,28 @@ class Facts:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a metric needs. `met`: whether it is there; `otherwise`: the reason for a null if it is not."""
+    """What a metric needs.
+
+    `met`: whether it is there; `otherwise`: the reason for a null if it is not. `of_record`: whether an image has it;
+    images without it do not count.
+    """
 
     met: Callable[[Facts], bool]
     otherwise: str
+    of_record: Callable[[Record], bool] | None = None
 
 
 LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")
-ONE_CLASS = Requirement(lambda facts: facts.one_class, "the model's labels are independent: it may answer with several")
+ONE_CLASS = Requirement(
+    lambda facts: facts.one_class, "the model answers with independent labels or a mask, not with one class"
+)
 MORE_THAN_FIVE = Requirement(lambda facts: facts.classes > 5, "the model has no more than five classes")
 BOX_HEAD = Requirement(lambda facts: facts.box_head, "the model has no box head")
 SANITY = Requirement(lambda facts: facts.sanity, "no file with shuffled weights was given")
 EXPLAINED = Requirement(lambda facts: facts.explained, "the heatmap does not come from this model")
 TRAINING_SPLIT = Requirement(lambda facts: facts.training_split, "no training split was named")
-BOXES = Requirement(lambda facts: True, "no image has a true box")
-"""Checked for each image: images without a box do not count."""
+BOXES = Requirement(lambda facts: True, "no image has a true box", lambda record: len(record.boxes_xyxy) > 0)
+MASKS = Requirement(lambda facts: True, "no image has a true mask", lambda record: record.mask is not None)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Metric:
     `measure`: the value for one image, a number, or for statistics over levels a bool array; its argument depends on
     `kind` (`Sample`, `BoxSample`, `HeatmapSample`). `column`: name of the value of one image, by default `name`.
     `groups`: the values of --metrics that include it. `of_predicted`: whether it uses the heatmap of the predicted
-    class instead of the label's.
+    class instead of the label's. `curve`: the curve under which the number is the area, float64 (S + 1,).
     """
 
     name: str
@@ -78,9 +87,15 @@ class Metric:
     statistic: Statistic = MEAN
     column: str = ""
     of_predicted: bool = False
+    curve: Callable[[Any], DoubleArray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
+
+    @property
+    def curve_column(self) -> str:
+        """Name of the curve of one image."""
+        return f"{self.column}_curve"
 
     def unmet(self, facts: Facts) -> Requirement | None:
         """The first requirement that is not met; None if the metric can be measured."""

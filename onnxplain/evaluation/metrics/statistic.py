@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ class Statistic:
     """A number computed from the means of the `length` values that each image gives.
 
     `reduce`: float64 (…, length) → (…), also for many replicates at once. `details`: further values from the means
-    (length,), by the suffix of their names.
+    (length,), by the suffix of their names. `per_level`: which of the values are the mean at each of the `LEVELS` cuts:
+    name → position of the first.
     """
 
     length: int
     reduce: Callable[[DoubleArray], DoubleArray]
     details: Callable[[DoubleArray], dict[str, Any]] = lambda means: {}
+    per_level: Mapping[str, int] = field(default_factory=dict)
 
 
 def _best_level(means: DoubleArray) -> dict[str, Any]:
@@ -38,11 +40,12 @@ def _per_iou(means: DoubleArray) -> DoubleArray:
 
 
 MEAN = Statistic(1, lambda means: means[..., 0])
-BEST_LEVEL = Statistic(LEVELS, lambda means: means.max(axis=-1), _best_level)
+BEST_LEVEL = Statistic(LEVELS, lambda means: means.max(axis=-1), _best_level, {"": 0})
 BEST_LEVEL_PER_IOU = Statistic(
     len(V2_IOUS) * LEVELS,
     lambda means: _per_iou(means).mean(axis=-1),
     lambda means: {"per_iou": dict(zip(map(str, V2_IOUS), _per_iou(means).tolist(), strict=True))},
+    {f"IoU ≥ {iou}": LEVELS * position for position, iou in enumerate(V2_IOUS)},
 )
 
 

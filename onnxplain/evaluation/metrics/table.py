@@ -14,8 +14,9 @@ METRICS: tuple[Metric, ...] = (*LOCALIZATION_METRICS, *FAITHFULNESS_METRICS)
 MetricChoice = Literal["localization", "faithfulness", "all"]
 
 
-def choose_metrics(choice: str, *, sanity: bool = False) -> tuple[Metric, ...]:
-    """The rows for a value of ``--metrics``; with `sanity`, also those of the sanity check.
+def choose_metrics(choice: str, *, sanity: bool = False, masks: bool = False) -> tuple[Metric, ...]:
+    """The rows for a value of ``--metrics``; with `sanity`, also those of the sanity check; with `masks`, those of
+    localization that compare with true masks.
 
     Raises OnnxplainError for another choice.
     """
@@ -23,4 +24,5 @@ def choose_metrics(choice: str, *, sanity: bool = False) -> tuple[Metric, ...]:
         raise OnnxplainError(f"metrics: found {choice!r}, expected one of {', '.join(get_args(MetricChoice))}")
     groups = {"localization", "faithfulness"} if choice == "all" else {choice}
     groups |= {"sanity"} if sanity else set()
+    groups |= {"masks"} if masks and "localization" in groups else set()
     return tuple(metric for metric in METRICS if groups & set(metric.groups))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxplain.contract import PREDICTED, HeadSpec
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.errors import ImageError, OnnxplainError, UnsupportedError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
-from onnxplain.runtime.answers import Embedding
+from onnxplain.runtime.answers import Answer, Embedding
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.head_scores import head_output, head_probabilities
 from onnxplain.runtime.heads.aims import check_reference
@@ -81,12 +81,22 @@ class Placer:
         """The input of the model for the reference image, and its embedding (1, D)."""
         key = id(like), head.name
         if key not in self._references:
-            (answers,) = self.engine.answers(like)
+            answers = self._answers_of(like)
             answer = next(each for each in answers if isinstance(each, Embedding) and each.head is head)
             vector = check_reference(self.engine.spec, answer.vector, 1)
             assert vector is not None
             self._references[key] = self.engine.preprocess(like)[0], vector
         return self._references[key]
+
+    def _answers_of(self, like: ImageLike) -> Sequence[Answer]:
+        """What the model answers for the reference image. Raises ImageError if it is no image, or several."""
+        try:
+            found = self.engine.answers(like)
+        except ImageError as error:
+            raise ImageError(f"like: {error}") from error
+        if len(found) != 1:
+            raise ImageError(f"like: found {len(found)} images, expected one: give one image to compare with")
+        return found[0]
 
     def place_all(self, images: ImageLike | Sequence[ImageLike], aims: Sequence[ResolvedTarget]) -> list[PlacedTarget]:
         """One target per image, or all targets of a single image."""
@@ -125,7 +135,8 @@ def check_aim(method: str, aim: ResolvedTarget, name: str, *, combines: bool = T
     """
     if uses_target and aim.needs_reference and aim.like is None:
         raise OnnxplainError(
-            f"target: found {name}, an embedding, expected an image to compare with: give like=IMAGE (--like IMAGE)"
+            f"target: found {name}, an embedding, expected an image to compare with: give like=IMAGE (`onnxplain "
+            "explain --like IMAGE`)"
         )
     if not aim.is_single and not combines:
         what = "not:" if aim.against is None else "against"

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 class ActivationMapExplainer(LayerExplainer):
     """Base of the methods that compute a map from feature maps (and gradients) of the explainable graph.
 
-    `layer` and errors: see `LayerExplainer`. All images of a call go through the engine together.
+    `layer`: a layer's name or a unique part of it; None: the last instrumented layer; the maps of a list of layers, or
+    of "all", are fused into one. All images of a call go through the engine together. Raises UnsupportedError if the
+    file lacks what the method needs and for a layer of a single cell, OnnxplainError for an unknown layer.
 
     To write a method of your own, subclass this with a `name` and `weigh`. Set `uses_gradients` to False if it needs no
     gradients. Options are dataclass fields: decorate the subclass with ``@dataclass(frozen=True)``.

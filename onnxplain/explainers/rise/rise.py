@@ -56,12 +56,13 @@ class RISE(Explainer):
     `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
     to `input_size_hw`, and returns scores (N, C).
     `masks`: the largest number of masked copies per image; the unmasked image is scored too. Memory does not depend on
-    it. `grid`, `keep`: see `MaskGeometry`; `grid` None: 8 for classes, and for boxes what `choose_grid` says. `seed`:
-    mask i depends only on the seed and i, so the result does not depend on `batch_size` (None: the fastest), up to the
-    model's own rounding.
+    it. `grid`, `keep`: each of grid × grid cells is shown with probability `keep`; the grid is enlarged bilinearly and
+    shifted at random. `grid` None: 8 for classes, and for boxes as many cells as the smallest box needs. `seed`: mask i
+    depends only on the seed and i, so the result does not depend on `batch_size` (None: the fastest), up to the model's
+    own rounding.
     `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``. "default" needs several times fewer masks for the same
-    map: it uses low-discrepancy masks, centred scores and a control variate. See `Estimator` for the parts and
-    `ESTIMATORS` for the names.
+    map: it uses low-discrepancy masks, centred scores and a control variate. "centred" and "sobol" have one and two of
+    these parts; an `Estimator` has those that it names.
     `fill`: the value of masked pixels. "mean": zero in the normalised input, which is the mean colour of the training
     images; if the file's mean is 0, and for callables, the mean colour of the image. "blur": the blurred image. Or a
     colour (r, g, b), 0–255.
@@ -76,9 +77,8 @@ class RISE(Explainer):
     list, KeyboardInterrupt is raised as usual. Several targets of one image (`for_targets`) share the forward passes.
 
     A detector's boxes are explained with D-RISE (Petsiuk et al. 2021): s is the largest IoU · class score of all
-    candidates, compared with the detection in the unmasked image; see `WatchedDetections.similarity`. `target`: see
-    `parse_detection_target`, or a `Detection` of `Engine.detect`. With "all", `for_targets` returns an explanation per
-    detection.
+    candidates, compared with the detection in the unmasked image. `target`: ``dog``, ``dog#2``, ``#3``, ``X,Y``, or a
+    `Detection` of `Engine.detect`. With "all", `for_targets` returns an explanation per detection.
 
     Status "constant": no mask changed the score. Box coordinates are refused as targets. Raises OnnxplainError for
     parameters out of range, and for a callable that fails or returns anything but finite scores of the right shape.

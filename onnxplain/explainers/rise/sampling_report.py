@@ -23,8 +23,8 @@ class SamplingReport(MethodReport):
     them. `standard_error`: float32 (h, w), for each pixel of `Explanation.raw`, from 8 independent replicates. The true
     expectation lies within ± 2.36 standard errors in 95 % of pixels (Student's t, 7 degrees of freedom).
     `relative_error`: the root mean square standard error of the map minus its mean, divided by the map's standard
-    deviation; see `MapEstimate.relative_error`. Both are None below 16 masks; `relative_error` is also None for a map
-    that is the same everywhere.
+    deviation; with an error e, the map's correlation with the true map is about ``1 / √(1 + e²)``. Both are None below
+    16 masks; `relative_error` is also None for a map that is the same everywhere.
     """
 
     estimator: str

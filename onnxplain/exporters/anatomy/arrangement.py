@@ -152,7 +152,8 @@ def _of_output(node: ir.Node, output: ir.Value, found: dict[ir.Value, Arrangemen
     if operator.weight is not None:
         weight = node.inputs[operator.weight]
         by_weight = weight is not None and is_constant(weight) and node.inputs[0] is source
-        return arrangement if by_weight and arrangement.form in ("nhwc", "ntc") else None
+        swapped = int_attribute(node, "transA", 0) or int_attribute(node, "transBatchA", 0)
+        return arrangement if by_weight and not swapped and arrangement.form in ("nhwc", "ntc") else None
     if node.op_type == "Slice" and arrangement.is_token_sequence:
         return None
     keeps_rank = len(shape) == len(maybe_dims(source) or ())

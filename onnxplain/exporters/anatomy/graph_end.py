@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -72,7 +73,9 @@ def _constants(graph: ir.Graph) -> Iterator[tuple[str, np.ndarray | None]]:
     stored = [value for value in graph.initializers.values() if not value.is_graph_input()]
     made = [node.outputs[0] for node in graph if node.op_type == "Constant" and node.domain in STANDARD]
     for value in (*stored, *made):
-        shape, tensor = maybe_dims(value), ir.convenience.get_const_tensor(value)
-        size = tensor.size if tensor is not None else None
-        small = shape is not None and size is not None and size <= LARGEST_KEPT
-        yield name_of(value), tensor.numpy() if small and tensor is not None else None
+        tensor = None
+        if (shape := maybe_dims(value)) is not None and all(isinstance(size, int) for size in shape):
+            # Asked of small ones only: telling what a Constant node holds takes longer than all else here.
+            small = math.prod(size for size in shape if isinstance(size, int)) <= LARGEST_KEPT
+            tensor = ir.convenience.get_const_tensor(value) if small else None
+        yield name_of(value), None if tensor is None else tensor.numpy()

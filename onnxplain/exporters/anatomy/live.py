@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onnxplain.exporters.anatomy.moves import Followed
 from onnxplain.exporters.anatomy.positions import Positions
+from onnxplain.exporters.anatomy.products import summed_axis
 from onnxplain.exporters.graph.values import int_attribute, maybe_dims, producer_of, reduced_axes, upstream
 from onnxplain.exporters.operators.operator import Hands, Places
 from onnxplain.exporters.operators.table import OPERATORS, hands_on, operator_of
@@ -103,11 +104,11 @@ def _mixes(node: ir.Node, number: int, places: Mapping[ir.Value, Followed]) -> b
         return True
     rank = len(found.shape)
     if row.computes in ("MatMul", "Gemm"):
+        along = found.varies_along(summed_axis(node, number, rank))
         if number == 0:
-            return found.varies_along(0 if int_attribute(node, "transA", 0) else rank - 1)
+            return along
         first = places.get(node.inputs[0]) if node.inputs[0] is not None else None
-        inner = rank - 1 if int_attribute(node, "transB", 0) else max(rank - 2, 0)
-        return found.varies_along(inner) or (isinstance(first, Positions) and not first.is_nowhere)
+        return along or (isinstance(first, Positions) and not first.is_nowhere)
     if row.places is Places.WINDOW:
         kernel = node.attributes.get_ints("kernel_shape", ()) or _weight_kernel(node, row.weight)
         return any(size != 1 for size in kernel)

@@ -31,42 +31,51 @@ def follow_product(node: ir.Node, known: Known) -> Followed:
     if shapes[0] is None or shapes[1] is None:
         return ended(node, EndReason.COMPUTED)
     factors = [found_at.get(number) for number in (first, second)]
-    letters = _letters(node, shapes[0], shapes[1])
+    letters = product_letters(node, len(shapes[0]), len(shapes[1]))
     return _contract(node, [f if isinstance(f, Positions) else None for f in factors], [shapes[0], shapes[1]], letters)
 
 
-def _letters(node: ir.Node, first: Sequence[int], second: Sequence[int]) -> tuple[str, str, str]:
-    """The product as Einstein's sum: Gemm and MatMul, batches in front."""
-    left, right = "ik", "kj"
-    if int_attribute(node, "transA", 0):
-        left = "ki"
-    if int_attribute(node, "transB", 0):
-        right = "jk"
-    if len(first) == 1:
-        left = "k"
-    if len(second) == 1:
-        right = "k"
-    batch = "abcdefgh"[: max(len(first), len(second), 2) - 2]
-    front_left, front_right = (batch[len(batch) - max(len(s) - 2, 0) :] for s in (first, second))
-    out = batch + left.replace("k", "") + right.replace("k", "")
-    return front_left + left, front_right + right, out
+def product_letters(node: ir.Node, *ranks: int) -> tuple[str, str, str]:
+    """Gemm or MatMul of two factors as Einstein's sum: batches in front or, with transBatch, between the two others."""
+    batch = "abcdefgh"[: max(*ranks, 2) - 2]
+    terms, out = [], batch
+    for rank, own, factor in zip(ranks, ("ik", "kj"), "AB", strict=True):
+        own = own[::-1] if int_attribute(node, f"trans{factor}", 0) else own
+        own = "k" if rank == 1 else own
+        in_front = own[: int_attribute(node, f"transBatch{factor}", 0)]
+        terms.append(in_front + batch[len(batch) - max(rank - 2, 0) :] + own[len(in_front) :])
+        out += own.replace("k", "")
+    return terms[0], terms[1], out
+
+
+def summed_axis(node: ir.Node, number: int, rank: int) -> int:
+    """The axis of the first (0) or another factor over which a product sums."""
+    first, second, _ = product_letters(node, rank, rank)
+    return (first if number == 0 else second).index("k")
+
+
+def einsum_letters(node: ir.Node) -> Sequence[str] | None:
+    """The terms of an Einsum and of its result; None for one with an ellipsis."""
+    terms, _, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    if "..." in terms:
+        return None
+    out = out or "".join(sorted(letter for letter in set(terms) - {","} if terms.count(letter) == 1))
+    return [*terms.split(","), out]
 
 
 def contract_letters(node: ir.Node, known: Known) -> Followed:
     """Einsum without an ellipsis."""
-    terms, _, out = node.attributes["equation"].as_string().replace(" ", "").partition("->")
     inputs = known_inputs(node, known)
     for _, found in inputs:
         if isinstance(found, FrameEnd):
             return found
-    letters = terms.split(",")
+    letters = einsum_letters(node)
     shapes = [shape_of(value, known) for value in node.inputs]
-    if "..." in terms or any(shape is None for shape in shapes):
+    if letters is None or any(shape is None for shape in shapes):
         return ended(node, EndReason.UNKNOWN)
-    out = out or "".join(sorted(letter for letter in set(terms) - {","} if terms.count(letter) == 1))
     factors = [known.get(value) if value is not None else None for value in node.inputs]
     placed = [factor if isinstance(factor, Positions) else None for factor in factors]
-    return _contract(node, placed, [shape for shape in shapes if shape is not None], (*letters, out))
+    return _contract(node, placed, [shape for shape in shapes if shape is not None], letters)
 
 
 def _contract(

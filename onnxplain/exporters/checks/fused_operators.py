@@ -91,7 +91,7 @@ class QuickGelu(_Fused):
 
 
 class FusedMatMul(_Fused):
-    """α A B, each of the two transposed if its flag says so."""
+    """α A B; the rows of A or B may stand in front of its batch, and its last two axes may be swapped."""
 
     def _run(
         self,
@@ -103,10 +103,8 @@ class FusedMatMul(_Fused):
         transBatchA: int | None = None,
         transBatchB: int | None = None,
     ) -> tuple[np.ndarray]:
-        if transBatchA or transBatchB:
-            raise UnsupportedError("FusedMatMul: transBatchA and transBatchB are not supported")
-        left = np.swapaxes(a, -1, -2) if transA else a
-        right = np.swapaxes(b, -1, -2) if transB else b
+        left, right = np.moveaxis(a, 0, -2) if transBatchA else a, np.moveaxis(b, 0, -2) if transBatchB else b
+        left, right = left.swapaxes(-1, -2) if transA else left, right.swapaxes(-1, -2) if transB else right
         return (left @ right * (1.0 if alpha is None else alpha),)
 
 

@@ -18,16 +18,24 @@ def infer_shapes(model: ir.Model) -> None:
     Shape inference does not replace a shape that is already there. So the wrong shape is corrected, the shapes of all
     values after it are removed, and inference runs again.
     """
-    infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
-    infer(model)
+    _infer(model)
     while infer_behind_fused(model.graph):
-        infer(model)
+        _infer(model)
     for node in model.graph:
         if int_attribute(node, "ceil_mode", 0) and _correct(node):
             for later in downstream(node.outputs[0]):
                 for output in later.outputs:
                     output.shape = None
-            infer(model)
+            _infer(model)
+
+
+def _infer(model: ir.Model) -> None:
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for node in model.graph:
+        for output in node.outputs:
+            if output.dtype is None:
+                # A shape without a type cannot be written to a file.
+                output.shape = None
 
 
 def _correct(node: ir.Node) -> bool:

@@ -25,17 +25,23 @@ IMAGE_SIDE = 64
 class Probed:
     """What each run gave, in the order of `batches`.
 
-    `shapes` and `contents` by value; `outputs` are the model's own, by name.
+    `types`, `shapes` and `contents` by value, of those that were asked for; a sequence has no type. `outputs` are the
+    model's own, by name.
     """
 
     batches: tuple[int, ...]
+    types: Mapping[ir.Value, ir.DataType]
     shapes: Mapping[ir.Value, tuple[Shape, ...]]
     contents: Mapping[ir.Value, tuple[np.ndarray, ...]]
     outputs: tuple[Mapping[str, np.ndarray], ...]
 
 
 def measure(
-    model: ir.Model, batches: Sequence[int], shapes: Sequence[ir.Value], contents: Sequence[ir.Value]
+    model: ir.Model,
+    batches: Sequence[int],
+    types: Sequence[ir.Value],
+    shapes: Sequence[ir.Value],
+    contents: Sequence[ir.Value],
 ) -> Probed:
     """Run the graph on random images at each batch size, without optimisation.
 
@@ -47,11 +53,14 @@ def measure(
     for value, name in asked.items():
         proto.graph.node.append(onnx.helper.make_node("Shape", [name_of(value)], [name]))
     fetched = [*asked.values(), *(name_of(value) for value in contents)]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in fetched if name not in own)
+    declared = [*fetched, *(name_of(value) for value in types)]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(declared) if name not in own)
     session = _session(proto)
-    runs = [session.run(random_images(model.graph, batch)) for batch in batches]
+    found = session.types()
+    runs = [session.run(random_images(model.graph, batch), [*own, *fetched]) for batch in batches]
     return Probed(
         tuple(batches),
+        {value: ir.DataType[found[name_of(value)].upper()] for value in types if name_of(value) in found},
         {value: tuple(tuple(map(int, run[name])) for run in runs) for value, name in asked.items()},
         {value: tuple(run[name_of(value)] for run in runs) for value in contents},
         tuple({name: run[name] for name in own} for run in runs),
@@ -97,5 +106,8 @@ def _without_stated_shapes(model: ir.Model) -> onnx.ModelProto:
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
+        if output.type.tensor_type.elem_type:
+            output.type.tensor_type.ClearField("shape")
+        else:
+            output.ClearField("type")
     return proto

@@ -2,7 +2,7 @@
 
 They are read from ONNX Runtime at several batch sizes: a size that is equal in all runs is a number, one that grows
 with the batch is a multiple of it, any other stays unknown. Shape arithmetic whose result is certain (certainty.py)
-becomes a constant.
+becomes a constant (folding.py).
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.file.batch import BATCH_DIMENSION
-from onnxplain.exporters.file.certainty import certain_contents
 from onnxplain.exporters.file.dependence import Dependence, depend_on_pixels
+from onnxplain.exporters.file.folding import fold
 from onnxplain.exporters.file.pool_shapes import infer_shapes
-from onnxplain.exporters.file.probe import Probed, measure, run_at
-from onnxplain.exporters.graph.values import Dims, constant_of, is_constant, maybe_dims, name_of
+from onnxplain.exporters.file.probe import Probed, measure
+from onnxplain.exporters.graph.values import Dims, constant_of, is_constant, maybe_dims
 
 # Sizes are read at all of these; the folded graph is compared with the graph as found at the last two.
 OPEN_BATCHES = (2, 3, 1, 5)
@@ -29,11 +28,6 @@ COMPARED = 2
 FREED_BATCHES = (1, 2, 3)
 # A loop that its condition ends is written with the largest integer as its number of iterations.
 WITHOUT_A_BOUND = 2**31 - 1
-# What may be stored in the file.
-LARGEST_CONSTANT = 65_536
-CONSTANTS_BYTES = 2**20
-# Folding moves no operation of the network, so no sum is taken in another order.
-FOLDING_TOLERANCE = 1e-6
 
 WHOLE_NUMBERS = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
 # What the gradient rules must know as a constant, by operator and input.
@@ -151,7 +145,7 @@ def _find(model: ir.Model, batch: OpenBatch, batches: Sequence[int] = OPEN_BATCH
     dependence = depend_on_pixels(graph)
     measured = _measure(model, batch, batches, dependence)
     _state(graph, batch, measured)
-    _fold(model, dependence, measured, compared)
+    fold(model, dependence, measured, compared)
     if any(output.dtype is None or output.shape is None for node in graph for output in node.outputs if output.name):
         infer_shapes(model)
 
@@ -194,7 +188,8 @@ def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependen
         for value in values
         if value not in known and (value.is_graph_output() or not _is_whole(maybe_dims(value), batch))
     ]
-    return measure(model, batches if batch.symbol else (1,), shapes, contents)
+    untyped = [value for value in values if value.dtype is None]
+    return measure(model, batches if batch.symbol else (1,), untyped, shapes, contents)
 
 
 def _may_be_endless(loop: ir.Node) -> bool:
@@ -207,7 +202,9 @@ def _may_be_endless(loop: ir.Node) -> bool:
 
 
 def _state(graph: ir.Graph, batch: OpenBatch, measured: Probed) -> None:
-    """Give the measured values their shapes."""
+    """Give the measured values their types and shapes."""
+    for value, dtype in measured.types.items():
+        value.dtype = dtype
     shapes = dict(measured.shapes)
     for value, arrays in measured.contents.items():
         shapes[value] = tuple(array.shape for array in arrays)
@@ -231,70 +228,3 @@ def _size(
     if all(size == factor * count for size, count in zip(sizes, batches, strict=True)):
         return batch.times(factor)
     return None if isinstance(stated, int) else stated
-
-
-def _fold(model: ir.Model, dependence: Dependence, measured: Probed, compared: int) -> None:
-    """Put constants in the place of what is certain; undone where the outputs of the last `compared` runs change."""
-    graph = model.graph
-    constants = _constants(certain_contents(graph, dependence, measured), measured)
-    if not constants:
-        return
-    for value, constant in constants.items():
-        graph.register_initializer(constant)
-        ir.convenience.replace_all_uses_with(value, constant)
-    repeated = measured.batches[-compared:] if compared else ()
-    try:
-        same = not repeated or _are_same(run_at(model, repeated), measured.outputs[-compared:])
-    except VerificationError:
-        same = False
-    if not same:
-        for value, constant in constants.items():
-            ir.convenience.replace_all_uses_with(constant, value)
-            del graph.initializers[name_of(constant)]
-        return
-    _remove_dead(graph, set(measured.contents))
-
-
-def _constants(certain: Sequence[ir.Value], measured: Probed) -> dict[ir.Value, ir.Value]:
-    """A constant for each certain value within the limits that anything else reads."""
-    left, small = CONSTANTS_BYTES, {}
-    for value in certain:
-        array = measured.contents[value][0]
-        if not value.is_graph_output() and array.size <= LARGEST_CONSTANT and array.nbytes <= left:
-            left -= array.nbytes
-            small[value] = array
-    constants = {}
-    for value, array in small.items():
-        if any(output not in small for reader in value.consumers() for output in reader.outputs):
-            name = f"{name_of(value)}/known"
-            constant = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-            constant.shape, constant.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
-            constants[value] = constant
-    return constants
-
-
-def _are_same(found: Sequence[Mapping[str, np.ndarray]], expected: Sequence[Mapping[str, np.ndarray]]) -> bool:
-    return all(
-        _is_same(run[name], reference)
-        for run, references in zip(found, expected, strict=True)
-        for name, reference in references.items()
-    )
-
-
-def _is_same(found: np.ndarray, reference: np.ndarray) -> bool:
-    if found.shape != reference.shape or found.dtype != reference.dtype:
-        return False
-    if reference.dtype.kind != "f":
-        return np.array_equal(found, reference)
-    exact = reference.astype(np.float64)
-    largest = float(np.abs(exact[np.isfinite(exact)]).max(initial=0.0))
-    return np.allclose(found.astype(np.float64), exact, rtol=0, atol=FOLDING_TOLERANCE * largest, equal_nan=True)
-
-
-def _remove_dead(graph: ir.Graph, arithmetic: set[ir.Value]) -> None:
-    """Remove the shape arithmetic that nothing reads any more."""
-    for node in reversed(list(graph)):
-        if all(output in arithmetic for output in node.outputs) and not any(
-            output.consumers() or output.is_graph_output() for output in node.outputs
-        ):
-            graph.remove(node, safe=True)

@@ -40,6 +40,7 @@ class Branch:
         self._inside: dict[ir.Value, ir.Value] = {}
         self._made: set[ir.Value] = set()
         self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        self._on_reading: dict[ir.Value, Callable[[ir.Value], ir.Value]] = {}
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
@@ -112,6 +113,8 @@ class Branch:
         does not contain; and values computed from initializers only (a dequantized or reshaped weight), so that the
         main graph keeps its own integer kernels.
         """
+        if value in self._on_reading:
+            self._inside[value] = self._on_reading.pop(value)(value)
         node = producer_of(value)
         if value in self._made or node is None or not (node.graph is None or is_constant(value)):
             return self._inside.get(value, value)
@@ -126,6 +129,13 @@ class Branch:
             operands = [None if source is None else bring(source) for source in node.inputs]
             self._inside.update(zip(node.outputs, self._copied(node, operands, node.domain), strict=True))
         return self._inside[value]
+
+    def on_reading(self, value: ir.Value, make: Callable[[ir.Value], ir.Value]) -> None:
+        """Read what `make` makes of a value of the main graph, which the branch must not have read yet, in its place.
+
+        It is made once, when it is first read.
+        """
+        self._on_reading[value] = make
 
     def _dequantized(self, node: ir.Node) -> ir.Value:
         """(q − z) · s of constants.

@@ -52,6 +52,11 @@ class GraphSession:
             raise VerificationError(f"ONNX Runtime cannot load the {what}: {_first_line(error)}") from error
         self._session = LimitedSession(loaded, current_timeout(), config)
 
+    def types(self) -> dict[str, str]:
+        """The element type of each output that is a tensor, by name: ``float``, ``int64``."""
+        found = {each.name: each.type for each in self._session.get_outputs()}
+        return {name: kind[len("tensor(") : -1] for name, kind in found.items() if kind.startswith("tensor(")}
+
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The outputs by name; all of them if `outputs` is None."""
         names = list(outputs) if outputs is not None else [output.name for output in self._session.get_outputs()]

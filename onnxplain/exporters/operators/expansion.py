@@ -36,8 +36,7 @@ class Expansion:
 
 def expand_node(node: ir.Node, opset: int) -> Expansion | None:
     """What the node is made of, or None where nothing is known; its inputs are values of the original graph."""
-    written_out = node.domain == MICROSOFT or operator_of(node).made_of is not None
-    expansion = _from_row(node) if written_out else _function_body(node, opset)
+    expansion = _from_row(node) if is_written_out(node) else _function_body(node, opset)
     if expansion is None:
         return None
     try:
@@ -46,6 +45,11 @@ def expand_node(node: ir.Node, opset: int) -> Expansion | None:
         let_go(expansion.nodes)
         raise
     return expansion
+
+
+def is_written_out(node: ir.Node) -> bool:
+    """Whether it is a fused operator, whose standard nodes are told by its row and not by onnx."""
+    return node.domain == MICROSOFT or operator_of(node).made_of is not None
 
 
 @contextlib.contextmanager

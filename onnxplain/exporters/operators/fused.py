@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
 from onnxplain.exporters.graph.branch import Branch
-from onnxplain.exporters.graph.values import attribute, describe, dims, int_attribute, static_dims
+from onnxplain.exporters.graph.values import attribute, constant_of, describe, dims, int_attribute, static_dims
 
 
 def fused_conv(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
@@ -68,8 +68,11 @@ def fused_gemm(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
 
 
 def expand_dims(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
-    """Unsqueeze with one axis, a scalar."""
-    return [op.Unsqueeze(node.inputs[0], op.Reshape(node.inputs[1], [1]))]
+    """Unsqueeze with one axis, an int32 scalar."""
+    axis = None if node.inputs[1] is None else constant_of(node.inputs[1])
+    if axis is None:
+        raise UnsupportedError(f"no gradient for {describe(node)}: its axis is computed at run time")
+    return [op.Unsqueeze(node.inputs[0], [axis.item()])]
 
 
 def under_standard_name(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
@@ -175,17 +178,20 @@ def _by_root_mean_square(
 
 
 def fused_matmul(op: Branch, node: ir.Node) -> Sequence[ir.Value]:
-    """α · A′B′; A′ and B′ are A and B, with the last two axes swapped if transA or transB says so."""
+    """α · A′B′ of the two factors, each transposed as its flags say.
+
+    transBatchA: A is [M, …, K], its rows in front of the axes of the batch. transA: its last two axes are swapped.
+    """
     operands = []
-    for source, flag in zip(node.inputs, ("transA", "transB"), strict=False):
+    for source, letter in zip(node.inputs, "AB", strict=False):
         assert source is not None and source.shape is not None
         rank = len(source.shape)
-        if attribute(node, flag, 0):
-            operands.append(op.Transpose(source, perm=[*range(rank - 2), rank - 1, rank - 2]))
-        else:
-            operands.append(source)
-    if attribute(node, "transBatchA", 0) or attribute(node, "transBatchB", 0):
-        raise UnsupportedError(f"no gradient for {describe(node)}: transBatchA and transBatchB are not supported")
+        order = list(range(rank))
+        if attribute(node, f"transBatch{letter}", 0):
+            order = [*order[1:-1], order[0], order[-1]]
+        if attribute(node, f"trans{letter}", 0):
+            order = [*order[:-2], order[-1], order[-2]]
+        operands.append(source if order == list(range(rank)) else op.Transpose(source, perm=order))
     alpha = attribute(node, "alpha", 1.0)
     assert isinstance(alpha, float)
     return [op.Mul(op.MatMul(*operands), alpha)]

@@ -8,9 +8,7 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from onnxplain.errors import UnsupportedError
-from onnxplain.exporters.operators.expansion import expansion_of, type_proto
-from onnxplain.exporters.operators.operator import MICROSOFT
-from onnxplain.exporters.operators.table import operator_of
+from onnxplain.exporters.operators.expansion import expansion_of, is_written_out, type_proto
 
 
 def infer_behind_fused(graph: ir.Graph) -> bool:
@@ -22,7 +20,7 @@ def infer_behind_fused(graph: ir.Graph) -> bool:
             continue
         if any(source is not None and source.shape is None for source in node.inputs):
             continue
-        if node.domain == MICROSOFT or operator_of(node).made_of is not None:
+        if is_written_out(node):
             found |= _as_expanded(node, opset)
         elif found and node.domain in ("", "ai.onnx"):
             _alone(node, opset)

@@ -6,6 +6,8 @@ An operator without a row and without a rule can still be differentiated through
 
 from __future__ import annotations
 
+import functools
+
 import onnx_ir as ir
 
 from onnxplain.exporters.graph.values import STANDARD
@@ -264,6 +266,7 @@ ROWS: tuple[Operator, ...] = (
 OPERATORS = {(row.domain, row.name): row for row in ROWS}
 
 
+@functools.lru_cache(maxsize=4096)
 def look_up(domain: str, name: str) -> Operator:
     """The operator's row; an empty row if it has none."""
     domain = "" if domain in STANDARD else domain

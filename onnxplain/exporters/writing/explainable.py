@@ -39,7 +39,7 @@ from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.pooled_head import NoPooledHead, is_linear
 from onnxplain.exporters.checks.witness import RAW, Witness, WitnessHead, cut_witness, witness_head
 from onnxplain.exporters.file.model_file import finish
-from onnxplain.exporters.gradient.many_targets import takes_many_targets
+from onnxplain.exporters.gradient.many_targets import RepeatedParts, plan_many_targets
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import name_of
@@ -97,7 +97,7 @@ def build_explainable(
     witnesses = tuple(cut_witness(layer, _answers_at(anatomy, layer), graph.opset_imports[""]) for layer in layers)
     base = _with_outputs(model, witnesses, anatomy.detector)
     tail_file = _tail_file(model, layers[-1], anatomy, request)
-    many = _with_many_targets(layers, anatomy.targets, request, one_target)
+    many = _with_many_targets(graph, layers, anatomy.targets, request, one_target)
     answers, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
     linear = any(
         layer.name == cam_layer and is_linear(witness.operators)
@@ -107,7 +107,7 @@ def build_explainable(
         input=image_spec,
         heads=head_specs(anatomy.heads, answers, request, read, labelled) if anatomy.heads else (),
         cam=None if cam_layer is None else CamSpec(CAM_WEIGHTS_OUTPUT, cam_layer, linear),
-        layers=tuple(_layer_spec(layer, layer in many) for layer in layers),
+        layers=tuple(_layer_spec(layer, layer.name in many) for layer in layers),
         extra_inputs=anatomy.inputs.extra,
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
@@ -123,16 +123,21 @@ def build_explainable(
 
 
 def _with_many_targets(
-    layers: Sequence[Layer], ends: Sequence[ir.Value], request: Request, one_target: Collection[str]
-) -> list[Layer]:
-    """The layers whose gradients one run computes for several targets of one image."""
-    many = [layer for layer in layers if layer.name not in one_target and takes_many_targets(layer.tap, ends)]
+    graph: ir.Graph,
+    layers: Sequence[Layer],
+    ends: Sequence[ir.Value],
+    request: Request,
+    one_target: Collection[str],
+) -> dict[str, RepeatedParts]:
+    """By name, the layers whose gradients one run computes for several targets of one image."""
+    plans = {layer.name: plan_many_targets(graph, layer.tap, ends) for layer in layers if layer.name not in one_target}
+    many = {name: plan for name, plan in plans.items() if plan is not None}
     # Without a gate every run computes the gradients of all layers, so one that cannot would fail every run.
-    return many if request.gate or len(many) == len(layers) else []
+    return many if request.gate or len(many) == len(layers) else {}
 
 
 def _add_explanation(
-    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request, many: Collection[Layer]
+    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request, many: Mapping[str, RepeatedParts]
 ) -> tuple[list[ir.Value], str | None]:
     """Add the inputs and outputs of the contract.
 
@@ -152,7 +157,7 @@ def _add_explanation(
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     answers = add_answers(graph, heads)
     gradients = [
-        add_gradient(graph, layer, value, _seed_maker(anatomy, asked), gate, index, layer in many)
+        add_gradient(graph, layer, value, _seed_maker(anatomy, asked), gate, index, many.get(layer.name))
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
     cam_layer = add_cam_weights(graph, layers, anatomy.pooled, asked.target, gates)

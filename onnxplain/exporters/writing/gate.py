@@ -22,6 +22,7 @@ from onnxplain.contract import (
 from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.gradient.differentiate import differentiate
+from onnxplain.exporters.gradient.many_targets import RepeatedParts
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
@@ -80,15 +81,17 @@ def add_gradient(
     seeds_of: SeedMaker,
     gate: ir.Value | None,
     index: int,
-    many: bool = False,
+    many: RepeatedParts | None = None,
 ) -> ir.Value:
     """Append the layer's `If`, or, without a gate, its content; returns the output ``gradients/<layer>``.
 
-    float32 [explained, K, h, w]. `seeds_of`: emits where the gradient starts. `many`: one image may have several
-    targets.
+    float32 [explained, K, h, w]. `seeds_of`: emits where the gradient starts. `many`: what is repeated so that one
+    image may have several targets; None: it has one.
     """
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seeds_of(then_branch, layer.tap, many)
+    seeds = seeds_of(then_branch, layer.tap, many is not None)
+    if many is not None:
+        many.read_in(then_branch, next(iter(seeds.values())))
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)
     if layer.tap.dtype not in FLOATS:
         gradient = _in_dequantized_units(then_branch, gradient, layer.tap)

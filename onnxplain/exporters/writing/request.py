@@ -146,7 +146,9 @@ class Request:
             for head in earlier.heads
             if head.name not in known and head.evidence.kind in ("stated", "read")
         ]
-        default = [StatedHead(earlier.head.name)] if self.asked.default is None else []
+        # A default that is stated with its kind alone would stand behind classes that were stated earlier.
+        named = any(head.kind is None for head in self.asked.stated)
+        default = [] if named else [StatedHead(self.asked.default or earlier.head.name)]
         held = {name for head in earlier.heads for name in (head.name, head.logits, head.scores)}
         left = [StatedHead(name, "none") for name in outputs if name not in held | known]
         labels = {head.name: head.labels for head in earlier.heads if head.labels}

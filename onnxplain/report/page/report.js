@@ -9,6 +9,7 @@
   const several = data.runs.length > 1;
   const CANVAS_SIDE = 640;
   const MOST_BOXES = 20;
+  const MOST_ROWS = 8;
   const AHEAD = "600px";
 
   function make(name, given = {}, ...children) {
@@ -22,10 +23,6 @@
   }
 
   const percent = (share) => `${Math.round(100 * share)} %`;
-  const scoreText = (score) => {
-    if (score === null || score === undefined) return "–";
-    return score > 0 && score < 0.005 ? "<0.01" : score.toFixed(2);
-  };
   const boxText = (box) => box.map((side) => Math.round(side)).join(", ");
   const words = (status) => status.replaceAll("_", " ");
 
@@ -54,7 +51,7 @@
 
   const cards = data.images.map((image, number) => {
     const title = make("h2", { id: `name-${number}` }, image.name);
-    const answer = image.label === "" ? "" : `${image.label} · ${scoreText(image.score)}`;
+    const answer = image.label === "" ? "" : `${image.label} · ${image.score_text}`;
     const badges = image.concerns.map((concern) => make("span", { className: "badge" }, concern));
     const body = make("div", { className: "body" }, make("p", { className: "waiting" }, "…"));
     const head = make("div", { className: "head" }, title, answer, ...badges);
@@ -65,20 +62,22 @@
 
   function answersOf(detail) {
     return detail.answers.map((answer) => {
-      const render = ANSWERS[answer.kind] ?? ANSWERS.classes;
-      const name = several ? `${data.runs[answer.run]}: ${answer.head}` : answer.head;
-      return make("div", {}, make("h3", { className: "soft" }, name), render(answer.rows));
+      const name = `${several ? `${data.runs[answer.run]}: ` : ""}${answer.head} (${answer.kind})`;
+      return make("div", {}, make("h3", { className: "soft" }, name), foldedTable(answer.rows));
     });
   }
 
-  // One row per kind of head.
-  const ANSWERS = {
-    classes: (rows) => tableOf(rows.map((row) => [row.label, scoreText(row.score)])),
-  };
+  /** A table whose rows beyond the first are folded away. */
+  function foldedTable(rows) {
+    const shown = make("div", {}, tableOf(rows.slice(0, MOST_ROWS)));
+    const rest = rows.slice(MOST_ROWS);
+    if (rest.length) shown.append(make("details", {}, make("summary", {}, `${rest.length} more`), tableOf(rest)));
+    return shown;
+  }
 
-  function tableOf(rows) {
+  function tableOf(rows, className = "number") {
     const lines = rows.map(([name, value]) =>
-      make("tr", {}, make("th", { scope: "row" }, name), make("td", { className: "number" }, value)),
+      make("tr", {}, make("th", { scope: "row" }, name), make("td", { className }, value)),
     );
     return make("table", {}, make("tbody", {}, ...lines));
   }
@@ -105,8 +104,9 @@
       choice.addEventListener("change", () => fill(choice.value));
       parts.push(make("p", {}, make("label", { htmlFor: id }, "Target "), choice));
     }
-    if (detail.remarks.length) parts.push(tableOf(detail.remarks));
-    card.body.replaceChildren(...parts, pictures);
+    if (detail.remarks.length) parts.push(tableOf(detail.remarks, "text"));
+    const curves = make("div", { className: "plots" }, ...detail.plots.map((plot) => plots.figureOf(plot, make)));
+    card.body.replaceChildren(...parts, pictures, curves);
     function fill(target) {
       const chosen = detail.maps.filter((map) => map.target === target || !map.uses_target);
       const once = chosen.filter(
@@ -133,8 +133,8 @@
     const stack = make("div", { className: ground ? "stack" : "stack empty" }, ground, canvas);
     const facts = make("p", { className: "facts" });
     const title = several ? `${data.runs[map.run]}: ${map.method}` : map.method;
-    const asked = map.target === map.label ? map.label : `${map.target}, with ${map.label}`;
-    const what = map.uses_target ? `${asked} · ${scoreText(map.score)}` : "no target: what is strongest, whatever the class";
+    const asked = map.scored ? `${map.target}, with ${map.scored}` : map.target;
+    const what = map.uses_target ? `${asked} · ${map.score_text}` : "no target: what is strongest, whatever the class";
     const caption = make(
       "figcaption", {},
       make("h3", {}, title),
@@ -145,7 +145,7 @@
     const element = make("figure", { className: "map" }, stack, caption);
     element.dataset.method = map.method;
     element.dataset.run = map.run;
-    return { card, map, canvas, facts, element, name, scale: null, dirty: true };
+    return { card, map, canvas, facts, element, name, truth: detail.truth, scale: null, dirty: true };
   }
 
   function workOf(map) {
@@ -218,8 +218,9 @@
       return path;
     };
     figure.regions.slice(0, MOST_BOXES).forEach((region, at) => stroke(context, rectangle(region.xyxy), at ? [2, 3] : [], at ? 1 : 2));
+    for (const each of figure.truth) stroke(context, rectangle(each), [], 2, "#7ee07e");
     const { box } = figure.map;
-    if (box !== null && box.source === "head") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
+    if (box !== null && box.source !== "heat") stroke(context, rectangle(box.xyxy), [8, 4], 2, "#5fd0ff");
   }
 
   /** White over black, so that a line is seen on every ground. */
@@ -239,9 +240,15 @@
     const largest = regions[0]?.xyxy ?? null;
     const region = largest === null ? "no region" : `largest region ${boxText(largest)}`;
     const lines = [`${region} (heat ≥ ${percent(threshold)}${regions.length > 1 ? `, of ${regions.length}` : ""})`];
-    if (map.box !== null && map.box.source === "head") {
+    if (map.box !== null && map.box.source !== "heat") {
       const agreement = largest === null ? 0 : mapMath.iouOf(map.box.xyxy, largest);
-      lines.push(`box head ${boxText(map.box.xyxy)}, agreement ${agreement.toFixed(2)}`);
+      const source = map.box.source === "head" ? "box head" : map.box.source;
+      lines.push(`${source} ${boxText(map.box.xyxy)}, agreement ${agreement.toFixed(2)}`);
+    }
+    if (figure.truth.length) {
+      const best = largest === null ? 0 : Math.max(...figure.truth.map((box) => mapMath.iouOf(box, largest)));
+      const boxes = figure.truth.length === 1 ? "true box" : `nearest of ${figure.truth.length} true boxes`;
+      lines.push(`IoU with the ${boxes} (green) ${best.toFixed(2)}`);
     }
     if (map.box?.doubt && controls["own-threshold"].checked) lines.push(map.box.doubt);
     figure.facts.replaceChildren(...lines.flatMap((line, at) => (at ? [make("br"), line] : [line])));
@@ -299,6 +306,7 @@
         if (change.isIntersecting) enter(card);
         else inView.delete(card);
       }
+      work();
     },
     { rootMargin: AHEAD },
   );
@@ -377,6 +385,8 @@
   options(controls.status, values("status").map((status) => [status, words(status)]), "all");
   controls.opacity.value = controls.opacity.defaultValue = Math.round(100 * data.alpha);
   labelSliders();
+
+  document.getElementById("plots").append(...data.plots.map((plot) => plots.figureOf(plot, make)));
 
   const redraw = () => {
     labelSliders();

@@ -124,6 +124,7 @@ REFUSALS = {
         "e",
         ("region",),
     ): r"^region: found it for an entry of the head e \(embedding\), .*the model has none",
+    ("embedding", "e", ("several",)): "^like: found 2 images, expected one",
     ("labels", 1, ("like",)): r"^like: found it for an entry of the head traits \(labels\), .*the model has none",
     ("curved classes", 1, ("region",)): "^region: found it for .*expected a class of a mask: the model has none",
     ("mask", "1@3,3", ("region",)): "^region: found it beside '1@3,3', expected one of the two",
@@ -143,6 +144,7 @@ REFUSALS = {
 BESIDE = {
     "region": {"region": REGION},
     "like": {"like": photo(5)},
+    "several": {"like": [photo(5), photo(6)]},
     "outside": {"region": (100, 100, 200, 200)},
     "empty": {"region": (5, 5, 5, 9)},
     "words": {"region": "all"},

@@ -87,6 +87,25 @@ def _low_bit_tables() -> Iterable[OperatorCase]:
             yield fused("GatherBlockQuantized", *inputs, wrt=(2,), attributes=attributes, open_batch=False, opset=21)
 
 
+def _products_with_rows_in_front() -> Iterable[OperatorCase]:
+    """A [rows, batch, columns], B likewise, as ONNX Runtime fuses a Transpose of the batch into a product."""
+    rng = np.random.default_rng(9)
+
+    def integers(*shape: int) -> np.ndarray:
+        return rng.integers(-4, 5, shape).astype(np.float64)
+
+    for trans_a in (0, 1):
+        for trans_b in (0, 1):
+            a = integers(*((3, 2, 3, 4) if trans_a else (4, 2, 3, 3)))
+            b = integers(*((5, 2, 3, 3) if trans_b else (3, 2, 3, 5)))
+            attributes = {"transBatchA": 1, "transBatchB": 1, "transA": trans_a, "transB": trans_b}
+            yield fused("FusedMatMul", a, b, wrt=(0, 1), attributes=attributes, open_batch=False)
+    attributes = {"transBatchB": 1, "alpha": 0.5}
+    yield fused(
+        "FusedMatMul", integers(2, 3, 4, 4), integers(4, 2, 3, 5), wrt=(0, 1), attributes=attributes, open_batch=False
+    )
+
+
 def _fused_gemms() -> Iterable[OperatorCase]:
     parameters: dict[str, dict[str, float]] = {
         **{name: {} for name in ("Relu", "Sigmoid", "Softplus", "Softsign", "Tanh")},
@@ -121,6 +140,7 @@ FUSED_FLOAT_CASES = (
     *_multi_head_attentions(),
     *_low_bit_products(),
     *_low_bit_tables(),
+    *_products_with_rows_in_front(),
     *_fused_gemms(),
     *_normalizations(),
     fused("ExpandDims", real(2, 3), np.array(1, np.int32)),

@@ -195,6 +195,19 @@ def test_renewal_keeps_labels_and_takes_other_heads(report: ExportReport, tmp_pa
     ]
 
 
+@pytest.mark.parametrize("options", [{"heads": ["z"]}, {"heads": ["z:classes"]}, {"logits": "z"}], ids=str)
+def test_renewal_takes_another_default_before_what_was_stated_earlier(
+    options: Mapping[str, Any], tmp_path: Path
+) -> None:
+    first = written(
+        tmp_path, "z = MatMul(means, four)", "float[N, 6] y, float[N, 4] z", heads=["y:classes", "z:classes"]
+    )
+    assert [head.name for head in first.spec.heads] == ["y", "z"]
+    again = instrument(first.path, tmp_path / "again.onnx", **options)
+    assert [head.name for head in again.spec.heads] == ["z", "y"]
+    assert [head.name for head in instrument(again.path, tmp_path / "third.onnx").spec.heads] == ["z", "y"]
+
+
 TWO_EMBEDDINGS = (
     "d = LpNormalization<axis = 1, p = 2>(y) z = Gemm(means, two) e = LpNormalization<axis = 1, p = 2>(z)",
     "float[N, 6] d, float[N, 2] e",

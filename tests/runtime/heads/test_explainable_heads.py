@@ -86,10 +86,52 @@ def test_the_heads_of_an_explainable_file_are_fixed(tmp_path):
     both(tmp_path, Row("p = MatMul(means, one)", f"{Y}, {ONE}", (), None))
     path = tmp_path / "explainable.onnx"
     assert Engine(path, heads=["y", "p:values"]).spec.head.name == "y"
-    for stated in ("p", "y:labels", "q:mask"):
+    for stated in ("q", "y:labels", "q:mask", "y:none"):
         with pytest.raises(ModelError, match=r"whose heads are fixed: y \(classes\), p \(values\)"):
             Engine(path, heads=[stated])
     assert Engine(path, labels={"p": ["age"]}).parse_target("age").index == 6
+
+
+OUTPUTS = "float[N, 6] q, float[N, 1] p, float[N, 4] b"
+
+
+@pytest.mark.parametrize(
+    ("stated", "order"),
+    [
+        (["p"], ["p", "b", "q"]),
+        (["b:box"], ["q", "b", "p"]),
+        (["b"], ["b", "q", "p"]),
+        (["q:classes"], ["q", "b", "p"]),
+        (["b:box", "p"], ["p", "b", "q"]),
+    ],
+    ids=str,
+)
+def test_another_head_is_the_default_without_writing_the_file_again(tmp_path, stated, order):
+    """The same as in a file that was written with that default: answers, scores, gradients of every target, −1 too."""
+    onnx.save(
+        end_model("z = MatMul(means, one) p = Sigmoid(z) q = Softmax(y) b = MatMul(means, four)", OUTPUTS),
+        tmp_path / "model.onnx",
+    )
+    options = {"preprocessing": PRESETS["unit"]}
+    instrument(tmp_path / "model.onnx", tmp_path / "one.onnx", heads=["q", "b:box"], **options)
+    instrument(tmp_path / "model.onnx", tmp_path / "other.onnx", heads=["b:box", *stated], **options)
+    first = Engine(tmp_path / "one.onnx", ["cpu"], 1)
+    assert [head.name for head in first.spec.heads] == ["q", "b", "p"]
+    ours, theirs = Engine(tmp_path / "one.onnx", ["cpu"], 1, heads=stated), Engine(tmp_path / "other.onnx", ["cpu"], 1)
+    assert [head.name for head in ours.spec.heads] == [head.name for head in theirs.spec.heads] == order
+    batch = ours.preprocess(PHOTOS)
+    np.testing.assert_array_equal(ours.entry_scores(batch), theirs.entry_scores(batch))
+    asked = [*range(11), *([] if order[0] == "b" else [-1])]
+    for target in asked:
+        mine, other = ours.activations(PHOTOS, target), theirs.activations(PHOTOS, target)
+        np.testing.assert_array_equal(mine.target, other.target)
+        np.testing.assert_allclose(mine.gradients, other.gradients, rtol=1e-5, atol=1e-7)
+        assert mine.gradients.any()
+    several = ours.activations(PHOTO, asked)
+    np.testing.assert_allclose(several.gradients, theirs.activations(PHOTO, asked).gradients, rtol=1e-5, atol=1e-7)
+    tails = [engine.tail.answers(several.features) for engine in (ours, theirs)]
+    np.testing.assert_allclose(*tails, rtol=1e-5, atol=1e-7)
+    assert ours.spec.cam is None or order[0] == "q"
 
 
 @pytest.mark.parametrize("given", [2.0, [1, 2, 3, 4, 5, 6]])

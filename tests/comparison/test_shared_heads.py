@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from onnxplain.comparison.shared_classes import Unlike, shared_classes, unlike
-from onnxplain.contract import ModelSpec
+from onnxplain.comparison.shared_heads import same_target, shared_entries, shared_heads
+from onnxplain.comparison.unlike import Unlike, unlike
+from onnxplain.contract import HeadKind, HeadSpec, ModelSpec
 from tests.models import ExplainableModel
 
 SPEC = ExplainableModel().spec()
@@ -36,7 +37,25 @@ def spec_of(labels: tuple[str, ...], classes: int) -> ModelSpec:
     ],
 )
 def test_classes_are_matched_by_label(first: tuple, second: tuple, expected: dict[int, int]) -> None:
-    assert shared_classes(spec_of(*first), spec_of(*second)) == expected
+    assert shared_entries(spec_of(*first).head, spec_of(*second).head) == expected
+
+
+def heads_of(*rows: tuple[str, HeadKind, int]) -> ModelSpec:
+    return ModelSpec(SPEC.input, tuple(HeadSpec(name, kind, count, name) for name, kind, count in rows))
+
+
+def test_heads_are_matched_by_name_and_kind() -> None:
+    first = heads_of(("y", "classes", 3), ("age", "values", 1), ("hat", "labels", 2), ("e", "embedding", 1))
+    second = heads_of(("logits", "classes", 4), ("hat", "labels", 2), ("age", "classes", 2), ("e", "embedding", 1))
+    same = shared_heads(first, second)
+    assert {name: head.name for name, head in same.items()} == {"y": "logits", "hat": "hat"}
+    # Targets count over all heads: the labels of hat are 4 and 5 in both, by chance, and the number is 3 in one.
+    assert [same_target(first, second, target) for target in range(7)] == [None, None, None, None, 4, 5, None]
+    assert [same_target(first, first, target) for target in range(7)] == [0, 1, 2, 3, 4, 5, None]
+    assert Unlike("head", "age:values, e:embedding", "age:classes, e:embedding", False) in unlike(first, second)
+    years = replace(first, heads=(replace(first.heads[1], unit="years"),))
+    months = replace(first, heads=(replace(first.heads[1], unit="months"),))
+    assert unlike(years, months) == (Unlike("unit", "years", "months", True),)
 
 
 def test_what_differs_is_named() -> None:
