@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from onnxplain.plugins import PluginTable, load
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from onnxplain.contract import ModelSpec
     from onnxplain.explainers.explainer import Explainer
     from onnxplain.explainers.needs import Need
     from onnxplain.runtime.engine import Engine
@@ -194,17 +195,26 @@ def methods(engine: Engine | None = None) -> tuple[str, ...]:
 
 def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
-    from onnxplain.explainers.needs import SCORES
     from onnxplain.runtime.engine import Engine
 
     Instance(Engine).check("engine", engine)
     needs = explainer.needs
     if not needs.met(engine.spec):
         working = ", ".join(supported(engine)) or "none"
-        lack = needs if engine.spec.detector is None else SCORES
+        lack = lack_of(explainer, engine.spec)
         raise UnsupportedError(
             f"{explainer.name}: needs {lack.what}, but {lack.otherwise}; methods that work with this file: {working}"
         )
+
+
+def lack_of(explainer: type[Explainer], spec: ModelSpec) -> Need:
+    """What a file lacks for a method that does not work with it. A detector lacks class scores before anything else."""
+    from onnxplain.explainers.needs import OF_BOXES, SCORES
+
+    if spec.detector is None or explainer.needs in OF_BOXES:
+        return explainer.needs
+    reason = f" ({explainer.no_boxes})" if explainer.no_boxes else ""
+    return replace(SCORES, otherwise=f"{SCORES.otherwise}{reason}")
 
 
 @checked
