@@ -11,15 +11,17 @@ SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino test-programs test-report fuzz check format docs clean
-.PHONY: test-kills bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented
 
 help:
-	@echo "make demo     run the shipped localizer on six images and draw what it sees and why"
+	@echo "make demo     run the shipped localizer and detector on a few images and draw what they see and why"
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
 	@echo "make test-report  install what headless Chromium needs, as far as that can be done, and open reports in it"
+	@echo "make test-ray  install Ray and run batches on a local one, with kills (minutes)"
+	@echo "make test-s3  install moto, an S3-compatible server, and run batches on it while it fails (a minute)"
 	@echo "make fuzz     run commands on 2,000 damaged files and arguments, and count what goes wrong (minutes)"
 	@echo "make test-kills  kill commands, press Ctrl-C and start two writers at random moments (half an hour)"
 	@echo "make check    lint, formatting, types, import direction"
@@ -60,6 +62,15 @@ test-programs: install
 
 test-kills: install
 	@$(BIN)/python -m tools.kills
+
+# 80 MB. Ray does not start on a machine that is busy with other work: the tests are then skipped, with the reason.
+test-ray: install
+	@$(PIP) install --constraint constraints.txt "ray>=2.40"
+	@$(BIN)/python -m pytest -rs -m ray tests/batch/test_ray.py
+
+test-s3: install
+	@$(PIP) install --constraint constraints.txt "moto[server]>=5"
+	@$(BIN)/python -m pytest -rs -m s3 tests/batch/test_s3.py
 
 # Needs npm and Chromium: installed here if this is Debian and you are root. CHROMIUM names another program.
 test-report: install
@@ -116,5 +127,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what tests and development need into $(VENV)"
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report]" --group dev
+	@$(PIP) install --constraint constraints.txt --editable ".[cpu,train,batch,report,metrics]" --group dev
 	@touch $@

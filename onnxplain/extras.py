@@ -10,7 +10,7 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train", "batch", "report", "methods"]
+Extra = Literal["cpu", "export", "torch", "train", "batch", "ray", "report", "methods", "metrics"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
@@ -18,12 +18,18 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "torch": ("torch",),
     "train": ("sklearn", "skimage", "yaml"),
     "batch": ("pyarrow",),
+    "ray": ("ray",),
     "report": ("jinja2",),
     "methods": ("skimage",),
+    "metrics": ("supervision",),
 }
-"""The modules that each extra adds. `torch` contains `export`, and `train` contains `torch`."""
+"""The modules that each extra adds. `torch` contains `export`, `train` contains `torch`, and `ray` contains `batch`."""
 
-_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {"torch": ("export",), "train": ("export", "torch")}
+_CONTAINED: Mapping[Extra, tuple[Extra, ...]] = {
+    "torch": ("export",),
+    "train": ("export", "torch"),
+    "ray": ("batch",),
+}
 
 
 def install_command(extra: Extra) -> str:

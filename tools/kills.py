@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,36 +22,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from onnxplain.demo import IMAGES, MODEL
+from tools.batch_kills import kill_actors, kill_drivers, kill_workers
+from tools.commands import finish, kill_after, start
 
-_SIGKILLED = -signal.SIGKILL
 _REFUSALS = 3
-
-
-def start(*words: object) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
-    command = [sys.executable, "-m", "onnxplain", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(*words: object) -> float:
-    """Run a command to its end; returns its seconds."""
-    began = time.monotonic()
-    process = start(*words)
-    _, errors = process.communicate()
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, words))}: status {process.returncode}: {errors}")
-    return time.monotonic() - began
-
-
-def kill_after(seconds: float, *words: object) -> bool:
-    """Run a command and kill it; whether it was killed before its end."""
-    process = start(*words)
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-    return process.returncode == _SIGKILLED
 
 
 def read_results(folder: Path) -> dict[tuple[str, str], bytes]:
@@ -112,34 +84,6 @@ def kill_evaluate(folder: Path, times: int, rng: random.Random) -> Counter[str]:
 def _same_evaluation(whole: Path, other: Path) -> bool:
     names = ("images.jsonl", "images.csv", "summary.json")
     return all((whole / name).read_bytes() == (other / name).read_bytes() for name in names)
-
-
-def kill_batch(folder: Path, times: int, rng: random.Random) -> Counter[str]:
-    """A batch whose driver is killed again and again ends with the parts of one that was not, and leaves no worker."""
-    photos = sorted(IMAGES.glob("*.png"))
-    listed = folder / "images.csv"
-    folder.mkdir(parents=True)
-    copies = [folder / f"{number}-{photo.name}" for number in range(4) for photo in photos]
-    for number, copy in enumerate(copies):
-        copy.write_bytes(photos[number % len(photos)].read_bytes())
-    listed.write_text("\n".join(["image", *map(str, copies)]), encoding="utf-8")
-    words = ["batch", MODEL, listed, "-m", "rise", "--masks", 256, "--threads", 1, "--part-size", 2, "--quiet"]
-    seconds = finish(*words, "-o", folder / "whole")
-    whole = {path.name: path.read_bytes() for path in (folder / "whole").glob("*.parquet")}
-    counts: Counter[str] = Counter()
-    out = folder / "killed"
-    while counts["kills"] < times:
-        workers = ["--workers", 2] if rng.random() < 0.5 else []
-        if kill_after(rng.uniform(0.5, seconds), *words, *workers, "-o", out):
-            counts["kills"] += 1
-        found = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
-        counts["faults"] += any(whole.get(name) != content for name, content in found.items())
-        if len(found) == len(whole):
-            counts["ends"] += 1
-            shutil.rmtree(out)
-    finish(*words, "-o", out)
-    counts["faults"] += {path.name: path.read_bytes() for path in out.glob("*.parquet")} != whole
-    return counts
 
 
 def kill_train(folder: Path, times: int, rng: random.Random) -> Counter[str]:
@@ -240,7 +184,9 @@ def main() -> int:
     parts: list[tuple[str, Callable[[Path, int, random.Random], Counter[str]], int]] = [
         ("kill -9 of explain", kill_explain, share),
         ("kill -9 of evaluate", kill_evaluate, share),
-        ("kill -9 of batch", kill_batch, share),
+        ("kill -9 of batch", kill_drivers, share),
+        ("kill -9 of workers of batch", kill_workers, share),
+        ("kill -9 of actors of Ray of batch", kill_actors, share // 3),
         ("kill -9 of train", kill_train, share),
         ("Ctrl-C in rise", interrupt_rise, asked.interrupts),
         ("two writers", write_in_pairs, asked.pairs),

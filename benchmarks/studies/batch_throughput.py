@@ -3,18 +3,21 @@
 python -m benchmarks.studies.batch_throughput [--network resnet50] [--images 64] [--rounds 3] [--threads 1]
 
 The bare loop runs the same network with its gradients on one ready batch of eight, again and again: no image is read,
-no map is made, nothing is written. Both take turns, and both are counted in wall time and in processor time, because
-wall time says little on a machine that does other work.
+no map is made, nothing is written. Both take turns. Three times are counted: wall time, which says little on a machine
+that does other work; this process's processor time; and the processor time of the thread that runs the model, which is
+the wall time on a machine where a core is free for the other threads. What a batch takes before its ninth image is
+its start, and is counted by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from benchmarks.studies.networks import MobileNetV2, ResNet50
 from onnxplain import Engine
 from onnxplain.batch.plan import AT_ONCE
 from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+from onnxplain.batch.stores.output import LocalOutput
 from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import plan_questions
@@ -32,6 +36,11 @@ from onnxplain.exporters import export
 
 NETWORKS = {"resnet50": ResNet50, "mobilenet-v2": MobileNetV2}
 PHOTO_SIZE_WH = (500, 375)
+CLOCKS: Mapping[str, Callable[[], float]] = {
+    "wall": time.perf_counter,
+    "processor": time.process_time,
+    "model thread's": time.thread_time,
+}
 
 
 def main() -> None:
@@ -49,20 +58,25 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     model, photos = folder / "model.onnx", write_photos(folder / "photos", options.images)
     export(NETWORKS[options.network]().eval(), model, input_size_hw=(224, 224), tail=False)
     engine = Engine(model, threads=options.threads)
-    bare, whole = [], []
+    few = folder / "few.csv"
+    few.write_text("\n".join(["image", *map(str, sorted(photos.iterdir())[:AT_ONCE])]), encoding="utf-8")
+    runs: dict[str, list[tuple[float, ...]]] = {"bare": [], "start": [], "whole": []}
+    print(f"load {os.getloadavg()[0]:.1f}", flush=True)
     for turn in range(options.rounds + 1):
-        bare.append(timed(lambda: run_bare(engine, options.images)))
-        out = folder / f"out-{turn}"
-        whole.append(timed(lambda out=out: run_whole(engine, photos, out, options.threads)))
-        shutil.rmtree(out)
+        runs["bare"].append(timed(lambda: run_bare(engine, options.images)))
+        for name, source in (("start", few), ("whole", photos)):
+            out = folder / f"out-{turn}-{name}"
+            runs[name].append(timed(lambda source=source, out=out: run_whole(engine, source, out, options.threads)))
+            shutil.rmtree(out)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"round {turn}: peak {peak:.0f} MB", flush=True)
+        print(f"round {turn}: peak {peak:.0f} MB, load {os.getloadavg()[0]:.1f}", flush=True)
     # The first round warms up.
-    for place, name in enumerate(("wall", "processor")):
-        loop, batch = (min(each[place] for each in runs[1:]) / options.images for runs in (bare, whole))
+    for place, clock in enumerate(CLOCKS):
+        bare, start, whole = (1000 * min(each[place] for each in runs[name][1:]) for name in runs)
+        loop, batch = bare / options.images, (whole - start) / (options.images - AT_ONCE)
         print(
-            f"{options.network}, {options.threads} threads, {name} time: bare loop {1000 * loop:.1f} ms, batch "
-            f"{1000 * batch:.1f} ms per image, {loop / batch:.2f} of its throughput"
+            f"{options.network}, {options.threads} threads, {clock} time: bare loop {loop:.1f} ms, batch {batch:.1f} "
+            f"ms per image, {loop / batch:.2f} of its throughput; start {start - AT_ONCE * loop:.0f} ms"
         )
 
 
@@ -76,11 +90,11 @@ def write_photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of wall and of this process's processors."""
-    wall, processor = time.perf_counter(), time.process_time()
+def timed(work: Callable[[], object]) -> tuple[float, ...]:
+    """Seconds of each clock."""
+    before = [clock() for clock in CLOCKS.values()]
     work()
-    return time.perf_counter() - wall, time.process_time() - processor
+    return tuple(clock() - began for clock, began in zip(CLOCKS.values(), before, strict=True))
 
 
 def run_bare(engine: Engine, images: int) -> None:
@@ -91,14 +105,14 @@ def run_bare(engine: Engine, images: int) -> None:
         engine.run(batch, names, explain=layer.name)
 
 
-def run_whole(engine: Engine, photos: Path, out: Path, threads: int) -> None:
+def run_whole(engine: Engine, source: Path, out: Path, threads: int) -> None:
     methods = ("grad-cam",)
     request = BatchRequest(
         OpenedModel(engine, methods),
         OpenOptions(threads=threads),
         plan_questions(engine, methods, (), {}),
-        str(photos),
-        out,
+        str(source),
+        LocalOutput(out),
         PlanChoice(256, threads),
     )
     run_batch(request, lambda moment: None)

@@ -6,20 +6,23 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from onnxplain.batch.job import PartDone
 from onnxplain.batch.plan import PLAN_FILE, BatchPlan
 from onnxplain.batch.schema import BATCH_SCHEMA, BATCH_VERSION, PartFooter, part_name, read_footer
+from onnxplain.batch.stores.output import OutputPlace
+from onnxplain.batch.stores.store_output import LEFTOVER
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.run_record import RECORD_FILE
-from onnxplain.files.atomic import PART_SUFFIX, write_atomically
+from onnxplain.files.atomic import PART_SUFFIX
 from onnxplain.files.json_bytes import json_bytes
 
 SUCCESS_FILE = "_SUCCESS"
+_FOOTERS_AT_ONCE = 16
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 # What two runs into one folder must have in common, and the words for it.
 _IDENTITY = {
@@ -46,8 +49,8 @@ class BatchCounts:
 class BatchFolder:
     """The files of one batch. The caller holds the folder's lock while it writes."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: OutputPlace) -> None:
+        self.place = place
 
     def begin(self, plan: BatchPlan, record: Mapping[str, Any]) -> str:
         """Write plan and record, or check that those in the folder are the same; returns the run's identity.
@@ -56,32 +59,33 @@ class BatchFolder:
         """
         found = self.read_record()
         if found is None:
-            if next(self._parts(), None) is not None:
+            if self._parts():
                 raise OnnxplainError(
-                    f"{self.path}: found parts without {RECORD_FILE}, expected an empty folder or a whole batch: give "
-                    "another folder with -o"
+                    f"{self.place.title}: found parts without {RECORD_FILE}, expected an empty folder or a whole "
+                    "batch: give another folder with -o"
                 )
-            write_atomically(self.path / PLAN_FILE, plan.content)
+            self.place.write(PLAN_FILE, plan.content)
             self._write_record({**record, "ended": None, "counts": None})
             return str(record["identity"])
         for key, words in _IDENTITY.items():
             if _comparable(key, found.get(key)) != _comparable(key, json.loads(json_bytes(record[key]))):
                 raise OnnxplainError(
-                    f"{self.path}: found a batch with another {words}, expected the same: give another folder with -o, "
-                    f"or repeat its command ({RECORD_FILE}, key {key})"
+                    f"{self.place.title}: found a batch with another {words}, expected the same: give another folder "
+                    f"with -o, or repeat its command ({RECORD_FILE}, key {key})"
                 )
-        for left in self.path.glob(f".onnxplain-*{PART_SUFFIX}"):
-            left.unlink(missing_ok=True)
+        for name in self.place.times():
+            if name.startswith(LEFTOVER) and name.endswith(PART_SUFFIX):
+                self.place.remove(name)
         return str(found["identity"])
 
     def read_record(self) -> dict[str, Any] | None:
         """``run.json``; None if there is none. Raises OnnxplainError for a file of another schema or version."""
-        path = self.path / RECORD_FILE
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        content, path = self.place.read(RECORD_FILE), f"{self.place.title}/{RECORD_FILE}"
+        if content is None:
             return None
-        except (OSError, ValueError) as error:
+        try:
+            record = json.loads(content)
+        except ValueError as error:
             raise OnnxplainError(
                 f"{path}: cannot be read ({error}), expected the record of `onnxplain batch`: give another folder with "
                 "-o"
@@ -97,52 +101,64 @@ class BatchFolder:
     def finished_parts(self, run: str, parts: int) -> dict[int, PartFooter]:
         """The parts that are there, by number. Raises OnnxplainError for one of another run."""
         finished = {}
-        for number, path in self._parts():
-            footer = read_footer(path)
+        # A store answers many requests at once.
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            footers = dict(zip(found := sorted(self._parts()), pool.map(self.footer, found), strict=True))
+        for number, footer in footers.items():
             if footer.run != run or footer.part != number or number >= parts:
                 raise OnnxplainError(
-                    f"{path}: found part {footer.part} of another run, expected one of {run}: move the file away"
+                    f"{self.place.title}/{part_name(number)}: found part {footer.part} of another run, expected one of "
+                    f"{run}: move the file away"
                 )
             finished[number] = footer
         return finished
 
     def reopen(self) -> None:
         """Take the mark of the end away: parts are missing."""
-        (self.path / SUCCESS_FILE).unlink(missing_ok=True)
+        self.place.remove(SUCCESS_FILE)
 
-    def finish(self, counts: BatchCounts) -> None:
-        """Write the counts into the record, and the mark of the end last of all."""
+    def finish(self, run: str, counts: BatchCounts) -> None:
+        """Write the counts into the record, and the mark of the end last of all.
+
+        Raises OnnxplainError if the record has become that of another run.
+        """
         record = self.read_record()
-        assert record is not None
+        if record is None or record.get("identity") != run:
+            raise OnnxplainError(
+                f"{self.place.title}/{RECORD_FILE}: found the record of another batch, expected that of this one: two "
+                "runs write there; give one of them another place with -o"
+            )
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         self._write_record({**record, "ended": ended, "counts": vars(counts)})
-        write_atomically(self.path / SUCCESS_FILE, b"")
+        self.place.write(SUCCESS_FILE, b"")
 
     @property
     def is_finished(self) -> bool:
         """Whether the mark of the end is there."""
-        return (self.path / SUCCESS_FILE).exists()
+        return self.place.read(SUCCESS_FILE) is not None
 
     def part_times(self) -> dict[int, float]:
         """When each part was written, seconds since 1970."""
-        times = {}
-        for number, path in self._parts():
-            with suppress(FileNotFoundError):
-                times[number] = path.stat().st_mtime
-        return times
+        return self._parts()
 
     def footer(self, part: int) -> PartFooter:
         """The footer of a part that is there. Raises OnnxplainError."""
-        return read_footer(self.path / part_name(part))
+        return read_footer(self.place, part)
 
-    def _parts(self) -> Any:
-        for path in self.path.iterdir() if self.path.is_dir() else ():
-            found = _PART.fullmatch(path.name)
-            if found is not None:
-                yield int(found.group(1)), path
+    def check_part(self, done: PartDone) -> None:
+        """Raise OnnxplainError unless a part that a worker wrote is there: another machine may see another folder."""
+        if self.place.look(part_name(done.part), lambda stream: True) is None:
+            raise OnnxplainError(
+                f"{self.place.title}/{part_name(done.part)}: found no file, though a worker wrote the part, expected "
+                "one folder for all machines: use a shared folder, or a URI, with -o"
+            )
+
+    def _parts(self) -> dict[int, float]:
+        found = {_PART.fullmatch(name): time for name, time in self.place.times().items()}
+        return {int(match.group(1)): time for match, time in found.items() if match is not None}
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
-        write_atomically(self.path / RECORD_FILE, json_bytes(record, indent=2))
+        self.place.write(RECORD_FILE, json_bytes(record, indent=2))
 
 
 def identity_of(record: Mapping[str, Any]) -> str:

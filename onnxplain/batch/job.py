@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxplain.batch.plan import AT_ONCE, MaskedCopies
+from onnxplain.batch.stores.output import OutputPlace
 from onnxplain.explainers.masked.copy_maker import keep_on_host
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.batch_size import BatchSizeSearch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BatchJob:
-    """The model, the questions for every image, and the folder for the parts.
+    """The model, the questions for every image, and the place for the parts.
 
     `run`: the identity of the run, which each part's footer repeats. `model_sha256`: of the file that the engine opens;
     a process that finds another one there refuses to begin.
@@ -27,7 +27,7 @@ class BatchJob:
     engine: Engine
     model_sha256: str
     questions: tuple[Question, ...]
-    folder: Path
+    output: OutputPlace
     run: str
     threads: int
     masked_copies: MaskedCopies
@@ -64,6 +64,14 @@ class TrialTask:
     images: tuple[str, ...]
     start: int = 0
     left_out: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class ImageTrial:
+    """Explain the image at one place of a part alone, and write nothing."""
+
+    image: str
+    place: int
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
+from onnxplain.batch.stores.output import OutputPlace
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.json_bytes import json_bytes
 
@@ -60,7 +61,11 @@ class BatchPlan:
     @cached_property
     def content(self) -> bytes:
         """The plan's file: the header, then one image per line as a JSON string."""
-        return b"".join([json_bytes(self.header), *map(json_bytes, self.images)])
+        stream = io.BytesIO()
+        stream.write(json_bytes(self.header))
+        # Not a list of lines, which takes as much memory as the names.
+        stream.writelines(map(json_bytes, self.images))
+        return stream.getvalue()
 
     @cached_property
     def sha256(self) -> str:
@@ -68,15 +73,15 @@ class BatchPlan:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def read_header(folder: Path) -> dict[str, Any] | None:
+def read_header(place: OutputPlace) -> dict[str, Any] | None:
     """The header of the plan in a folder; None if there is no plan. Raises OnnxplainError for one that is no plan."""
-    path = folder / PLAN_FILE
-    try:
-        with path.open("rb") as stream:
-            header = json.loads(stream.readline())
-    except FileNotFoundError:
+    path = f"{place.title}/{PLAN_FILE}"
+    line = place.look(PLAN_FILE, lambda stream: stream.readline())
+    if line is None:
         return None
-    except (OSError, ValueError) as error:
+    try:
+        header = json.loads(line)
+    except ValueError as error:
         raise OnnxplainError(
             f"{path}: cannot be read ({error}), expected a plan of `onnxplain batch`: give another folder with -o"
         ) from error

@@ -1,46 +1,56 @@
-"""Reading and decoding images ahead of the model, in a thread."""
+"""Reading and preparing images ahead of the model, in a thread."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxplain.batch.storage import is_uri, read_object
+from onnxplain.batch.stores.storage import is_uri, read_object
 from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.runtime.image import check_file
 
 if TYPE_CHECKING:
-    from onnxplain.runtime.arrays import AnyArray
     from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.images.prepared import PreparedImage
 
 # A group of images is in memory at once, and two more are on their way. A larger image is a group of its own.
 _GROUP_PIXELS = 2**24
 _LONGEST_ERROR = 1000
+# A store answers late, and many requests at once.
+_FETCHED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image of a part: its place there, its name, and its pixels (H, W, C), or the error where it has none."""
+    """An image of a part: its place there, its name, and the image ready for the model, or the error."""
 
     place: int
     name: str
     sha256: str | None = None
-    pixels: AnyArray | None = None
+    prepared: PreparedImage | None = None
     error: str = ""
 
 
-def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[str, AnyArray]:
-    """SHA-256 and pixels of a path or a URI. Raises ImageError, also for a file that changes while it is read."""
+def read_image_file(
+    engine: Engine, name: str, max_megapixels: float, fetched: Future[bytes] | None = None
+) -> tuple[str, PreparedImage]:
+    """SHA-256 and image of a path or a URI. Raises ImageError, also for a file that changes while it is read.
+
+    `fetched`: the content of a URI, if it is already on its way.
+    """
     if is_uri(name):
-        content = read_object(name)
+        content = read_object(name) if fetched is None else fetched.result()
         try:
-            return hashlib.sha256(content).hexdigest(), engine.read(content, max_megapixels)
+            return hashlib.sha256(content).hexdigest(), engine.prepare_image(content, max_megapixels)
         except ImageError as error:
             raise ImageError(f"{name}: {str(error).removeprefix('image: ')}") from error
     path = Path(name)
@@ -49,7 +59,7 @@ def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[s
         before = path.stat()
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        pixels = engine.read(path, max_megapixels)
+        prepared = engine.prepare_image(path, max_megapixels)
         after = path.stat()
     except OSError as error:
         raise ImageError(
@@ -57,7 +67,18 @@ def read_image_file(engine: Engine, name: str, max_megapixels: float) -> tuple[s
         ) from error
     if (before.st_mtime_ns, before.st_size, before.st_ino) != (after.st_mtime_ns, after.st_size, after.st_ino):
         raise ImageError(f"{path}: found a file that changed while it was read, expected a whole one: explain it again")
-    return sha256, pixels
+    return sha256, prepared
+
+
+def fetch_ahead(names: Iterable[str]) -> Iterator[Future[bytes] | None]:
+    """The content of each URI, several on their way at once; None for each path, which is read where it is needed."""
+    waiting: deque[Future[bytes] | None] = deque()
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="onnxplain-fetch") as pool:
+        for name in names:
+            waiting.append(pool.submit(read_object, name) if is_uri(name) else None)
+            if len(waiting) == _FETCHED_AT_ONCE:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def error_text(error: BaseException) -> str:
@@ -120,10 +141,12 @@ class GroupReader:
     def _read_groups(self, images: Sequence[str], left_out: frozenset[int]) -> Iterator[list[ReadImage]]:
         group: list[ReadImage] = []
         pixels = 0
+        wanted = (name for place, name in enumerate(images) if place not in left_out)
+        fetched = fetch_ahead(wanted)
         for place, name in enumerate(images):
             killed = ReadImage(place, name, error=killed_text(name))
-            image = killed if place in left_out else self.read(place, name)
-            size = 0 if image.pixels is None else image.pixels.shape[0] * image.pixels.shape[1]
+            image = killed if place in left_out else self.read(place, name, next(fetched))
+            size = 0 if image.prepared is None else math.prod(image.prepared.frame.image_size_hw)
             if group and (len(group) == self._at_once or pixels + size > _GROUP_PIXELS):
                 yield group
                 group, pixels = [], 0
@@ -132,13 +155,13 @@ class GroupReader:
         if group:
             yield group
 
-    def read(self, place: int, name: str) -> ReadImage:
+    def read(self, place: int, name: str, fetched: Future[bytes] | None = None) -> ReadImage:
         """One image; whatever goes wrong is its error."""
         try:
-            sha256, pixels = read_image_file(self._engine, name, self._max_megapixels)
+            sha256, prepared = read_image_file(self._engine, name, self._max_megapixels, fetched)
         except Exception as error:
             return ReadImage(place, name, error=error_text(error))
-        return ReadImage(place, name, sha256, pixels)
+        return ReadImage(place, name, sha256, prepared)
 
 
 def killed_text(name: str) -> str:

@@ -25,7 +25,8 @@ _MAP_FRAME_VALUES = ("scale", "offset", "seen_start", "seen_stop")
 
 def error_row(image: ReadImage, error: str) -> dict[str, Any]:
     """The only row of an image that could not be read or explained."""
-    size = {} if image.pixels is None else {"height": image.pixels.shape[0], "width": image.pixels.shape[1]}
+    size_hw = (None, None) if image.prepared is None else image.prepared.frame.image_size_hw
+    size = dict(zip(("height", "width"), size_hw, strict=True))
     return {"image": image.name, "image_sha256": image.sha256, **size, "status": FAILED, "error": error}
 
 

@@ -17,19 +17,19 @@ from onnxplain.batch.plan import DEFAULT_PART_SIZE, PLAN_FILE, BatchPlan, Masked
 from onnxplain.batch.progress import BatchProgress, Moment
 from onnxplain.batch.schema import BATCH_SCHEMA, BATCH_VERSION
 from onnxplain.batch.source import list_source
-from onnxplain.batch.storage import is_uri
+from onnxplain.batch.stores.output import LocalOutput, OutputPlace
 from onnxplain.batch.todo import PartsToDo
 from onnxplain.batch.worker_pool import make_with_workers
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
-from onnxplain.files.lock import lock_folder
 from onnxplain.files.shown_paths import without_folders
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.binding import memory_of
 
 if TYPE_CHECKING:
+    from onnxplain.batch.ray_fleet import RayChoice
     from onnxplain.explanations.open_model import OpenedModel
     from onnxplain.explanations.open_options import OpenOptions
     from onnxplain.explanations.questions import Question
@@ -42,12 +42,12 @@ class PlanChoice:
     part_size: int | None = None
     threads: int | None = None
 
-    def settled(self, folder: Path, workers: int) -> PlanChoice:
+    def settled(self, output: OutputPlace, workers: int) -> PlanChoice:
         """The same without None. By default a part has 256 images, and the processor's cores are shared out.
 
         Raises OnnxplainError for a folder whose plan cannot be read.
         """
-        header: Mapping[str, Any] = read_header(folder) or {}
+        header: Mapping[str, Any] = read_header(output) or {}
         shared = max(1, _cores() // max(workers, 1))
         return PlanChoice(
             self.part_size or header.get("part_size", DEFAULT_PART_SIZE), self.threads or header.get("threads", shared)
@@ -59,28 +59,20 @@ class BatchRequest:
     """What is asked for: the opened model, the questions for every image, the source, and the folder.
 
     `options`: those the model was opened with; `threads` among them must be those of the plan. `choice`: a settled one.
-    `workers`: the number of processes; 0: this one does everything.
+    `workers`: the number of processes; 0: this one does everything. `ray`: they are actors of Ray there; 0: as many as
+    it has room for.
     """
 
     opened: OpenedModel
     options: OpenOptions
     questions: tuple[Question, ...]
     source: str
-    output: Path
+    output: OutputPlace
     choice: PlanChoice
     workers: int = 0
+    ray: RayChoice | None = None
     column: str | None = None
     max_megapixels: float | None = None
-
-
-def check_output(output: str) -> Path:
-    """The folder to write to. Raises OnnxplainError for a URI and for a file."""
-    if is_uri(output):
-        raise OnnxplainError(f"-o: found the URI {output}, expected a local folder: copy the parts when they are there")
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise OnnxplainError(f"-o: found the file {output}, expected a folder: give another name")
-    return folder
 
 
 def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCounts:
@@ -95,12 +87,17 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
                 "budget_seconds: found a limit of time, expected none: a batch must not depend on the machine's speed; "
                 "use --tolerance or --masks"
             )
+    if request.ray is not None:
+        from onnxplain.batch.ray_fleet import check_answers, make_with_ray
+
+        # Before the folder belongs to this run.
+        check_answers(request.ray.address)
     engine, choice = request.opened.engine, request.choice
     assert choice.part_size is not None and choice.threads is not None
     copies: MaskedCopies = "host" if memory_of(engine.providers) == HOST else "device"
     plan = BatchPlan(list_source(request.source, request.column), choice.part_size, choice.threads, copies)
     folder = BatchFolder(request.output)
-    with lock_folder(request.output):
+    with request.output.lock():
         run = folder.begin(plan, _record(request, plan))
         finished = folder.finished_parts(run, plan.parts)
         already = BatchCounts(
@@ -128,25 +125,29 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
                 show(progress.moment())
 
             todo = PartsToDo(plan, finished)
-            if request.workers:
+            if request.ray is not None:
+                make_with_ray(job, todo, request.ray, request.workers, report, folder.check_part)
+            elif request.workers:
                 make_with_workers(job, todo, request.workers, report)
             else:
                 make_in_process(job, todo, report)
         if not folder.is_finished:
-            folder.finish(progress.counts)
+            folder.finish(run, progress.counts)
         show(progress.moment())
     return progress.counts
 
 
 def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
     """``run.json``: the record of a run of `explain`, with the plan and the source, and without pictures."""
+    # Paths in the record are seen from there; a store has no place among them.
+    folder = request.output.path if isinstance(request.output, LocalOutput) else Path()
     entries = dict(
         record_run(
             request.opened,
             request.options,
             request.questions,
             PictureStyle(),
-            request.output,
+            folder,
             request.max_megapixels,
         ).entries
     )
@@ -155,7 +156,7 @@ def _record(request: BatchRequest, plan: BatchPlan) -> dict[str, Any]:
         **entries,
         "schema": BATCH_SCHEMA,
         "version": BATCH_VERSION,
-        "source": without_folders(request.source, request.output),
+        "source": without_folders(request.source, folder),
         "plan": {
             "file": PLAN_FILE,
             "sha256": plan.sha256,

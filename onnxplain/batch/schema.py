@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onnxplain.batch.stores.output import OutputPlace
 from onnxplain.errors import OnnxplainError
-from onnxplain.files.atomic import write_atomically
 from onnxplain.files.json_bytes import JSON_ERRORS
-from onnxplain.runtime.image import one_line
 
 BATCH_SCHEMA, BATCH_VERSION = "onnxplain-batch", 1
 _KEY = b"onnxplain"
@@ -97,7 +95,7 @@ def part_name(part: int) -> str:
     return f"part-{part:05d}.parquet"
 
 
-def write_part(folder: Path, footer: PartFooter, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_part(place: OutputPlace, footer: PartFooter, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows as the file of a part, completely or not at all. Equal rows give equal bytes.
 
     A row may leave out columns, which are then null. Raises OnnxplainError if the file cannot be written.
@@ -107,19 +105,19 @@ def write_part(folder: Path, footer: PartFooter, rows: Sequence[Mapping[str, Any
     columns = [pa.array([_storable(row.get(name)) for row in rows], kind) for name, kind in COLUMNS.items()]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
-    write_atomically(folder / part_name(footer.part), memoryview(sink.getvalue()))
+    place.write(part_name(footer.part), memoryview(sink.getvalue()))
 
 
-def read_footer(path: Path) -> PartFooter:
+def read_footer(place: OutputPlace, part: int) -> PartFooter:
     """What a part says of itself. Raises OnnxplainError for a file that is no part of this version."""
+    path = f"{place.title}/{part_name(part)}"
     try:
-        about = json.loads((pq.read_metadata(path).metadata or {})[_KEY])
+        about = json.loads((place.look(part_name(part), _metadata) or {})[_KEY])
         found = (about.pop("schema"), about.pop("version"))
         footer = PartFooter(**about)
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OnnxplainError(
-            f"{path}: found no part of a batch ({one_line(error)}), expected a file that `onnxplain batch` wrote: move "
-            "it away"
+            f"{path}: found no part of a batch, expected a file that `onnxplain batch` wrote: move it away"
         ) from error
     if found != (BATCH_SCHEMA, BATCH_VERSION):
         raise OnnxplainError(
@@ -127,6 +125,14 @@ def read_footer(path: Path) -> PartFooter:
             f"{BATCH_VERSION}: give another folder with -o"
         )
     return footer
+
+
+def _metadata(stream: BinaryIO) -> Mapping[bytes, bytes]:
+    """Those of a Parquet file; none of another file."""
+    try:
+        return dict(pq.read_metadata(stream).metadata or {})
+    except pa.ArrowInvalid:
+        return {}
 
 
 def _storable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onnxplain.batch.storage import is_uri, list_store, open_file, without_options
+from onnxplain.batch.stores.storage import is_uri, list_store, open_file, without_options
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.image import IMAGE_SUFFIXES, one_line
 from onnxplain.runtime.images.pixels import ARRAY_SUFFIX

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from onnxplain.batch.folder import BatchFolder
 from onnxplain.batch.progress import Moment
+from onnxplain.batch.stores.output import OutputPlace
 from onnxplain.errors import OnnxplainError
-from onnxplain.files.lock import is_folder_locked
 
 # The speed is that of the parts written last.
 _LAST_PARTS = 20
@@ -35,16 +34,18 @@ class BatchStatus:
         return {"state": self.state, **self.moment.as_json()}
 
 
-def read_status(path: Path) -> BatchStatus:
+def read_status(place: OutputPlace) -> BatchStatus:
     """The status of the batch in a folder. Nothing is changed. Raises OnnxplainError for a folder without a batch."""
-    folder = BatchFolder(path)
+    folder = BatchFolder(place)
     record = folder.read_record()
     if record is None:
-        raise OnnxplainError(f"{path}: found no batch, expected the folder of `onnxplain batch -o`: check the path")
+        raise OnnxplainError(
+            f"{place.title}: found no batch, expected the folder of `onnxplain batch -o`: check the path"
+        )
     plan, times = record["plan"], folder.part_times()
     footers = folder.finished_parts(record["identity"], plan["parts"])
     images = sum(footer.images for footer in footers.values())
-    running = is_folder_locked(path)
+    running = place.is_locked()
     rate = _rate({times[part]: footers[part].images for part in footers if part in times}) if running else None
     moment = Moment(
         plan["images"],

@@ -31,6 +31,8 @@ class PartsToDo:
         self._kills_alone: dict[tuple[int, int], int] = {}
         self._tried: set[int] = set()
         self._one_is_done = bool(self._finished)
+        # Parts that are not written yet.
+        self.left = plan.parts - len(self._finished)
 
     def take(self) -> PartTask | None:
         """The next part as planned, for a process that cannot outlive a kill; None: there is none left."""
@@ -52,6 +54,7 @@ class PartsToDo:
     def mark_done(self) -> None:
         """A part was written: from now on one may hold failures alone."""
         self._one_is_done = True
+        self.left -= 1
 
     def after_trial(self, task: TrialTask) -> None:
         """Every image of a part was tried: do the part, without those that killed."""
@@ -60,12 +63,15 @@ class PartsToDo:
         may_all_fail = self._one_is_done or bool(task.left_out)
         self._again.append(PartTask(task.part, task.images, task.left_out, may_all_fail))
 
-    def after_kill(self, task: PartTask | TrialTask, trying: int | None) -> None:
-        """The process died at this task. `trying`: the image that was tried alone. Raises OnnxplainError."""
+    def after_kill(self, task: PartTask | TrialTask, trying: int | None, times: int = 1) -> None:
+        """The process died at this task, so many times in a row. `trying`: the image that was tried alone.
+
+        Raises OnnxplainError.
+        """
         if isinstance(task, TrialTask):
             self._again.append(self._next_trial(task, task.start if trying is None else trying))
             return
-        kills = self._kills[task.part] = self._kills.get(task.part, 0) + 1
+        kills = self._kills[task.part] = self._kills.get(task.part, 0) + times
         if kills < MOST_KILLS:
             self._again.append(task)
         elif task.part not in self._tried:

@@ -47,7 +47,7 @@ def _read_until_driver_ends(stream: IO[bytes]) -> queue.Queue[bytes]:
 
 
 def _work(tasks: queue.Queue[bytes], events: IO[bytes]) -> None:
-    from onnxplain.batch.part import NothingExplainedError, PartMaker
+    from onnxplain.batch.part import PartMaker
 
     try:
         maker = PartMaker(_open_job(tasks.get()))
@@ -62,10 +62,15 @@ def _work(tasks: queue.Queue[bytes], events: IO[bytes]) -> None:
                 send(events, TrialDone())
     except BrokenPipeError:
         raise
-    except NothingExplainedError as error:
-        send(events, WorkerFailed(str(error), all_failed=True))
     except Exception as error:
-        send(events, WorkerFailed(error_text(error)))
+        send(events, failure_of(error))
+
+
+def failure_of(error: Exception) -> WorkerFailed:
+    """What a worker says of an error that it cannot go on after."""
+    from onnxplain.batch.part import NothingExplainedError
+
+    return WorkerFailed(error_text(error), all_failed=isinstance(error, NothingExplainedError))
 
 
 def _open_job(content: bytes) -> BatchJob:

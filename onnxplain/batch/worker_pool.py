@@ -127,6 +127,8 @@ class _Pool:
         elif isinstance(message, PartProgress):
             self._report(message)
         elif isinstance(message, PartDone):
+            # One that works shows that the model can be opened here.
+            self._deaths_at_start = 0
             self._todo.mark_done()
             self._report(message)
             self._give_next(process)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,6 +32,7 @@ from onnxplain.files.json_bytes import json_text
 
 if TYPE_CHECKING:
     from onnxplain.batch.progress import Moment
+    from onnxplain.batch.ray_fleet import RayChoice
 
 _SECONDS_BETWEEN_LINES = 1.0
 
@@ -45,6 +46,9 @@ class BatchArguments:
     column: str | None
     part_size: int | None
     workers: int
+    address: str | None
+    worker_gpus: float | None
+    worker_resources: tuple[str, ...]
     threads: int | None
     max_megapixels: float | None
     as_json: bool
@@ -72,7 +76,11 @@ class BatchArguments:
 )
 @layers_option
 @click.option(
-    "-o", "--output", metavar="OUT", default="", help="Folder to write to. It is created if it is missing. Required."
+    "-o",
+    "--output",
+    metavar="OUT",
+    default="",
+    help="Folder to write to, or a URI such as s3://bucket/folder. It is created if it is missing. Required.",
 )
 @click.option(
     "--column", metavar="NAME", help="With a table: the column of paths. Default: image, path, file or the only one."
@@ -88,7 +96,28 @@ class BatchArguments:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Number of worker processes. One that is killed is replaced. Default: 0, this process does everything.",
+    help="Number of worker processes. One that is killed is replaced. Default: 0, this process does everything; with "
+    "--address, as many as there is room for.",
+)
+@click.option(
+    "--address",
+    metavar="local|ADDRESS",
+    help="Run the workers on Ray (extra `ray`): on a cluster started on this machine, or the one at this address, such "
+    "as 10.0.0.1:6379 or auto.",
+)
+@click.option(
+    "--worker-gpus",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="With --address: GPUs of each worker; 0.25 lets four share one. Default: 0.",
+)
+@click.option(
+    "--worker-resource",
+    "worker_resources",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="With --address: another resource of Ray that each worker takes, such as one that only the machines with the "
+    "images have. May be given several times.",
 )
 @click.option(
     "--threads",
@@ -98,7 +127,6 @@ class BatchArguments:
 )
 @click.option(
     "--status",
-    type=click.Path(path_type=Path),
     metavar="OUT",
     help="Only say how far the batch in this folder is. MODEL, SOURCE and -o are left out.",
 )
@@ -122,7 +150,7 @@ def batch(
     asked: MethodArguments,
     wanted: BatchArguments,
     targets: tuple[str, ...],
-    status: Path | None,
+    status: str | None,
 ) -> None:
     """Explain every image of SOURCE with MODEL, in parts that nothing can lose or double (extra `batch`).
 
@@ -150,9 +178,11 @@ def batch(
 
 def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...], wanted: BatchArguments) -> int:
     """The exit status."""
-    from onnxplain.batch.run_batch import BatchRequest, PlanChoice, check_output, run_batch
+    from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+    from onnxplain.batch.stores.output import open_output
 
-    output = check_output(wanted.output)
+    output = open_output(wanted.output)
+    ray = _ray_choice(wanted)
     choice = PlanChoice(wanted.part_size, wanted.threads).settled(output, wanted.workers)
     try:
         with progress_bar(quiet=wanted.quiet or wanted.as_json) as bar:
@@ -169,17 +199,40 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
                 output=output,
                 choice=choice,
                 workers=wanted.workers,
+                ray=ray,
                 column=wanted.column,
                 max_megapixels=wanted.max_megapixels,
             )
             counts = run_batch(request, display.show)
             display.end()
     except KeyboardInterrupt:
-        say(f"onnxplain: interrupted: {output} keeps its whole parts; the same command continues", err=True)
+        say(f"onnxplain: interrupted: {output.title} keeps its whole parts; the same command continues", err=True)
         return INTERRUPTED
     if not (wanted.quiet or wanted.as_json):
-        say(f"{output}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
+        say(f"{output.title}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
     return 1 if counts.failed else 0
+
+
+def _ray_choice(wanted: BatchArguments) -> RayChoice | None:
+    if wanted.address is None:
+        if wanted.worker_gpus is not None or wanted.worker_resources:
+            raise click.UsageError("found --worker-gpus or --worker-resource, expected --address beside it")
+        return None
+    require_modules("ray", "ray")
+    from onnxplain.batch.ray_fleet import RayChoice
+
+    resources = {}
+    for text in wanted.worker_resources:
+        name, _, amount = text.rpartition("=")
+        try:
+            resources[name] = float(amount)
+        except ValueError:
+            name = ""
+        if not name or not 0 < resources[name] < math.inf:
+            raise click.UsageError(
+                f"--worker-resource: found {text}, expected NAME=AMOUNT with an amount above 0, such as images=1"
+            )
+    return RayChoice(wanted.address, wanted.worker_gpus or 0.0, resources)
 
 
 class _Display:
@@ -209,10 +262,11 @@ class _Display:
         say(json_text({"state": state, **moment.as_json()}))
 
 
-def _say_status(folder: Path, *, as_json: bool) -> None:
+def _say_status(folder: str, *, as_json: bool) -> None:
     from onnxplain.batch.status import read_status
+    from onnxplain.batch.stores.output import open_output
 
-    status = read_status(folder)
+    status = read_status(open_output(folder))
     if as_json:
         say(json_text(status.as_json()))
         return

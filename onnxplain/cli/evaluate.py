@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxplain.cli.main import INTERRUPTED
 from onnxplain.cli.options.dataset import strict_option
+from onnxplain.cli.options.detection import DetectionThresholds, detector_option, threshold_options
 from onnxplain.cli.options.evaluation_data import DataArguments, data_options
+from onnxplain.cli.options.evaluation_measures import (
+    HeatmapFolders,
+    MetricArguments,
+    heatmap_options,
+    metrics_option,
+    refuse_for_detector,
+)
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.method import MethodArguments, evaluation_method_options, layers_option
@@ -35,36 +43,6 @@ from onnxplain.explanations.open_model import OpenedModel
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
-    from onnxplain.evaluation.measurement import TargetChoice
-    from onnxplain.evaluation.metrics.table import MetricChoice
-
-
-@dataclass(frozen=True)
-class MetricArguments:
-    """What is measured: the metrics, the class to explain, and the file with shuffled weights to compare with."""
-
-    metrics: MetricChoice
-    target: TargetChoice
-    sanity: str | None
-
-
-@dataclass(frozen=True)
-class HeatmapFolders:
-    """Folders of heatmaps from other tools, by name, and the folder that receives the heatmaps of this evaluation."""
-
-    heatmaps: dict[str, Path]
-    save_heatmaps: Path | None
-
-
-def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
-    """``NAME=DIR`` → folders by name."""
-    folders = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not (name and equals and folder) or name in folders:
-            raise click.BadParameter(f"found {value!r}, expected NAME=DIR, each name once")
-        folders[name] = Path(folder)
-    return folders
 
 
 @click.command(short_help="Measure how good boxes and heatmaps are on a data set.")
@@ -77,44 +55,11 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     multiple=True,
     metavar="METHOD",
     help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or none with "
-    "--heatmaps.",
+    "--heatmaps; for a detector, what `explain` does without -m.",
 )
-@click.option(
-    "--metrics",
-    type=click.Choice(["localization", "faithfulness", "all"]),
-    default="localization",
-    show_default=True,
-    help="localization: whether boxes and heatmaps find the object, compared with true boxes. faithfulness: whether "
-    "the model relies on the pixels that the heatmaps show.",
-)
+@metrics_option
 @data_options
-@click.option(
-    "--target",
-    type=click.Choice(["label", "predicted"]),
-    default="label",
-    show_default=True,
-    help="The class to explain for localization: the image's label, or the class that the model predicts. With "
-    "predicted, labels are not compared: use it if the model's classes are not those of the data set.",
-)
-@click.option(
-    "--sanity",
-    metavar="OTHER.onnx",
-    help="A file that `instrument --shuffle-weights` wrote from MODEL. Good heatmaps of the two files differ.",
-)
-@click.option(
-    "--heatmaps",
-    multiple=True,
-    callback=_read_folders,
-    metavar="NAME=DIR",
-    help="Also score heatmaps from another tool, under this name. They are files DIR/<image id>.npy, as in the WSOL "
-    "benchmark. May be given several times.",
-)
-@click.option(
-    "--save-heatmaps",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write each heatmap to DIR/METHOD/<image id>.npy, in the format that --heatmaps reads.",
-)
+@heatmap_options
 @layers_option
 @click.option(
     "-o",
@@ -130,6 +75,8 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
 @evaluation_method_options
 @plain_file_options
 @answer_options
+@threshold_options
+@detector_option
 @sidecar_option
 @provider_option
 @precision_option
@@ -148,6 +95,7 @@ def evaluate(
     asked: MethodArguments,
     measured: MetricArguments,
     folders: HeatmapFolders,
+    thresholds: DetectionThresholds,
     output: Path,
     page: PageArguments,
     as_json: bool,
@@ -165,6 +113,9 @@ def evaluate(
     Of a MODEL that answers with independent labels or with a number, the answers themselves are measured unless -m is
     given: mean average precision, or the mean absolute error against a column of DATASET (--column).
 
+    Of a MODEL that is a detector, mean average precision is measured (with the extra `metrics`), how many true boxes
+    are found, and the heatmap of each box that is found.
+
     --report also writes an HTML page: the numbers, curves over thresholds with their intervals, and the images with the
     lowest values, with true boxes, maps, and curves of insertion and deletion where they were measured. These images
     are explained a second time for it. A complete folder gets its page without being measured again.
@@ -177,7 +128,6 @@ def evaluate(
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         say(f"left out: {problem}", err=True)
     answers_alone = not asked.methods and not folders.heatmaps
-    asked = _with_defaults(asked, grad_cam=not folders.heatmaps)
     done, warned = 0, False
 
     if page.report is not None:
@@ -185,16 +135,20 @@ def evaluate(
 
         require_report_extra()
     with progress_bar() as bar:
-        opened = _open(source, asked, bar)
+        opened, asked = _open(source, asked, bar, default=not folders.heatmaps)
         engine, layer = opened.engine, opened.layer
-        if answers_alone and engine.spec.head.kind in ("labels", "values"):
+        thresholds.check(engine)
+        boxes = engine.detector is not None
+        if boxes:
+            refuse_for_detector(engine.path, measured, folders, data, page)
+        elif answers_alone and engine.spec.head.kind in ("labels", "values"):
             page.refuse(engine.spec.head.kind)
             measure_answers(engine, records, AnswerArguments(output, seed, data.column, data.strict, as_json), bar)
             return
         sanity = None
         if measured.sanity is not None:
             other = replace(source, model=replace(source.model, path=measured.sanity))
-            sanity = _open(other, asked, bar).engine
+            sanity = _open(other, asked, bar, default=False)[0].engine
 
         def show(count: int, total: int, row: Row) -> None:
             nonlocal done, warned
@@ -208,27 +162,35 @@ def evaluate(
             bar.reach(count)
             show_row(bar, row)
 
-        from onnxplain.evaluation import evaluate as measure
+        from onnxplain.evaluation import evaluate as evaluate_classes
+        from onnxplain.evaluation import evaluate_detections
         from onnxplain.report.evaluation_images import EvaluatedModel
 
+        common: dict[str, Any] = {
+            "options": asked.options_at(layer),
+            "output": output,
+            "seed": seed,
+            "strict": data.strict,
+            "progress": bar.within,
+            "on_row": show,
+        }
         try:
-            evaluation = measure(
-                engine,
-                records,
-                asked.methods,
-                measured.metrics,
-                options=asked.options_at(layer),
-                target=measured.target,
-                train=train,
-                sanity=sanity,
-                heatmaps=folders.heatmaps,
-                save_heatmaps=folders.save_heatmaps,
-                output=output,
-                seed=seed,
-                strict=data.strict,
-                progress=bar.within,
-                on_row=show,
-            )
+            if boxes:
+                common |= thresholds.given
+                evaluation = evaluate_detections(engine, records, asked.methods, measured.metrics, **common)
+            else:
+                evaluation = evaluate_classes(
+                    engine,
+                    records,
+                    asked.methods,
+                    measured.metrics,
+                    target=measured.target,
+                    train=train,
+                    sanity=sanity,
+                    heatmaps=folders.heatmaps,
+                    save_heatmaps=folders.save_heatmaps,
+                    **common,
+                )
             if page.report is not None:
                 model = EvaluatedModel(
                     opened, source.options_for(asked), asked.methods, asked.options_at(layer), records
@@ -241,7 +203,8 @@ def evaluate(
             )
             raise click.exceptions.Exit(INTERRUPTED) from None
     if not done and len(records.records):
-        say(_resumed(output, len(records.records), len(records.records)), err=True)
+        total = records.images if boxes else len(records.records)
+        say(_resumed(output, total, total), err=True)
     if as_json:
         print_json(evaluation.to_json())
     else:
@@ -256,19 +219,21 @@ def _resumed(output: Path, done: int, total: int) -> str:
     return f"onnxplain: {output}: continued, {done} of {total} images were measured before"
 
 
-def _with_defaults(asked: MethodArguments, *, grad_cam: bool) -> MethodArguments:
-    """The methods with their default. --seed stays only for a method that takes it: it is also the evaluation's own."""
+def _open(
+    source: ModelToExplain, asked: MethodArguments, bar: Bar, *, default: bool
+) -> tuple[OpenedModel, MethodArguments]:
+    """The model, and the methods. Without methods, nothing is instrumented.
+
+    `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for
+    a method that takes it: it is also the evaluation's own.
+    """
     from onnxplain.explainers.registry import find_method
 
-    methods = asked.methods or (("grad-cam",) if grad_cam else ())
+    if asked.methods or default:
+        opened = source.open(source.options_for(asked), asked, bar, falls_back=False)
+    else:
+        opened = OpenedModel(source.model.open(), (), asked.options["layer"])
     given = dict(asked.method_options)
-    if not any("seed" in find_method(name).options for name in methods):
+    if not any("seed" in find_method(name).options for name in opened.methods):
         given.pop("seed", None)
-    return replace(asked, methods=methods, method_options=given)
-
-
-def _open(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> OpenedModel:
-    """The model, and the layer that the methods explain. Without methods, nothing is instrumented."""
-    if not asked.methods:
-        return OpenedModel(source.model.open(), (), asked.options["layer"])
-    return source.open(source.options_for(asked), asked, bar)
+    return opened, replace(asked, methods=opened.methods, method_options=given)

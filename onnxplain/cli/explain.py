@@ -60,8 +60,8 @@ class AskedTargets:
     "methods",
     multiple=True,
     metavar="METHOD",
-    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, or rise for a file "
-    "that cannot be instrumented, such as a detector.",
+    help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, hires-cam for a "
+    "detector, or rise for a file that cannot be instrumented.",
 )
 @click.option(
     "--target",
@@ -71,8 +71,8 @@ class AskedTargets:
     help="What to explain: an entry of a head, by its label or its index over all heads, as HEAD:LABEL, HEAD:INDEX or "
     "HEAD, or a coordinate of the box head, such as box:0. not:LABEL: the evidence against it. LABEL@X,Y: the region "
     "of a mask at that pixel. A number that is also a label means the label. Of a detector: the best detection of a "
-    "class, its second by score (dog#2), the third of all (#3), the smallest box around a pixel (120,85), or all. May "
-    "be given several times. Default: the predicted class, or the best detection.",
+    "class, its second by score (dog#2), the third of all (#3), the smallest box around a pixel (120,85), a corner of "
+    "a box (dog#1:x1), or all. May be given several times. Default: the predicted class, or the best detection.",
 )
 @beside_options
 @layers_option
@@ -123,9 +123,9 @@ def explain(
     STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
     comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
 
-    Of a detector, detections are explained with rise, and the picture shows the detection's box. All targets share the
-    masks. With --target all, the files are STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of
-    this image: the line lists what was found.
+    Of a detector, detections are explained with hires-cam, layer-cam or rise, and the picture shows the detection's
+    box. All targets share the masks of rise, or the pass for gradients. With --target all, the files are
+    STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of this image: the line lists what was found.
 
     DIR also receives explanations.jsonl, which each run replaces, with one line per heatmap, and run.json: which files,
     options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both

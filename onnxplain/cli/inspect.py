@@ -115,7 +115,7 @@ def inspect(
         print_placement(engine, placement)
     if list_layers and prospect.candidates:
         say()
-        say("feature maps that `instrument --layer` can name (*: the map that auto selects):")
+        say("feature maps that `instrument --layer` can name (*: what auto selects):")
         say()
         print_table(
             ("", "channels", "size", "multiply-adds before", "methods", "layer"),
@@ -147,8 +147,6 @@ def _try(model: ModelArguments, image: Path, max_megapixels: float | None) -> li
 
 def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect:
     """What instrumenting makes possible. Without --layers: nothing for explainable files and without `export`."""
-    if engine.spec.detector is not None:
-        return Prospect(obstacle=OnnxplainError("gradients of boxes are not supported"))
     if not asked and (engine.spec.layers or missing_modules("export")):
         return Prospect()
     with needs_extra("export"):
@@ -165,6 +163,7 @@ def _prospect(engine: Engine, model: ModelArguments, *, asked: bool) -> Prospect
                 input_size_hw=source.size_hw,
                 layout=source.layout,
                 channels=source.preprocessing.channels,
+                detector=model.detector,
             ),
             engine.spec.heads,
         )
@@ -183,6 +182,7 @@ def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
 
 def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     from onnxplain.explainers import METHODS, supported
+    from onnxplain.explainers.registry import lack_of
 
     spec = engine.spec
     kind = "explainable" if spec.layers else "not instrumented"
@@ -205,7 +205,8 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     if not spec.layers:
         print_description([*lines, *prospect.lines()])
         return
-    lines += [(f"not {name}", method.needs.otherwise) for name, method in METHODS.items() if name not in working]
+    unmet = [(name, lack_of(method.explainer, spec)) for name, method in METHODS.items() if name not in working]
+    lines += [(f"not {name}", lack.otherwise) for name, lack in unmet]
     print_description(lines)
     say()
     print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))

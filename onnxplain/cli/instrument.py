@@ -1,4 +1,4 @@
-"""`onnxplain instrument`: an ONNX classifier or localizer becomes explainable."""
+"""`onnxplain instrument`: an ONNX classifier, localizer or detector becomes explainable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import get_args
 
 import click
 
+from onnxplain.cli.options.detection import detector_option
 from onnxplain.cli.options.gather import gather
 from onnxplain.cli.options.heads import answer_options
 from onnxplain.cli.options.model import ModelArguments, sidecar_option, timeout_option
@@ -48,8 +49,8 @@ class Changes:
     multiple=True,
     metavar="NAME|auto|50%",
     help="Feature maps that get gradients: the name of a value or a part of the name; a share of the multiply-adds, "
-    "such as 50%, for the map nearest to it; auto, for the last map; or input, for the pixels (auto comes with it). "
-    "May be given several times. Default: auto.",
+    "such as 50%, for the map nearest to it; auto, for the last map, or those of a detector's levels; or input, for "
+    "the pixels, not of detectors (auto comes with it). May be given several times. Default: auto.",
 )
 @click.option("--logits", metavar="NAME", help="The value that holds the class logits. Needed only if it is not found.")
 @click.option("--box", metavar="NAME", help="The output of the box head, if the model has one.")
@@ -104,6 +105,7 @@ class Changes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @answer_options
+@detector_option
 @sidecar_option
 @timeout_option
 @preprocessing_options
@@ -130,6 +132,8 @@ def instrument(
     A second file, OUT.tail.onnx, contains the part of the network after the last instrumented layer: features in,
     logits out.
 
+    Of a detector, gradients are those of a candidate's score or of a corner of its box; there is no tail file.
+
     Needs the extra `export`.
     """
     with needs_extra("export"):
@@ -149,6 +153,7 @@ def instrument(
         preprocessing=stated.parts,
         input_size_hw=stated.size,
         layout=stated.layout,
+        detector=model.detector,
         required_inputs=file.required_inputs,
         gate=not changes.no_gate,
         batch=changes.batch,

@@ -53,6 +53,11 @@ class DataSet:
         return tuple(sorted({name for record in self.records for name in record.numbers}))
 
     @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len({image_key(record) for record in self.records})
+
+    @property
     def images_with_several_labels(self) -> int:
         """How many images show objects of more than one class."""
         return sum(count > 1 for count in Counter(map(image_key, self.records)).values())

@@ -1,4 +1,8 @@
-"""The demo that ships with the package: a trained digits localizer and sample images with their true boxes."""
+"""The demo that ships with the package: a localizer and a detector of digits, and sample images with their true boxes.
+
+`MODEL` is the localizer; `IMAGES` holds images of one digit. `DETECTOR` is the detector; `DETECTOR_IMAGES` holds images
+of several digits, with COCO annotations.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).with_name("digits.onnx")
 IMAGES = Path(__file__).with_name("images")
+DETECTOR = Path(__file__).with_name("detector.onnx")
+DETECTOR_IMAGES = Path(__file__).with_name("detector_images")
 
 
 def read_samples(folder: Path = IMAGES) -> list[Record]:
@@ -24,3 +30,8 @@ def read_samples(folder: Path = IMAGES) -> list[Record]:
         Record(folder / entry["file"], entry["label"], np.array([entry["box_xyxy"]], np.float32))
         for entry in annotations
     ]
+
+
+def detector_samples() -> list[Path]:
+    """The sample images of the detector, by name."""
+    return sorted(DETECTOR_IMAGES.glob("*.png"))

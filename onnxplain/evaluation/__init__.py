@@ -1,6 +1,7 @@
 """Localization and faithfulness of explanations, and the quality of answers, measured over data sets."""
 
 from onnxplain.evaluation.answers import AnswerEvaluation, evaluate_answers
+from onnxplain.evaluation.boxes.evaluate_detections import evaluate_detections
 from onnxplain.evaluation.evaluate import evaluate
 from onnxplain.evaluation.evaluation import Evaluation, Result
 from onnxplain.evaluation.metrics.metric import Metric
@@ -16,4 +17,5 @@ __all__ = [
     "Result",
     "evaluate",
     "evaluate_answers",
+    "evaluate_detections",
 ]

@@ -31,7 +31,6 @@ from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.registry import build, find_method
 from onnxplain.files.lock import lock_folder
 from onnxplain.files.shown_paths import relative_to
-from onnxplain.runtime.detection.detector import refuse_detector
 from onnxplain.runtime.engine import Engine
 from onnxplain.version import __version__
 
@@ -74,7 +73,10 @@ def evaluate(
     Raises OnnxplainError for labels that the model does not have, for an option that no method takes, for a folder with
     another evaluation, if nothing could be measured, and with `strict` for the first image that cannot be used.
     """
-    refuse_detector(engine.spec, engine.path)
+    if engine.detector is not None:
+        raise UnsupportedError(
+            f"{engine.path}: found a detector, expected a model with classes: use evaluate_detections()"
+        )
     _require_classes(engine, metrics)
     class_ids = match_labels(engine, dataset) if _checked(target) == "label" else None
     for folder in (heatmaps or {}).values():
@@ -112,8 +114,8 @@ def evaluate(
         engine=engine,
         plan=plan,
         ids=ImageIds(dataset.records),
-        explainers=_build_all(engine, chosen, progress),
-        doubted={} if sanity is None else _build_all(sanity, chosen, progress),
+        explainers=build_all(engine, chosen, progress),
+        doubted={} if sanity is None else build_all(sanity, chosen, progress),
         class_ids=class_ids,
         foreign=folders,
         mean_box=None if train is None else MeanBox.of(train.records),
@@ -121,7 +123,7 @@ def evaluate(
     )
 
     def finish(rows: Iterator[Row]) -> Evaluation:
-        found = sum_up(plan, _without_problems(rows) if strict else rows, seed)
+        found = sum_up(plan, without_problems(rows) if strict else rows, seed)
         if not found.images:
             raise OnnxplainError(
                 f"{dataset.name}: found no usable image ({found.skipped} left out), expected at least one"
@@ -166,14 +168,19 @@ def _measure_all(
         except ProblemError as error:
             if strict:
                 raise
-            problem = error.problem
-            row = {"problem": {"path": str(problem.path), "line": problem.line, "message": problem.message}}
+            row = problem_row(error)
         yield row
         if on_row is not None:
             on_row(index + 1, len(dataset.records), row)
 
 
-def _without_problems(rows: Iterable[Row]) -> Iterator[Row]:
+def problem_row(error: ProblemError) -> Row:
+    """The row of a record that cannot be used."""
+    problem = error.problem
+    return {"problem": {"path": str(problem.path), "line": problem.line, "message": problem.message}}
+
+
+def without_problems(rows: Iterable[Row]) -> Iterator[Row]:
     """The same rows. Raises ProblemError for the first row that is a problem."""
     for row in rows:
         if "problem" in row:
@@ -182,9 +189,10 @@ def _without_problems(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _build_all(
+def build_all(
     engine: Engine, chosen: Mapping[str, Mapping[str, Any]], progress: Progress | None
 ) -> dict[str, Explainer]:
+    """The explainers of the methods, by name, each with its options and the callback if it takes one."""
     explainers = {}
     for name, given in chosen.items():
         shown = {"progress": progress} if progress is not None and "progress" in find_method(name).options else {}

@@ -62,7 +62,8 @@ class Evaluation:
                 whole = result.subject.path if result.subject.absent else path
                 place(others["reasons"], whole, result.reason)
             else:
-                place(others["intervals"], path, [estimate.low, estimate.high])
+                if estimate.low is not None:
+                    place(others["intervals"], path, [estimate.low, estimate.high])
                 place(others["counts"], path, estimate.count)
         head = {"model": Path(self.model).name, "dataset": self.dataset, "images": self.images, "skipped": self.skipped}
         return {**head, **numbers, **others, "definitions": self.definitions(), "run": dict(self.identity)}
@@ -124,5 +125,5 @@ def _reason(subject: Subject, metric: Metric, estimate: Estimate) -> str:
         return unmet.otherwise
     if estimate.count:
         return ""
-    needed = (need.otherwise for need in metric.needs if need.of_record is not None)
+    needed = (need.otherwise for need in metric.needs if need.of_record is not None or need.of_box is not None)
     return next(needed, "no image gave a value")

@@ -28,7 +28,8 @@ class Estimate:
     """The value of a metric for a data set.
 
     `value`: over `count` images; `low`, `high`: its 95 % interval, the percentiles of the replicates; all None if no
-    image counts. `details`: further values of the statistic.
+    image counts, and the interval is None for a number that is not computed from means. `details`: further values of
+    the statistic.
     """
 
     value: float | None

@@ -42,6 +42,8 @@ class Explainer(ABC):
     uses_target: ClassVar[bool] = True
     # Whether targets may be an `Aim`: one with `against`, `like` or `region`.
     takes_aims: ClassVar[bool] = False
+    # Why the method cannot explain the boxes of detectors, if there is a reason of its own.
+    no_boxes: ClassVar[str] = ""
     # Whether Ctrl-C ends it with the result so far, and a report that says `interrupted`.
     stoppable: ClassVar[bool] = False
 

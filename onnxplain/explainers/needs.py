@@ -34,16 +34,26 @@ SCORES = Need(
 CLASSES_OR_BOXES = Need("any model with class scores or boxes", lambda spec: True, "")
 PLAIN = (SCORES, CLASSES_OR_BOXES)
 """The needs that a file meets without being instrumented."""
-LAYERS = Need(
-    "an instrumented layer",
-    lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers),
-    "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first",
+_NO_LAYER = "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first"
+LAYERS_OR_LEVELS = Need(
+    "an instrumented layer", lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers), _NO_LAYER
 )
 INPUT_GRADIENT = Need(
     "the instrumented layer `input`",
-    lambda spec: any(layer.name == INPUT_LAYER for layer in spec.layers),
+    lambda spec: spec.detector is None and any(layer.name == INPUT_LAYER for layer in spec.layers),
     "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
 )
+LAYERS = Need(
+    "an instrumented layer of a model with class scores",
+    lambda spec: spec.detector is None and LAYERS_OR_LEVELS.met(spec),
+    _NO_LAYER,
+)
+OF_LAYERS = (LAYERS, LAYERS_OR_LEVELS)
+"""The needs that every instrumented file with class scores meets."""
+OF_BOXES = (CLASSES_OR_BOXES, LAYERS_OR_LEVELS)
+"""The needs of methods that also explain the boxes of detectors."""
+POOLED = "it gives each feature map one weight for the whole image, while a box depends on a few cells"
+"""Why a method of pooled gradients cannot explain boxes."""
 COMPARABLE = Need(
     "an instrumented layer, and a head of at least two classes or labels",
     lambda spec: LAYERS.met(spec) and any(map(is_compared, spec.heads)),

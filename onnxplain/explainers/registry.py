@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.contract.arguments import Instance, checked
@@ -74,26 +75,27 @@ def methods(engine: Engine | None = None) -> tuple[str, ...]:
     return tuple(METHODS) if engine is None else tuple(supported(engine))
 
 
-def find_lack(needs: Need, spec: ModelSpec) -> Need | None:
-    """What a file lacks that a method needs; None if it has everything."""
-    from onnxplain.explainers.needs import SCORES
-
-    if needs.met(spec):
-        return None
-    return needs if spec.detector is None else SCORES
-
-
 def require(explainer: type[Explainer], engine: Engine) -> None:
     """Raise UnsupportedError, with the reason and the methods that work, if the file lacks what the class needs."""
     from onnxplain.runtime.engine import Engine
 
     Instance(Engine).check("engine", engine)
-    lack = find_lack(explainer.needs, engine.spec)
-    if lack is not None:
+    if not explainer.needs.met(engine.spec):
         working = ", ".join(supported(engine)) or "none"
+        lack = lack_of(explainer, engine.spec)
         raise UnsupportedError(
             f"{explainer.name}: needs {lack.what}, but {lack.otherwise}; methods that work with this file: {working}"
         )
+
+
+def lack_of(explainer: type[Explainer], spec: ModelSpec) -> Need:
+    """What a file lacks for a method that does not work with it. A detector lacks class scores before anything else."""
+    from onnxplain.explainers.needs import OF_BOXES, SCORES
+
+    if spec.detector is None or explainer.needs in OF_BOXES:
+        return explainer.needs
+    reason = f" ({explainer.no_boxes})" if explainer.no_boxes else ""
+    return replace(SCORES, otherwise=f"{SCORES.otherwise}{reason}")
 
 
 @checked

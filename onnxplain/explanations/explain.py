@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from onnxplain.contract.expected import LONGEST_NAME, Listed, Text
 from onnxplain.contract.metadata_checks import MOST_LAYERS
-from onnxplain.explanations.open_model import DEFAULT_METHOD, open_model
+from onnxplain.explanations.open_model import default_method, open_model
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.opening_notes import notes
 
@@ -83,10 +83,10 @@ def explain(
     `model_or_engine`: an `Engine`, or the path of an ONNX file, which is then loaded for this call only. A plain file
     is instrumented first if the method needs it, and the copy is kept in the user's cache folder (`open_model`). The
     logger ``onnxplain`` says so (INFO). `image`: a path, a PIL image or a uint8 RGB array (H, W, 3), or any iterable of
-    them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", or "rise" for a file that cannot be
-    instrumented, which is logged as a warning. `options` go to the method's constructor, e.g. ``masks=2000`` for
-    "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like` and `region`: see
-    `Explainer`; a list of targets for one image gives a list of explanations.
+    them for a list of explanations. `method`: one of `METHODS`; None: "grad-cam", "hires-cam" for a detector, or "rise"
+    for a file that cannot be instrumented, which is logged as a warning. `options` go to the constructor, e.g.
+    ``masks=2000`` for "rise"; for a plain file, `layer` is what `instrument` takes. `target`, `against`, `like` and
+    `region`: see `Explainer`; a list of targets for one image gives a list of explanations.
 
     Raises OnnxplainError for an unknown method, option, target or image, and if the extra `export` is missing;
     UnsupportedError if the file lacks what the method needs; ModelError for a file that cannot be loaded; the errors of
@@ -99,7 +99,7 @@ def explain(
     if method is not None:
         Text(LONGEST_NAME, least=1).check("method", method)
     if isinstance(model_or_engine, Engine):
-        engine, chosen = model_or_engine, method or DEFAULT_METHOD
+        engine, chosen = model_or_engine, method or default_method(model_or_engine.spec)
     else:
         FilePath("a path or an Engine").check("model_or_engine", model_or_engine)
         layer = options.get("layer")

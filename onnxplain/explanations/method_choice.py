@@ -109,14 +109,14 @@ class MethodChoice:
 def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
     """One per method, in the order of the table. Each method gets those of the options that it takes."""
     from onnxplain.explainers import METHODS
-    from onnxplain.explainers.registry import find_lack
+    from onnxplain.explainers.registry import lack_of
 
     choices = []
     for name, method in METHODS.items():
         taken = {option: value for option, value in options.items() if option in method.options}
         try:
-            lack = find_lack(method.needs, engine.spec)
-            if lack is not None:
+            if not method.needs.met(engine.spec):
+                lack = lack_of(method.explainer, engine.spec)
                 raise UnsupportedError(f"needs {lack.what}, but {lack.otherwise}")
             passes = method.build(engine, **taken).passes
         except OnnxplainError as error:

@@ -19,10 +19,12 @@ from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.extras import needs_extra
 
 if TYPE_CHECKING:
+    from onnxplain.contract import ModelSpec
+    from onnxplain.contract.detectors import DetectorSpec
     from onnxplain.runtime import Engine
     from onnxplain.sidecars import SidecarProblem
 
-DEFAULT_METHOD, FALLBACK_METHOD = "grad-cam", "rise"
+DEFAULT_METHOD, BOX_METHOD, FALLBACK_METHOD = "grad-cam", "hires-cam", "rise"
 # What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated.
 _IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
 
@@ -72,9 +74,9 @@ def open_model(
     options: OpenOptions | None = None,
     announce: Callable[[Path], None] | None = None,
 ) -> OpenedModel:
-    """The engine for a model that `methods` will explain; without methods: grad-cam, or rise where that is impossible.
+    """The engine for a model that `methods` will explain.
 
-    That is so for detectors: rise explains their boxes.
+    Without methods: grad-cam, hires-cam for the boxes of a detector, or rise where a file cannot be instrumented.
 
     A plain file is instrumented first if a method needs that, or if an option concerns it. The copy and its tail file
     go to the user's cache (`ModelCache.of_user`) and are used again for the same file, options and version; otherwise
@@ -87,8 +89,7 @@ def open_model(
     from onnxplain.explainers.registry import find_method
 
     options = options or OpenOptions()
-    chosen = tuple(methods) or (DEFAULT_METHOD,)
-    needy = [name for name in chosen if _needs_instrumenting(find_method(name).needs)]
+    needy = [name for name in tuple(methods) or (DEFAULT_METHOD,) if _needs_instrumenting(find_method(name).needs)]
     layer = options.layers[0] if len(options.layers) == 1 else options.layers or None
     if not is_plain(path):
         if refused := options.not_for_explainable:
@@ -96,31 +97,43 @@ def open_model(
                 f"{path}: found an explainable file, expected a plain one for {', '.join(refused)}: "
                 "leave this option out, or give the original file"
             )
-        return OpenedModel(options.open_engine(path), chosen, layer)
+        engine = options.open_engine(path)
+        return OpenedModel(engine, tuple(methods) or (default_method(engine.spec),), layer)
     if not options.for_plain_files and (not needy or _all_met(path, options, needy)):
-        return OpenedModel(options.open_engine(path), chosen, layer)
+        return OpenedModel(options.open_engine(path), tuple(methods), layer)
     if ALL_LAYERS in options.layers:
         raise OnnxplainError(
             f"layer: found {ALL_LAYERS} for {path}, a file without instrumented layers, expected the layers to "
             "instrument: give names or shares such as 50%, several times if needed"
         )
     try:
-        copy = _instrumented(path, _with_input(options, needy), needy or chosen, announce)
+        copy = _instrumented(path, _with_input(options, needy), methods, announce)
     except _IMPOSSIBLE as error:
         stated = options.layers or options.for_plain_files
-        engine = None if stated else _engine_for_fallback(path, options)
-        if engine is None:
+        fallback = None if stated else _engine_for_fallback(path, options)
+        if fallback is None:
             raise
         if methods:
-            raise type(error)(f"{error}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}") from error
-        return OpenedModel(engine, (FALLBACK_METHOD,), obstacle=error)
+            raise with_advice(error) from error
+        return OpenedModel(fallback, (FALLBACK_METHOD,), obstacle=error)
     engine = options.open_copy(copy.path)
     engine.source = path
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
+    chosen = tuple(methods) or (default_method(engine.spec),)
     only_input = options.layers == (INPUT_LAYER,)
     asked = INPUT_LAYER if only_input else ALL_LAYERS if len(options.layers) > 1 else None
     return OpenedModel(engine, chosen, asked, copy)
+
+
+def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
+    """The error of a file that cannot be instrumented, with the method that works on it."""
+    return type(obstacle)(f"{obstacle}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}")
+
+
+def default_method(spec: ModelSpec) -> str:
+    """The method that explains an explainable file if none is named."""
+    return DEFAULT_METHOD if spec.detector is None else BOX_METHOD
 
 
 def _needs_instrumenting(needs: Any) -> bool:
@@ -141,11 +154,11 @@ def _with_input(options: OpenOptions, methods: Sequence[str]) -> OpenOptions:
 
 def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
     """Whether a plain file has what the methods need. Only methods of other packages have such needs of their own."""
-    from onnxplain.explainers.needs import INPUT_GRADIENT, LAYERS, LINEAR_HEAD, TAIL
+    from onnxplain.explainers.needs import INPUT_GRADIENT, LINEAR_HEAD, OF_LAYERS, TAIL
     from onnxplain.explainers.registry import find_method
 
     needs = [find_method(name).needs for name in methods]
-    if any(need in (INPUT_GRADIENT, LAYERS, LINEAR_HEAD, TAIL) for need in needs):
+    if any(need in (*OF_LAYERS, INPUT_GRADIENT, LINEAR_HEAD, TAIL) for need in needs):
         return False
     spec = options.open_engine(path).spec
     return all(need.met(spec) for need in needs)
@@ -217,17 +230,29 @@ def _key(path: Path, options: OpenOptions) -> str:
 
 
 def _import_instrument(path: Path, options: OpenOptions, methods: Sequence[str]) -> Callable[..., Any]:
-    why = f"{', '.join(methods)} needs it to instrument {path}"
+    why = f"{', '.join(methods) or DEFAULT_METHOD} needs it to instrument {path}"
     works = f", or use {FALLBACK_METHOD}, which works on the file as it is: -m {FALLBACK_METHOD}"
     fallback = _engine_for_fallback(path, options)
     if fallback is not None and fallback.spec.detector is not None:
-        raise UnsupportedError(
-            f"{path}: found a detector (layout {fallback.spec.detector.layout_name}), expected a model with classes: "
-            f"{', '.join(methods)} cannot explain boxes"
-        )
+        _refuse_boxes(path, fallback.spec.detector, methods)
     with needs_extra("export", why, works if fallback is not None else ""):
         from onnxplain.exporters import instrument
     return instrument
+
+
+def _refuse_boxes(path: Path, detector: DetectorSpec, methods: Sequence[str]) -> None:
+    """Raise UnsupportedError if a method cannot explain boxes."""
+    from onnxplain.explainers.needs import OF_BOXES
+    from onnxplain.explainers.registry import METHODS, find_method
+
+    able = [name for name, method in METHODS.items() if method.needs in OF_BOXES]
+    for name in methods:
+        if name not in able:
+            reason = find_method(name).explainer.no_boxes
+            raise UnsupportedError(
+                f"{path}: found a detector (layout {detector.layout_name}), expected a model with classes for {name}"
+                f"{f' ({reason})' if reason else ''}: use {', '.join(able[:-1])} or {able[-1]}"
+            )
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class OpenOptions:
             **({"layers": self.layers} if self.layers else {}),
             **({"heads": self.heads} if self.heads else {}),
             **({"inputs": self.inputs} if self.inputs else {}),
+            **({"detector": self.detector} if self.detector is not None else {}),
             "logits": self.logits,
             "box": self.box,
             "batch": self.batch,
@@ -78,8 +79,7 @@ class OpenOptions:
         preprocessing = None if self.preprocessing is None else asdict(self.preprocessing)
         heads = [asdict(head) for head in self.heads]
         inputs = {name: getattr(value, "tolist", lambda value=value: value)() for name, value in self.inputs.items()}
-        stated = {} if self.detector is None else {"detector": self.detector}
-        return {**self.instrumenting, "preprocessing": preprocessing, "heads": heads, "inputs": inputs, **stated}
+        return {**self.instrumenting, "preprocessing": preprocessing, "heads": heads, "inputs": inputs}
 
     @property
     def stated_heads(self) -> tuple[StatedHead, ...]:
@@ -90,7 +90,9 @@ class OpenOptions:
 
     def open_copy(self, path: Path) -> Engine:
         """The engine for an instrumented copy, which keeps everything that was stated, except labels."""
-        return replace(self, preprocessing=None, heads=(), logits=None, box=None, inputs={}).open_engine(path)
+        return replace(self, preprocessing=None, heads=(), logits=None, box=None, inputs={}, detector=None).open_engine(
+            path
+        )
 
     def open_engine(self, path: Path) -> Engine:
         """The engine for a file as it is."""

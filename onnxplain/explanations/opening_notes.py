@@ -40,10 +40,6 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
             yield _note(f"{source}: {describe_products(saturating)}", True)
     if opened.obstacle is not None:
         (method,) = opened.methods
-        detector = opened.engine.spec.detector
-        if detector is not None:
-            yield _note(f"{source}: found a detector (layout {detector.layout_name}), explained with {method}")
-            return
         reason = str(opened.obstacle).removeprefix(f"{source}: ")
         yield _note(f"{source}: explained with {method}, because the file cannot be instrumented: {reason}", True)
 

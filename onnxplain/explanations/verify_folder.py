@@ -210,7 +210,8 @@ def _explain(
         return explanation
     # Detections of one image share the masks, whose grid depends on the boxes of all.
     together = [each for each in run.lines if "error" not in each and _asked_with(each) == _asked_with(line)]
-    explanations = explainers[key].for_targets(pixels, [read_detection(each["detection"]) for each in together])
+    detections = [read_detection(each["detection"], each["target"]) for each in together]
+    explanations = explainers[key].for_targets(pixels, detections)
     return explanations[together.index(line)]
 
 

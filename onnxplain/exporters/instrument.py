@@ -37,6 +37,7 @@ from onnxplain.exporters.file.batch import fixed_batch, is_batch_open
 from onnxplain.exporters.file.extra_inputs import that_decide
 from onnxplain.exporters.file.model_file import changes, prepare
 from onnxplain.exporters.graph.session import GraphSession
+from onnxplain.exporters.writing.detector_request import settle_detector
 from onnxplain.exporters.writing.explainable import Explainable, input_spec
 from onnxplain.exporters.writing.export_report import ExportReport
 from onnxplain.exporters.writing.original import OriginalModel, open_original
@@ -75,6 +76,7 @@ def instrument(
     shuffle_weights: int | None = None,
     sidecars: bool = True,
     float16: bool = False,
+    detector: str | None = None,
 ) -> ExportReport:
     """Write to `destination` the model of `source`, extended so that it can also output feature maps and gradients.
 
@@ -111,6 +113,9 @@ def instrument(
       here are read from other tools' metadata in the file, and from their files beside it (docs/sidecars.md). The
       report says what was read (``report.read``).
 
+    - `detector`: the layout of a detector's outputs, if it cannot be told (docs/detectors.md). A detector has no heads:
+      its targets are the classes and corners of its candidates.
+
     If the file is explainable already, its old instrumentation is removed first. Its labels and the parts of its
     preprocessing are kept unless new ones are given.
 
@@ -137,13 +142,17 @@ def instrument(
         required_inputs=required_inputs,
         gate=gate,
         tail_of=destination if tail else None,
+        detector_layout=detector,
     )
     opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars, float16=float16)
     GraphSession(opened.original, "original model")  # Reports contradictory shapes and cycles.
     prepared = _prepare(opened, batch)
+    opened = replace(opened, request=settle_detector(opened.request, prepared.model.graph))
 
     def check(built: Explainable) -> Checks:
-        return verify(built.base, built.proto, built.spec, built.witnesses, original=opened.original)
+        return verify(
+            built.base, built.proto, built.spec, built.witnesses, original=opened.original, detector=built.detector
+        )
 
     try:
         explainable, checks = build_verified(prepared.model, opened.request, check)
@@ -192,7 +201,8 @@ def _prepare(opened: OriginalModel, batch: Batch) -> _Prepared:
         return _Prepared(model, steps, (ONE_IMAGE_ONLY,))
     if batch == "fixed" or found is None:
         return _Prepared(model, steps)
-    find_heads(model.graph, find_image_value(model.graph, opened.request.shape)[1], opened.request.asked)
+    if opened.request.detector is None:
+        find_heads(model.graph, find_image_value(model.graph, opened.request.shape)[1], opened.request.asked)
     try:
         freed = _with_dynamic_batch(opened.original, opened.request, found, constants)
     except TimeLimitError:

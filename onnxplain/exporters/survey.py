@@ -8,12 +8,14 @@ from pathlib import Path
 from onnxplain.contract import Channels, GivenHeads, GivenInputs, Layout, PreprocessingParts
 from onnxplain.contract.arguments import checked
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
-from onnxplain.exporters.anatomy.layers import Layer, automatic_layer
+from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.pooled_head import PooledHead
 from onnxplain.exporters.file.bad_graph import refuses_bad_graphs
 from onnxplain.exporters.file.model_file import prepare
 from onnxplain.exporters.gradient.differentiate import is_differentiable
 from onnxplain.exporters.graph.path import path_between
+from onnxplain.exporters.writing.chosen_layers import automatic_layers
+from onnxplain.exporters.writing.detector_request import settle_detector
 from onnxplain.exporters.writing.original import open_original
 from onnxplain.exporters.writing.request import Request
 
@@ -22,7 +24,8 @@ from onnxplain.exporters.writing.request import Request
 class Candidate:
     """A feature map that `instrument --layer` accepts.
 
-    `share`: the share of the network's multiply-adds before this map. `chosen`: whether ``auto`` selects it.
+    `share`: the share of the network's multiply-adds before this map. `chosen`: whether ``auto`` selects it; of a
+    detector, it selects several.
     `methods`: the methods that it would support. If an operator after it has no gradient rule, no method that needs
     gradients is among them.
     """
@@ -47,6 +50,7 @@ def survey(
     input_size_hw: tuple[int, int] | None = None,
     layout: Layout | None = None,
     channels: Channels | None = None,
+    detector: str | None = None,
 ) -> tuple[Candidate, ...]:
     """The feature maps of an ONNX file that lead to its outputs, in the graph's order.
 
@@ -59,14 +63,16 @@ def survey(
         preprocessing=PreprocessingParts(channels=channels),
         input_size_hw=input_size_hw,
         layout=layout,
+        detector_layout=detector,
     )
     opened = open_original(Path(source), request, inputs or {})
     graph = prepare(opened.original, constants=opened.constants).graph
-    anatomy = study(graph, opened.request.asked, opened.request.shape)
+    request = settle_detector(opened.request, graph)
+    anatomy = study(graph, request.asked, request.shape, request.detector)
     layers = anatomy.layers
     if not layers:
         return ()
-    automatic = automatic_layer(layers, anatomy.preferred)
+    automatic = automatic_layers(graph, anatomy)
     total = max(layer.macs_before for layer in layers) or 1
     return tuple(
         Candidate(
@@ -74,7 +80,7 @@ def survey(
             layer.channels,
             layer.size_hw,
             layer.macs_before / total,
-            layer is automatic,
+            any(layer is each for each in automatic),
             _methods(layer, anatomy),
         )
         for layer in layers
@@ -85,5 +91,5 @@ def _methods(layer: Layer, anatomy: Anatomy) -> tuple[str, ...]:
     head = anatomy.pooled
     methods = ["cam"] if isinstance(head, PooledHead) and head.layer is layer.tap else []
     if is_differentiable(path_between(layer.tap, anatomy.targets)):
-        methods.append("grad-cam")
+        methods += ["grad-cam"] if anatomy.detector is None else ["hires-cam", "layer-cam"]
     return (*methods, "rise")

@@ -30,16 +30,16 @@ from onnxplain.machine.time_limit import checked_timeout, current_timeout
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.cam_weights import read_cam_weights
 from onnxplain.runtime.detection.detecting import Detecting
-from onnxplain.runtime.detection.detector import open_detector
+from onnxplain.runtime.detection.detector import open_detector, refuse_detector
 from onnxplain.runtime.feed import Feed
-from onnxplain.runtime.geometry import make_frame
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.heads.answering import Answering
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
 from onnxplain.runtime.images.pixels import read_pixels
+from onnxplain.runtime.images.prepared import PreparedImage
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.part_run import PartRun
-from onnxplain.runtime.preprocess import normalise, warp_image
+from onnxplain.runtime.preprocess import prepare_pixels
 from onnxplain.runtime.read_activations import read_activations
 from onnxplain.runtime.results import Activations, Batch
 from onnxplain.runtime.sessions.batch_size import open_search
@@ -173,14 +173,13 @@ class Engine(Answering, Detecting):
 
     def prepare(self, images: ImageLike | Iterable[ImageLike]) -> Batch:
         """Read images, warp them to the model's input and normalise them; the frames map back to the originals."""
-        originals = tuple(self.read(image) for image in list_images(images))
-        size_hw, preprocessing = self.spec.input.size_hw, self.spec.input.preprocessing
-        frames = tuple(
-            make_frame((image.shape[0], image.shape[1]), size_hw, preprocessing.resize, preprocessing.crop_share)
-            for image in originals
-        )
-        warped = [warp_image(image, frame) for image, frame in zip(originals, frames, strict=True)]
-        return Batch(normalise(np.stack(warped), preprocessing), frames, originals)
+        return Batch.of([self.prepare_image(image) for image in list_images(images)])
+
+    def prepare_image(self, image: ImageLike, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> PreparedImage:
+        """One image, read, warped and normalised; it can then be given to this engine wherever an image can."""
+        if isinstance(image, PreparedImage) and image.fits(self.spec.input):
+            return image
+        return prepare_pixels(self.read(image, max_megapixels), self.spec.input)
 
     def preprocess(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """The normalised input images, float32 (N, C, H, W), whatever the layout of the file."""
@@ -213,7 +212,7 @@ class Engine(Answering, Detecting):
         batch_nchw: FloatArray,
         output_names: Sequence[str],
         target: npt.NDArray[np.int64] | None = None,
-        explain: str | None = None,
+        explain: str | Sequence[str] | None = None,
         *,
         reference: npt.ArrayLike | None = None,
         region: npt.ArrayLike | None = None,
@@ -223,9 +222,9 @@ class Engine(Answering, Detecting):
 
         `target`: int64 (N,), the scalar to differentiate for each image; -1, the default, is the predicted class. One
         image may have any number T of targets: gradients then have T rows, all other outputs one, from one forward pass
-        if the layer has `many_targets`. `explain`: the layer whose gradients are computed; None, the default: no
-        gradients. At most 8 images, or 32 targets of one, run at a time. If the graph fixes the batch size, the last
-        batch is padded and the outputs of the padding are dropped.
+        if the layer has `many_targets`. Those of a detector: `DetectorSpec.target`. `explain`: the layer, or layers,
+        whose gradients are computed; None, the default: no gradients. At most 8 images, or 32 targets of one, run at a
+        time. If the graph fixes the batch size, the last batch is padded and the outputs of the padding are dropped.
 
         `reference`: float32 (N or 1, D), the vector whose cosine with an embedding is differentiated; without it that
         gradient is NaN. `region`: float32 (N or 1, 1, h, w), the weights of a mask's cells; None: all alike. For one
@@ -235,14 +234,14 @@ class Engine(Answering, Detecting):
         Raises OnnxplainError for another shape, a target that does not exist, a reference of zeros, an empty region.
         """
         targets = self._feed.check(batch_nchw, target)
-        layer = None if explain is None else self.resolve_layer(explain)
+        layers = [self.resolve_layer(name) for name in ([explain] if isinstance(explain, str) else explain or ())]
         count = max(len(batch_nchw), len(targets))
         aims = {
             REFERENCE_INPUT: check_reference(self.spec, reference, count),
             REGION_INPUT: check_region(self.spec, region, count),
         }
         sizes = self._feed.sizes(len(batch_nchw)) if image_sizes_hw is None else np.asarray(image_sizes_hw, np.int64)
-        compute = PartRun(self._session, self.path, self._feed, self._shapes, output_names, layer, aims)
+        compute = PartRun(self._session, self.path, self._feed, self._shapes, output_names, layers, aims)
         if len(targets) > len(batch_nchw):
             image = OneImage(batch_nchw, sizes)
             return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.layers)
@@ -265,11 +264,11 @@ class Engine(Answering, Detecting):
         list), a list of any number of targets: a row for each, from one forward pass if the layer has `many_targets`.
         `reference` and `region`: as for `run`. Raises UnsupportedError for a file without instrumented layers.
         """
+        refuse_detector(self.spec, self.source)
         chosen = self.resolve_layer(layer)
         several = list(target) if is_image(images) and is_list(target) else None
         batch = self.prepare(images)
-        count = len(several or batch.frames)
-        targets = resolve_targets(self.spec, target, count)
+        targets = resolve_targets(self.spec, target, count := len(several or batch.frames))
         aims = check_reference(self.spec, reference, count), check_region(self.spec, region, count)
         names = [*self.head_outputs, chosen.features, *([chosen.gradients] if gradients else [])]
         asked = chosen.name if gradients else None

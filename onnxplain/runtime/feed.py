@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +73,18 @@ class Feed:
         self,
         batch_nchw: FloatArray,
         targets: npt.NDArray[np.int64],
-        layer: LayerSpec | None,
+        layers: Collection[LayerSpec],
         aims: Mapping[str, FloatArray | None] | None = None,
         image_sizes_hw: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, AnyArray]:
-        """The inputs of one run by name. `layer`: the layer whose gradients are computed; None: no gradients.
+        """The inputs of one run by name. `layers`: those whose gradients are computed.
 
         `aims`: the inputs ``reference`` and ``region``, where they are given and the file has them. `image_sizes_hw`:
         the size of each original image, int64 (N, 2); None: the size of the model's input.
         """
         source = self.spec.input
         images = to_model(batch_nchw, source.layout, self._image.dtype, source.quantization)
-        controls = self._controls(targets, layer)
+        controls = self._controls(targets, layers)
         given = self._required | self._optional
         inputs = {self._image.name: images, **{name: controls[name] for name in given}}
         stated = {name: value for name, value in (aims or {}).items() if value is not None and name in self._aims}
@@ -113,7 +113,7 @@ class Feed:
 
         Optional controls are left out: their defaults mean the same, and ONNX Runtime cannot bind numpy arrays to them.
         """
-        controls = self._controls(np.array([PREDICTED_CLASS], np.int64), None)
+        controls = self._controls(np.array([PREDICTED_CLASS], np.int64), ())
         return {**{name: controls[name] for name in self._required}, **self._default_aims()}
 
     def _default_aims(self) -> dict[str, AnyArray]:
@@ -131,10 +131,8 @@ class Feed:
         shape = (*size_hw, channels) if batched(self.spec.input.layout) == "nhwc" else (channels, *size_hw)
         return np.zeros((count, *shape), self._image.dtype)
 
-    def _controls(self, targets: npt.NDArray[np.int64], layer: LayerSpec | None) -> dict[str, AnyArray]:
-        gates = np.zeros(max(1, len(self.spec.layers)), np.bool_)
-        if layer is not None:
-            gates[self.spec.layers.index(layer)] = True
+    def _controls(self, targets: npt.NDArray[np.int64], layers: Collection[LayerSpec]) -> dict[str, AnyArray]:
+        gates = np.array([layer in layers for layer in self.spec.layers] or [False])
         counted = targets if self.file_targets is None else self.file_targets.of(targets)
         return {TARGET_INPUT: counted, EXPLAIN_INPUT: gates}
 

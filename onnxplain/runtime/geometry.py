@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Frame:
 
         It is the whole image for stretch and letterbox, and the cropped part for crop.
         """
-        (x1, x2), (y1, y2) = (self._visible_span(axis) for axis in (0, 1))
+        (x1, x2), (y1, y2) = (self.visible_span(axis) for axis in (0, 1))
         return x1, y1, x2, y2
 
     def boxes_to_image(self, boxes_xyxy: npt.ArrayLike) -> FloatArray:
@@ -75,16 +76,7 @@ class Frame:
         """
         if map_hw.ndim != 2 or map_hw.size == 0:
             raise OnnxplainError(f"map: found shape {map_hw.shape}, expected (h, w)")
-        (height, width), (input_height, input_width) = self.image_size_hw, self.input_size_hw
-        spans = spans_of(map_frame)
-        to_y, to_x = zip(self.scale_xy[::-1], self.offset_xy[::-1], strict=True)
-        rows = cell_matrix(height, to_y, map_hw.shape[0], input_height, spans[0])
-        columns = cell_matrix(width, to_x, map_hw.shape[1], input_width, spans[1])
-        # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
-        for matrix, axis in ((columns, 0), (rows, 1)):
-            start, stop = self._visible_span(axis)
-            matrix[: math.floor(start)] = 0
-            matrix[math.ceil(stop) :] = 0
+        rows, columns = _laying_matrices(self, map_hw.shape, map_frame)
         image_map: FloatArray = _product(_product(rows, map_hw.astype(np.float32)), columns.T)
         return image_map
 
@@ -103,7 +95,8 @@ class Frame:
         input_map: FloatArray = rows @ map_hw.astype(np.float32) @ columns.T
         return input_map
 
-    def _visible_span(self, axis: int) -> tuple[float, float]:
+    def visible_span(self, axis: int) -> tuple[float, float]:
+        """Where the visible part begins and ends along an axis (0: x), in pixels of the image."""
         side, input_side = self.image_size_hw[1 - axis], self.input_size_hw[1 - axis]
         start = (0.0 - self.offset_xy[axis]) / self.scale_xy[axis]
         stop = (input_side - self.offset_xy[axis]) / self.scale_xy[axis]
@@ -166,6 +159,25 @@ def cell_matrix(
     matrix[: max(math.floor(start), 0)] = 0
     matrix[max(math.ceil(stop), 0) :] = 0
     return matrix
+
+
+@lru_cache(maxsize=4)
+def _laying_matrices(
+    frame: Frame, cells_hw: tuple[int, ...], map_frame: MapFrame | None
+) -> tuple[FloatArray, FloatArray]:
+    """The matrices (H, h) and (W, w) that lay a map over the image. Images of one size share them."""
+    (height, width), (input_height, input_width) = frame.image_size_hw, frame.input_size_hw
+    spans = spans_of(map_frame)
+    to_y, to_x = zip(frame.scale_xy[::-1], frame.offset_xy[::-1], strict=True)
+    rows = cell_matrix(height, to_y, cells_hw[0], input_height, spans[0])
+    columns = cell_matrix(width, to_x, cells_hw[1], input_width, spans[1])
+    # Rows and columns that the model never saw weigh nothing: the product is then 0 there by itself.
+    for matrix, axis in ((columns, 0), (rows, 1)):
+        start, stop = frame.visible_span(axis)
+        matrix[: math.floor(start)] = 0
+        matrix[math.ceil(stop) :] = 0
+        matrix.setflags(write=False)
+    return rows, columns
 
 
 def _product(left: FloatArray, right: FloatArray) -> FloatArray:

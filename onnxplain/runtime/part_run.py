@@ -21,7 +21,7 @@ from onnxplain.runtime.target import PREDICTED_CLASS
 
 @dataclass(frozen=True, eq=False)
 class PartRun:
-    """Computes `output_names`, and the gradients of `layer` if there is one. It is a `Compute`.
+    """Computes `output_names`, and the gradients of `layers`. It is a `Compute`.
 
     `aims`: the inputs ``reference`` and ``region`` with one row, or one per target; None where they are not given.
     """
@@ -31,7 +31,7 @@ class PartRun:
     feed: Feed
     shapes: OutputShapes
     output_names: Sequence[str]
-    layer: LayerSpec | None
+    layers: Collection[LayerSpec]
     aims: Mapping[str, FloatArray | None]
 
     def __call__(
@@ -44,7 +44,7 @@ class PartRun:
         """The outputs for images float32 (N, C, H, W). `rows`: the rows of `aims` that belong to the targets."""
         aims = {name: each if each is None or len(each) == 1 else each[rows] for name, each in self.aims.items()}
         settled = self._settled(part_nchw, targets, sizes_hw)
-        inputs = self.feed.arrays(part_nchw, settled, self.layer, aims, sizes_hw)
+        inputs = self.feed.arrays(part_nchw, settled, self.layers, aims, sizes_hw)
         outputs = run_session(self.session, self.path, self.output_names, inputs)
         if not is_batched(self.feed.spec.input.layout):
             added = _added_by_the_exporters(self.feed.spec.layers)
@@ -61,10 +61,10 @@ class PartRun:
         That costs a run without gradients.
         """
         predicted = targets == PREDICTED_CLASS
-        if self.layer is None or self.feed.file_targets is None or not predicted.any():
+        if not self.layers or self.feed.file_targets is None or not predicted.any():
             return targets
         head = self.feed.spec.head
-        inputs = self.feed.arrays(part_nchw, targets, None, None, sizes_hw)
+        inputs = self.feed.arrays(part_nchw, targets, (), None, sizes_hw)
         (output,) = run_session(self.session, self.path, [head_output(head)], inputs)
         if not is_batched(self.feed.spec.input.layout):
             output = with_batch_axis(output)

@@ -8,16 +8,25 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.contract import LETTERBOX_GREY, Layout, Preprocessing, Quantization, batched, is_batched
+from onnxplain.contract import LETTERBOX_GREY, InputSpec, Layout, Preprocessing, Quantization, batched, is_batched
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.geometry import Frame, bilinear_matrix
+from onnxplain.runtime.geometry import Frame, bilinear_matrix, make_frame
+from onnxplain.runtime.images.prepared import PreparedImage
 
 # A scaled image larger than this many times the input's area is never made as a whole: an image of 1 × 10,000 pixels
 # would become 256 × 2,560,000 pixels.
 _MAX_ENLARGED_AREAS = 16
 # OpenCV's average over areas takes no more at once.
 _MOST_CHANNELS = 4
+
+
+def prepare_pixels(pixels_hwc: AnyArray, model: InputSpec) -> PreparedImage:
+    """An image (H, W, C), as `read_pixels` returns it, warped and normalised for a model with this input."""
+    size_hw, preprocessing = (pixels_hwc.shape[0], pixels_hwc.shape[1]), model.preprocessing
+    frame = make_frame(size_hw, model.size_hw, preprocessing.resize, preprocessing.crop_share)
+    warped = warp_image(pixels_hwc, frame)
+    return PreparedImage(pixels_hwc, frame, normalise(warped[None], preprocessing)[0], preprocessing)
 
 
 def warp_image(image_hwc: AnyArray, frame: Frame, border: int | None = None) -> AnyArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from onnxplain.runtime.answers import Answer
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
+from onnxplain.runtime.images.prepared import PreparedImage
 
 BoxSource = Literal["head", "cam", "grad-cam"]
 
@@ -138,6 +140,15 @@ class Batch:
             raise OnnxplainError(
                 f"batch: found {len(self.images)} images and {len(self.frames)} frames, expected as many"
             )
+
+    @classmethod
+    def of(cls, images: Sequence[PreparedImage]) -> Batch:
+        """Images that are ready one by one, all for the same model."""
+        return cls(
+            np.stack([image.input for image in images]),
+            tuple(image.frame for image in images),
+            tuple(image.pixels for image in images),
+        )
 
     @property
     def image_sizes_hw(self) -> npt.NDArray[np.int64]:

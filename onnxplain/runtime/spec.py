@@ -30,13 +30,12 @@ from onnxplain.contract import (
     override,
     read_stated,
 )
-from onnxplain.contract.detectors import DetectorSpec, NoDetector
+from onnxplain.contract.detectors import DetectorSpec, NoDetector, assumed_input
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.machine.providers import OPENVINO
 from onnxplain.runtime.arrays import AnyArray
-from onnxplain.runtime.detection.detector_file import assumed_input
-from onnxplain.runtime.detection.plain_detector import StatedDetector, find_plain_detector, with_class_labels
+from onnxplain.runtime.detection.plain_detector import StatedDetector, find_plain_detector
 from onnxplain.runtime.feed import extra_arrays
 from onnxplain.runtime.heads.default_head import FileTargets, choose_default
 from onnxplain.runtime.heads.graph_end import FileEnd
@@ -44,7 +43,7 @@ from onnxplain.runtime.heads.plain_heads import find_plain_heads
 from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.sessions.session import Session
-from onnxplain.sidecars import SidecarFacts, fit_labels, read_sidecars
+from onnxplain.sidecars import SidecarFacts, fit_labels, label_detector, read_sidecars
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def _read_plain_file(session: Session, path: Path, stated: Stated, read: Sidecar
         detector = find_plain_detector(session, path, end.outline, image, stated.of_detector, read)
         if isinstance(detector, DetectorSpec):
             completed = assumed_input(detector, image, stated.parts, said, source)
-            detector, read = with_class_labels(detector, stated.of_detector, read)
+            detector, read = label_detector(detector, stated.of_detector.class_labels, read)
             spec = ModelSpec(_input_spec(image, completed), (), extra_inputs=chosen.extra, detector=detector)
             return ReadModel(spec, image, read)
         none = detector

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import LayerSpec, ModelSpec
+from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.contract.expected import shown
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.runtime.heads.target_names import target_count, target_name
@@ -77,8 +78,25 @@ def check_targets(spec: ModelSpec, targets: npt.NDArray[np.integer] | None, coun
         expected = "integers, (T,)" if count == 1 else f"one integer per image, ({count},)"
         raise OnnxplainError(f"target: found {targets.dtype} {targets.shape}, expected {expected}")
     for index in np.unique(targets):
-        resolve_target(spec, int(index))
+        if spec.detector is not None:
+            check_detector_target(spec.detector, int(index))
+        else:
+            resolve_target(spec, int(index))
     return targets.astype(np.int64)
+
+
+def check_detector_target(detector: DetectorSpec, index: int) -> None:
+    """Raise OnnxplainError for a number that is neither −1 nor a class or corner of a candidate.
+
+    Where the number of candidates depends on the image, the run itself fails for one that does not exist.
+    """
+    count = None if detector.candidates is None else detector.target(detector.candidates, 0)
+    if index < PREDICTED_CLASS or (count is not None and index >= count):
+        most = "up" if count is None else f"to {count - 1}"
+        raise OnnxplainError(
+            f"target: found {index}, expected -1 for the best detection, or candidate · (classes + 4) + column, from 0 "
+            f"{most}"
+        )
 
 
 def resolve_layer(spec: ModelSpec, layer: str | None) -> LayerSpec:

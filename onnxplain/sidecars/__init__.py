@@ -3,6 +3,7 @@
 Runtime and exporters both read it here; neither onnx nor torch is needed.
 """
 
+from onnxplain.sidecars.detector_labels import label_detector
 from onnxplain.sidecars.facts import SidecarFacts, Sourced
 from onnxplain.sidecars.fit import fit_classes, fit_labels, read_with_facts
 from onnxplain.sidecars.problem import SidecarProblem
@@ -16,6 +17,7 @@ __all__ = [
     "Tool",
     "fit_classes",
     "fit_labels",
+    "label_detector",
     "read_sidecars",
     "read_with_facts",
 ]

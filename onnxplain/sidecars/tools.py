@@ -47,3 +47,9 @@ def read_sidecars(model_path: str | os.PathLike[str], metadata_props: Mapping[st
             facts = facts.over(read(around))
     # Two readers of one file find the same fault in it.
     return replace(facts, problems=tuple(dict.fromkeys(facts.problems)))
+
+
+def sidecar_files(model_path: Path) -> tuple[Path, ...]:
+    """The files of other tools that are beside a model, in its own folder. They are not opened."""
+    names = [name.replace("MODEL", model_path.stem) for tool in TOOLS.values() for name in tool.where.split(", ")]
+    return tuple(path for name in dict.fromkeys(names) if (path := model_path.with_name(name)).is_file())

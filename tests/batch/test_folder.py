@@ -15,6 +15,7 @@ from onnxplain.batch.plan import PLAN_FILE, BatchPlan
 from onnxplain.batch.progress import Moment
 from onnxplain.batch.run_batch import run_batch
 from onnxplain.batch.status import read_status
+from onnxplain.batch.stores.output import LocalOutput
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.lock import lock_folder
 from tests.batch.reading import part_bytes, rows
@@ -169,10 +170,10 @@ def test_a_time_budget_is_refused(model: Path, photos: Path, tmp_path: Path) -> 
 
 def test_the_status(out: Path, model: Path, photos: Path) -> None:
     pytest.importorskip("fcntl", reason="the system has no such locks")
-    assert read_status(out).state == "finished"
+    assert read_status(LocalOutput(out)).state == "finished"
     (out / SUCCESS_FILE).unlink()
     (out / "part-00007.parquet").unlink()
-    status = read_status(out)
+    status = read_status(LocalOutput(out))
     assert status.as_json() == {
         "state": "stopped",
         "images": 61,
@@ -184,9 +185,9 @@ def test_the_status(out: Path, model: Path, photos: Path) -> None:
         "seconds_left": None,
     }
     with lock_folder(out):
-        assert read_status(out).state == "running"
+        assert read_status(LocalOutput(out)).state == "running"
     with pytest.raises(OnnxplainError, match="found no batch"):
-        read_status(photos)
+        read_status(LocalOutput(photos))
 
 
 def test_an_image_that_changes_while_it_is_read_is_a_row(model: Path, photos: Path, tmp_path: Path) -> None:

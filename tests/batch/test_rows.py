@@ -126,15 +126,17 @@ def test_an_image_at_which_the_model_fails_is_a_row(model: Path, photos: Path, t
 
 
 def test_small_gradients_do_not_vanish_in_float16(photos: Path, tmp_path: Path) -> None:
+    """Gradients that are still more than the rounding of the logits."""
+
     class Faint(ExplainableModel):
         def jacobian(self, layer):
-            return super().jacobian(layer) * np.float32(1e-12)
+            return super().jacobian(layer) * np.float32(1e-6)
 
     path = Faint().write(tmp_path / "faint.onnx")
     run(path, photos / "second", tmp_path / "out")
     ok = [row for row in rows(tmp_path / "out") if row["status"] == "ok"]
     assert ok
-    assert all(0 < row["heat_peak"] < 1e-9 and max(map(abs, row["heat"])) == 1 for row in ok)
+    assert all(0 < row["heat_peak"] < np.finfo(np.float16).tiny and max(map(abs, row["heat"])) == 1 for row in ok)
 
 
 def test_the_schema_is_that_of_the_page() -> None:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from onnxplain.batch import storage
 from onnxplain.batch.source import list_source
-from onnxplain.batch.storage import read_object
+from onnxplain.batch.stores import storage
+from onnxplain.batch.stores.storage import read_object
 from onnxplain.errors import ImageError, OnnxplainError
 
 

@@ -107,7 +107,8 @@ def test_a_driver_that_is_killed_leaves_no_worker_no_lock_and_whole_parts(
         time.sleep(0.02)
     while not list(tmp_path.glob("*.parquet")) and driver.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(rng.uniform(0, 0.2))
+    time.sleep(rng.uniform(0, 0.1))
+    assert driver.poll() is None
     driver.kill()
     driver.wait()
     assert len(workers) == 2
@@ -117,11 +118,13 @@ def test_a_driver_that_is_killed_leaves_no_worker_no_lock_and_whole_parts(
             time.sleep(0.01)
         assert not any(map(alive, workers))
     found = part_bytes(tmp_path)
-    counts = run(model, slow_photos, tmp_path)
+    assert found
+    counts = run(model, slow_photos, tmp_path, part_size=4)
     assert counts.images == 24
     images = [row["image"] for row in rows(tmp_path)]
     assert images == sorted(path.as_posix() for path in slow_photos.iterdir())
     assert {name: part_bytes(tmp_path)[name] for name in found} == found
+    assert part_bytes(tmp_path) == slow_whole
 
 
 def test_an_image_that_kills_its_worker_becomes_an_error_row(model: Path, photos: Path, tmp_path: Path) -> None:

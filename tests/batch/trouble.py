@@ -1,6 +1,6 @@
 """An engine that is slow, fails or kills its process at images of certain names, and a driver to be killed itself.
 
-python -m tests.batch.trouble MODEL SOURCE OUT WORKERS
+python -m tests.batch.trouble MODEL SOURCE OUT WORKERS [METHOD …]          WORKERS: a number, or ray:NUMBER
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 from onnxplain import Engine
 from onnxplain.batch.folder import BatchCounts
 from onnxplain.batch.progress import Moment
+from onnxplain.batch.ray_fleet import RayChoice
 from onnxplain.batch.run_batch import BatchRequest, PlanChoice, run_batch
+from onnxplain.batch.stores.output import LocalOutput, OutputPlace
 from onnxplain.explanations.open_model import OpenedModel
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.questions import plan_questions
@@ -41,10 +43,11 @@ class TroubledEngine(Engine):
 
 def request(
     model: Path,
-    source: Path,
-    output: Path,
+    source: Path | str,
+    output: Path | OutputPlace,
     *,
     workers: int = 0,
+    ray: RayChoice | None = None,
     part_size: int = 8,
     methods: tuple[str, ...] = ("grad-cam",),
     targets: tuple[str, ...] = (),
@@ -58,15 +61,23 @@ def request(
         OpenOptions(threads=1),
         questions,
         str(source),
-        output,
+        LocalOutput(output) if isinstance(output, Path) else output,
         PlanChoice(part_size, 1),
         workers,
+        ray,
     )
 
 
-def run(*arguments: Path, show: Callable[[Moment], None] = lambda moment: None, **more: Any) -> BatchCounts:
+def run(*arguments: Any, show: Callable[[Moment], None] = lambda moment: None, **more: Any) -> BatchCounts:
     return run_batch(request(*arguments, **more), show)
 
 
 if __name__ == "__main__":
-    run(*map(Path, sys.argv[1:4]), workers=int(sys.argv[4]))
+    # Workers import the engine's class by its module, which is not __main__ there.
+    from tests.batch import trouble
+
+    kind, _, count = sys.argv[4].rpartition(":")
+    choice = RayChoice("local") if kind == "ray" else None
+    options = {"masks": 64} if "rise" in sys.argv else {}
+    methods = tuple(sys.argv[5:]) or ("grad-cam",)
+    trouble.run(*map(Path, sys.argv[1:4]), workers=int(count), ray=choice, part_size=4, methods=methods, **options)

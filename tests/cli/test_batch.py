@@ -61,7 +61,7 @@ class TestWithTheExtra:
             ("{model} {images}", "expected MODEL, SOURCE and -o OUT"),
             ("--status {images}", "found no batch"),
             ("{model} --status {images}", "expected --status alone"),
-            ("{model} {images} -o s3://bucket/out", "expected a local folder"),
+            ("{model} {images} -o memory://out", "expected a folder or a store"),
             ("{model} {images}/none -o {out}", "no such file or folder"),
             ("{model} {images} -o {out} --column path", "expected a table"),
             ("{model} {images} -o {out} -m rise --budget-seconds 1", "must not depend on the machine's speed"),

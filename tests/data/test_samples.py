@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxplain.data import open_dataset
+from onnxplain.data.digits.group_samples import GROUP_SAMPLES
 from onnxplain.data.digits.samples import ANNOTATIONS, SAMPLES, write_samples
+from onnxplain.demo import DETECTOR_IMAGES, detector_samples
 from onnxplain.runtime.image import load_image
 
 SHIPPED = Path(str(importlib.resources.files("onnxplain"))) / "demo" / "images"
@@ -43,3 +46,21 @@ def test_shipped_samples_can_be_drawn_again(tmp_path: Path) -> None:
     for path in paths:
         drawn, shipped = load_image(path).astype(int), load_image(SHIPPED / path.name).astype(int)
         assert np.abs(drawn - shipped).max() <= 2
+
+
+def test_shipped_samples_of_the_detector_are_a_small_data_set() -> None:
+    dataset = open_dataset(DETECTOR_IMAGES)
+    assert (dataset.images, dataset.problems) == (len(GROUP_SAMPLES), ())
+    paths = detector_samples()
+    assert len(paths) == 3
+    for path in paths:
+        height, width = load_image(path).shape[:2]
+        assert height != width
+        assert path.stat().st_size < 60_000
+    boxes = {path.stem: 0 for path in paths}
+    for record in dataset.records:
+        boxes[record.name.partition("#")[0]] += len(record.boxes_xyxy)
+    # The name of an image spells its digits.
+    assert boxes == {name: len(name.partition("-")[0]) for name in boxes}
+    # Two digits of one class in one image: a map of the class would show both.
+    assert any(len(record.boxes_xyxy) > 1 for record in dataset.records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def test_what_a_target_means(spec: ModelSpec, found: Detections, text: str) -> N
     assert isinstance(target, DetectionTarget)
     expected = MEANT[text]
     if expected is not None:
-        assert target.find(found) == [found[index] for index in expected]
+        assert target.find(found) == [replace(found[index], side=target.side) for index in expected]
+        assert (target.side is None) == (":" not in text)
         return
     listed = re.escape(f"target: found {text!r}, expected one of #1 tv#1 (0.90 at 0,0,90,90); #2 cat#1 (0.80 at ")
     with pytest.raises(OnnxplainError, match=listed):
@@ -98,7 +100,7 @@ def test_all_and_numbers(spec: ModelSpec, found: Detections) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("horse", "expected LABEL, INDEX, LABEL#2, #3, X,Y or all"),
+        ("horse", "expected LABEL, INDEX, LABEL#2, #3, X,Y, LABEL#1:x1 or all"),
         ("ca", "similar labels: cat"),
         ("dog", "the label of several classes, expected one: give index 1, 5"),
         ("dog#1", "give index 1, 5"),

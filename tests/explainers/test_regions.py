@@ -187,3 +187,22 @@ def test_an_explanation_gives_its_stable_boxes() -> None:
     explanation = Explanation(heatmap, heatmap, "ok", "cam", 0, "disc", 1.0, "disc", None, frame, 1)
     np.testing.assert_array_equal(explanation.boxes("stable").xyxy, find_regions(heatmap, "stable").xyxy)
     assert explanation.boxes("stable").level != explanation.boxes().level
+
+
+@pytest.mark.parametrize("threshold", [0.15, 0.5])
+@pytest.mark.parametrize("blur", [0.6, 2.0])
+def test_few_and_many_regions_are_measured_alike(
+    blur: float, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the order of regions of equal area and heat: all are cut from a map of few values."""
+    noise = scipy.ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(60, 80)), blur)
+    heatmap = (np.maximum(noise / noise.max(), 0) * 4).round().astype(np.float32) / 4
+    found = []
+    for few in (0, 10**6):
+        monkeypatch.setattr("onnxplain.explainers.regions._FEW_REGIONS", few)
+        found.append(find_regions(heatmap, threshold))
+    each, other = found
+    assert len(each) > 3
+    for name in ("xyxy", "score", "area"):
+        np.testing.assert_array_equal(getattr(each, name), getattr(other, name))
+        assert getattr(each, name).dtype == getattr(other, name).dtype

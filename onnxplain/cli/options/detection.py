@@ -52,10 +52,15 @@ class DetectionThresholds:
             "iou": DEFAULT_MAX_IOU if self.iou is None else self.iou,
         }
 
+    @property
+    def given(self) -> dict[str, float]:
+        """Those that were given, by name."""
+        values = {"min_score": self.min_score, "iou": self.iou}
+        return {name: value for name, value in values.items() if value is not None}
+
     def detect(self, engine: Engine, image: ImageLike) -> Detections:
         """The detections of one image."""
-        given = {"min_score": self.min_score, "iou": self.iou}
-        return engine.detect(image, **{name: value for name, value in given.items() if value is not None})[0]
+        return engine.detect(image, **self.given)[0]
 
 
 threshold_options = stack(

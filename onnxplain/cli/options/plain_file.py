@@ -52,10 +52,22 @@ class ModelToExplain:
             use_cache=not self.no_cache,
         )
 
-    def open(self, options: OpenOptions, asked: MethodArguments, bar: Bar, *, quiet: bool = False) -> OpenedModel:
-        """The model for these methods. Says on standard error what was instrumented; `quiet`: only warnings."""
+    def open(
+        self,
+        options: OpenOptions,
+        asked: MethodArguments,
+        bar: Bar,
+        *,
+        quiet: bool = False,
+        falls_back: bool = True,
+    ) -> OpenedModel:
+        """The model for these methods. Says on standard error what was instrumented; `quiet`: only warnings.
+
+        `falls_back`: whether rise may take the place of the default method if the file cannot be instrumented. For a
+        detector it always may; otherwise the reason is raised.
+        """
         from onnxplain.explainers.method_options import divide_options
-        from onnxplain.explanations.open_model import open_model
+        from onnxplain.explanations.open_model import open_model, with_advice
         from onnxplain.explanations.opening_notes import notes
 
         if asked.methods:
@@ -63,6 +75,8 @@ class ModelToExplain:
         opened = open_model(
             Path(self.model.path), asked.methods, options, lambda path: bar.say(f"instrumenting {path.name}")
         )
+        if opened.obstacle is not None and not falls_back and opened.engine.detector is None:
+            raise with_advice(opened.obstacle)
         for note in notes(opened):
             if note.warning or not quiet:
                 bar.echo(f"onnxplain: {'warning: ' if note.warning else ''}{note.text}", err=True)

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from onnxplain.evaluation import AnswerEvaluation, Evaluation, Result
     from onnxplain.evaluation.plan import Subject
 
-_COLUMNS = {"classification": "model", "box": "model", "center_box": "centre box", "center_gaussian": "centre Gaussian"}
+_COLUMNS = {
+    "classification": "model",
+    "box": "model",
+    "detection": "model",
+    "center_box": "centre box",
+    "center_gaussian": "centre Gaussian",
+    "box_gaussian": "Gaussian in the box",
+}
 _OF = {"prediction": "", "box": "", "heatmap": "of a heatmap: "}
 """The prefix of each kind's definition, if one title has several definitions; in the order of printing."""
 
@@ -77,7 +84,7 @@ def definition_lines(evaluation: Evaluation) -> Iterator[str]:
         f"[low, high]: {100 * CONFIDENCE:.0f} % interval over images, "
         f"Poisson bootstrap of {BOOTSTRAP_REPLICATES:,} replicates, seed {evaluation.identity['seed']}"
     )
-    if evaluation.identity["target"] == "predicted":
+    if evaluation.identity.get("target") == "predicted":
         yield "target: all heatmaps explain the predicted class"
     reasons: dict[str, dict[str, None]] = {}
     for result in evaluation.results:
@@ -138,8 +145,9 @@ def _missing(result: Result) -> str:
 def _cell(result: Result) -> str:
     estimate = result.estimate
     assert estimate.value is not None
-    assert estimate.low is not None
-    assert estimate.high is not None
     factor, digits = (100, 1) if result.metric.unit == "%" else (1, 3)
-    value, low, high = (f"{factor * number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    value = f"{factor * estimate.value:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (f"{factor * number:.{digits}f}" for number in (estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"

@@ -32,17 +32,19 @@ class Prospect:
     def of(cls, candidates: Sequence[Candidate], heads: Sequence[HeadSpec]) -> Prospect:
         """From the feature maps and the heads of the file."""
         from onnxplain.explainers import METHODS
-        from onnxplain.explainers.needs import COMPARABLE, LAYERS, LINEAR_HEAD, PLAIN, TAIL, is_compared
+        from onnxplain.explainers.needs import COMPARABLE, LINEAR_HEAD, OF_BOXES, OF_LAYERS, PLAIN, TAIL, is_compared
 
         chosen = next((each for each in candidates if each.chosen), None)
         if chosen is None:
             return cls(obstacle=OnnxplainError("no feature map leads to the outputs"))
-        if "grad-cam" not in chosen.methods:
+        if not {"grad-cam", "hires-cam"}.intersection(chosen.methods):
             return cls(
                 tuple(candidates), obstacle=OnnxplainError(f"an operator after {chosen.name} has no gradient rule")
             )
+        if "hires-cam" in chosen.methods:
+            return cls(tuple(candidates), tuple(name for name, each in METHODS.items() if each.needs in OF_BOXES))
         needs = {name: method.needs for name, method in METHODS.items()}
-        certain = [*PLAIN, LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
+        certain = [*PLAIN, *OF_LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
         certain += [COMPARABLE] if any(map(is_compared, heads)) else []
         return cls(
             tuple(candidates),
@@ -57,16 +59,17 @@ class Prospect:
         if not self.methods:
             missing = ", ".join(missing_modules("export"))
             return [("once instrumented", f"all methods that need a layer: {install_command('export')} ({missing})")]
-        chosen = next(each for each in self.candidates if each.chosen)
-        height, width = chosen.size_hw
+        chosen = [each for each in self.candidates if each.chosen]
+        selected = "; ".join(
+            f"{each.name}, {each.channels} channels, {each.size_hw[0]}x{each.size_hw[1]}" for each in chosen
+        )
         tail = f"; if a tail file is possible, {', '.join(self.with_tail)}" if self.with_tail else ""
         return [
             ("once instrumented", f"{', '.join(self.methods)}{tail}"),
             ("", "`onnxplain explain` instruments the file on the way; `onnxplain instrument` writes it to keep"),
             (
                 "feature maps",
-                f"{len(self.candidates)}; auto selects {chosen.name}, {chosen.channels} channels, {height}x{width}; "
-                "--layers lists all",
+                f"{len(self.candidates)}; auto selects {selected}; --layers lists all",
             ),
         ]
 

@@ -1,7 +1,8 @@
 """Layouts of detectors: the table, and which row a graph's outputs fit. Exporters and the runtime both ask it."""
 
-from onnxplain.contract.detectors.class_labels import class_labels
+from onnxplain.contract.detectors.class_labels import class_labels, detector_labels
 from onnxplain.contract.detectors.detector_spec import DetectorSpec, LayoutEvidence
+from onnxplain.contract.detectors.family_input import assumed_input, family_preprocessing
 from onnxplain.contract.detectors.graph_outputs import GraphOutput, GraphOutputs, find_ends, read_outputs
 from onnxplain.contract.detectors.hints import DetectorHints, read_hints
 from onnxplain.contract.detectors.lack import Lack, LackKind
@@ -23,9 +24,12 @@ __all__ = [
     "LayoutOutput",
     "NoDetector",
     "OperatorRule",
+    "assumed_input",
     "check_layout_name",
     "class_labels",
     "custom_operator_advice",
+    "detector_labels",
+    "family_preprocessing",
     "find_ends",
     "read_hints",
     "read_outputs",

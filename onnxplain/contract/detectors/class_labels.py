@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxplain.contract.detectors.detector_spec import DetectorSpec
+from onnxplain.contract.heads.stated import GivenLabels
+from onnxplain.errors import OnnxplainError
 
 _BACKGROUNDS = frozenset({"background", "bg", "noobject", "none", "na", ""})
+
+
+def detector_labels(given: GivenLabels) -> tuple[str, ...]:
+    """The stated labels of a detector's classes. Raises OnnxplainError for labels of heads."""
+    if isinstance(given, Mapping):
+        raise OnnxplainError(
+            f"labels: found those of the heads {', '.join(given)}, expected one list: a detector has no heads"
+        )
+    return tuple(given)
 
 
 def class_labels(labels: Sequence[str], spec: DetectorSpec) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from onnxplain.contract.detectors.layout import DetectorLayout
 from onnxplain.contract.detectors.table import LAYOUTS
+from onnxplain.contract.heads.spec import BOX_COORDINATES
 from onnxplain.errors import ModelError, OnnxplainError
 
 LayoutEvidenceKind = Literal[
@@ -83,6 +84,31 @@ class DetectorSpec:
             f"found a detector (layout {self.layout_name}), expected a model with classes: use `onnxplain predict` or "
             "Engine.detect(), which return its boxes"
         )
+
+    @property
+    def class_columns(self) -> int | None:
+        """C in the numbering of targets: 1 where each candidate carries its own class; None if it is not known."""
+        return 1 if self.layout.carries_class else self.classes
+
+    def target(self, candidate: int, column: int) -> int:
+        """The number of a scalar: ``candidate · (C + 4) + column``.
+
+        Columns 0 to C − 1 are the classes of the candidate, C to C + 3 its corners x1, y1, x2, y2. Raises ModelError
+        if C is not known.
+        """
+        return candidate * self._columns + column
+
+    def candidate_of(self, target: int) -> tuple[int, int]:
+        """The candidate and the column of a target of 0 or more."""
+        return divmod(target, self._columns)
+
+    @property
+    def _columns(self) -> int:
+        if self.class_columns is None:
+            raise ModelError(
+                "detector: found an open number of classes, expected a number: export the model with fixed sizes"
+            )
+        return self.class_columns + BOX_COORDINATES
 
     def label(self, class_id: int) -> str:
         """The label of a class, or its index as text if there is no label for it."""

@@ -84,7 +84,8 @@ class DetectorLayout:
     are left in. `first_class`: the number of the first class where a candidate carries its own class. `one_image`:
     without a batch axis, so one image runs at a time. `graph_holds`, `graph_lacks`: operators of which one must be, or
     none may be, anywhere in the graph. `ultralytics`: exported by Ultralytics. `model_types`: Hugging Face's names.
-    `preprocessing`, `labels`: the family's, used where nobody states them.
+    `preprocessing`, `labels`: the family's, used where nobody states them. `gradients`: whether exporters differentiate
+    a candidate's score and corners.
     """
 
     name: str
@@ -109,6 +110,7 @@ class DetectorLayout:
     ultralytics: bool = False
     model_types: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    gradients: bool = True
 
     @property
     def carries_class(self) -> bool:

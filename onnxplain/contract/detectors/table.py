@@ -13,6 +13,7 @@ _IMAGENET_STRETCHED = Preprocessing("rgb", 1 / 255, PRESETS["imagenet"].mean, PR
 _BGR_CORNER = Preprocessing("bgr", resize="letterbox-corner")
 _NANODET_MEAN, _NANODET_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 _NO_CONV = OperatorRule(none_of=("Conv",))
+_NO_ACTIVATION = OperatorRule(none_of=("Sigmoid", "Softmax"))
 _SIGMOID = OperatorRule(all_of=("Sigmoid",))
 # Cells of Ultralytics' heads: the usual three levels, with a coarser or a finer one, and the two of YOLOv3-tiny.
 _YOLO_LEVELS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
@@ -261,6 +262,7 @@ _ROWS = (
         any_count=True,
         nms=False,
         first_class=1,
+        gradients=False,
     ),
     DetectorLayout(
         "torchvision",
@@ -276,21 +278,19 @@ _ROWS = (
         nms=False,
         first_class=1,
         one_image=True,
+        gradients=False,
     ),
     DetectorLayout(
         "openvino",
         "OpenVINO DetectionOutput",
-        (
-            LayoutOutput(
-                ("image", "class_id", "score", "box"), ("11MK",), ends=OperatorRule(none_of=("Sigmoid", "Softmax"))
-            ),
-        ),
+        (LayoutOutput(("image", "class_id", "score", "box"), ("11MK",), ends=_NO_ACTIVATION),),
         Preprocessing("bgr", resize="stretch"),
         "xyxy",
         normalized=True,
         any_count=True,
         nms=False,
         one_image=True,
+        gradients=False,
     ),
 )
 

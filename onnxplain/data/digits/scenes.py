@@ -26,7 +26,7 @@ SIDE_RANGE = (72, 128)
 INK_THRESHOLD = 0.5
 """A pixel belongs to the digit if the ink covers at least this share of the pixel."""
 
-_SPLIT_NUMBER: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+SPLIT_NUMBERS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,24 +88,24 @@ def draw_scene(
     `size_hw` and `texture` replace the values that are otherwise drawn at random. Raises OnnxplainError for an unknown
     split or texture, a negative number, a size under 32 pixels, and if the `train` extra is missing.
     """
-    if split not in _SPLIT_NUMBER:
-        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(_SPLIT_NUMBER)}")
+    if split not in SPLIT_NUMBERS:
+        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(SPLIT_NUMBERS)}")
     if size_hw is not None and min(size_hw) < 32:
         raise OnnxplainError(f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least 32 pixels")
     if seed < 0 or index < 0:
         raise OnnxplainError(f"digits: found seed {seed}, scene {index}, expected numbers of at least 0")
-    rng = np.random.default_rng([seed, _SPLIT_NUMBER[split], index])
+    rng = np.random.default_rng([seed, SPLIT_NUMBERS[split], index])
     height, width = (int(side) for side in rng.integers(SIDE_RANGE[0], SIDE_RANGE[1] + 1, size=2))
     height, width = size_hw or (height, width)
     drawn = TEXTURES[rng.integers(len(TEXTURES))]
-    image = _background(rng, texture_region(texture or drawn, split), (height, width))
+    image = draw_background(rng, texture_region(texture or drawn, split), (height, width))
     glyphs = load_glyphs(split)
     glyph = int(rng.integers(len(glyphs)))
-    patch = _warp_glyph(rng, glyphs, glyph, (height, width))
+    patch = warp_glyph(rng, glyphs, glyph, (height, width))
     top = int(rng.integers(height - patch.shape[0] + 1))
     left = int(rng.integers(width - patch.shape[1] + 1))
     window = (slice(top, top + patch.shape[0]), slice(left, left + patch.shape[1]))
-    image[window] = _paint(rng, image[window], patch)
+    image[window] = paint(rng, image[window], patch)
     ink_hw = np.zeros((height, width), np.float32)
     ink_hw[window] = patch
     x1, y1, x2, y2 = ink_box(patch)
@@ -127,7 +127,7 @@ def ink_box(ink_hw: npt.NDArray[np.float32]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _background(
+def draw_background(
     rng: np.random.Generator, region: npt.NDArray[np.uint8], size_hw: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
     """A crop of `region` with random place, zoom, brightness and tint; mirrored with probability 0.5."""
@@ -145,7 +145,7 @@ def _background(
     return toned
 
 
-def _warp_glyph(
+def warp_glyph(
     rng: np.random.Generator, glyphs: Glyphs, glyph: int, size_hw: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
     """The digit's coverage, float32 (h, w), cropped to the part that is not zero; no larger than the image."""
@@ -170,7 +170,7 @@ def _warp_glyph(
     return coverage[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _paint(
+def paint(
     rng: np.random.Generator, under: npt.NDArray[np.uint8], coverage: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint8]:
     """Blend one colour, lighter or darker than the mean of the covered pixels, over `under` (h, w, 3)."""

@@ -59,12 +59,32 @@ def causal_curves(
     `input_chw`: float32 (C, h, w), normalised, as `Engine.preprocess` gives it; `heat_hw`: float32 (h, w), as
     `Frame.map_to_input` makes it from `heatmap` (not from `raw`: the map that users see is measured, the same way for
     every method); `class_id`: the explained class, in the paper the predicted one.
-    Deletion sets pixels of the normalised input to 0; insertion starts from its `blur_input`. 8 · w pixels per step,
-    S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map without heat all
-    pixels are equal (see `salient_order`). Raises OnnxplainError for maps and inputs of different sizes and for heat or
-    scores that are not finite.
+    Deletion sets pixels of the normalised input to 0; insertion starts from its `blur_input`. Steps: see
+    `change_curve`. Raises OnnxplainError for maps and inputs of different sizes and for heat or scores that are not
+    finite.
     """
-    height, width = input_chw.shape[1:]
+    blurred, zeros = blur_input(input_chw), np.zeros_like(input_chw)
+    return CausalCurves(
+        insertion=change_curve(scores, blurred, input_chw, heat_hw, class_id, batch_size),
+        deletion=change_curve(scores, input_chw, zeros, heat_hw, class_id, batch_size),
+    )
+
+
+def change_curve(
+    scores: InputScores,
+    start_chw: FloatArray,
+    finish_chw: FloatArray,
+    heat_hw: FloatArray,
+    column: int,
+    batch_size: int = 8,
+) -> DoubleArray:
+    """The score in a column while `start_chw` becomes `finish_chw`, the hottest pixels first: float64 (S + 1,).
+
+    8 · w pixels per step, S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map
+    without heat all pixels are equal (see `salient_order`). Raises OnnxplainError for heat of another size, or that is
+    not finite.
+    """
+    height, width = start_chw.shape[1:]
     if heat_hw.shape != (height, width) or not np.isfinite(heat_hw).all():
         raise OnnxplainError(f"heat: found {heat_hw.shape}, expected finite values ({height}, {width}) as the input")
     if batch_size < 1:
@@ -73,20 +93,14 @@ def causal_curves(
     step_of = np.empty(height * width, np.int64)
     step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
     step_hw = step_of.reshape(height, width)
-
-    def follow(start_chw: FloatArray, finish_chw: FloatArray) -> DoubleArray:
-        steps = int(step_hw.max()) + 1
-        curve = np.empty(steps + 1)
-        for first in range(0, steps + 1, batch_size):
-            done = np.arange(first, min(first + batch_size, steps + 1))
-            changed_nhw = step_hw < done[:, None, None]
-            copies = np.where(changed_nhw[:, None], finish_chw, start_chw)
-            curve[first : first + len(done)] = scores(copies)[:, class_id]
-        return curve
-
-    return CausalCurves(
-        insertion=follow(blur_input(input_chw), input_chw), deletion=follow(input_chw, np.zeros_like(input_chw))
-    )
+    steps = int(step_hw.max()) + 1
+    curve = np.empty(steps + 1)
+    for first in range(0, steps + 1, batch_size):
+        done = np.arange(first, min(first + batch_size, steps + 1))
+        changed_nhw = step_hw < done[:, None, None]
+        copies = np.where(changed_nhw[:, None], finish_chw, start_chw)
+        curve[first : first + len(done)] = scores(copies)[:, column]
+    return curve
 
 
 def salient_order(heat_hw: FloatArray) -> npt.NDArray[np.int64]:

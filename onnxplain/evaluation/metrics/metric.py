@@ -43,12 +43,13 @@ class Requirement:
     """What a metric needs.
 
     `met`: whether it is there; `otherwise`: the reason for a null if it is not. `of_record`: whether an image has it;
-    images without it do not count.
+    images without it do not count. `of_box`: the same for the map of one box of a detector (`BoxMap`).
     """
 
     met: Callable[[Facts], bool]
     otherwise: str
     of_record: Callable[[Record], bool] | None = None
+    of_box: Callable[[Any], bool] | None = None
 
 
 LABELS = Requirement(lambda facts: facts.labels, "the predicted class was asked for, labels are not compared")

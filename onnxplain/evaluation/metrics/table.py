@@ -20,9 +20,14 @@ def choose_metrics(choice: str, *, sanity: bool = False, masks: bool = False) ->
 
     Raises OnnxplainError for another choice.
     """
+    groups = groups_of(choice)
+    groups |= {"masks"} if masks and "localization" in groups else set()
+    groups |= {"sanity"} if sanity else set()
+    return tuple(metric for metric in METRICS if groups & set(metric.groups))
+
+
+def groups_of(choice: str) -> set[str]:
+    """The groups of metrics that a value of ``--metrics`` means. Raises OnnxplainError for another value."""
     if choice not in get_args(MetricChoice):
         raise OnnxplainError(f"metrics: found {choice!r}, expected one of {', '.join(get_args(MetricChoice))}")
-    groups = {"localization", "faithfulness"} if choice == "all" else {choice}
-    groups |= {"sanity"} if sanity else set()
-    groups |= {"masks"} if masks and "localization" in groups else set()
-    return tuple(metric for metric in METRICS if groups & set(metric.groups))
+    return {"localization", "faithfulness"} if choice == "all" else {choice}

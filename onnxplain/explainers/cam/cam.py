@@ -10,7 +10,7 @@ from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.aimed.observing import target_weights
 from onnxplain.explainers.aimed.placing import name_aim
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
-from onnxplain.explainers.needs import LINEAR_HEAD, Need
+from onnxplain.explainers.needs import LINEAR_HEAD, POOLED, Need
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 from onnxplain.runtime.target import ResolvedTarget, Target
@@ -32,6 +32,7 @@ class CAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "cam"
+    no_boxes: ClassVar[str] = POOLED
     unit: ClassVar[str] = "logit"
     needs: ClassVar[Need] = LINEAR_HEAD
     refused_kinds: ClassVar[Mapping[HeadKind, str]] = {"box": "the linear head's weights belong to classes"}

@@ -12,6 +12,7 @@ import numpy as np
 from onnxplain.explainers.aimed.observing import target_weights
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, weighted_sum
+from onnxplain.explainers.needs import POOLED
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
@@ -33,6 +34,7 @@ class GradCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "grad-cam"
+    no_boxes: ClassVar[str] = POOLED
     unit: ClassVar[str] = "gradient · activation"
 
     def _takes_gradients(self, placed: Sequence[PlacedTarget], layer: LayerSpec) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
+from onnxplain.explainers.needs import POOLED
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
@@ -26,6 +27,7 @@ class GradCAMPlusPlus(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "grad-cam++"
+    no_boxes: ClassVar[str] = POOLED
     unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:

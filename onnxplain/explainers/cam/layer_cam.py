@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients
+from onnxplain.explainers.cam.activation_map import require_gradients
+from onnxplain.explainers.cam.box_explainer import BoxExplainer
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
 
 @dataclass(frozen=True)
-class LayerCAM(ActivationMapExplainer):
+class LayerCAM(BoxExplainer):
     """``M = Σ_k ReLU(g_k) ∘ A_k``, with g = ∂y/∂A of the logit, or box coordinate, y (Jiang et al. 2021).
 
     `raw` is M, float32 (h, w): not negative where the features are not negative. The paper fuses the maps of several

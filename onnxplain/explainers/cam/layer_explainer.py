@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from onnxplain.contract.arguments import check_fields
 from onnxplain.errors import UnsupportedError
-from onnxplain.explainers.aimed.describing import describe_row
+from onnxplain.explainers.aimed.describing import DescribedTarget, describe_row
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.aimed.placing import Placer, check_aim, name_aim
 from onnxplain.explainers.cam.layer_fusion import fuse_maps, resolve_layers
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec, MapFrame
     from onnxplain.contract.heads import HeadKind
     from onnxplain.runtime.engine import Engine
+    from onnxplain.runtime.geometry import Frame
     from onnxplain.runtime.image import ImageLike
 
 
@@ -127,8 +128,13 @@ class LayerExplainer(Explainer):
         layer: str | None = None,
         map_frame: MapFrame | None = None,
     ) -> Explanation:
-        frame = activations.frames[position]
         explained = describe_row(self.engine, activations, position)
+        name = layer or activations.layer.name
+        return self._described(explained, activations.frames[position], raw, name, map_frame)
+
+    def _described(
+        self, explained: DescribedTarget, frame: Frame, raw: FloatArray, layer: str, map_frame: MapFrame | None
+    ) -> Explanation:
         heatmap, status = relu_over_max(raw, frame, map_frame)
         return Explanation(
             heatmap=heatmap,
@@ -141,7 +147,7 @@ class LayerExplainer(Explainer):
             label=explained.label,
             head=explained.head,
             answers=explained.answers,
-            layer=layer or activations.layer.name,
+            layer=layer,
             frame=frame,
             evaluations=sum(map(self._evaluations, self._layers())),
             prediction=explained.prediction,
@@ -149,6 +155,7 @@ class LayerExplainer(Explainer):
             unit=self.unit,
             uses_target=self.uses_target,
             default_threshold=CAM_THRESHOLD,
+            detection=explained.detection,
         )
 
     def _describe_single_cell(self, layer: LayerSpec) -> str:

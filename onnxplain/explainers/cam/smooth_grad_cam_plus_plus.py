@@ -14,6 +14,7 @@ from onnxplain.explainers.aimed.observing import PlacedActivations, observe_plac
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
+from onnxplain.explainers.needs import POOLED
 from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
@@ -52,6 +53,7 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     progress: Progress | None = None
 
     name: ClassVar[str] = "smooth-grad-cam++"
+    no_boxes: ClassVar[str] = POOLED
     unit: ClassVar[str] = "gradient · activation"
 
     def __post_init__(self) -> None:

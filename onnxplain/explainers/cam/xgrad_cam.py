@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
+from onnxplain.explainers.needs import POOLED
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
 
@@ -22,6 +23,7 @@ class XGradCAM(ActivationMapExplainer):
     """
 
     name: ClassVar[str] = "xgrad-cam"
+    no_boxes: ClassVar[str] = POOLED
     unit: ClassVar[str] = "gradient · activation"
 
     def weigh(self, activations: Activations) -> FloatArray:

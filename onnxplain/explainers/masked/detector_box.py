@@ -7,33 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxplain.contract import HeadSpec
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.errors import UnsupportedError
 from onnxplain.explainers.aimed.describing import DescribedTarget
+from onnxplain.explainers.aimed.placed_detection import place_detections, placed_detections
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.engine_box import view_of
-from onnxplain.explainers.masked.explained_detections import ExplainedDetections, PlacedDetection, placed_detections
+from onnxplain.explainers.masked.explained_detections import ExplainedDetections
 from onnxplain.explainers.masked.fill import Fill
 from onnxplain.explainers.masked.masks import DEFAULT_GRID, choose_grid
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.box import paired_iou
 from onnxplain.runtime.detection.columns import DetectorColumns
-from onnxplain.runtime.detection.decode import candidate_boxes
 from onnxplain.runtime.detection.detection_target import DetectionTarget, parse_detection_target
 from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.detection.detector import Detector
 from onnxplain.runtime.engine import Engine
-from onnxplain.runtime.geometry import Frame
 from onnxplain.runtime.target import Target
 
 if TYPE_CHECKING:
     from onnxplain.runtime.image import ImageLike
-
-# Overlap with the box that the model finds again: below it, a Detection belongs to another image or model.
-_SAME = 0.9
-# What a placed target needs a head for; a detector has none.
-_SIMILARITY = HeadSpec("detections", "classes", 1, scores="detections")
 
 
 class DetectorBox(BlackBox):
@@ -64,10 +56,11 @@ class DetectorBox(BlackBox):
     def aim(self, target: Target) -> AskedTarget:
         """Which detections are asked for. Raises UnsupportedError for a coordinate of a box."""
         asked = parse_detection_target(self.engine.spec, target)
-        if isinstance(asked, DetectionTarget) and asked.side is not None:
+        if asked.side is not None:
+            name = asked.name if isinstance(asked, Detection) else asked.text
             raise UnsupportedError(
-                f"{self._method}: found target {asked.text!r}, expected a whole box: the method explains scores, not "
-                f"coordinates; leave out :{asked.side}"
+                f"{self._method}: found target {name!r}, expected a whole box: the method explains scores, not "
+                f"coordinates; leave out :{asked.side}, or use hires-cam"
             )
         return asked
 
@@ -81,60 +74,14 @@ class DetectorBox(BlackBox):
 
         Raises OnnxplainError for one that is not there; the message lists what was found.
         """
-        columns = self._columns(whole)
-        found = self.detector.place(columns, view.frame)
-        chosen: list[Detection] = []
-        for aim in aims:
-            if isinstance(aim, DetectionTarget):
-                chosen += aim.find(found)
-            elif isinstance(aim, Detection):
-                self._check(columns, view.frame, aim)
-                chosen.append(aim)
-        boxes = self._boxes(columns, [each.candidate for each in chosen])
-        return [
-            PlacedDetection(self._number(columns, each), _SIMILARITY, detection=each, box_xyxy=box)
-            for each, box in zip(chosen, boxes, strict=True)
-        ]
+        chosen = [aim for aim in aims if isinstance(aim, DetectionTarget | Detection)]
+        return [*place_detections(self.detector, self._columns(whole), view.frame, chosen)]
 
     def describe(self, placed: PlacedTarget, view: View, whole: WholeOutputs) -> DescribedTarget:
         """The detection with its name, label and score."""
         (each,) = placed_detections([placed])
-        found = each.detection
-        return DescribedTarget(
-            placed.index,
-            found.name,
-            found.label,
-            found.score,
-            head=None,
-            answers=None,
-            prediction=None,
-            detection=found,
-        )
+        return each.described
 
     def _columns(self, whole: WholeOutputs) -> DetectorColumns:
         named: dict[str, AnyArray] = dict(zip(self.detector.spec.output_names, whole.outputs, strict=True))
         return self.detector.read(named)[0]
-
-    def _boxes(self, columns: DetectorColumns, candidates: Sequence[int]) -> FloatArray:
-        """The boxes of candidates in pixels of the model's input, float32 (T, 4)."""
-        index = np.array(candidates, np.int64)
-        return candidate_boxes(self.detector.spec, columns, index, self.detector.size_hw)
-
-    def _number(self, columns: DetectorColumns, each: Detection) -> int:
-        """The number in the contract: candidate · (C + 4) + class; C = 1 where candidates carry a class."""
-        layout = self.detector.spec.layout
-        if layout.carries_class:
-            return each.candidate * 5
-        classes: int = columns.parts["classes"].shape[1] - layout.backgrounds
-        return each.candidate * (classes + 4) + each.class_id
-
-    def _check(self, columns: DetectorColumns, frame: Frame, target: Detection) -> None:
-        """Raise OnnxplainError unless the candidate of a detection has its box in this image."""
-        if 0 <= target.candidate < columns.count:
-            placed = frame.boxes_to_image(np.nan_to_num(self._boxes(columns, [target.candidate])))
-            if paired_iou(placed, np.array([target.xyxy]))[0] >= _SAME:
-                return
-        raise OnnxplainError(
-            f"target: found a Detection of candidate {target.candidate}, whose box is not in this image, expected one "
-            "that Engine.detect returned for the same model and image"
-        )

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from onnxplain.explainers.aimed.placed_target import PlacedTarget
+from onnxplain.explainers.aimed.placed_detection import PlacedDetection
 from onnxplain.explainers.masked.explained_output import Outputs, WatchedOutput
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.detection.detector import Detector
 from onnxplain.runtime.detection.watched import WatchedDetections
 from onnxplain.runtime.engine import Engine
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PlacedDetection(PlacedTarget):
-    """A detection of one image. `box_xyxy`: its box in pixels of the model's input, float32 (4,)."""
-
-    detection: Detection
-    box_xyxy: FloatArray
-
-
-def placed_detections(placed: Sequence[PlacedTarget]) -> tuple[PlacedDetection, ...]:
-    """The detections among placed targets: all of them, for a detector."""
-    return tuple(each for each in placed if isinstance(each, PlacedDetection))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxplain.contract import MapFrame, StatedShape, UnusedOutput
+from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.errors import ModelError
 from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
+from onnxplain.exporters.anatomy.detector_ends import DetectorEnds, find_detector_ends
 from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
 from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
-from onnxplain.exporters.anatomy.heads import NOTHING_ASKED, AskedHeads, Head, find_heads
+from onnxplain.exporters.anatomy.heads import NOTHING_ASKED, AskedHeads, Head, ModelHeads, find_heads
 from onnxplain.exporters.anatomy.input_layer import input_layer
 from onnxplain.exporters.anatomy.inputs import Inputs, find_inputs
 from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
+from onnxplain.exporters.anatomy.level_maps import before_weights
 from onnxplain.exporters.anatomy.live import live_values
 from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
 from onnxplain.exporters.anatomy.positions import FrameEnd
@@ -26,6 +29,7 @@ class Anatomy:
     """The parts of a graph. `layers` lists all feature maps that can be instrumented, in the graph's order.
 
     `heads`: in the order in which targets count them; the first is the default. `unused`: outputs that are no head.
+    `detector`: the end of a detector, which has no heads; None for other models.
     `pooled`: the global average pooling + linear layer that computes the default head, or why it has none. `unplaced`:
     maps that would be layers if it were known where they lie in the image. `arrangements`, `frames`: of all values.
     """
@@ -36,6 +40,7 @@ class Anatomy:
     layers: tuple[Layer, ...]
     unplaced: tuple[Unplaced, ...] = ()
     unused: tuple[UnusedOutput, ...] = ()
+    detector: DetectorEnds | None = None
     arrangements: Mapping[ir.Value, Arrangement] = field(default_factory=dict)
     frames: Mapping[ir.Value, MapFrame | FrameEnd] = field(default_factory=dict)
 
@@ -47,6 +52,8 @@ class Anatomy:
     @property
     def targets(self) -> tuple[ir.Value, ...]:
         """The values to differentiate."""
+        if self.detector is not None:
+            return self.detector.starts
         return tuple(head.value for head in self.heads)
 
     @property
@@ -57,6 +64,8 @@ class Anatomy:
         most of the image: close to the mask a map is little else than the mask.
         """
         layers = [layer for layer in self.layers if layer.automatic]
+        if self.detector is not None:
+            return None
         if isinstance(self.pooled, PooledHead):
             return next((layer for layer in layers if layer.tap is self.pooled.layer), None)
         if self.heads[0].kind != "mask" or not layers:
@@ -67,29 +76,51 @@ class Anatomy:
         return [layer for layer in before if layer.arrangement.positions == smallest][-1]
 
 
-def study(graph: ir.Graph, asked: AskedHeads = NOTHING_ASKED, shape: StatedShape | None = None) -> Anatomy:
+def study(
+    graph: ir.Graph,
+    asked: AskedHeads = NOTHING_ASKED,
+    shape: StatedShape | None = None,
+    detector: DetectorSpec | None = None,
+) -> Anatomy:
     """Find the parts of a prepared graph. Raises ModelError.
 
-    `asked`: what is said of the heads. `shape`: what the user states about the input.
+    `asked`: what is said of the heads. `shape`: what the user states about the input. `detector`: the detector that the
+    graph is; it has no heads then. Raises UnsupportedError for a layout whose gradients are not offered.
     """
     inputs = find_inputs(graph, shape)
-    found = find_heads(graph, inputs.image_input, asked)
+    ends = None if detector is None else find_detector_ends(graph, detector, inputs.image_input.size_hw)
+    found = ModelHeads(()) if ends is not None else find_heads(graph, inputs.image_input, asked)
     layout = inputs.image_input.layout
-    targets = [head.value for head in found.heads]
+    targets = [head.value for head in found.heads] if ends is None else list(ends.values)
     places = follow_positions(graph, inputs.image, layout)
     arrangements = arrange(graph, inputs.image, layout)
     arrangements |= arrange_by_positions(places, arrangements)
     frames = read_frames(places, arrangements, inputs.image_input.size_hw) if places else {}
 
-    def layers_of(ends: Sequence[ir.Value]) -> tuple[list[Layer], list[Unplaced]]:
-        return find_layers(graph, ends, arrangements, frames, live_values(graph, ends, places))
+    def layers_of(values: Sequence[ir.Value]) -> tuple[list[Layer], list[Unplaced]]:
+        live = live_values(graph, values, places, every=ends is None)
+        return find_layers(graph, values, arrangements, frames, live, every=ends is None)
 
     layers, unplaced = layers_of(targets)
+    if ends is not None:
+        features = before_weights(graph, ends.values)
+        layers = [layer for layer in layers if layer.tap in features]
+        no_classes = NoPooledHead(HeadFault.DETECTOR)
+        return Anatomy(inputs, (), no_classes, tuple(layers), tuple(unplaced), detector=ends)
     if not layers and not unplaced and len(targets) > 1:
         apart = [head for head in found.heads if layers_of([head.value]) == ([], [])]
         raise ModelError(_no_common_layer(found.heads, apart))
     pooled = _pooled(found.heads[0])
-    return Anatomy(inputs, found.heads, pooled, tuple(layers), tuple(unplaced), found.unused, arrangements, frames)
+    return Anatomy(
+        inputs,
+        found.heads,
+        pooled,
+        tuple(layers),
+        tuple(unplaced),
+        found.unused,
+        arrangements=arrangements,
+        frames=frames,
+    )
 
 
 def _pooled(head: Head) -> PooledHead | NoPooledHead:

@@ -137,11 +137,11 @@ def _head(found: FoundHead, values: Mapping[str, ir.Value]) -> Head:
     own = found.first("source")
     if not seen_through and own is not None:
         tip = values[own.name]
-    value = _float_source(source if seen_through else tip)
+    value = float_source(source if seen_through else tip)
     if found.kind == "embedding":
         # Of features and their normalised form the model answers with the second.
         tip = next((values[output.name] for output in found.outputs if output.name != found.source), tip)
-    answer = _float_source(tip) if found.kind == "embedding" else value
+    answer = float_source(tip) if found.kind == "embedding" else value
     scores = found.first("scores")
     return Head(
         name=found.name,
@@ -221,7 +221,7 @@ def _check_shapes_known(graph: ir.Graph) -> None:
             )
 
 
-def _float_source(value: ir.Value) -> ir.Value:
+def float_source(value: ir.Value) -> ir.Value:
     """The value itself if it is float; if it is quantized, the float value that it was quantized from."""
     while value.dtype not in FLOATS:
         node = producer_of(value)

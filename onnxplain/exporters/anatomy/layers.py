@@ -77,12 +77,16 @@ def find_layers(
     arrangements: Mapping[ir.Value, Arrangement],
     frames: Mapping[ir.Value, MapFrame | FrameEnd],
     live: Collection[ir.Value],
+    *,
+    every: bool = True,
 ) -> tuple[list[Layer], list[Unplaced]]:
     """All maps that every target depends on, in the graph's order, and those among them that have no frame.
 
-    `live`: the values whose positions lead to every output.
+    `live`: the values whose positions lead to every output. `every` False: maps that any target depends on, as in
+    detectors, whose levels have outputs of their own.
     """
-    needed = set.intersection(*(set(upstream(target)) for target in targets))
+    sets = [set(upstream(target)) for target in targets]
+    needed = set.intersection(*sets) if every else set.union(*sets)
     layers: list[Layer] = []
     unplaced: list[Unplaced] = []
     tapped: set[ir.Value] = set()
@@ -141,7 +145,7 @@ def choose_layers(
     """
     if not layers:
         why = f": {unplaced[0].end}" if unplaced else ""
-        raise ModelError(f"no feature map leads to the logits{why}; rise works on this file, gradients do not apply")
+        raise ModelError(f"no feature map leads to the outputs{why}; rise works on this file, gradients do not apply")
     chosen = {_choose(layers, name, preferred, unplaced).name for name in wanted}
     if not chosen:
         raise ModelError("layers: found none, expected at least one: give a layer, or auto")

@@ -38,10 +38,13 @@ class _Reached:
         return self.placed or self.others
 
 
-def live_values(graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Followed]) -> set[ir.Value]:
-    """Values whose positions lead to every part of every target."""
+def live_values(
+    graph: ir.Graph, targets: Sequence[ir.Value], places: Mapping[ir.Value, Followed], *, every: bool = True
+) -> set[ir.Value]:
+    """Values whose positions lead to every part of every target; `every` False: to any."""
     parts = [part for target in targets for part in _parts(target, places)]
-    return set.intersection(*(_live_for(graph, part, places) for part in parts))
+    found = [_live_for(graph, part, places) for part in parts]
+    return set.intersection(*found) if every else set.union(*found)
 
 
 def _parts(value: ir.Value, places: Mapping[ir.Value, Followed]) -> list[ir.Value]:

@@ -41,6 +41,7 @@ class HeadFault(Enum):
     """Why a head is not global average pooling + linear layer; the fields of `NoPooledHead` complete the texts."""
 
     KIND = "the default head is of the kind {value}, which has no class activation maps"
+    DETECTOR = "a detector has no class activation maps"
     IS_INPUT = "the logits are an input of the graph"
     NOT_LINEAR = "the logits come from {node}, not from a linear layer"
     NOT_POOLED = "the linear layer follows {node}, not global average pooling"

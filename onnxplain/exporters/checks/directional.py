@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxplain.contract import LayerSpec
 from onnxplain.exporters.checks.operator_facts import facts_of
-from onnxplain.exporters.checks.scalars import CheckedScalar
+from onnxplain.exporters.checks.scalars import AnyScalar, Differentiated
 from onnxplain.exporters.checks.ties import features_off_the_ties
 from onnxplain.exporters.checks.witness import Witness
 
@@ -39,7 +39,7 @@ def allowed_error(witness: Witness) -> float:
     return GRADIENT_TOLERANCE if gated else SMOOTH_GRADIENT_TOLERANCE
 
 
-def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[CheckedScalar, OpenRun]) -> float:
+def direction_error(layer: LayerSpec, witness: Witness, runs: Mapping[AnyScalar, OpenRun]) -> float:
     """‖⟨g, v⟩ − (f(A + εv) − f(A − εv)) / 2ε‖ / ‖·‖ over random v, for the best step ε and the worst scalar."""
     # Features and captured values come from the forward pass, which is the same for every scalar.
     scalars = tuple(runs)
@@ -63,7 +63,7 @@ def _errors_at_step(
     run: OpenRun,
     features: np.ndarray,
     gradients: np.ndarray,
-    scalars: Sequence[CheckedScalar],
+    scalars: Sequence[Differentiated],
     step: float,
 ) -> np.ndarray:
     """The error of each scalar, float64 (Q,); the images of a batch count together."""

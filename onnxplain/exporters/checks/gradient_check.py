@@ -10,7 +10,7 @@ from onnxplain.contract import HeadSpec, LayerSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import OpenRun, allowed_error, direction_error
 from onnxplain.exporters.checks.report import LayerCheck, Reference
-from onnxplain.exporters.checks.scalars import CheckedScalar, pairs_of
+from onnxplain.exporters.checks.scalars import AnyScalar, CheckedScalar, pairs_of
 from onnxplain.exporters.checks.witness import Witness, in_float32
 
 # A witness counts as affine between two images if its deviation from a straight line, relative to the logits, is at
@@ -23,6 +23,20 @@ def check_gradient(layer: LayerSpec, runs: Mapping[CheckedScalar, OpenRun], head
 
     Raises VerificationError.
     """
+    gradients = check_finite(layer, runs)
+    for one, other in pairs_of(tuple(runs)):
+        if np.array_equal(gradients[one], gradients[other]):
+            head = heads[one.head]
+            entries = f"{_ENTRIES.get(head.kind, 'entries')} {one.index} and {other.index}"
+            of_head = "" if len(heads) == 1 else f" of head {head.name!r}"
+            raise VerificationError(
+                f"check 'gradient changes with the class' failed at layer {layer.name!r}: {entries}{of_head} have the "
+                "same gradient; choose another layer"
+            )
+
+
+def check_finite(layer: LayerSpec, runs: Mapping[AnyScalar, OpenRun]) -> dict[AnyScalar, np.ndarray]:
+    """The gradient of each scalar. Raises VerificationError for a wrong shape, NaN or infinity."""
     gradients = {scalar: run.values[layer.gradients] for scalar, run in runs.items()}
     for scalar, gradient in gradients.items():
         expected = (len(runs[scalar].values[layer.features]), layer.channels, *layer.size_hw)
@@ -35,21 +49,13 @@ def check_gradient(layer: LayerSpec, runs: Mapping[CheckedScalar, OpenRun], head
                 f"check 'gradient finite' failed at layer {layer.name!r}, target {scalar.target}: found NaN or "
                 "infinity, expected finite numbers; choose another layer"
             )
-    for one, other in pairs_of(tuple(runs)):
-        if np.array_equal(gradients[one], gradients[other]):
-            head = heads[one.head]
-            entries = f"{_ENTRIES.get(head.kind, 'entries')} {one.index} and {other.index}"
-            of_head = "" if len(heads) == 1 else f" of head {head.name!r}"
-            raise VerificationError(
-                f"check 'gradient changes with the class' failed at layer {layer.name!r}: {entries}{of_head} have the "
-                "same gradient; choose another layer"
-            )
+    return gradients
 
 
 _ENTRIES = {"classes": "classes", "labels": "labels", "values": "values", "mask": "classes", "box": "coordinates"}
 
 
-def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[CheckedScalar, OpenRun]]) -> LayerCheck:
+def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[AnyScalar, OpenRun]]) -> LayerCheck:
     """Check that the gradient is the derivative of the part after the layer. Raises VerificationError."""
     witness = _runnable(witness, layer, runs)
     _check_input_dependence(layer, witness, runs)
@@ -63,7 +69,7 @@ def check_derivative(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[
     return LayerCheck(layer.name, error, reference, witness.operators)
 
 
-def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[CheckedScalar, OpenRun]]) -> Witness:
+def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[AnyScalar, OpenRun]]) -> Witness:
     """The witness to use: in float64 if the reference evaluator can run it, else in float32."""
     scalar, run = next(iter(runs[0].items()))
     if witness.dtype is np.float64:
@@ -77,9 +83,7 @@ def _runnable(witness: Witness, layer: LayerSpec, runs: Sequence[Mapping[Checked
     return witness
 
 
-def _check_input_dependence(
-    layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[CheckedScalar, OpenRun]]
-) -> None:
+def _check_input_dependence(layer: LayerSpec, witness: Witness, runs: Sequence[Mapping[AnyScalar, OpenRun]]) -> None:
     """Raise VerificationError if two inputs have the same gradient, unless the witness is affine between them."""
     scalar = next(iter(runs[0]))
     one, other = (run[scalar] for run in runs)

@@ -10,7 +10,7 @@ from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, LayerSpec, ModelSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.same_outputs import relative_difference
-from onnxplain.exporters.checks.scalars import CheckedScalar, control_feeds
+from onnxplain.exporters.checks.scalars import AnyScalar, CheckedScalar, control_feeds
 from onnxplain.exporters.checks.trial_images import feeds_of
 from onnxplain.exporters.graph.session import GraphSession
 
@@ -22,7 +22,7 @@ def layers_of_one_target(
     session: GraphSession,
     spec: ModelSpec,
     image: np.ndarray,
-    runs: Mapping[CheckedScalar, OpenRun],
+    runs: Mapping[AnyScalar, OpenRun],
 ) -> tuple[str, ...]:
     """Names of the layers that claim several targets at once, but fail with them or give other gradients.
 
@@ -41,13 +41,13 @@ def _is_as_one_by_one(
     spec: ModelSpec,
     layer: LayerSpec,
     image: np.ndarray,
-    runs: Mapping[CheckedScalar, OpenRun],
-    scalars: Sequence[CheckedScalar],
+    runs: Mapping[AnyScalar, OpenRun],
+    scalars: Sequence[AnyScalar],
 ) -> bool:
     feeds = feeds_of(spec, image, explain=True)
     feeds[TARGET_INPUT] = np.array([scalar.target for scalar in scalars], np.int64)
-    controls = [control_feeds(spec.heads, scalar) for scalar in scalars]
-    for name in controls[0]:
+    controls = [control_feeds(spec.heads, each) for each in scalars if isinstance(each, CheckedScalar)]
+    for name in controls[0] if controls else ():
         sizes = np.broadcast_shapes(*(control[name].shape for control in controls))
         feeds[name] = np.concatenate([np.broadcast_to(control[name], sizes) for control in controls])
     if spec.gated:

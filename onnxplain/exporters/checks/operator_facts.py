@@ -90,7 +90,7 @@ class OperatorFacts:
     are not the largest, integers at an end of their range. `in_integers`: it rounds to integers or computes with them.
     `form`: what a quantized operator computes; None for a float operator, and for a quantized one without a gradient.
     `packs_weights`: it multiplies by weights of a few bits, several in a byte. `product`: what it computes before an
-    activation that is a part of it.
+    activation that is a part of it. `chooses`: it returns indices; in the checks these are the indices of the run.
     """
 
     gates: bool = False
@@ -98,6 +98,7 @@ class OperatorFacts:
     form: QuantizedForm | None = None
     packs_weights: bool = False
     product: str | None = None
+    chooses: bool = False
 
 
 # Smallest and largest integer (QuantizeLinear, "saturation is done according to").
@@ -150,7 +151,12 @@ FACTS: Mapping[str, OperatorFacts] = {
     "Selu": _GATE,
     "Shrink": _GATE,
     "ThresholdedRelu": _GATE,
-    "TopK": _GATE,
+    "TopK": OperatorFacts(gates=True, chooses=True),
+    # What they choose after a small step may be something else, and is no part of a derivative.
+    "ArgMax": OperatorFacts(chooses=True),
+    "ArgMin": OperatorFacts(chooses=True),
+    "NonMaxSuppression": OperatorFacts(chooses=True),
+    "NonZero": OperatorFacts(chooses=True),
     # com.microsoft, where the activation may be one of those
     "FusedConv": OperatorFacts(gates=True, product="Conv"),
     "FusedGemm": OperatorFacts(gates=True, product="Gemm"),

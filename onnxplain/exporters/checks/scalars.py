@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,32 @@ from onnxplain.contract import BOX_COORDINATES, REFERENCE_INPUT, REGION_INPUT, H
 SEED = 16
 # Of the positions of a mask, the share in a random region.
 REGION_SHARE = 0.3
+
+
+class KindOfHead(Protocol):
+    """A value that a witness returns."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its head."""
+
+    @property
+    def output(self) -> str:
+        """Its name in the graph."""
+
+
+class Differentiated(Protocol):
+    """A number that is differentiated in a check."""
+
+    @property
+    def target(self) -> int:
+        """Its number as a target."""
+
+    def read(self, heads: Sequence[KindOfHead], values: Sequence[np.ndarray]) -> np.ndarray:
+        """y of each image, [N], from what a witness returns for each head."""
+
+
+AnyScalar = TypeVar("AnyScalar", bound=Differentiated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +53,10 @@ class CheckedScalar:
     target: int
     reference: np.ndarray | None = None
     region: np.ndarray | None = None
+
+    def read(self, heads: Sequence[KindOfHead], values: Sequence[np.ndarray]) -> np.ndarray:
+        """y of each image, [N], from what a witness returns for each head."""
+        return scalar_in(self, values[self.head], heads[self.head].kind)
 
 
 def checked_scalars(spec: ModelSpec) -> tuple[CheckedScalar, ...]:

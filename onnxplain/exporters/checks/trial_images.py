@@ -70,7 +70,7 @@ def feeds_of(
     `target`: None for the default head's best entry; of a box, which has none, its first.
     """
     if target is None:
-        target = 0 if spec.head.kind == "box" else PREDICTED
+        target = 0 if spec.heads and spec.head.kind == "box" else PREDICTED
     feeds = {**plain_feeds(spec, batch), TARGET_INPUT: np.array([target], np.int64)}
     feeds |= control_feeds(spec.heads, scalar)
     return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds

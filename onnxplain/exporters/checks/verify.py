@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import ModelSpec
+from onnxplain.exporters.anatomy.detector_ends import DetectorEnds
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.gradient_check import check_derivative, check_gradient
 from onnxplain.exporters.checks.many_targets import layers_of_one_target
@@ -22,6 +23,7 @@ from onnxplain.exporters.checks.same_outputs import check_outputs
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, plain_feeds, stated_batch
+from onnxplain.exporters.checks.verify_detector import check_detector_layers
 from onnxplain.exporters.checks.witness import Witness
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.widen import widen
@@ -36,12 +38,13 @@ def verify(
     witnesses: Sequence[Witness],
     original: onnx.ModelProto,
     checked: Mapping[str, LayerCheck] = MappingProxyType({}),
+    detector: DetectorEnds | None = None,
 ) -> Checks:
     """Run all checks. Raises VerificationError with the name of the check that failed.
 
     `original` is the file as found. `base` is the prepared graph; its outputs include the values that the witnesses
     (witness.py) need. The layers in `checked`, by name, were compared with a better reference already, so no finite
-    differences are computed for them.
+    differences are computed for them. `detector`: the end of the graph of a detector.
     """
     images = [image_batch(original, spec.input, seed) for seed in IMAGE_SEEDS]
     # One session at a time: each holds its own copy of the weights.
@@ -58,6 +61,14 @@ def verify(
         session = _unrounded(explainable, "explainable graph")
         images = [image.astype(np.float32) if image.dtype == np.float16 else image for image in images]
     base_session = None
+    one_target: tuple[str, ...] = ()
+    takes_many = stated_batch(explainable, spec.input) in (None, 1)
+    if detector is not None:
+        base_session = _unrounded(base, "prepared graph") if rounding else GraphSession(base, "prepared graph")
+        found, of_first = check_detector_layers(detector, (session, base_session), spec, images, witnesses)
+        if takes_many:
+            one_target = layers_of_one_target(session, spec, images[0], of_first)
+        return Checks(output_error, tuple(found), one_target=one_target)
     if any(layer.name not in checked for layer in spec.layers):
         base_session = _unrounded(base, "prepared graph") if rounding else GraphSession(base, "prepared graph")
     runs = _open_runs(session, base_session, spec, images, checked_scalars(spec))
@@ -67,8 +78,7 @@ def verify(
         check_gradient(layer, runs[0], spec.heads)
         known = checked.get(layer.name)
         layers.append(check_derivative(layer, witness, runs) if known is None else known)
-    one_target: tuple[str, ...] = ()
-    if stated_batch(explainable, spec.input) in (None, 1):
+    if takes_many:
         one_target = layers_of_one_target(session, spec, images[0], runs[0])
     return Checks(output_error, tuple(layers), one_target=one_target)
 

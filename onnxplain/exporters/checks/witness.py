@@ -23,7 +23,7 @@ from onnxplain.exporters.anatomy.layers import Layer, multiply_adds
 from onnxplain.exporters.checks.fused_operators import FUSED, add_fused_product
 from onnxplain.exporters.checks.low_bit_product import add_low_bit_product
 from onnxplain.exporters.checks.operator_facts import facts_of
-from onnxplain.exporters.checks.scalars import CheckedScalar, scalar_in
+from onnxplain.exporters.checks.scalars import Differentiated
 from onnxplain.exporters.checks.straight_through import add_straight_through
 from onnxplain.exporters.checks.ties import integers_off_the_ties
 from onnxplain.exporters.checks.witness_builder import FEATURES, WitnessBuilder, feed_name, held_name, is_number
@@ -31,6 +31,8 @@ from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.graph.values import dims, name_of
 
+# The kind of a value of a detector, which is read as it is.
+RAW = "detections"
 REFERENCE_MAC_LIMIT = 400_000_000
 
 
@@ -45,11 +47,22 @@ class Erf(OpRun):
         return (erf(x),)
 
 
+class GatherElements(OpRun):
+    """GatherElements for any number of rows; onnx's reference evaluator stops at 64."""
+
+    op_domain = ""
+
+    def _run(self, data: np.ndarray, indices: np.ndarray, axis: int | None = None) -> tuple[np.ndarray]:
+        along = 0 if axis is None else axis
+        return (np.take_along_axis(data, np.where(indices < 0, indices + data.shape[along], indices), along),)
+
+
 @dataclass(frozen=True)
 class WitnessHead:
     """What the witness returns for a head: its value, named `output`.
 
-    `channel_axis`: of a mask [N, C, h, w], counted with the batch axis; None for rows of numbers.
+    `channel_axis`: of a mask [N, C, h, w], counted with the batch axis; None for rows of numbers. Of a detector there
+    is one of the kind `RAW` for each value that it starts at.
     """
 
     output: str
@@ -57,7 +70,9 @@ class WitnessHead:
     channel_axis: int | None = None
 
     def read(self, result: np.ndarray, rows: int) -> np.ndarray:
-        """float [N, size], or [N, C, h, w] for a mask."""
+        """float [N, size], or [N, C, h, w] for a mask; of a detector the value as it is."""
+        if self.kind == RAW:
+            return result
         if self.channel_axis is None:
             return result.reshape(rows, -1)
         with_batch = result.reshape(rows, *result.shape[-3:])
@@ -81,11 +96,11 @@ class Witness:
     held: tuple[str, ...] = ()
 
     def evaluate(
-        self, features: np.ndarray, captured: Mapping[str, np.ndarray], scalars: Sequence[CheckedScalar]
+        self, features: np.ndarray, captured: Mapping[str, np.ndarray], scalars: Sequence[Differentiated]
     ) -> np.ndarray:
         """Each scalar of each image, float (N, Q)."""
         read = self.values(features, captured)
-        return np.stack([scalar_in(each, read[each.head], self.heads[each.head].kind) for each in scalars], axis=1)
+        return np.stack([each.read(self.heads, read) for each in scalars], axis=1)
 
     def values(self, features: np.ndarray, captured: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The value of each head, float (N, size), or (N, C, h, w) for a mask."""
@@ -98,33 +113,38 @@ class Witness:
             feeds[held_name(name)] = integers_off_the_ties(array) if self.dtype is np.float64 else array
         names = [output.name for output in self.proto.graph.output]
         if self.dtype is np.float64:
-            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf, *FUSED]).run(names, feeds)
+            results = onnx.reference.ReferenceEvaluator(self.proto, new_ops=[Erf, GatherElements, *FUSED]).run(
+                names, feeds
+            )
             found = dict(zip(names, map(np.asarray, results), strict=True))
         else:
             found = GraphSession(self.proto, "part after the layer").run(feeds, names)
         return [head.read(found[head.output], len(features)) for head in self.heads]
 
 
-def cut_witness(layer: Layer, heads: Sequence[Head], opset: int) -> Witness:
+def cut_witness(layer: Layer, heads: Sequence[WitnessHead], opset: int) -> Witness:
     """Cut out the part from the layer to the values of the heads."""
-    path = path_between(layer.tap, [head.value for head in heads])
+    assert layer.tap.graph is not None
+    ends = {head.output for head in heads}
+    values = [value for node in layer.tap.graph for value in node.outputs if value.name in ends]
+    path = path_between(layer.tap, values)
     small = sum(multiply_adds(node) for node in path) <= REFERENCE_MAC_LIMIT
     dtype: type[np.floating] = np.float64 if small else np.float32
     builder = WitnessBuilder(dtype, opset)
     builder.enter(layer)
     add_path(builder, path)
-    described = tuple(map(_describe, heads))
     return Witness(
-        builder.model(list(dict.fromkeys(head.output for head in described))),
+        builder.model(list(dict.fromkeys(head.output for head in heads))),
         dtype,
         tuple(builder.captured),
-        described,
+        tuple(heads),
         tuple(dict.fromkeys(node.op_type for node in path)),
         tuple(builder.held),
     )
 
 
-def _describe(head: Head) -> WitnessHead:
+def witness_head(head: Head) -> WitnessHead:
+    """What the witness returns for a head."""
     axis = None
     if head.kind == "mask":
         axis = head.channel_axis + 4 - len(dims(head.value))
@@ -132,10 +152,15 @@ def _describe(head: Head) -> WitnessHead:
 
 
 def add_path(builder: WitnessBuilder, path: Sequence[ir.Node]) -> None:
-    """Append nodes unchanged, but quantized ones in their straight-through form, and fused products in their parts."""
+    """Append nodes unchanged, but quantized ones in their straight-through form, and fused products in their parts.
+
+    Indices that a node chooses are those of the run.
+    """
     for node in path:
         facts = facts_of(node.op_type)
-        if facts.packs_weights:
+        if facts.chooses:
+            builder.keep_choice(node)
+        elif facts.packs_weights:
             add_low_bit_product(builder, node)
         elif facts.product is not None:
             add_fused_product(builder, node, facts.product)

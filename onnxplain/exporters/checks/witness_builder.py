@@ -13,7 +13,16 @@ import onnx_ir as ir
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.exporters.anatomy.layers import Layer
-from onnxplain.exporters.graph.values import FLOATS, constant_of, dequantizer_of, dims, is_constant, name_of, per_axis
+from onnxplain.exporters.graph.values import (
+    FLOATS,
+    constant_of,
+    dequantizer_of,
+    dims,
+    int_attribute,
+    is_constant,
+    name_of,
+    per_axis,
+)
 
 FEATURES = "onnxplain/witness_features"
 
@@ -81,6 +90,16 @@ class WitnessBuilder:
                 entry.i = self._elem
         self._nodes.append(proto)
         self._made.update(proto.output)
+
+    def keep_choice(self, node: ir.Node) -> None:
+        """Take the indices that a node chooses from the run, and for TopK the values there."""
+        if node.op_type != "TopK":
+            return
+        values, indices = node.outputs
+        if values.consumers() or values.is_graph_output():
+            source = self.input(node.inputs[0])
+            axis = int_attribute(node, "axis", -1)
+            self.emit("GatherElements", [source, self.capture(indices)], name_of(values), axis=axis)
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
         """The finished witness; shapes are left open."""

@@ -12,7 +12,6 @@ import onnx_ir as ir
 from onnxplain.contract import (
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
-    INPUT_LAYER,
     METADATA_KEY,
     REFERENCE_INPUT,
     REGION_INPUT,
@@ -32,24 +31,25 @@ from onnxplain.contract import (
     is_batched,
     override,
 )
-from onnxplain.errors import ModelError
+from onnxplain.contract.detectors import assumed_input
 from onnxplain.exporters.anatomy.anatomy import Anatomy, study
 from onnxplain.exporters.anatomy.arrangement import Arrangement
-from onnxplain.exporters.anatomy.heads import Head
-from onnxplain.exporters.anatomy.layers import AUTO, Layer, choose_layers
+from onnxplain.exporters.anatomy.detector_ends import DetectorEnds
+from onnxplain.exporters.anatomy.layers import Layer
 from onnxplain.exporters.anatomy.pooled_head import NoPooledHead, is_linear
-from onnxplain.exporters.checks.witness import Witness, cut_witness
+from onnxplain.exporters.checks.witness import RAW, Witness, WitnessHead, cut_witness, witness_head
 from onnxplain.exporters.file.model_file import finish
 from onnxplain.exporters.gradient.many_targets import RepeatedParts, plan_many_targets
-from onnxplain.exporters.gradient.zero import has_gradient
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
-from onnxplain.exporters.graph.values import maybe_dims, name_of, upstream
-from onnxplain.exporters.writing.gate import add_control, add_gradient, control_defaults, split_gates
+from onnxplain.exporters.graph.values import name_of
+from onnxplain.exporters.writing.chosen_layers import chosen_layers
+from onnxplain.exporters.writing.detector_seeds import detector_seeds
+from onnxplain.exporters.writing.gate import SeedMaker, add_control, add_gradient, control_defaults, split_gates
 from onnxplain.exporters.writing.head_specs import head_specs
 from onnxplain.exporters.writing.outputs import add_answers, add_cam_weights, add_features
 from onnxplain.exporters.writing.request import Request
-from onnxplain.exporters.writing.seeds import AskedInputs
+from onnxplain.exporters.writing.seeds import AskedInputs, seed_cotangents
 from onnxplain.exporters.writing.tail_file import cut_tail_file, describe_tail
 from onnxplain.exporters.writing.verdicts import CamVerdict, NoTail, TailFault
 from onnxplain.sidecars import SidecarFacts, fit_labels
@@ -62,7 +62,8 @@ class Explainable:
     `arrangements` say how the model's own tensors hold each layer's maps. `base` is the graph before instrumentation;
     its outputs include the values that the `witnesses` (checks/witness.py) need. `cam` says whether class activation
     maps are available. `tail_file` is the part after the last layer as a model of its own, or why there is none.
-    `read` is what other tools say of the model, as far as it fits. `unused`: outputs that are no head.
+    `read` is what other tools say of the model, as far as it fits. `unused`: outputs that are no head. `detector`: the
+    end of a detector's graph.
     """
 
     proto: onnx.ModelProto
@@ -74,6 +75,7 @@ class Explainable:
     tail_file: onnx.ModelProto | NoTail
     read: SidecarFacts
     unused: tuple[UnusedOutput, ...] = ()
+    detector: DetectorEnds | None = None
 
 
 def build_explainable(
@@ -88,12 +90,12 @@ def build_explainable(
     take only one target per image, although the graph looks otherwise.
     """
     graph = model.graph
-    anatomy = study(graph, request.asked, request.shape)
+    anatomy = study(graph, request.asked, request.shape, request.detector)
     image_spec = input_spec(anatomy.inputs.image_input, request)
-    labelled, read = fit_labels(request.read, anatomy.heads)
-    layers = _chosen(graph, anatomy, request, taps or {})
-    witnesses = tuple(cut_witness(layer, anatomy.heads, graph.opset_imports[""]) for layer in layers)
-    base = _with_outputs(model, witnesses)
+    labelled, read = fit_labels(request.read, anatomy.heads) if anatomy.heads else (None, request.read)
+    layers = chosen_layers(graph, anatomy, request, taps or {})
+    witnesses = tuple(cut_witness(layer, _answers_at(anatomy, layer), graph.opset_imports[""]) for layer in layers)
+    base = _with_outputs(model, witnesses, anatomy.detector)
     tail_file = _tail_file(model, layers[-1], anatomy, request)
     many = _with_many_targets(graph, layers, anatomy.targets, request, one_target)
     answers, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
@@ -103,18 +105,21 @@ def build_explainable(
     )
     spec = ModelSpec(
         input=image_spec,
-        heads=head_specs(anatomy.heads, answers, request, read, labelled),
+        heads=head_specs(anatomy.heads, answers, request, read, labelled) if anatomy.heads else (),
         cam=None if cam_layer is None else CamSpec(CAM_WEIGHTS_OUTPUT, cam_layer, linear),
         layers=tuple(_layer_spec(layer, layer.name in many) for layer in layers),
         extra_inputs=anatomy.inputs.extra,
         tail=_tail_spec(tail_file, request.tail_of, layers[-1].name),
         shuffle_seed=request.shuffle_seed,
         gated=request.gate,
+        detector=request.detector,
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = CamVerdict(cam_layer, anatomy.pooled if isinstance(anatomy.pooled, NoPooledHead) else None)
     arrangements = tuple(layer.arrangement for layer in layers)
-    return Explainable(finish(model), spec, base, witnesses, cam, arrangements, tail_file, read, anatomy.unused)
+    return Explainable(
+        finish(model), spec, base, witnesses, cam, arrangements, tail_file, read, anatomy.unused, anatomy.detector
+    )
 
 
 def _with_many_targets(
@@ -152,13 +157,32 @@ def _add_explanation(
     features = [add_features(graph, layer, batch, index) for index, layer in enumerate(layers)]
     answers = add_answers(graph, heads)
     gradients = [
-        add_gradient(graph, layer, value, heads, asked, gate, index, many.get(layer.name))
+        add_gradient(graph, layer, value, _seed_maker(anatomy, asked), gate, index, many.get(layer.name))
         for index, (layer, value, gate) in enumerate(zip(layers, features, gates, strict=True))
     ]
     cam_layer = add_cam_weights(graph, layers, anatomy.pooled, asked.target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
     return answers, cam_layer
+
+
+def _seed_maker(anatomy: Anatomy, asked: AskedInputs) -> SeedMaker:
+    """What emits where the gradients start: at the heads, or at the outputs of a detector."""
+    ends = anatomy.detector
+    if ends is not None:
+        return lambda branch, tap, many: detector_seeds(branch, ends, asked.target, tap, many)
+    return lambda branch, tap, many: seed_cotangents(branch, anatomy.heads, asked, tap, many)
+
+
+def _answers_at(anatomy: Anatomy, layer: Layer) -> list[WitnessHead]:
+    """What the witness of a layer returns: the heads; of a detector the values that the layer leads to."""
+    if anatomy.detector is None:
+        return list(map(witness_head, anatomy.heads))
+    return [
+        WitnessHead(name_of(value), RAW)
+        for value in dict.fromkeys(anatomy.detector.starts)
+        if path_between(layer.tap, [value])
+    ]
 
 
 def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
@@ -173,84 +197,12 @@ def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
     )
 
 
-def _chosen(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Mapping[str, ir.Value]) -> list[Layer]:
-    """The layers that the user asked for. Raises ModelError if one does not lead to all heads of the model."""
-    if taps:
-        chosen = _tapped(anatomy, taps)
-    else:
-        asks_for_input = INPUT_LAYER in request.layers and all(each.name != INPUT_LAYER for each in anatomy.layers)
-        named = [name for name in request.layers if name != INPUT_LAYER or not asks_for_input]
-        _check_names(graph, anatomy, named)
-        # The image alone would be every method's default.
-        wanted = [AUTO] if asks_for_input and not named else named
-        chosen = choose_layers(anatomy.layers, wanted, anatomy.preferred, anatomy.unplaced)
-        chosen = [anatomy.input_layer, *chosen] if asks_for_input else chosen
-    _check_reach_heads(chosen, anatomy.heads)
-    return chosen
-
-
-def _tapped(anatomy: Anatomy, taps: Mapping[str, ir.Value]) -> list[Layer]:
-    chosen: list[Layer] = []
-    for layer in anatomy.layers:
-        names = [name for name, value in taps.items() if value is layer.tap]
-        chosen.extend(replace(layer, name=name) for name in names)
-    missing = set(taps) - {layer.name for layer in chosen}
-    for entry in anatomy.unplaced:
-        for name in missing:
-            if taps[name] is entry.tap:
-                raise ModelError(
-                    f"layer {name!r}: where its map lies in the image is not known, because {entry.end}: choose an "
-                    "earlier module"
-                )
-    if missing:
-        raise ModelError(
-            f"layer {', '.join(sorted(missing))}: found an output that is no map leading to the outputs, expected such "
-            "a map: choose another module, or auto"
-        )
-    return chosen
-
-
-def _check_names(graph: ir.Graph, anatomy: Anatomy, wanted: Sequence[str]) -> None:
-    """Say why a value that bears a wanted name is no layer."""
-    first, found = anatomy.heads[0].value, anatomy.layers
-    known = {layer.name for layer in found} | {entry.name for entry in anatomy.unplaced}
-    leading = {output for node in upstream(first) for output in node.outputs}
-    for value in (output for node in graph for output in node.outputs):
-        name = name_of(value)
-        if name not in wanted or name in known:
-            continue
-        if value not in leading:
-            raise ModelError(f"layer {name!r} does not lead to the logits {first.name!r}: choose an earlier layer")
-        if not any(name in layer.name for layer in found):
-            raise ModelError(
-                f"layer {name!r}: found shape {list(maybe_dims(value) or ())}, expected a map [N, K, h, w] with "
-                "several positions, or tokens that form such a map: choose another layer"
-            )
-
-
-def _check_reach_heads(layers: Sequence[Layer], heads: Sequence[Head]) -> None:
-    """Raise ModelError if a layer does not lead to a head, or if the gradient of a head is zero whatever the image."""
-    for head in heads if len(heads) > 1 else ():
-        named = f"the {head.kind} head" if head.kind == "box" else f"the head {head.name!r}"
-        for layer in layers:
-            if layer.tap is not head.value and not path_between(layer.tap, [head.value]):
-                raise ModelError(
-                    f"layer {layer.name!r} does not lead to {named}: choose an earlier layer, or leave that head out, "
-                    f"--head {head.name}:none"
-                )
-        zero = [layer.name for layer in layers if not has_gradient(head.value, layer.tap)]
-        if zero:
-            raise ModelError(
-                f"{named}: its gradient is zero at layer {', '.join(map(repr, zero))} for every image, since every "
-                f"path passes an operator without a derivative: leave that head out, --head {head.name}:none"
-            )
-
-
-def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelProto:
-    """The model as it is now; its outputs include the values that the witnesses need."""
+def _with_outputs(model: ir.Model, witnesses: Sequence[Witness], ends: DetectorEnds | None) -> onnx.ModelProto:
+    """The model as it is now; its outputs include the values that the witnesses and the checks of a detector need."""
     proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
-    for name in dict.fromkeys(name for witness in witnesses for name in witness.captured):
+    needed = [] if ends is None else [name_of(value) for value in (*ends.values, *ends.activations)]
+    for name in dict.fromkeys([*needed, *(name for witness in witnesses for name in witness.captured)]):
         if name not in known:
             proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return proto
@@ -259,6 +211,8 @@ def _with_outputs(model: ir.Model, witnesses: Sequence[Witness]) -> onnx.ModelPr
 def _tail_file(model: ir.Model, layer: Layer, anatomy: Anatomy, request: Request) -> onnx.ModelProto | NoTail:
     if request.tail_of is None:
         return NoTail(TailFault.NOT_ASKED_FOR)
+    if anatomy.detector is not None:
+        return NoTail(TailFault.DETECTOR)
     return cut_tail_file(ir.to_proto(model), layer, anatomy.heads, name_of(anatomy.inputs.image))
 
 
@@ -271,6 +225,10 @@ def input_spec(image: ImageInput, request: Request) -> InputSpec:
     image = replace(image, quantization=request.quantization, channels_source=request.channels_source)
     if request.earlier is not None:
         found = override(request.parts.with_preset(image.dtype, image.channels, image.quantization), request.earlier)
+    elif request.detector is not None:
+        said = request.read.parts
+        read, source = (PreprocessingParts(), None) if said is None else (said.value, said.source)
+        found = assumed_input(request.detector, image, request.parts, read, source)
     else:
         has_box = any(head.kind == "box" for head in request.asked.stated)
         resize: Resize = "stretch" if has_box else "crop"

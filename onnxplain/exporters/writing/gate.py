@@ -6,7 +6,7 @@ is inside an `If` of its own, the gate. A closed gate costs only a Slice of no r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -26,7 +26,9 @@ from onnxplain.exporters.gradient.many_targets import RepeatedParts
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.names import PREFIX
 from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
-from onnxplain.exporters.writing.seeds import AskedInputs, seed_cotangents
+
+# Emits the values at which the gradient of a layer starts, with their cotangents; the last argument: `many`.
+SeedMaker = Callable[[Branch, ir.Value, bool], Mapping[ir.Value, ir.Value]]
 
 
 def control_defaults(heads: Sequence[Head], gated: bool) -> dict[str, np.ndarray]:
@@ -76,19 +78,18 @@ def add_gradient(
     graph: ir.Graph,
     layer: Layer,
     features: ir.Value,
-    heads: Sequence[Head],
-    asked: AskedInputs,
+    seeds_of: SeedMaker,
     gate: ir.Value | None,
     index: int,
     many: RepeatedParts | None = None,
 ) -> ir.Value:
     """Append the layer's `If`, or, without a gate, its content; returns the output ``gradients/<layer>``.
 
-    float32 [explained, K, h, w]. `many`: what is repeated so that one image may have several targets;
-    None: it has one.
+    float32 [explained, K, h, w]. `seeds_of`: emits where the gradient starts. `many`: what is repeated so that one
+    image may have several targets; None: it has one.
     """
     then_branch = Branch(f"{PREFIX}/{index}/then")
-    seeds = seed_cotangents(then_branch, heads, asked, layer.tap, many is not None)
+    seeds = seeds_of(then_branch, layer.tap, many is not None)
     if many is not None:
         many.read_in(then_branch, next(iter(seeds.values())))
     gradient = differentiate(then_branch, seeds, layer.tap, layer.name)

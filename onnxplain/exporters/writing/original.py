@@ -18,12 +18,13 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.close_input import close_input, declare_inputs
-from onnxplain.exporters.file.detectors import refuse_custom_operators, refuse_detector_file
+from onnxplain.exporters.file.detectors import refuse_custom_operators
 from onnxplain.exporters.file.extra_inputs import store_constants
 from onnxplain.exporters.file.float16 import to_float16
 from onnxplain.exporters.file.model_file import load_proto
 from onnxplain.exporters.file.shuffle import permute_weights
 from onnxplain.exporters.file.strip import earlier_spec, strip_instrumentation
+from onnxplain.exporters.writing.detector_request import find_detector_in, label_detector_of
 from onnxplain.exporters.writing.request import Request
 from onnxplain.sidecars import SidecarFacts, read_sidecars, read_with_facts
 
@@ -67,13 +68,13 @@ def open_original(
         request = replace(request, read=read)
     image, read = _read_image(original, request, given)
     refuse_custom_operators(original)
-    if earlier is None and not request.asked.stated:
+    if request.detector_layout is not None or (earlier is None and not request.asked.stated):
         # Who names a head knows what the outputs mean.
-        refuse_detector_file(original, image, None if read.model_type is None else read.model_type.value)
+        request = replace(request, detector=find_detector_in(original, image, request, read))
     if image is not None:
         steps += close_input(original, image)
         if isinstance(image, ImageInput):
-            request = replace(request, read=read).of_input(image, earlier)
+            request = label_detector_of(replace(request, read=read), earlier).of_input(image, earlier)
     chosen = choose_inputs(declare_inputs(original, given), request.shape, given)
     if not isinstance(chosen, ChosenInputs):
         raise ModelError(str(chosen))

@@ -63,7 +63,7 @@ def add_answers(graph: ir.Graph, heads: Sequence[Head]) -> list[ir.Value]:
 
     The model's own output if it has this form, else ``logits`` for the default head and ``logits/<head>`` for others.
     """
-    names = [LOGITS_OUTPUT, *(logits_output(head.name) for head in heads[1:])]
+    names = [logits_output(head.name) if position else LOGITS_OUTPUT for position, head in enumerate(heads)]
     return [_answer(graph, head, name) for head, name in zip(heads, names, strict=True)]
 
 

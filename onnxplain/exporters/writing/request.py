@@ -25,6 +25,7 @@ from onnxplain.contract import (
     read_stated,
     stated_default,
 )
+from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.contract.metadata_checks import check_labels
 from onnxplain.exporters.anatomy.heads import AskedHeads
 from onnxplain.exporters.anatomy.layers import AUTO
@@ -42,7 +43,8 @@ class Request:
     `shuffle_seed`: the seed with which the weights were shuffled; None if they were not. `read`: what other tools say,
     for everything that the user does not state, as far as it fits the image input. `earlier`: the preprocessing of a
     file that was explainable before; it takes the place of what is read and assumed. `quantization` and
-    `channels_source`: those of the image input (`ImageInput`).
+    `channels_source`: those of the image input (`ImageInput`). `detector_layout`: the layout that the user states of a
+    detector; `detector`: the detector that the file is, None for other models.
     """
 
     layers: Sequence[str] = (AUTO,)
@@ -64,6 +66,8 @@ class Request:
     earlier_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quantization: Quantization | None = None
     channels_source: str | None = None
+    detector_layout: str | None = None
+    detector: DetectorSpec | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
@@ -126,6 +130,8 @@ class Request:
             layout=self.layout or written.layout,
             earlier=Completed(preprocessing, written.origins),
         )
+        if earlier.detector is not None:
+            return replace(request, detector=None if self.asked.stated else earlier.detector)
         if self.box is None and earlier.box is not None:
             box = earlier.box
             request = replace(request, box=earlier.outputs.box, box_format=box.format, box_units=box.units)

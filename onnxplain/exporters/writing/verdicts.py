@@ -31,6 +31,7 @@ class TailFault(Enum):
     """Why there is no tail file; the fields of `NoTail` complete the texts."""
 
     NOT_ASKED_FOR = "not asked for"
+    DETECTOR = "the model is a detector"
     MORE_TOKENS = "layer {layer!r} holds {tokens} tokens besides its map, which a tail file would not get"
     GOES_AROUND = "the part after layer {layer!r} also needs {around}, which cannot be computed from that layer"
 

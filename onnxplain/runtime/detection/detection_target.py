@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from onnxplain.contract import ModelSpec
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.runtime.detection.detections import Detection, Detections
+from onnxplain.runtime.detection.detections import BoxSide, Detection, Detections
 from onnxplain.runtime.heads.aim import Aim
 from onnxplain.runtime.heads.target_text import Target, near_labels
 
-BoxSide = Literal["x1", "y1", "x2", "y2"]
 ALL_DETECTIONS = "all"
-FORMS = "LABEL, INDEX, LABEL#2, #3, X,Y or all"
+FORMS = "LABEL, INDEX, LABEL#2, #3, X,Y, LABEL#1:x1 or all"
 
 _SIDE = re.compile(rf"(?P<rest>.+):(?P<side>{'|'.join(get_args(BoxSide))})")
 _RANK = re.compile(r"(?P<rest>.*)#(?P<rank>\d+)")
@@ -57,7 +56,7 @@ class DetectionTarget:
             rows = [int(index) for index in chosen][self.rank - 1 : self.rank]
         if not rows:
             raise OnnxplainError(f"target: found {self.text!r}, expected one of {_list(found)}")
-        return [found[rows[0]]]
+        return [replace(found[rows[0]], side=self.side)]
 
 
 def parse_detection_target(spec: ModelSpec, target: Target) -> DetectionTarget | Detection:

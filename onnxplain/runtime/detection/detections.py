@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from onnxplain.runtime.box import Corners
 if TYPE_CHECKING:
     import supervision
 
+BoxSide = Literal["x1", "y1", "x2", "y2"]
+
 DEFAULT_MIN_SCORE, DEFAULT_MAX_IOU = 0.25, 0.45
 """The score that a detection needs, and the overlap with a better one of its class that it may have."""
 
@@ -25,7 +27,8 @@ class Detection:
     """One detection of an image, as plain data.
 
     `xyxy`: x1, y1, x2, y2 in pixels of the original image. `candidate`: which of the model's candidates it is. `rank`:
-    1 for the best detection of its class in the image, 2 for the second.
+    1 for the best detection of its class in the image, 2 for the second. `side`: as a target, the coordinate of the box
+    that is explained, in pixels of the model's input; None: the score.
     """
 
     xyxy: Corners
@@ -34,14 +37,15 @@ class Detection:
     label: str
     candidate: int
     rank: int = 1
+    side: BoxSide | None = None
 
     @property
     def name(self) -> str:
-        """The target that stands for it: ``dog#2``."""
-        return f"{self.label}#{self.rank}"
+        """The target that stands for it: ``dog#2``, ``dog#2:x1``."""
+        return f"{self.label}#{self.rank}" if self.side is None else f"{self.label}#{self.rank}:{self.side}"
 
     def as_json(self) -> dict[str, Any]:
-        """The fields without the rank, for a JSON file."""
+        """The fields without rank and side, for a JSON file."""
         return {
             "xyxy": list(self.xyxy),
             "score": self.score,
@@ -51,10 +55,14 @@ class Detection:
         }
 
 
-def read_detection(tree: Mapping[str, Any]) -> Detection:
-    """The detection that `Detection.as_json` wrote; its rank is 1."""
+def read_detection(tree: Mapping[str, Any], name: str) -> Detection:
+    """The detection that `Detection.as_json` wrote, with the rank and the side that its `name` says."""
     x1, y1, x2, y2 = (float(side) for side in tree["xyxy"])
-    return Detection((x1, y1, x2, y2), tree["score"], tree["class_id"], tree["label"], tree["candidate"])
+    rank, _, said = name.rpartition("#")[2].partition(":")
+    side = next((each for each in get_args(BoxSide) if each == said), None)
+    return Detection(
+        (x1, y1, x2, y2), tree["score"], tree["class_id"], tree["label"], tree["candidate"], int(rank), side
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ class Detector:
         targets = np.full(len(filled), PREDICTED_CLASS, np.int64)
         # An input for the size of the image is given that of the model's input: so boxes come in pixels of the input,
         # as those of all layouts, and the frame takes them to the photo.
-        inputs = self._feed.arrays(filled, targets, None)
+        inputs = self._feed.arrays(filled, targets, ())
         names = self.spec.output_names
         return dict(zip(names, run_session(self._session, self._path, names, inputs), strict=True))
 

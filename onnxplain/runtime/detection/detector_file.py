@@ -8,19 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.contract import (
-    INTEGER_LIMITS,
-    Completed,
     GraphEnd,
-    ImageInput,
-    Preprocessing,
-    PreprocessingParts,
     Quantization,
-    complete,
-    count_channels,
-    preset,
 )
 from onnxplain.contract.detectors import (
-    LAYOUTS,
     DetectorHints,
     DetectorSpec,
     NoDetector,
@@ -52,37 +43,6 @@ def _with_open_count(spec: DetectorSpec, declared: Mapping[str, tuple[Any, ...]]
         return spec
     sides = [side for name in spec.output_names for side in declared[name][0 if spec.layout.one_image else 1 :]]
     return spec if all(isinstance(side, int) for side in sides) else replace(spec, candidates=None)
-
-
-def assumed_input(
-    spec: DetectorSpec, image: ImageInput, stated: PreprocessingParts, read: PreprocessingParts, source: str | None
-) -> Completed:
-    """The preprocessing: what is stated or read, and for the rest what the detector's family usually has.
-
-    Metadata of Ultralytics do not say how images are resized. It follows from the layout: its RT-DETR stretches them,
-    its YOLOs lay them in a letterbox.
-    """
-    if spec.layout.ultralytics and read.resize is not None:
-        read = replace(read, resize=spec.layout.preprocessing.resize)
-    parts = stated.with_preset(image.dtype, image.channels, image.quantization)
-    return complete(parts, read, source, family_preprocessing(spec.layout_name, image))
-
-
-def family_preprocessing(layout_name: str, image: ImageInput) -> Preprocessing:
-    """The family's preprocessing, fitted to an image input: one mean for other channels, raw pixels for integers.
-
-    Integers whose quantization holds the family's values are given these.
-    """
-    usual, count = LAYOUTS[layout_name].preprocessing, count_channels(image.channels)
-    quantized = image.quantization is not None and count == usual.channel_count and image.quantization.holds(usual)
-    if image.dtype in INTEGER_LIMITS and not quantized:
-        channels = usual.channels if count == usual.channel_count else image.channels
-        raw = preset("raw", image.dtype, image.channels, image.quantization)
-        return replace(raw, channels=channels, resize=usual.resize)
-    if count == usual.channel_count:
-        return usual
-    mean, std = (sum(numbers) / len(numbers) for numbers in (usual.mean, usual.std))
-    return replace(usual, channels=image.channels, mean=(mean,), std=(std,))
 
 
 def read_quantization(path: Path, spec: DetectorSpec, dtypes: Mapping[str, IntegerType]) -> dict[str, Quantization]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.contract import GivenLabels, GraphEnd, ImageInput
-from onnxplain.contract.detectors import DetectorSpec, NoDetector, class_labels, read_hints
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.contract.detectors import DetectorSpec, NoDetector, detector_labels, read_hints
+from onnxplain.errors import ModelError
 from onnxplain.runtime.detection.detector_file import find_detector
 from onnxplain.runtime.sessions.session import Session
-from onnxplain.sidecars import SidecarFacts, fit_classes, read_sidecars
+from onnxplain.sidecars import SidecarFacts, read_sidecars
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,7 @@ class StatedDetector:
     @property
     def class_labels(self) -> tuple[str, ...] | None:
         """The labels of its classes. Raises OnnxplainError for labels of heads."""
-        if isinstance(self.labels, Mapping):
-            raise OnnxplainError(
-                f"labels: found those of the heads {', '.join(self.labels)}, expected one list: a detector has no heads"
-            )
-        return None if self.labels is None else tuple(self.labels)
+        return None if self.labels is None else detector_labels(self.labels)
 
 
 def find_plain_detector(
@@ -50,19 +46,3 @@ def find_plain_detector(
     if isinstance(found, NoDetector) and found.is_refused:
         raise ModelError(str(found))
     return found
-
-
-def with_class_labels(
-    detector: DetectorSpec, stated: StatedDetector, read: SidecarFacts
-) -> tuple[DetectorSpec, SidecarFacts]:
-    """The detector with labels: stated ones, else those of other tools that fit, else its family's; and what fits."""
-    if read.labels is not None:
-        read = replace(read, labels=replace(read.labels, value=class_labels(read.labels.value, detector)))
-    if detector.classes is not None:
-        read = fit_classes(read, detector.classes)
-    usual = detector.layout.labels if len(detector.layout.labels) == detector.classes else ()
-    labels = usual if read.labels is None else read.labels.value
-    given = stated.class_labels
-    if given is not None:
-        labels = class_labels(given, detector)
-    return replace(detector, labels=labels), read

@@ -45,7 +45,7 @@ class Answering(ABC):
         batch_nchw: FloatArray,
         output_names: Sequence[str],
         target: npt.NDArray[np.int64] | None = None,
-        explain: str | None = None,
+        explain: str | Sequence[str] | None = None,
         *,
         reference: npt.ArrayLike | None = None,
         region: npt.ArrayLike | None = None,
@@ -161,5 +161,4 @@ class Answering(ABC):
 
     def resolve_layer(self, layer: str | None) -> LayerSpec:
         """The layer with that name, or the only layer whose name contains it. None: the last layer."""
-        refuse_detector(self.spec, self.source)
         return resolve_layer(self.spec, layer)

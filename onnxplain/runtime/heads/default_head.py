@@ -40,9 +40,9 @@ def choose_default(spec: ModelSpec, stated: Sequence[StatedHead]) -> tuple[Model
                 "them, of the same kind, or the original file"
             )
     chosen = stated_default(stated)
-    default = spec.head if chosen is None else owners[chosen]
-    if default is spec.head:
+    if chosen is None or owners[chosen] is spec.head:
         return spec, None
+    default = owners[chosen]
     heads = order_heads(spec.heads, default.name)
     positions = [spec.heads.index(head) for head in heads]
     tail = spec.tail

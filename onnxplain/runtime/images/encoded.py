@@ -1,4 +1,4 @@
-"""Images as encoded bytes: the content of an image file, or an open file of it."""
+"""Images in an envelope: the content of an image file, an open file of it, or an image that is prepared already."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from onnxplain.errors import ImageError
+from onnxplain.runtime.images.prepared import PreparedImage
 
 Decoded = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
-Encoded = bytes | bytearray | memoryview | io.IOBase
-ENCODED = (bytes, bytearray, memoryview, io.IOBase)
+Encoded = bytes | bytearray | memoryview | io.IOBase | PreparedImage
+_BYTES = (bytes, bytearray, memoryview, io.IOBase)
+ENCODED = (*_BYTES, PreparedImage)
 
 
 def open_encoded(image: Decoded | Encoded) -> Decoded:
     """The image that bytes or an open file hold, not yet decoded; anything else as it is. Raises ImageError."""
-    if not isinstance(image, ENCODED):
+    if isinstance(image, PreparedImage):
+        return image.pixels
+    if not isinstance(image, _BYTES):
         return image
     try:
         # A file is read from its beginning, so that the same object can be given again.

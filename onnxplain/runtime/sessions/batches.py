@@ -48,7 +48,10 @@ class Batches:
             batch = [array[rows] for array in arrays]
             if self.fixed is not None:
                 batch = [fill_up(array, self.fixed) for array in batch]
-            parts.append([output[: rows.stop - rows.start] for output in compute(*batch)])
+            count = rows.stop - rows.start
+            is_padded = len(batch[0]) > count
+            # Some outputs of detectors have a row per detection, not per image.
+            parts.append([output[:count] if is_padded else output for output in compute(*batch)])
         return [np.concatenate(outputs) if len(outputs) > 1 else outputs[0] for outputs in zip(*parts, strict=True)]
 
 

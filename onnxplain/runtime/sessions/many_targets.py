@@ -53,7 +53,8 @@ def run_for_targets(
     asked = [layer for layer in layers if layer.gradients in output_names]
     if not asked:
         return batches.run(compute, image.pixels, targets[:1], image.size_hw, np.arange(1))
-    if all(layer.many_targets for layer in asked):
+    is_once = all(layer.many_targets for layer in asked)
+    if is_once:
         size = targets_at_once(asked)
         parts = [
             compute(image.pixels, targets[rows], image.size_hw, rows)
@@ -66,7 +67,7 @@ def run_for_targets(
         parts = [batches.run(compute, copies, targets, sizes, np.arange(len(targets)))]
     differ = {layer.gradients for layer in asked}
     return [
-        np.concatenate(outputs) if name in differ else outputs[0][:1]
+        np.concatenate(outputs) if name in differ else outputs[0] if is_once else outputs[0][:1]
         for name, outputs in zip(output_names, zip(*parts, strict=True), strict=True)
     ]
 

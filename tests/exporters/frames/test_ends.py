@@ -119,7 +119,7 @@ def test_a_model_without_a_layer_says_why(tmp_path: Path) -> None:
     _swap(net)
     net.conv(pads=[1] * 4)
     source = save(net.model(), tmp_path / "plain.onnx")
-    with pytest.raises(ModelError, match=r"no feature map leads to the logits: Concat .* changes the order"):
+    with pytest.raises(ModelError, match=r"no feature map leads to the outputs: Concat .* changes the order"):
         instrument(source, tmp_path / "out.onnx")
 
 

@@ -1,0 +1,1 @@
+"""How the detector of the demo is made: a small network of YOLO's form, trained on generated images of digits."""
