@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from onnxplain.contract import PRESETS, Preprocessing, PreprocessingParts, Quantization
     from onnxplain.errors import ImageError, ModelError, UnsupportedError
     from onnxplain.explainers import (
+        AISE,
         CAM,
+        HSIC,
+        LIME,
         METHODS,
         RISE,
         AblationCAM,
         ActivationMapExplainer,
         AugmentedGradCAM,
+        CompletenessReport,
         EigenCAM,
         EigenGradCAM,
         Estimator,
@@ -26,14 +30,24 @@ if TYPE_CHECKING:
         FinerCAM,
         GradCAM,
         GradCAMPlusPlus,
+        GradientSHAP,
+        HidingReport,
         HiResCAM,
+        InputXGradient,
+        IntegratedGradients,
+        KernelSHAP,
         LayerCAM,
+        Occlusion,
         ReciproCAM,
         Regions,
         RiseTally,
+        Saliency,
         SamplingReport,
         ScoreCAM,
+        SmoothGrad,
         SmoothGradCAMPlusPlus,
+        Sobol,
+        VarGrad,
         XGradCAM,
         build,
         find_regions,
@@ -62,8 +76,11 @@ if TYPE_CHECKING:
     from onnxplain.runtime.sessions.binding import BoundSession
 
 __all__ = [
+    "AISE",
     "CAM",
     "DEFAULT_MAX_MEGAPIXELS",
+    "HSIC",
+    "LIME",
     "METHODS",
     "PRESETS",
     "RISE",
@@ -73,6 +90,7 @@ __all__ = [
     "AugmentedGradCAM",
     "Batch",
     "BoundSession",
+    "CompletenessReport",
     "Detection",
     "Detections",
     "EigenCAM",
@@ -85,11 +103,17 @@ __all__ = [
     "Frame",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientSHAP",
     "HiResCAM",
+    "HidingReport",
     "ImageError",
     "ImageLike",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
     "ModelError",
+    "Occlusion",
     "OnnxplainError",
     "Prediction",
     "Preprocessing",
@@ -99,11 +123,15 @@ __all__ = [
     "ReciproCAM",
     "Regions",
     "RiseTally",
+    "Saliency",
     "SamplingReport",
     "ScoreCAM",
+    "SmoothGrad",
     "SmoothGradCAMPlusPlus",
+    "Sobol",
     "SuperResolutionReport",
     "UnsupportedError",
+    "VarGrad",
     "XGradCAM",
     "__version__",
     "as_image",
@@ -123,10 +151,11 @@ _MODULES = {
     "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
-        "CAM METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM EigenCAM EigenGradCAM Estimator "
-        "Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus HiResCAM LayerCAM ReciproCAM Regions "
-        "RiseTally SamplingReport ScoreCAM SmoothGradCAMPlusPlus XGradCAM build find_regions localize "
-        "supported"
+        "AISE CAM HSIC LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM CompletenessReport "
+        "EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus GradientSHAP "
+        "HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion ReciproCAM Regions "
+        "RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build "
+        "find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

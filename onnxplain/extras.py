@@ -10,7 +10,7 @@ from typing import Literal
 
 from onnxplain.errors import OnnxplainError
 
-Extra = Literal["cpu", "export", "torch", "train", "batch", "ray", "report", "metrics"]
+Extra = Literal["cpu", "export", "torch", "train", "batch", "ray", "report", "methods", "metrics"]
 
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
@@ -20,6 +20,7 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "batch": ("pyarrow",),
     "ray": ("ray",),
     "report": ("jinja2",),
+    "methods": ("skimage",),
     "metrics": ("supervision",),
 }
 """The modules that each extra adds. `torch` contains `export`, `train` contains `torch`, and `ray` contains `batch`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import itertools
 import pickle
@@ -24,6 +25,7 @@ from onnxplain.explainers import METHODS, RISE, build, find_regions, localize, s
 from onnxplain.exporters import export, instrument, measure_cost, survey
 from onnxplain.runtime import Engine, as_image, bilinear_matrix, load_image, make_frame
 from tests.cli.conftest import write_convolutional, write_photo
+from tests.explainers.test_contract_of_methods import OPTIONS
 from tests.exporters.torch_models import tiny_net
 
 HUGE = 10**400
@@ -50,7 +52,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     plain = write_convolutional(folder / "plain.onnx")
-    instrument(plain, folder / "model.onnx", labels=list("vwxyz"))
+    instrument(plain, folder / "model.onnx", labels=list("vwxyz"), layers=["input", "auto"])
     for name in ("v", "w"):
         (folder / "data" / name).mkdir(parents=True)
         for number in range(3):
@@ -222,11 +224,9 @@ def test_odd_arguments(name: str, world: World, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", METHODS)
 def test_odd_options_of_methods(name: str, world: World) -> None:
-    options = {
-        option: value for option, value in METHODS[name].explainer.__dict__.items() if option in METHODS[name].options
-    }
-    if name == "rise":
-        options["masks"] = 4
+    parameters = inspect.signature(METHODS[name].explainer).parameters
+    options = {option: parameters[option].default for option in METHODS[name].options}
+    options |= {option: value for option, value in OPTIONS.get(name, {}).items() if option in options}
     assert wrong(lambda **given: build(name, world.engine, **given), options) == []
 
 

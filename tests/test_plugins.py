@@ -141,8 +141,9 @@ def test_a_method_of_another_package_is_listed_and_explains(install, python, onn
     assert list(rows) == [*METHODS, "mean-activation", "undocumented"]
     assert rows["mean-activation"] == {
         "name": "mean-activation",
-        "needs": "an instrumented layer",
+        "needs": "an instrumented layer of a model with class scores",
         "summary": "Mean of the feature maps.",
+        "use": "",
         "options": ["layer", "power"],
     }
     assert rows["undocumented"]["summary"] == "Undocumented"
@@ -153,7 +154,7 @@ def test_a_method_of_another_package_is_listed_and_explains(install, python, onn
     assert (explained.returncode, explained.stderr) == (0, "")
     assert "mean-activation" in explained.stdout
     inspected = onnxplain("inspect", MODEL)
-    assert "rise, mean-activation, undocumented" in inspected.stdout
+    assert "aise, mean-activation, undocumented" in inspected.stdout
 
     code = (
         "import numpy\nfrom onnxplain import explain\n"

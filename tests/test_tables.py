@@ -86,9 +86,12 @@ def test_every_row_is_proved(table: Mapping[str, Any], tests: Mapping[str, Calla
 
 def test_every_method_is_explained() -> None:
     methods, readme = page("docs/methods.md"), page("README.md")
-    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own, "the first table of docs/methods.md")
+    assert_each_once(rows(methods, "method | formula of `raw`"), METHODS.own, "docs/methods.md, the formulas")
     assert_each_once(rows(readme, "method | needs"), METHODS.own, "the table of methods in README.md")
     assert not METHODS.own.keys() - sections(methods), "docs/methods.md: add a section for each"
+    pictures = re.findall(r"\(images/methods/(.+)\.jpg\)", methods)
+    assert_each_once(pictures, ["photos", *METHODS.own], "docs/methods.md: pictures of tools/method_pictures.py")
+    assert all(row.use for row in METHODS.own.values()), "onnxplain/explainers/method_table.py: say when to use each"
 
 
 def test_every_format_is_explained() -> None:

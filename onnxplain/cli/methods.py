@@ -1,25 +1,89 @@
-"""`onnxplain methods`: the methods that `explain -m` accepts."""
+"""`onnxplain methods`: the methods that `explain -m` accepts, and which of them suit a model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
+from onnxplain.cli.options.detection import detector_option
+from onnxplain.cli.options.gather import gather
+from onnxplain.cli.options.heads import answer_options
+from onnxplain.cli.options.method import MethodArguments
+from onnxplain.cli.options.model import (
+    ModelArguments,
+    precision_option,
+    provider_option,
+    sidecar_option,
+    timeout_option,
+)
+from onnxplain.cli.options.plain_file import ModelToExplain, plain_file_options
+from onnxplain.cli.options.preprocessing import preprocessing_options
+from onnxplain.cli.output.progress import progress_bar
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.cli.output.terminal import say
+from onnxplain.errors import OnnxplainError
+from onnxplain.extras import missing_modules
+
+if TYPE_CHECKING:
+    from onnxplain.explanations.method_choice import MethodChoice
 
 
-@click.command(short_help="List the explanation methods.")
+@click.command(short_help="List the explanation methods, for a model with their cost.")
+@click.option(
+    "--for",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="List what works with this file: the runs of the model for one image, their time on this machine, and when to "
+    "use the method. The options below are about this file.",
+)
+@click.option(
+    "--evaluations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --for: for the methods that take it, the largest number of runs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def methods(as_json: bool) -> None:
-    """List the explanation methods: name, what the model file must have, what the method computes."""
+@plain_file_options
+@answer_options
+@detector_option
+@sidecar_option
+@provider_option
+@precision_option
+@timeout_option
+@preprocessing_options
+@gather("model", ModelArguments)
+@gather("source", ModelToExplain)
+def methods(source: ModelToExplain, evaluations: int | None, as_json: bool) -> None:
+    """List the explanation methods: name, what the model file must have, what the method computes.
+
+    With --for MODEL, list those that work with this file, and the reason for each that does not. A file that is not
+    instrumented is instrumented on the way, as `onnxplain explain` does. The seconds are the measured time of a run on
+    one image times their number. What a method computes itself is not in it, and copies that run together can take
+    less.
+    """
     from onnxplain.explainers import METHODS
 
     for plugin in METHODS.broken:
         say(f"onnxplain: {plugin}", err=True)
+    if source.model.path is not None:
+        _print_choices(_choices_for(source, evaluations), as_json=as_json)
+        return
+    if source != ModelToExplain(ModelArguments(source.model.path)) or evaluations is not None:
+        raise OnnxplainError("methods: found options about a model, expected --for MODEL beside them: add it")
     if as_json:
         print_json(
             [
-                {"name": name, "needs": method.needs.what, "summary": method.summary, "options": method.options}
+                {
+                    "name": name,
+                    "needs": method.needs.what,
+                    "summary": method.summary,
+                    "use": method.use,
+                    "options": method.options,
+                }
                 for name, method in METHODS.items()
             ]
         )
@@ -28,3 +92,50 @@ def methods(as_json: bool) -> None:
         ("method", "needs", "what it computes"),
         [(name, method.needs.what, method.summary) for name, method in METHODS.items()],
     )
+
+
+def _choices_for(source: ModelToExplain, evaluations: int | None) -> list[MethodChoice]:
+    from onnxplain.explanations.method_choice import list_choices, time_passes
+    from onnxplain.explanations.open_model import FALLBACK_METHOD, is_plain
+
+    missing = missing_modules("export")
+    as_it_is = bool(missing) and is_plain(Path(source.model.path))
+    if as_it_is:
+        say(f"onnxplain: the file is not instrumented, and {missing[0]} is missing: listed as it is", err=True)
+    asked = MethodArguments((FALLBACK_METHOD,) if as_it_is else (), (), {})
+    with progress_bar(quiet=False) as bar:
+        engine = source.open(source.options_for(asked), asked, bar).engine
+        bar.say("timing the model")
+        return list_choices(engine, time_passes(engine), {} if evaluations is None else {"evaluations": evaluations})
+
+
+def _print_choices(choices: Sequence[MethodChoice], *, as_json: bool) -> None:
+    if as_json:
+        print_json([each.as_json for each in choices])
+        return
+    print_table(
+        ("method", "runs", "seconds", "use it for"),
+        [
+            (
+                each.name,
+                "?" if each.passes is None else str(each.passes.evaluations),
+                "?" if each.seconds is None else _seconds_text(each.seconds),
+                each.use,
+            )
+            for each in choices
+            if each.obstacle is None
+        ],
+        numbers=("runs", "seconds"),
+    )
+    lacking: dict[str, list[str]] = {}
+    for each in choices:
+        if each.obstacle is not None:
+            lacking.setdefault(str(each.obstacle), []).append(each.name)
+    if lacking:
+        say()
+        print_table(("does not work", "why"), [("\n".join(names), why) for why, names in lacking.items()])
+
+
+def _seconds_text(seconds: float) -> str:
+    """Two significant digits, and none behind the point from 10 on."""
+    return f"{seconds:.0f}" if seconds >= 9.95 else f"{seconds:.2g}"

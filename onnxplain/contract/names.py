@@ -14,6 +14,8 @@ CONTROL_INPUTS = (TARGET_INPUT, EXPLAIN_INPUT, REFERENCE_INPUT, REGION_INPUT)
 CAM_WEIGHTS_OUTPUT = "cam_weights"
 LOGITS_OUTPUT = "logits"
 EXPLAINED_DIMENSION = "explained"
+# The layer that is the image itself.
+INPUT_LAYER = "input"
 
 TAIL_SUFFIX = ".tail.onnx"
 TAIL_METADATA_KEY = "onnxplain_tail"

@@ -21,7 +21,21 @@ from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
+from onnxplain.explainers.hiding.aise import AISE
+from onnxplain.explainers.hiding.hiding_report import HidingReport
+from onnxplain.explainers.hiding.hsic import HSIC
+from onnxplain.explainers.hiding.lime import LIME
+from onnxplain.explainers.hiding.occlusion import Occlusion
+from onnxplain.explainers.hiding.shap import KernelSHAP
+from onnxplain.explainers.hiding.sobol import Sobol
 from onnxplain.explainers.localize import localize
+from onnxplain.explainers.pixels.gradient_shap import GradientSHAP
+from onnxplain.explainers.pixels.input_x_gradient import InputXGradient
+from onnxplain.explainers.pixels.integrated_gradients import IntegratedGradients
+from onnxplain.explainers.pixels.path_explainer import CompletenessReport
+from onnxplain.explainers.pixels.saliency import Saliency
+from onnxplain.explainers.pixels.smooth_grad import SmoothGrad
+from onnxplain.explainers.pixels.var_grad import VarGrad
 from onnxplain.explainers.regions import Regions, find_regions
 from onnxplain.explainers.registry import METHODS, build, supported
 from onnxplain.explainers.rise.estimator import Estimator
@@ -33,12 +47,16 @@ if TYPE_CHECKING:
     from onnxplain.explanations.explain import explain
 
 __all__ = [
+    "AISE",
     "CAM",
+    "HSIC",
+    "LIME",
     "METHODS",
     "RISE",
     "AblationCAM",
     "ActivationMapExplainer",
     "AugmentedGradCAM",
+    "CompletenessReport",
     "EigenCAM",
     "EigenGradCAM",
     "Estimator",
@@ -47,14 +65,24 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientSHAP",
     "HiResCAM",
+    "HidingReport",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
+    "Occlusion",
     "ReciproCAM",
     "Regions",
     "RiseTally",
+    "Saliency",
     "SamplingReport",
     "ScoreCAM",
+    "SmoothGrad",
     "SmoothGradCAMPlusPlus",
+    "Sobol",
+    "VarGrad",
     "XGradCAM",
     "build",
     "explain",

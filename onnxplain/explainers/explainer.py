@@ -11,6 +11,7 @@ from typing import ClassVar, overload
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.needs import SCORES, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.heads.aim import beside
 from onnxplain.runtime.image import ImageLike, is_image, list_images
@@ -110,6 +111,14 @@ class Explainer(ABC):
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the same image per target. If the method can, all targets share the model's work."""
         return self._explain_all([image] * len(targets), list(targets))
+
+    @property
+    def passes(self) -> Passes | None:
+        """The runs of the model for one target of one image, before the image is known; None: the method cannot say.
+
+        An image can need fewer, and superpixels change the number a little.
+        """
+        return None
 
     def accepts(self, target: Target) -> bool:
         """Whether a call accepts this target, for any image. The model is not run. `check_target` gives the reason."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnxplain.contract import INPUT_LAYER
+
 if TYPE_CHECKING:
     from onnxplain.contract import HeadSpec, ModelSpec
 
@@ -35,6 +37,11 @@ PLAIN = (SCORES, CLASSES_OR_BOXES)
 _NO_LAYER = "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first"
 LAYERS_OR_LEVELS = Need(
     "an instrumented layer", lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers), _NO_LAYER
+)
+INPUT_GRADIENT = Need(
+    "the instrumented layer `input`",
+    lambda spec: spec.detector is None and any(layer.name == INPUT_LAYER for layer in spec.layers),
+    "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
 )
 LAYERS = Need(
     "an instrumented layer of a model with class scores",

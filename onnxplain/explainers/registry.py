@@ -1,16 +1,14 @@
-"""The table of explanation methods, one row each. A method is imported only when it is used."""
+"""Finding and building explanation methods: the package's own, and those that other packages add."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import reduce
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from onnxplain.contract.arguments import Instance, checked
 from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.explainers.method_table import OWN_METHODS, Method
 from onnxplain.plugins import PluginTable, load
 
 if TYPE_CHECKING:
@@ -20,122 +18,6 @@ if TYPE_CHECKING:
     from onnxplain.explainers.explainer import Explainer
     from onnxplain.explainers.needs import Need
     from onnxplain.runtime.engine import Engine
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table: the method's name, the location of its class, and a summary. The class holds the rest."""
-
-    name: str
-    location: str
-    summary: str
-
-    @property
-    def explainer(self) -> type[Explainer]:
-        """The class, imported now."""
-        module, name = self.location.split(":")
-        return cast("type[Explainer]", reduce(getattr, name.split("."), import_module(module)))
-
-    @property
-    def needs(self) -> Need:
-        """What the method needs from a file."""
-        return self.explainer.needs
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The options that `build` takes, in the order of the constructor."""
-        return self.explainer.option_names()
-
-    def build(self, engine: Engine, **options: Any) -> Explainer:
-        """An explainer for this engine. Raises OnnxplainError for an option that the method does not take."""
-        unknown = sorted(options.keys() - set(self.options))
-        if unknown:
-            raise OnnxplainError(
-                f"{self.name}: found option {', '.join(unknown)}, expected one of {', '.join(self.options)}"
-            )
-        return cast("Callable[..., Explainer]", self.explainer)(engine, **options)
-
-
-_OWN: Mapping[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            "cam",
-            "onnxplain.explainers.cam.cam:CAM",
-            "feature maps weighted by the linear layer: class activation map (Zhou et al. 2016)",
-        ),
-        Method(
-            "grad-cam",
-            "onnxplain.explainers.cam.grad_cam:GradCAM",
-            "feature maps weighted by the mean of their gradients (Selvaraju et al. 2017)",
-        ),
-        Method(
-            "augmented-grad-cam",
-            "onnxplain.explainers.augmented.augmented_grad_cam:AugmentedGradCAM",
-            "Grad-CAMs of rotated and shifted copies combined at high resolution (Morbidelli et al. 2020)",
-        ),
-        Method(
-            "grad-cam++",
-            "onnxplain.explainers.cam.grad_cam_plus_plus:GradCAMPlusPlus",
-            "Grad-CAM with a separate weight for the gradient at each position (Chattopadhay et al. 2018)",
-        ),
-        Method(
-            "xgrad-cam",
-            "onnxplain.explainers.cam.xgrad_cam:XGradCAM",
-            "Grad-CAM with gradients weighted by the activity of the feature maps (Fu et al. 2020)",
-        ),
-        Method(
-            "hires-cam",
-            "onnxplain.explainers.cam.hires_cam:HiResCAM",
-            "feature maps times gradients, cell by cell (Draelos & Carin 2020)",
-        ),
-        Method(
-            "layer-cam",
-            "onnxplain.explainers.cam.layer_cam:LayerCAM",
-            "feature maps times positive gradients, for one or several layers (Jiang et al. 2021)",
-        ),
-        Method(
-            "smooth-grad-cam++",
-            "onnxplain.explainers.cam.smooth_grad_cam_plus_plus:SmoothGradCAMPlusPlus",
-            "Grad-CAM++ averaged over noisy copies of the image (Omeiza et al. 2019)",
-        ),
-        Method(
-            "eigen-cam",
-            "onnxplain.explainers.cam.eigen_cam:EigenCAM",
-            "first principal component of the feature maps, the same for all classes (Muhammad & Yeasin 2020)",
-        ),
-        Method(
-            "eigen-grad-cam",
-            "onnxplain.explainers.cam.eigen_cam:EigenGradCAM",
-            "first principal component of feature maps times gradients (Gildenblat 2021)",
-        ),
-        Method(
-            "finer-cam",
-            "onnxplain.explainers.cam.finer_cam:FinerCAM",
-            "Grad-CAM of the difference between a class and the most similar classes (Zhang et al. 2025)",
-        ),
-        Method(
-            "score-cam",
-            "onnxplain.explainers.cam.score_cam:ScoreCAM",
-            "feature maps weighted by the score of the image masked with each map (Wang et al. 2020)",
-        ),
-        Method(
-            "ablation-cam",
-            "onnxplain.explainers.cam.ablation_cam:AblationCAM",
-            "feature maps weighted by the drop in score without each map (Desai & Ramaswamy 2020)",
-        ),
-        Method(
-            "recipro-cam",
-            "onnxplain.explainers.cam.recipro_cam:ReciproCAM",
-            "class score with only one position of the feature maps kept (Byun & Lee 2022)",
-        ),
-        Method(
-            "rise",
-            "onnxplain.explainers.rise.rise:RISE",
-            "class scores of randomly masked images, for any model (Petsiuk et al. 2018)",
-        ),
-    )
-}
 
 
 def _read_plugin(entry: EntryPoint) -> Method:
@@ -157,7 +39,7 @@ def _summary_of(explainer: type[Explainer]) -> str:
     return explainer.__name__ if not first or first.startswith(f"{explainer.__name__}(") else first
 
 
-METHODS = PluginTable("onnxplain.methods", _OWN, _read_plugin)
+METHODS = PluginTable("onnxplain.methods", OWN_METHODS, _read_plugin)
 """All methods by name: the package's own, and those that installed packages add."""
 
 
@@ -198,8 +80,7 @@ def require(explainer: type[Explainer], engine: Engine) -> None:
     from onnxplain.runtime.engine import Engine
 
     Instance(Engine).check("engine", engine)
-    needs = explainer.needs
-    if not needs.met(engine.spec):
+    if not explainer.needs.met(engine.spec):
         working = ", ".join(supported(engine)) or "none"
         lack = lack_of(explainer, engine.spec)
         raise UnsupportedError(

@@ -8,10 +8,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.contract import INPUT_LAYER
 from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError, VerificationError
 from onnxplain.explanations.model_cache import MODEL_FILE, ModelCache, cache_key
 from onnxplain.explanations.open_options import OpenOptions
@@ -106,7 +107,7 @@ def open_model(
             "instrument: give names or shares such as 50%, several times if needed"
         )
     try:
-        copy = _instrumented(path, options, methods, announce)
+        copy = _instrumented(path, _with_input(options, needy), methods, announce)
     except _IMPOSSIBLE as error:
         stated = options.layers or options.for_plain_files
         fallback = None if stated else _engine_for_fallback(path, options)
@@ -120,7 +121,9 @@ def open_model(
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
     chosen = tuple(methods) or (default_method(engine.spec),)
-    return OpenedModel(engine, chosen, ALL_LAYERS if len(options.layers) > 1 else None, copy)
+    only_input = options.layers == (INPUT_LAYER,)
+    asked = INPUT_LAYER if only_input else ALL_LAYERS if len(options.layers) > 1 else None
+    return OpenedModel(engine, chosen, asked, copy)
 
 
 def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
@@ -139,13 +142,23 @@ def _needs_instrumenting(needs: Any) -> bool:
     return needs not in PLAIN
 
 
+def _with_input(options: OpenOptions, methods: Sequence[str]) -> OpenOptions:
+    """The options with the layer `input` beside the others, if a method needs it."""
+    from onnxplain.explainers.needs import INPUT_GRADIENT
+    from onnxplain.explainers.registry import find_method
+
+    if INPUT_LAYER in options.layers or all(find_method(name).needs is not INPUT_GRADIENT for name in methods):
+        return options
+    return replace(options, layers=(INPUT_LAYER, *(options.layers or ("auto",))))
+
+
 def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
     """Whether a plain file has what the methods need. Only methods of other packages have such needs of their own."""
-    from onnxplain.explainers.needs import LINEAR_HEAD, OF_LAYERS, TAIL
+    from onnxplain.explainers.needs import INPUT_GRADIENT, LINEAR_HEAD, OF_LAYERS, TAIL
     from onnxplain.explainers.registry import find_method
 
     needs = [find_method(name).needs for name in methods]
-    if any(need in (*OF_LAYERS, LINEAR_HEAD, TAIL) for need in needs):
+    if any(need in (*OF_LAYERS, INPUT_GRADIENT, LINEAR_HEAD, TAIL) for need in needs):
         return False
     spec = options.open_engine(path).spec
     return all(need.met(spec) for need in needs)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explanations.open_options import OpenOptions
@@ -175,9 +175,33 @@ def _describe_question(question: Question, folder: Path) -> dict[str, Any]:
         "target": question.target if aim is None else None,
         "aim": None if aim is None else _describe_aim(aim, folder),
         "target_text": question.target_text,
-        "options": {name: list(value) if isinstance(value, tuple) else value for name, value in question.options},
+        "options": {name: _describe_option(name, value, folder) for name, value in question.options},
         "suffix": question.suffix,
     }
+
+
+def _describe_option(name: str, value: Any, folder: Path) -> Any:
+    """A method's option as plain data; a file that it names as seen from the folder."""
+    if isinstance(value, tuple):
+        return list(value)
+    return relative_to(Path(value), folder) if _names_file(name, value, Path()) else value
+
+
+def read_option(name: str, value: Any, folder: Path) -> Any:
+    """A method's option from a record in that folder."""
+    if isinstance(value, list):
+        return tuple(value)
+    return str(folder / value) if _names_file(name, value, folder) else value
+
+
+def _names_file(name: str, value: Any, folder: Path) -> bool:
+    """Whether the option is a file: another image as fill, or a label map of players."""
+    from onnxplain.explainers.masked.fill import FillName
+    from onnxplain.explainers.masked.players import PlayerKind
+    from onnxplain.files.existing import is_existing_file
+
+    kinds = {"fill": get_args(FillName), "players": get_args(PlayerKind)}
+    return name in kinds and isinstance(value, str) and value not in kinds[name] and is_existing_file(folder / value)
 
 
 def _describe_aim(aim: Aim, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from onnxplain.explanations.changed_surroundings import (
 )
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
-from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of
+from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of, read_option
 from onnxplain.explanations.tree_difference import first_difference
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ def _explain(
     question = _question_of(run.record["questions"], line)
     key = json.dumps([question["method"], question["options"]], sort_keys=True)
     if key not in explainers:
-        options = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in question["options"].items()
-        }
+        options = {name: read_option(name, value, run.folder) for name, value in question["options"].items()}
         explainers[key] = build(question["method"], engine, **options)
     pixels = read_image(engine, path, run.record["max_megapixels"])
     if line["detection"] is None:

@@ -15,12 +15,15 @@ from onnxplain.cli.main import INTERRUPTED
 from onnxplain.contract import PRESETS
 from onnxplain.explainers import (
     CAM,
+    LIME,
     RISE,
     AblationCAM,
     FinerCAM,
     GradCAM,
     HiResCAM,
+    KernelSHAP,
     LayerCAM,
+    Occlusion,
     ReciproCAM,
     ScoreCAM,
     SmoothGradCAMPlusPlus,
@@ -136,6 +139,21 @@ def test_default_method_and_folder(run, models, images, tmp_path, monkeypatch):
             "rise",
             ["--masks", "30", "--fill", "blur", "--explain-output", "score"],
             lambda engine: RISE(engine, masks=30, fill="blur"),
+        ),
+        (
+            "shap",
+            ["--evaluations", "40", "--players", "grid", "--cells", "9", "--sampling", "leverage", "--seed", "2"],
+            lambda engine: KernelSHAP(engine, evaluations=40, players="grid", cells=9, sampling="leverage", seed=2),
+        ),
+        (
+            "lime",
+            ["--evaluations", "40", "--players", "quadtree", "--cells", "9", "--fit", "lasso", "--features", "4"],
+            lambda engine: LIME(engine, evaluations=40, players="quadtree", cells=9, fit="lasso", features=4),
+        ),
+        (
+            "occlusion",
+            ["--window", "0.5", "--stride", "0.25", "--fill", "inpaint"],
+            lambda engine: Occlusion(engine, window=0.5, stride=0.25, fill="inpaint"),
         ),
     ],
 )

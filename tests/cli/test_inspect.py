@@ -37,7 +37,13 @@ def test_json_is_the_metadata(model, run, models):
         ("plain", ["not instrumented", "IR 10, opset 18", "none in the file", "1/255", "assumed", "not possible: "]),
         (
             "conv",
-            ["not instrumented", "score-cam, rise; if a tail", "`onnxplain explain`", "auto selects map"],
+            [
+                "not instrumented",
+                "score-cam, rise, occlusion",
+                "aise; if a tail",
+                "`onnxplain explain`",
+                "auto selects map",
+            ],
         ),
     ],
 )
@@ -123,7 +129,7 @@ def test_a_plain_file_takes_about_ten_lines(run, models):
 def test_the_methods_after_instrumenting_are_those_of_the_instrumented_file(run, models):
     before = json.loads(run("inspect", models / "conv.onnx", "--json").stdout)
     after = json.loads(run("inspect", models / "instrumented.onnx", "--json").stdout)
-    assert before["methods"] == ["rise"]
+    assert before["methods"] == ["rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise"]
     assert set(before["methods_if_instrumented"]) | set(before["methods_with_tail_file"]) == set(after["methods"])
     assert before["methods_with_tail_file"] == ["ablation-cam", "recipro-cam"]
     assert [candidate["name"] for candidate in before["candidates"]] == ["convolved", "map"]

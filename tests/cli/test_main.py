@@ -13,10 +13,10 @@ from typing import get_args
 import click
 import pytest
 
-from onnxplain import __version__
+from onnxplain import Engine, __version__
 from onnxplain.cli.main import COMMANDS, cli
 from onnxplain.cli.methods import methods
-from onnxplain.explainers import METHODS, RISE, AugmentedGradCAM
+from onnxplain.explainers import METHODS, RISE, AugmentedGradCAM, supported
 from onnxplain.explainers.regions import CAM_THRESHOLD, RISE_THRESHOLD
 from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS
 from tests.cli.process import run_without
@@ -113,6 +113,43 @@ def test_methods(run):
     for name, method in METHODS.items():
         assert name in table
         assert method.summary in table
+
+
+def test_methods_for_a_model(run, models):
+    result = run("methods", "--for", models / "instrumented.onnx", "--evaluations", "200")
+    assert result.exit_code == 0
+    working, lacking = result.stdout.split("does not work")
+    for name in supported(Engine(models / "instrumented.onnx")):
+        assert f"\n{name} " in working or name == "sobol"
+    assert METHODS["rise"].use in working
+    assert "expected at least 245 for sobol" in lacking
+    rows = json.loads(run("methods", "--for", models / "instrumented.onnx", "--json").stdout)
+    assert [row["name"] for row in rows] == list(METHODS)
+    rise = next(row for row in rows if row["name"] == "rise")
+    assert rise["works"] and rise["evaluations"] == 801 and rise["seconds"] > 0 and rise["obstacle"] is None
+
+
+def test_methods_for_a_plain_file_are_those_after_instrumenting(run, models):
+    result = run("methods", "--for", models / "conv.onnx", "--json")
+    works = {row["name"] for row in json.loads(result.stdout) if row["works"]}
+    assert works == set(supported(Engine(models / "instrumented.onnx")))
+    assert "instrumented in" in result.stderr or "layer map" in result.stderr
+
+
+def test_methods_for_a_plain_file_without_the_extra(models):
+    words = ["-m", "onnxplain", "methods", "--json", "--for", str(models / "conv.onnx")]
+    result = run_without(("onnx", "onnx_ir", "onnxscript"), *words)
+    assert result.returncode == 0, result.stderr
+    works = {row["name"] for row in json.loads(result.stdout) if row["works"]}
+    assert works == set(supported(Engine(models / "conv.onnx")))
+    assert "onnx is missing: listed as it is" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["--evaluations", "9"], ["--provider", "cpu"], ["--no-cache"], ["--resize", "crop"]])
+def test_methods_without_a_model_takes_no_options_about_one(run, words):
+    result = run("methods", *words)
+    assert result.exit_code == 2
+    assert "expected --for MODEL" in result.stderr
 
 
 def test_interruption_is_130(run, monkeypatch):

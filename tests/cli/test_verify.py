@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import RunCommand, write_photo
 
@@ -36,3 +38,21 @@ def test_a_folder_that_cannot_be_repeated_is_2(run: RunCommand, tmp_path: Path) 
     result = run("verify", tmp_path)
     assert result.exit_code == 2
     assert "run.json: cannot be read" in result.stderr
+
+
+def test_files_that_options_name_are_found_again(
+    run: RunCommand, models: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another image as fill, and a label map: the record names them as seen from its folder."""
+    photo, out = images / "a.png", tmp_path / "out"
+    with Image.open(photo) as picture:
+        width, height = picture.size
+    np.save(tmp_path / "labels.npy", np.arange(height * width).reshape(height, width) * 4 // (height * width))
+    Image.new("RGB", (9, 9), (200, 10, 10)).save(tmp_path / "red.png")
+    monkeypatch.chdir(tmp_path)
+    words = ("-m", "shap", "--players", "labels.npy", "--fill", tmp_path / "red.png", "-o", out)
+    assert run("explain", models / "explainable.onnx", photo, *words).exit_code == 0
+    (question,) = json.loads((out / "run.json").read_text())["questions"]
+    assert question["options"] == {"players": "../labels.npy", "fill": "../red.png"}
+    monkeypatch.chdir(images)
+    assert run("verify", out).exit_code == 0

@@ -146,7 +146,7 @@ def test_no_detection_names_the_best_score(tmp_path: Path) -> None:
 def test_what_rise_refuses(tmp_path: Path) -> None:
     engine = open_suppressing(tmp_path / "model.onnx")
     method = RISE(engine, masks=4)
-    with pytest.raises(UnsupportedError, match="RISE explains scores, not coordinates; leave out :x1"):
+    with pytest.raises(UnsupportedError, match="the method explains scores, not coordinates; leave out :x1"):
         method(photo_of_blobs(), "1#1:x1")
     with pytest.raises(OnnxplainError, match="expected the coordinate of one detection"):
         method(photo_of_blobs(), "all:x1")

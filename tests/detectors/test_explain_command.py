@@ -122,7 +122,7 @@ def test_thresholds_decide_what_is_found(
     ("words", "message"),
     [
         (["--target", "thing"], "target: found 'thing', expected LABEL, INDEX"),
-        (["--target", "#1:x1"], "RISE explains scores, not coordinates"),
+        (["--target", "#1:x1"], "the method explains scores, not coordinates"),
         (["--explain-output", "box"], 'explain_output: found "box" for a detector'),
         (["-m", "grad-cam"], "option masks: found for grad-cam"),
         (["-m", "rise", "-m", "cam"], "rise works on this file: -m rise"),

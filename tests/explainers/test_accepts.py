@@ -17,7 +17,16 @@ from onnxplain.explanations.questions import plan_questions
 from onnxplain.runtime import Engine
 from tests.explainers.tiny_model import CLASSES, make_tiny_model
 
-FEW = {"rise": {"masks": 4}, "augmented-grad-cam": {"copies": 3}, "smooth-grad-cam++": {"samples": 2}}
+FEW = {
+    "rise": {"masks": 4},
+    "augmented-grad-cam": {"copies": 3},
+    "smooth-grad-cam++": {"samples": 2},
+    "occlusion": {"window": 0.5},
+    "aise": {"evaluations": 31},
+    "integrated-gradients": {"steps": 2},
+    **{name: {"samples": 2} for name in ("smooth-grad", "var-grad", "grad-shap")},
+    **{name: {"players": "grid", "cells": 4, "evaluations": 16} for name in ("shap", "lime", "sobol", "hsic")},
+}
 TARGETS = [
     None,
     -1,
@@ -35,14 +44,26 @@ TARGETS = [
     "box:4",
     1.5,
 ]
-CLASS_ALONE = {"cam", "finer-cam", "score-cam", "recipro-cam", "rise"}
+CLASS_ALONE = {
+    "cam",
+    "finer-cam",
+    "score-cam",
+    "recipro-cam",
+    "rise",
+    "occlusion",
+    "shap",
+    "lime",
+    "sobol",
+    "hsic",
+    "aise",
+}
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module", params=["classifier", "localizer"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder: Path = tmp_path_factory.mktemp("accepts")
-    return make_tiny_model(folder / "model.onnx", box=request.param == "localizer").engine
+    return make_tiny_model(folder / "model.onnx", box=request.param == "localizer", pixels=True).engine
 
 
 @pytest.fixture
@@ -103,7 +124,7 @@ def test_a_callable_is_not_asked_for_its_scores() -> None:
 
 
 def test_questions_of_box_coordinates_run_nothing(tmp_path: Path, runs: list[str]) -> None:
-    engine = make_tiny_model(tmp_path / "model.onnx", box=True).engine
+    engine = make_tiny_model(tmp_path / "model.onnx", box=True, pixels=True).engine
     takes = [name for name in METHODS if name not in CLASS_ALONE]
     runs.clear()
     assert len(plan_questions(engine, takes, ["box:0", "cat"], {})) == 2 * len(takes)

@@ -119,10 +119,10 @@ def test_cam_refuses_box_coordinates(make_model: MakeModel) -> None:
         (
             CAM,
             {"power": 2},
-            r"^cam: needs global average pooling.*cam_weights.* that work with this file: grad-cam, .*rise$",
+            r"^cam: needs global average pooling.*cam_weights.* that work with this file: grad-cam, .*rise, .*aise$",
         ),
-        (CAM, {"instrumented": False}, r"^cam: needs .* that work with this file: rise$"),
-        (GradCAM, {"instrumented": False}, r"^grad-cam: needs an instrumented layer.*instrument.*: rise$"),
+        (CAM, {"instrumented": False}, r"^cam: needs .* that work with this file: rise, occlusion, .*aise$"),
+        (GradCAM, {"instrumented": False}, r"^grad-cam: needs an instrumented layer.*instrument.*: rise, .*aise$"),
     ],
 )
 def test_a_file_without_what_the_method_needs_is_refused(

@@ -291,7 +291,7 @@ def test_a_layer_of_one_cell_is_refused_with_the_methods_that_work(make_model: M
 
 
 def test_a_file_without_layers_is_refused_with_the_methods_that_work(make_model: MakeModel) -> None:
-    with pytest.raises(UnsupportedError, match=r"^augmented-grad-cam: needs .*: rise$"):
+    with pytest.raises(UnsupportedError, match=r"^augmented-grad-cam: needs .*: rise, occlusion"):
         AugmentedGradCAM(make_model(instrumented=False).engine)
 
 

@@ -17,6 +17,14 @@ OPTIONS = {
     "smooth-grad-cam++": {"samples": 3},
     "augmented-grad-cam": {"copies": 6},
     "score-cam": {"maps": 3},
+    "occlusion": {"window": 0.5},
+    "shap": {"players": "grid", "cells": 9, "evaluations": 30},
+    "lime": {"players": "grid", "cells": 9, "evaluations": 30},
+    "sobol": {"cells": 9, "evaluations": 30},
+    "hsic": {"cells": 9, "evaluations": 30},
+    "aise": {"evaluations": 31},
+    "integrated-gradients": {"steps": 3},
+    **{name: {"samples": 3} for name in ("smooth-grad", "var-grad", "grad-shap")},
 }
 EVALUATIONS = {
     "rise": 25,
@@ -26,8 +34,19 @@ EVALUATIONS = {
     "score-cam": 5,
     "ablation-cam": 7,
     "recipro-cam": 50,
+    "lime": 30,
+    "hsic": 30,
+    "aise": 31,
+    "integrated-gradients": 6,
+    "smooth-grad": 4,
+    "var-grad": 4,
+    "grad-shap": 6,
 }
-NEED_NO_LAYER, NEED_A_LINEAR_HEAD = {"rise"}, {"cam"}
+# How many depends on what the model sees of the image: what they planned before, they do.
+BY_IMAGE = {"occlusion", "shap", "sobol"}
+NEED_NO_LAYER = {"rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise"}
+NEED_A_LINEAR_HEAD = {"cam"}
+NEED_THE_INPUT = {"saliency", "input-x-gradient", "integrated-gradients", "smooth-grad", "var-grad", "grad-shap"}
 SHAPES = [(24, 32), (61, 35), (1, 50), (50, 1), (300, 200)]
 
 
@@ -41,7 +60,7 @@ def photo(size_hw: tuple[int, int]) -> np.ndarray:
 def test_a_heatmap_is_float32_in_the_unit_interval_and_as_large_as_its_image(
     make_model: MakeModel, name: str, size_hw: tuple[int, int], resize
 ) -> None:
-    engine = make_model(preprocessing=Preprocessing(mean=(128,) * 3, std=(64,) * 3, resize=resize)).engine
+    engine = make_model(preprocessing=Preprocessing(mean=(128,) * 3, std=(64,) * 3, resize=resize), pixels=True).engine
     explainer = build(name, engine, **OPTIONS.get(name, {}))
     image = photo(size_hw)
     explanation = explainer(image, "cat")
@@ -56,7 +75,12 @@ def test_a_heatmap_is_float32_in_the_unit_interval_and_as_large_as_its_image(
     assert explanation.label == "cat"
     assert explanation.score == pytest.approx(explanation.prediction.scores[2])
     assert explanation.frame.image_size_hw == size_hw
-    assert explanation.evaluations == EVALUATIONS.get(name, 1)
+    planned = 1 + explanation.report.planned if name in BY_IMAGE else EVALUATIONS.get(name, 1)
+    assert explanation.evaluations == planned
+    passes = explainer.passes
+    assert passes is not None
+    # What is known before the image is exact where the image fills the model's input.
+    assert passes.evaluations == planned or (name in BY_IMAGE and resize == "letterbox")
     overlay = explanation.overlay(image)
     assert (overlay.dtype, overlay.shape) == (np.uint8, image.shape)
     again = build(name, engine, **OPTIONS.get(name, {}))(image, "cat")
@@ -65,7 +89,7 @@ def test_a_heatmap_is_float32_in_the_unit_interval_and_as_large_as_its_image(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_one_image_gives_one_explanation_and_a_list_a_list(make_model: MakeModel, name: str) -> None:
-    explainer = build(name, make_model().engine, **OPTIONS.get(name, {}))
+    explainer = build(name, make_model(pixels=True).engine, **OPTIONS.get(name, {}))
     assert isinstance(explainer(photo((9, 9))), Explanation)
     explanations = explainer((photo((9, 9)), photo((30, 20))))
     assert [explanation.heatmap.shape for explanation in explanations] == [(9, 9), (30, 20)]
@@ -86,8 +110,9 @@ def test_every_row_names_its_class_its_need_and_its_options(name: str) -> None:
 @pytest.mark.parametrize(
     ("model", "names"),
     [
-        ({}, set(METHODS)),
-        ({"power": 2}, set(METHODS) - NEED_A_LINEAR_HEAD),
+        ({"pixels": True}, set(METHODS)),
+        ({}, set(METHODS) - NEED_THE_INPUT),
+        ({"power": 2, "pixels": True}, set(METHODS) - NEED_A_LINEAR_HEAD),
         ({"instrumented": False}, NEED_NO_LAYER),
     ],
 )
@@ -113,7 +138,7 @@ def test_supported_methods_can_be_built_and_others_name_those(make_model: MakeMo
             {},
             rf"^method: found 'gradcam' \(did you mean grad-cam\?\), expected one of {re.escape(', '.join(METHODS))}$",
         ),
-        ("saliency", {}, "^method: found 'saliency', expected one of cam"),
+        ("attention", {}, "^method: found 'attention', expected one of cam"),
         ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer$"),
         ("rise", {"layer": "x", "steps": 3}, "^rise: found option layer, steps, expected one of .*masks"),
     ],

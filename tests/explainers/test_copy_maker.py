@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxplain.explainers.masked import copy_maker, mask_painter
+from onnxplain.explainers.masked import copy_maker, masks
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.copy_maker import choose_maker, fastest, make_on_device, make_on_host
 from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES
-from onnxplain.explainers.masked.mask_painter import MaskPainter, multiply
+from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
-from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
+from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry, multiply
 from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.runtime import make_frame
 from onnxplain.runtime.preprocess import to_model
@@ -96,7 +96,7 @@ def test_products_stay_below_the_size_at_which_blas_takes_threads(monkeypatch, l
         sizes.append(a.shape[0] * a.shape[1] * b.shape[1])
         return matmul(a, b, out=out)
 
-    monkeypatch.setattr(mask_painter.np, "matmul", spy)
+    monkeypatch.setattr(masks.np, "matmul", spy)
     found = multiply(*factors)
     np.testing.assert_allclose(found, factors[0].astype(float) @ factors[1], rtol=1e-4, atol=1e-4)
     assert max(sizes) < max(2**18, right[0] * right[1] + 1)
@@ -116,16 +116,17 @@ def test_painting_keeps_to_its_scratch_memory() -> None:
     np.testing.assert_array_equal(second[0], first[1])
 
 
+@pytest.mark.parametrize("form", mask_graphs.NODES)
 @pytest.mark.parametrize("dtype", CHAINED_DTYPES)
-def test_the_graphs_are_those_that_the_script_writes(dtype) -> None:
-    path = mask_graphs.FOLDER / f"{dtype}.onnx"
-    assert onnx.load(path) == mask_graphs.build(dtype)
+def test_the_graphs_are_those_that_the_script_writes(dtype, form) -> None:
+    path = mask_graphs.FOLDER / f"{form}{dtype}.onnx"
+    assert onnx.load(path) == mask_graphs.build(dtype, form)
     assert path.stat().st_size < 5000
 
 
 def test_no_other_file_lies_among_the_graphs() -> None:
     assert sorted(path.name for path in mask_graphs.FOLDER.iterdir()) == sorted(
-        f"{dtype}.onnx" for dtype in CHAINED_DTYPES
+        f"{form}{dtype}.onnx" for form in mask_graphs.NODES for dtype in CHAINED_DTYPES
     )
 
 

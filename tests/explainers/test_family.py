@@ -17,6 +17,7 @@ from onnxplain.explainers import METHODS, build
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
 from tests.explainers.laying import lay
+from tests.explainers.test_contract_of_methods import NEED_NO_LAYER, NEED_THE_INPUT
 from tests.exporters.torch_models import residual_net
 
 Scalar = Callable[[torch.Tensor], torch.Tensor]
@@ -260,7 +261,7 @@ def test_fused_layers_are_the_largest_of_the_normalised_maps(models: dict[str, M
             assert explanation.status == "ok"
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"rise"}))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - NEED_NO_LAYER - NEED_THE_INPUT))
 def test_one_target_or_several_make_no_difference(models: dict[str, Model], method: str) -> None:
     engine, image, targets = models["residual"].engine, photos(1)[0], [3, None, 0, 3]
     if METHODS[method].needs.met(engine.spec):

@@ -48,7 +48,7 @@ def numbers(found: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_list_a_tuple_and_a_generator_give_the_same(make_model: MakeModel, tmp_path: Path, name: str) -> None:
-    engine, path = make_model(box=True).engine, tmp_path / "photo.png"
+    engine, path = make_model(box=True, pixels=True).engine, tmp_path / "photo.png"
     Image.fromarray(photo((30, 20))).save(path)
     images = [photo((24, 32)), path, str(path), Image.fromarray(photo((9, 9)))]
     expected = CALLS[name](engine, images)
@@ -68,12 +68,12 @@ def test_a_list_a_tuple_and_a_generator_give_the_same(make_model: MakeModel, tmp
 def test_nothing_in_an_iterable_is_an_error(make_model: MakeModel, name: str) -> None:
     for nothing in ([], (), iter([])):
         with pytest.raises(ImageError, match=r"^images: found an empty list, expected at least one image$"):
-            CALLS[name](make_model(box=True).engine, nothing)
+            CALLS[name](make_model(box=True, pixels=True).engine, nothing)
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name == "explain" or name.startswith("method ")])
 def test_a_path_a_picture_and_an_array_are_one_image(make_model: MakeModel, tmp_path: Path, name: str) -> None:
-    engine, image_hwc, path = make_model().engine, photo((24, 32)), tmp_path / "photo.png"
+    engine, image_hwc, path = make_model(pixels=True).engine, photo((24, 32)), tmp_path / "photo.png"
     Image.fromarray(image_hwc).save(path)
     for image in (image_hwc, path, str(path), Image.fromarray(image_hwc)):
         assert isinstance(CALLS[name](engine, image), Explanation)

@@ -305,7 +305,7 @@ def _with_lost_tail(make_model: MakeModel) -> Engine:
         (
             _without_tail,
             UnsupportedError,
-            "needs a tail file, but the file has none.*: cam, grad-cam, .*score-cam, rise$",
+            "needs a tail file, but the file has none.*: cam, grad-cam, .*score-cam, rise, ",
         ),
         (_with_stale_tail, ModelError, "found tail tidy, expected tail tiny"),
         (_with_lost_tail, ModelError, "found no tail file, expected it in the folder of"),

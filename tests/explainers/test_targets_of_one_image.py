@@ -11,13 +11,14 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import METHODS, FinerCAM, GradCAM, build
 from onnxplain.exporters import instrument
 from onnxplain.runtime.engine import Engine
+from tests.explainers.test_contract_of_methods import OPTIONS as CONTRACT_OPTIONS
 from tests.exporters.onnx_models import plain_model, save
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (40, 30, 3), np.uint8)
 TARGETS = [3, None, 0, 3]
 LABELS = ("ant", "bee", "cat", "dog", "eel")
 # Their random copies make a run of all methods slow otherwise.
-OPTIONS = {"rise": {"masks": 24}, "augmented-grad-cam": {"copies": 6}, "smooth-grad-cam++": {"samples": 3}}
+OPTIONS = {**CONTRACT_OPTIONS, "score-cam": {}}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("model")
     plain = save(plain_model(), folder / "plain.onnx")
     preset = PRESETS["imagenet"]
-    instrument(plain, folder / "out.onnx", layers=("early", "late"), preprocessing=preset, labels=LABELS)
+    instrument(plain, folder / "out.onnx", layers=("input", "early", "late"), preprocessing=preset, labels=LABELS)
     return Engine(folder / "out.onnx", threads=1)
 
 

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain.contract import (
+    INPUT_LAYER,
     METADATA_KEY,
     TAIL_METADATA_KEY,
     BoxSpec,
@@ -62,10 +63,12 @@ def make_tiny_model(
     preprocessing: Preprocessing | None = None,
     kernel: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    pixels: bool = False,
 ) -> TinyModel:
     """Write the model to `path` and load it.
 
     `power` 1 is CAM's head, `power` 2 makes gradients that vary over the map. `tail`: its tail file stands beside it.
+    `pixels`: the layer `input` is instrumented too.
     """
     preprocessing = preprocessing or Preprocessing(scale=1 / 255, mean=(0.5,) * 3, std=(0.25,) * 3, resize="stretch")
     rng = np.random.default_rng(7)
@@ -73,11 +76,16 @@ def make_tiny_model(
     weights = rng.normal(size=(CLASSES, len(kernel))) if weights is None else weights
     kernel, weights = kernel.astype(np.float32), weights.astype(np.float32)
     box_weights = rng.normal(size=(4, len(kernel))).astype(np.float32) if box else None
-    model = _build(kernel, weights, box_weights, power)
+    model = _build(kernel, weights, box_weights, power, pixels)
     if not instrumented:
         del model.graph.output[2 if box else 1 :]
     else:
         spec = _spec(kernel, weights, box, power == 1 and head_is_linear, labels, preprocessing)
+        if pixels:
+            image = LayerSpec(
+                INPUT_LAYER, features_output(INPUT_LAYER), gradients_output(INPUT_LAYER), 3, INPUT_SIZE_HW
+            )
+            spec = replace(spec, layers=(image, *spec.layers))
         if tail:
             spec = replace(spec, tail=_write_tail(path, weights, box_weights, power))
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -112,7 +120,9 @@ def _write_tail(path: Path, weights: np.ndarray, box_weights: np.ndarray | None,
     return tail
 
 
-def _build(kernel: np.ndarray, weights: np.ndarray, box_weights: np.ndarray | None, power: int) -> onnx.ModelProto:
+def _build(
+    kernel: np.ndarray, weights: np.ndarray, box_weights: np.ndarray | None, power: int, pixels: bool
+) -> onnx.ModelProto:
     heads = weights if box_weights is None else np.vstack([weights, box_weights])
     cells = np.float32(GRID_HW[0] * GRID_HW[1])
     constants = {
@@ -144,6 +154,13 @@ def _build(kernel: np.ndarray, weights: np.ndarray, box_weights: np.ndarray | No
         node("Pow", [features_output(LAYER), "exponent"], ["inner"]),
         node("Mul", ["per_channel", "inner"], [gradients_output(LAYER)]),
     ]
+    if pixels:
+        nodes += [
+            node("Identity", ["image"], [features_output(INPUT_LAYER)]),
+            node("Sign", [features_output(LAYER)], ["positive"]),
+            node("Mul", [gradients_output(LAYER), "positive"], ["before_relu"]),
+            node("ConvTranspose", ["before_relu", "kernel"], [gradients_output(INPUT_LAYER)], strides=[4, 4]),
+        ]
     constants["exponent"] = np.array(power - 1, np.float32)
     if box_weights is not None:
         constants["sizes"] = np.array([len(weights), 4], np.int64)
@@ -160,6 +177,11 @@ def _build(kernel: np.ndarray, weights: np.ndarray, box_weights: np.ndarray | No
         tensor(features_output(LAYER), maps),
         tensor(gradients_output(LAYER), maps),
         tensor("cam_weights", list(weights.shape)),
+        *(
+            tensor(name(INPUT_LAYER), ["N", 3, *INPUT_SIZE_HW])
+            for name in (features_output, gradients_output)
+            if pixels
+        ),
     ]
     graph = helper.make_graph(
         [item for item in nodes if item is not None],

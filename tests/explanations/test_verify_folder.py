@@ -27,10 +27,10 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every method on one photo, and an image that cannot be read; model and tail are beside it."""
     folder = tmp_path_factory.mktemp("run")
-    own = make_tiny_model(folder / "model.onnx", labels=("ant", "bee", "cat", "dog")).engine
+    own = make_tiny_model(folder / "model.onnx", labels=("ant", "bee", "cat", "dog"), pixels=True).engine
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(folder / "photo.png")
     (folder / "broken.png").write_text("no image")
-    options = {"masks": 24, "samples": 2, "copies": 6}
+    options = {"evaluations": 260, "samples": 2, "copies": 6, "steps": 2}
     questions = plan_questions(own, tuple(METHODS), ("1", "2"), options)
     with open_folder(own, questions, folder / "out") as out:
         sources = [folder / "photo.png", folder / "broken.png"]
@@ -91,7 +91,7 @@ def _edit_option(folder: Path) -> None:
     record = json.loads(path.read_text())
     for question in record["questions"]:
         if question["method"] == "rise":
-            question["options"]["masks"] = 32
+            question["options"]["evaluations"] = 300
     path.write_text(json.dumps(record))
 
 
@@ -148,7 +148,7 @@ def test_the_line_names_what_was_changed(copied: Path) -> None:
         edit(copied)
     told = "\n".join(str(difference) for difference in verify_run(read_run(copied / "out")))
     for line in ("../model.onnx: found SHA-256 ", "../photo.png: found SHA-256 ",
-                 "run.json rise masks: found 32, recorded 24", "../photo.png cam: found dog, "):  # fmt: skip
+                 "run.json rise evaluations: found 300, recorded 260", "../photo.png cam: found dog, "):  # fmt: skip
         assert line in told
 
 

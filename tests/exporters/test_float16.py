@@ -71,13 +71,13 @@ def stored(path: Path) -> tuple[int, int]:
 def test_weights_take_half_the_space_and_every_method_works(tmp_path: Path) -> None:
     save(plain_model(), tmp_path / "plain.onnx")
     instrument(tmp_path / "plain.onnx", tmp_path / "wide.onnx")
-    instrument(tmp_path / "plain.onnx", tmp_path / "half.onnx", float16=True)
+    instrument(tmp_path / "plain.onnx", tmp_path / "half.onnx", layers=["input", "auto"], float16=True)
     (wide, none), (left, half) = stored(tmp_path / "wide.onnx"), stored(tmp_path / "half.onnx")
     assert (none, left) == (0, 0)
     assert 2 * half == wide
     engine = Engine(tmp_path / "half.onnx", ["cpu"])
     assert set(supported(engine)) == set(METHODS)
-    for method in ("cam", "grad-cam", "ablation-cam", "rise"):
+    for method in ("cam", "grad-cam", "ablation-cam", "rise", "integrated-gradients"):
         assert explain(engine, IMAGES[0], method, target=1).raw.any()
 
 

@@ -23,6 +23,7 @@ from onnxplain.explainers.regions import find_regions
 from onnxplain.report.map_code import MOST_EXACT_CELLS, encode_map
 from onnxplain.report.page_file import _palette
 from onnxplain.runtime.geometry import Frame, make_frame
+from tests.explainers.test_contract_of_methods import OPTIONS
 
 SCRIPT = files("onnxplain.report") / "page" / "map_math.js"
 NUMBERS = Path(__file__).with_name("map_numbers.mjs")
@@ -132,7 +133,7 @@ def test_a_constant_map_has_no_step_of_zero() -> None:
 
 def test_every_method_on_a_photo() -> None:
     engine, image = Engine(MODEL), read_samples()[0].load()
-    options = {"rise": {"masks": 40}, "smooth-grad-cam++": {"samples": 2}, "augmented-grad-cam": {"copies": 4}}
+    options = {**OPTIONS, "score-cam": {}, "rise": {"masks": 40}}
     explanations = [build(name, engine, **options.get(name, {}))(image) for name in supported(engine)]
     shown = [each for each in explanations if each.status == "ok"]
     assert len(shown) > 8

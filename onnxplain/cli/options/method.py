@@ -28,11 +28,62 @@ def _parse_fill(context: click.Context, option: click.Parameter, text: str | Non
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"found {text!r}, expected mean, blur or R,G,B from 0 to 255") from error
+        raise click.BadParameter(
+            f"found {text!r}, expected mean, blur, inpaint, R,G,B from 0 to 255, or an image file"
+        ) from error
 
 
 # A given option goes to each method whose constructor has a parameter of this name.
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "evaluations": click.option(
+        "--evaluations",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="rise, occlusion, shap, lime, sobol, hsic, aise: largest number of forward passes per image, the unmasked "
+        "image included. Below what a method needs, it says how many. Default: what `onnxplain methods` lists.",
+    ),
+    "players": click.option(
+        "--players",
+        metavar="grid|superpixels|quadtree|FILE",
+        help="occlusion, shap, lime, sobol, hsic: what is hidden as a whole. grid: equal cells. superpixels: regions "
+        "of similar colour (extra methods; without it a grid, and this is said). quadtree: rectangles, small where "
+        "there is detail. FILE: a label map in the size of the image, .npy or a PNG of one channel. "
+        "Default: superpixels for shap and lime, grid for sobol and hsic, sliding windows for occlusion.",
+    ),
+    "cells": click.option(
+        "--cells",
+        type=click.IntRange(min=2),
+        metavar="N",
+        help="occlusion, shap, lime, sobol, hsic: how many of them. Default: 64; 50 for shap and lime, 121 for sobol.",
+    ),
+    "window": click.option(
+        "--window",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        metavar="SHARE",
+        help="occlusion: side of the sliding window, as a share of the image's shorter side. Default: 0.2.",
+    ),
+    "stride": click.option(
+        "--stride",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        metavar="SHARE",
+        help="occlusion: from one window to the next, as the same share. Default: half a window.",
+    ),
+    "sampling": click.option(
+        "--sampling",
+        type=click.Choice(["kernel", "leverage"]),
+        help="shap: how sizes of coalitions are drawn. kernel: by their weight. leverage: all alike. Default: kernel.",
+    ),
+    "fit": click.option(
+        "--fit",
+        type=click.Choice(["ridge", "lasso"]),
+        help="lime: the linear model. ridge: of all players. lasso: of the few that it chooses. Default: ridge.",
+    ),
+    "features": click.option(
+        "--features",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="lime: how many players --fit lasso chooses. Default: 10.",
+    ),
     "masks": click.option(
         "--masks",
         type=click.IntRange(min=1),
@@ -69,19 +120,28 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--seed",
         type=click.IntRange(min=0),
         metavar="N",
-        help="rise, smooth-grad-cam++, augmented-grad-cam: random seed for masks, noise and copies. Default: 0.",
+        help="rise, shap, lime, sobol, hsic, smooth-grad-cam++, augmented-grad-cam, smooth-grad, var-grad, grad-shap: "
+        "random seed for masks, noise and copies. Default: 0.",
     ),
     "samples": click.option(
         "--samples",
         type=click.IntRange(min=1),
         metavar="N",
-        help="smooth-grad-cam++: number of noisy copies. Default: 16.",
+        help="smooth-grad-cam++, smooth-grad, var-grad: number of noisy copies; grad-shap: of points. Default: 50; 16 "
+        "for smooth-grad-cam++.",
+    ),
+    "steps": click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="integrated-gradients: points of the path from the baseline (--fill) to the image. Default: 50.",
     ),
     "noise": click.option(
         "--noise",
         type=click.FloatRange(min=0, min_open=True),
         metavar="S",
-        help="smooth-grad-cam++: standard deviation of the noise, as a share of the input's range. Default: 0.15.",
+        help="smooth-grad-cam++, smooth-grad, var-grad: standard deviation of the noise, as a share of the input's "
+        "range. Default: 0.15.",
     ),
     "references": click.option(
         "--references",
@@ -150,20 +210,23 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="rise, score-cam, augmented-grad-cam: copies per run of the model. Default: 8; for rise, the fastest "
-        "number, found by timing.",
+        help="rise, occlusion, shap, lime, sobol, hsic, aise, score-cam, augmented-grad-cam: copies per run of the "
+        "model. Default: 8 for score-cam and augmented-grad-cam; else the fastest number, found by timing.",
     ),
     "fill": click.option(
         "--fill",
         callback=_parse_fill,
-        metavar="mean|blur|R,G,B",
-        help="rise: what hidden pixels show: the mean colour, the blurred image, or a colour. Default: mean.",
+        metavar="mean|blur|inpaint|R,G,B|IMAGE",
+        help="rise, occlusion, shap, lime, sobol, hsic, aise: what hidden pixels show: the mean colour, the blurred "
+        "image, what OpenCV inpaints from the pixels that show (occlusion, shap, lime and hsic only), a colour, or "
+        "another image. integrated-gradients, grad-shap: the baseline. Default: mean.",
     ),
     "explain_output": click.option(
         "--explain-output",
         metavar="score|box",
-        help="rise: what is explained. score: the class score. box: the class score and the place of the predicted "
-        "box (only for files with a box head). Default: score. Of a detector, rise explains boxes without this option.",
+        help="rise, occlusion, shap, lime, sobol, hsic, aise: what is explained. score: the class score. box: the "
+        "class score and the place of the predicted box (only for files with a box head). Default: score. Of a "
+        "detector, boxes are explained without this option.",
     ),
 }
 
@@ -171,8 +234,8 @@ _EVALUATION_SEED = click.option(
     "--seed",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Random seed for splits, mosaics, --limit, generated digits and bootstrap intervals; for the methods rise, "
-    "smooth-grad-cam++ and augmented-grad-cam, also for masks, noise and copies. Default: 0.",
+    help="Random seed for splits, mosaics, --limit, generated digits and bootstrap intervals; for the methods that "
+    "draw by chance, also for masks, noise and copies. Default: 0.",
 )
 
 

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from onnxplain.data.bounds import is_inside
 from onnxplain.errors import ImageError
+from onnxplain.files.existing import is_existing_file
 from onnxplain.runtime.image import IMAGE_SUFFIXES, check_file, one_line
 
 _TWIN_FOLDERS = {
@@ -68,7 +69,7 @@ class ImageLookup:
         folders = self._folders(folder)
         for candidate in folders:
             path = candidate / name
-            if _is_file(path):
+            if is_existing_file(path):
                 return path
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 continue
@@ -118,10 +119,3 @@ def read_size_hw(path: Path) -> tuple[int, int]:
         raise ImageError(f"{path}: found an image that is too large ({one_line(error)}): shrink it") from None
     except Exception as error:  # damaged headers make the decoders raise anything
         raise ImageError(f"{path}: cannot be opened ({one_line(error)}): check the file") from error
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # not a valid file name
-        return False

@@ -20,6 +20,7 @@ from onnxplain.explainers.augmented.random_copies import RandomCopies, Transform
 from onnxplain.explainers.augmented.super_resolution import SuperResolution, check_weights, solve
 from onnxplain.explainers.augmented.super_resolution_report import SuperResolutionReport
 from onnxplain.explainers.cam.grad_cam import GradCAM, has_constant_gradient
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE
@@ -117,6 +118,11 @@ class AugmentedGradCAM(GradCAM):
         points = choose_points(input_size_hw, grid_hw, frame) if self.points is None else self.points
         points = 1 if self.mode == "paper" else points
         return build_downsampling(self._transforms, input_size_hw, grid_hw, points, frame)
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`."""
+        return Passes(forward=1, gradient=self.copies)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target. In front of a linear head, all classes share one pass per copy."""

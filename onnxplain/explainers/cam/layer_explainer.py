@@ -16,6 +16,7 @@ from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.heatmap import relu_over_max
 from onnxplain.explainers.needs import LAYERS, PLAIN, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.regions import CAM_THRESHOLD
 from onnxplain.explainers.registry import METHODS, require, supported
 from onnxplain.runtime.arrays import FloatArray
@@ -95,6 +96,12 @@ class LayerExplainer(Explainer):
     def _evaluations(self, layer: LayerSpec) -> int:
         """Forward passes per image for one layer."""
         return self._evaluations_per_layer
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`."""
+        count = sum(map(self._evaluations, self._layers()))
+        return Passes(gradient=count) if self.differentiates else Passes(forward=count)
 
     def _explain_maps(self, seen: Sequence[Activations], maps_per_layer: Sequence[FloatArray]) -> list[Explanation]:
         """One explanation per row of the raw maps, float32 (N, h, w) for each layer."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxplain.contract import MapFrame
+from onnxplain.contract import INPUT_LAYER, MapFrame
 from onnxplain.errors import OnnxplainError
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix, cell_matrix, spans_of
@@ -22,11 +22,12 @@ ALL_LAYERS = "all"
 def resolve_layers(spec: ModelSpec, layer: str | Sequence[str] | None) -> tuple[LayerSpec, ...]:
     """The layers that a user asks for, in the order of the graph, each once.
 
-    `layer`: a name, a unique part of a name, or None for the last layer; a list of these; or "all". Raises
-    UnsupportedError for a file without layers, OnnxplainError for an empty list, an unknown or an ambiguous name.
+    `layer`: a name, a unique part of a name, or None for the last layer; a list of these; or "all", which leaves out
+    the input. Raises UnsupportedError for a file without layers, OnnxplainError for an empty list, an unknown or an
+    ambiguous name.
     """
     if layer == ALL_LAYERS and spec.layers:
-        return spec.layers
+        return tuple(entry for entry in spec.layers if entry.name != INPUT_LAYER)
     asked = [layer] if isinstance(layer, str) or layer is None else layer
     if not asked:
         names = ", ".join(entry.name for entry in spec.layers)

@@ -16,6 +16,7 @@ from onnxplain.explainers.cam.activation_map import weighted_sum
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.open_black_box import open_black_box
+from onnxplain.explainers.passes import Passes
 from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import cell_matrix, spans_of
@@ -58,6 +59,12 @@ class ScoreCAM(ProbingExplainer):
         for name, least in (("maps", self.maps), ("batch_size", self.batch_size)):
             if least is not None and least < 1:
                 raise OnnxplainError(f"{name}: found {least}, expected at least 1")
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`; at most: maps that are the same everywhere are left out."""
+        most = [layer.channels if self.maps is None else min(self.maps, layer.channels) for layer in self._layers()]
+        return Passes(forward=sum(2 + maps for maps in most))
 
     def _probe(self, image: ImageLike, activations: PlacedActivations) -> Probe:
         features, placed = activations.features[0], activations.placed

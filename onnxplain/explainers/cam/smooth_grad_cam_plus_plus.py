@@ -15,6 +15,7 @@ from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer, require_gradients, weighted_sum
 from onnxplain.explainers.cam.grad_cam_plus_plus import weigh_gradients
 from onnxplain.explainers.needs import POOLED
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.results import Activations
@@ -68,6 +69,12 @@ class SmoothGradCAMPlusPlus(ActivationMapExplainer):
     @property
     def _evaluations_per_layer(self) -> int:
         return 1 + self.samples
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`."""
+        layers = len(self._layers())
+        return Passes(forward=layers, gradient=layers * self.samples)
 
     def for_targets(self, image: ImageLike, targets: Sequence[Target]) -> list[Explanation]:
         """One explanation of the image per target; each target has copies of its own."""

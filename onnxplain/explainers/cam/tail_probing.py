@@ -14,6 +14,7 @@ from onnxplain.explainers.aimed.observing import PlacedActivations
 from onnxplain.explainers.aimed.placed_target import PlacedTarget, ReadHead, explained_columns
 from onnxplain.explainers.cam.probing import Probe, ProbingExplainer
 from onnxplain.explainers.needs import TAIL, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.head_scores import head_scalars
 
@@ -41,6 +42,12 @@ class TailProbingExplainer(ProbingExplainer):
                 f"{self.name}: found layer {asked}, expected {begins_at}, where the tail file begins: leave out the "
                 "layer, or instrument again with that layer as the last one"
             )
+
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`."""
+        (layer,) = self._layers()
+        return Passes(forward=1, tail=1 + self._count_changes(layer))
 
     @abstractmethod
     def _count_changes(self, layer: LayerSpec) -> int:

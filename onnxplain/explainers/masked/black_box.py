@@ -31,12 +31,14 @@ AskedTarget: TypeAlias = ResolvedTarget | DetectionTarget | Detection
 class View:
     """An image as the model's input: `pixels`, float32 (C, h, w), and `hidden`, the values of masked pixels.
 
-    `hidden` is float32: (C, 1, 1) for a colour, or (C, h, w) for an image.
+    `hidden` is float32: (C, 1, 1) for a colour, or (C, h, w) for an image. `inpainted`: masked pixels are filled in
+    from the others of each copy; `hidden` is only used where all are masked.
     """
 
     pixels: FloatArray
     hidden: FloatArray
     frame: Frame
+    inpainted: bool = False
 
 
 @dataclass(frozen=True, eq=False)

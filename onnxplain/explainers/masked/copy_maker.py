@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
-import numpy as np
 import numpy.typing as npt
 
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES, MaskChain
+from onnxplain.explainers.masked.mask_form import AnyDraw, MaskForm
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import MaskedImage, lay_out
-from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.engine import Engine
 from onnxplain.runtime.sessions.binding import DeviceArray, memory_of
 
 # Masks → a batch in the model's layout and type. The next call may overwrite the batch.
-CopyMaker: TypeAlias = Callable[[MaskDraw], npt.NDArray[Any] | DeviceArray]
+CopyMaker: TypeAlias = Callable[[AnyDraw], npt.NDArray[Any] | DeviceArray]
 
 _TRIALS, _TRIAL_COPIES = 3, 4
-_HOST_IS_FASTER: PerEngine[MaskGeometry, bool] = PerEngine()
+_HOST_IS_FASTER: PerEngine[Hashable, bool] = PerEngine()
 _HOST_ALWAYS: WeakSet[Engine] = WeakSet()
 
 
@@ -36,36 +35,35 @@ def keep_on_host(engine: Engine) -> None:
     _HOST_ALWAYS.add(engine)
 
 
-def choose_maker(engine: Engine, view: View, geometry: MaskGeometry) -> CopyMaker:
+def choose_maker(engine: Engine, view: View, form: MaskForm[AnyDraw]) -> CopyMaker[AnyDraw]:
     """The faster way: the graph on a GPU; on the CPU both are timed once per engine.
 
-    Both make the same copies, up to float32 rounding. Types without a graph (float64, int8) are made on the host.
+    Both make the same copies, up to float32 rounding. Types without a graph (float64, int8) are made on the host, and
+    inpainted copies too.
     """
     image = lay_out(view, engine.input_layout, engine.input_dtype, engine.spec.input.quantization)
-    if image.dtype.name not in CHAINED_DTYPES:
-        return make_on_host(engine, image, geometry)
+    if image.dtype.name not in CHAINED_DTYPES or image.inpainted:
+        return make_on_host(engine, image, form)
     if memory_of(engine.providers) != HOST:
-        return make_on_device(engine, image, geometry)
+        return make_on_device(engine, image, form)
     if engine in _HOST_ALWAYS:
-        return make_on_host(engine, image, geometry)
+        return make_on_host(engine, image, form)
 
     def host_is_faster() -> bool:
-        grids = np.ones((_TRIAL_COPIES, geometry.grid, geometry.grid), np.bool_)
-        draw = MaskDraw(grids, np.zeros((_TRIAL_COPIES, 2), np.int64))
-        makers = make_on_host(engine, image, geometry), make_on_device(engine, image, geometry)
-        return fastest(makers, draw) == 0
+        makers = make_on_host(engine, image, form), make_on_device(engine, image, form)
+        return fastest(makers, form.trial(_TRIAL_COPIES)) == 0
 
-    if _HOST_IS_FASTER.get(engine, geometry, host_is_faster):
-        return make_on_host(engine, image, geometry)
-    return make_on_device(engine, image, geometry)
+    if _HOST_IS_FASTER.get(engine, form.timing_key, host_is_faster):
+        return make_on_host(engine, image, form)
+    return make_on_device(engine, image, form)
 
 
-def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> CopyMaker:
+def make_on_host(engine: Engine, image: MaskedImage, form: MaskForm[AnyDraw]) -> CopyMaker[AnyDraw]:
     """Make batches with numpy in one buffer that grows to the largest batch."""
-    painter = MaskPainter(image, geometry)
+    painter = MaskPainter(image, form)
     buffer = engine.input_buffer(0)
 
-    def make(draw: MaskDraw) -> npt.NDArray[Any]:
+    def make(draw: AnyDraw) -> npt.NDArray[Any]:
         nonlocal buffer
         if len(buffer) < len(draw):
             buffer = engine.input_buffer(len(draw))
@@ -76,14 +74,14 @@ def make_on_host(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> 
     return make
 
 
-def make_on_device(engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> CopyMaker:
+def make_on_device(engine: Engine, image: MaskedImage, form: MaskForm[AnyDraw]) -> CopyMaker[AnyDraw]:
     """Make batches with a graph in the memory in which the model computes."""
-    chain = MaskChain(engine, image, geometry)
+    chain = MaskChain(engine, image, form)
     shape = engine.input_buffer(0).shape[1:]
     return lambda draw: chain.make(draw).reshaped((len(draw), *shape))
 
 
-def fastest(makers: tuple[CopyMaker, ...], draw: MaskDraw) -> int:
+def fastest(makers: tuple[CopyMaker[AnyDraw], ...], draw: AnyDraw) -> int:
     """The index of the fastest maker: best of three trials each, after one warm-up trial."""
     best = []
     for make in makers:

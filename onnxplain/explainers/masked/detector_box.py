@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class DetectorBox(BlackBox):
     """A detector. Masks are weighted with the similarity of its candidates with each detection of the whole image."""
 
-    def __init__(self, engine: Engine, detector: Detector, fill: Fill) -> None:
-        self.engine, self.detector, self._fill = engine, detector, fill
+    def __init__(self, engine: Engine, detector: Detector, fill: Fill, method: str) -> None:
+        self.engine, self.detector, self._fill, self._method = engine, detector, fill, method
         self.explains = "detection"
         self.input_size_hw = engine.spec.input.size_hw
 
@@ -59,8 +59,8 @@ class DetectorBox(BlackBox):
         if asked.side is not None:
             name = asked.name if isinstance(asked, Detection) else asked.text
             raise UnsupportedError(
-                f"rise: found target {name!r}, expected a whole box: RISE explains scores, not coordinates; leave out "
-                f":{asked.side}, or use hires-cam"
+                f"{self._method}: found target {name!r}, expected a whole box: the method explains scores, not "
+                f"coordinates; leave out :{asked.side}, or use hires-cam"
             )
         return asked
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.aimed.placing import Placer, SeenImage, check_aim, name_aim
 from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.explained_output import ExplainedOutput, ExplainOutput, WatchedOutput
-from onnxplain.explainers.masked.fill import Fill, fill_pixels
+from onnxplain.explainers.masked.fill import Fill, fill_pixels, is_fill_image, is_inpainted
 from onnxplain.runtime.answers import read_answers
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.engine import Engine
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 def view_of(engine: Engine, image: ImageLike, fill: Fill) -> View:
     """An image as an engine's normalised input, and the values of hidden pixels."""
     batch = engine.prepare(image)
-    return View(batch.pixels[0], _hidden(engine, fill, batch.images[0], batch.frames[0]), batch.frames[0])
+    frame = batch.frames[0]
+    if is_fill_image(fill):
+        return View(batch.pixels[0], engine.prepare(cast("ImageLike", fill)).pixels[0], frame)
+    hidden = _hidden(engine, fill, batch.images[0], frame)
+    return View(batch.pixels[0], hidden, frame, inpainted=is_inpainted(fill))
 
 
 def _hidden(engine: Engine, fill: Fill, image_hwc: AnyArray, frame: Frame) -> FloatArray:
     preprocessing = engine.spec.input.preprocessing
-    if fill == "mean" and any(preprocessing.mean):
+    if isinstance(fill, str) and fill != "blur" and any(preprocessing.mean):
         return np.zeros((preprocessing.channel_count, 1, 1), np.float32)
     colours_hwc = fill_pixels(fill, image_hwc, warp_image(image_hwc, frame))
     hidden: FloatArray = normalise(as_type_of(image_hwc, colours_hwc)[None], preprocessing)[0]
@@ -44,11 +48,11 @@ def _hidden(engine: Engine, fill: Fill, image_hwc: AnyArray, frame: Frame) -> Fl
 class EngineBox(BlackBox):
     """An engine, used through its outputs. Masks hide pixels of its normalised input."""
 
-    def __init__(self, engine: Engine, fill: Fill, explain_output: ExplainOutput) -> None:
+    def __init__(self, engine: Engine, fill: Fill, explain_output: ExplainOutput, method: str) -> None:
         self.engine, self.explains, self._explain_output = engine, explain_output, explain_output
         self.explained_output()
         self.input_size_hw = engine.spec.input.size_hw
-        self._fill = fill
+        self._fill, self._method = fill, method
 
     def look(self, image: ImageLike) -> View:
         """The normalised input, and the values of hidden pixels."""
@@ -64,15 +68,15 @@ class EngineBox(BlackBox):
         name = name_aim(self.engine, aim)
         if aim.head.kind == "box":
             raise UnsupportedError(
-                f"rise: found target {name}, expected a class: RISE uses only class scores; for a box coordinate use "
-                "grad-cam"
+                f"{self._method}: found target {name}, expected a class: the method uses only scores; for a box "
+                "coordinate use grad-cam"
             )
         if self._explain_output == "box" and aim.head.kind != "classes":
             raise UnsupportedError(
-                f'rise: found target {name} of the head {aim.head.name} ({aim.head.kind}) with explain_output "box", '
-                'expected a class: explain the "score"'
+                f"{self._method}: found target {name} of the head {aim.head.name} ({aim.head.kind}) with "
+                'explain_output "box", expected a class: explain the "score"'
             )
-        check_aim("rise", aim, name)
+        check_aim(self._method, aim, name)
         return aim
 
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:

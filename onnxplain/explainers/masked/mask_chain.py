@@ -1,19 +1,18 @@
 """Make masked copies on the model's device with a small ONNX graph. Its output is the model's input.
 
-Only a mask's bits and shift, 80 bytes for an 8 × 8 grid, are copied to the device instead of an image. The graphs in
-mask_graphs/ are written by tools/mask_graphs.py.
+Only what a draw holds of a mask (bits and shift, the values of cells, or two factors) is copied to the device instead
+of an image. The graphs in mask_graphs/ are written by tools/mask_graphs.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Generic
 
 import numpy as np
-import numpy.typing as npt
 
+from onnxplain.explainers.masked.mask_form import AnyDraw, MaskForm
 from onnxplain.explainers.masked.masked_image import MaskedImage
-from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.explainers.masked.per_engine import PerEngine
 from onnxplain.machine.providers import HOST
 from onnxplain.runtime.engine import Engine
@@ -28,16 +27,17 @@ _GRAPHS = Path(__file__).parent / "mask_graphs"
 _SESSIONS: PerEngine[Path, Session] = PerEngine()
 
 
-class MaskChain:
+class MaskChain(Generic[AnyDraw]):
     """Makes masked copies of one image in the memory of an engine's model.
 
-    The image and the matrices are copied there once, on construction. Only one thread at a time may use an object.
+    The image and the constants of the masks are copied there once, on construction. Only one thread at a time may use
+    an object.
     """
 
-    def __init__(self, engine: Engine, image: MaskedImage, geometry: MaskGeometry) -> None:
+    def __init__(self, engine: Engine, image: MaskedImage, form: MaskForm[AnyDraw]) -> None:
         device = memory_of(engine.providers)
-        path = _GRAPHS / f"{image.dtype.name}.onnx"
-        self._dtype = image.dtype
+        path = _GRAPHS / f"{form.graph}{image.dtype.name}.onnx"
+        self._dtype, self._form = image.dtype, form
         self._bound = BoundSession(
             _open_graph(engine, path, device), path, ["copies"], device, number=engine.device_number
         )
@@ -51,21 +51,13 @@ class MaskChain:
             )
             for part in (image.delta, image.hidden)
         )
-        constants: dict[str, npt.NDArray[Any]] = {
-            "rows": geometry.rows,
-            "columns": geometry.columns,
-            "row_numbers": np.arange(height),
-            "column_numbers": np.repeat(np.arange(width), repeated),
-            "delta": delta,
-            "hidden": hidden,
-        }
-        for name, array in constants.items():
+        for name, array in {**form.constants(repeated), "delta": delta, "hidden": hidden}.items():
             self._bound.bind(name, array)
 
-    def make(self, draw: MaskDraw) -> DeviceArray:
+    def make(self, draw: AnyDraw) -> DeviceArray:
         """One copy per mask, (n, planes, h, numbers per line), in the model's memory. The next call overwrites them."""
-        self._bound.bind("grids", np.ascontiguousarray(draw.grids).view(np.uint8))
-        self._bound.bind("shifts_yx", np.ascontiguousarray(draw.shifts_yx))
+        for name, array in self._form.arrays(draw).items():
+            self._bound.bind(name, array)
         self._bound.run(len(draw))
         return self._bound.first_in_place(self._dtype)
 

@@ -17,13 +17,15 @@ class MaskedImage:
     """``masked copy = delta · mask + hidden``, mask (h, w) in [0, 1], in a model's `layout` and `dtype`.
 
     `delta`, pixel − fill, is float32 (C, h, w). `hidden`, the fill, is float32 (C, h, w) or (C, 1, 1). Copies for a
-    uint8 or int8 model are rounded, half to even.
+    uint8 or int8 model are rounded, half to even. `inpainted`: hidden pixels are filled in from the shown ones of each
+    copy instead (`inpaint`); `hidden` is then seen only where nothing is shown.
     """
 
     delta: FloatArray
     hidden: FloatArray
     layout: Layout
     dtype: np.dtype[Any]
+    inpainted: bool = False
 
 
 def lay_out(view: View, layout: Layout, dtype: np.dtype[Any], quantization: Quantization | None = None) -> MaskedImage:
@@ -38,4 +40,4 @@ def lay_out(view: View, layout: Layout, dtype: np.dtype[Any], quantization: Quan
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         pixels, hidden = (part.clip(limits.min, limits.max) for part in (pixels, hidden))
-    return MaskedImage(pixels - hidden, hidden, layout, dtype)
+    return MaskedImage(pixels - hidden, hidden, layout, dtype, view.inpainted)

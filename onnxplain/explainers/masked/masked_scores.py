@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,11 @@ from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.black_box import BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.copy_maker import choose_maker
 from onnxplain.explainers.masked.explained_output import WatchedOutput
+from onnxplain.explainers.masked.mask_form import AnyDraw, MaskForm
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
-from onnxplain.explainers.masked.masks import MaskDraw, MaskGeometry
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.sessions.batch_size import search_batch_size
-from onnxplain.runtime.sessions.batches import fill_up
 
 CALLABLE_BATCH_SIZE = 8
 
@@ -29,7 +28,7 @@ CALLABLE_BATCH_SIZE = 8
 _PAINTED, _PAINTED_BYTES = 16, 2**20
 
 
-class MaskedScores(ABC):
+class MaskedScores(ABC, Generic[AnyDraw]):
     """The explained values of masked copies of one image, one column per target, or per class if none was placed.
 
     Memory does not depend on the number of copies. `unmasked`: float32 (T,), the values of the whole image. Only one
@@ -44,18 +43,18 @@ class MaskedScores(ABC):
         """How many masks to pass to the next call. More are split into parts; fewer fill a batch only partly."""
 
     @abstractmethod
-    def __call__(self, draw: MaskDraw) -> FloatArray:
+    def __call__(self, draw: AnyDraw) -> FloatArray:
         """Values float32 (n, T) of the copies for n ≥ 1 masks."""
 
 
-class _CallableScores(MaskedScores):
+class _CallableScores(MaskedScores[AnyDraw]):
     """A callable's scores. Each batch is a new array, which the callable may keep."""
 
     def __init__(
         self,
         black_box: BlackBox,
         view: View,
-        geometry: MaskGeometry,
+        form: MaskForm[AnyDraw],
         batch_size: int | None,
         placed: Sequence[PlacedTarget],
         whole: WholeOutputs,
@@ -63,14 +62,14 @@ class _CallableScores(MaskedScores):
         self._black_box, self._placed = black_box, placed
         self._batch_size = batch_size or CALLABLE_BATCH_SIZE
         self._shape = view.pixels.shape
-        self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), geometry)
+        self._painter = MaskPainter(lay_out(view, "nchw", np.dtype(np.float32)), form)
         self.unmasked = self._read(whole.outputs[0])[0]
 
     @property
     def masks_at_once(self) -> int:
         return self._batch_size
 
-    def __call__(self, draw: MaskDraw) -> FloatArray:
+    def __call__(self, draw: AnyDraw) -> FloatArray:
         scores = []
         for start in range(0, len(draw), self._batch_size):
             part = draw.part(start, start + self._batch_size)
@@ -83,14 +82,14 @@ class _CallableScores(MaskedScores):
         return np.stack([each.of(scores) for each in self._placed], axis=1) if self._placed else scores
 
 
-class _EngineScores(MaskedScores):
+class _EngineScores(MaskedScores[AnyDraw]):
     """An engine's scores. Its session reads masked copies in place."""
 
     def __init__(
         self,
         explained: WatchedOutput,
         view: View,
-        geometry: MaskGeometry,
+        form: MaskForm[AnyDraw],
         batch_size: int | None,
         whole: WholeOutputs,
     ) -> None:
@@ -104,14 +103,14 @@ class _EngineScores(MaskedScores):
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
         self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
-        self._make = choose_maker(engine, view, geometry)
+        self._make = choose_maker(engine, view, form)
 
     @property
     def masks_at_once(self) -> int:
         batch_size = self._search.size
         return max(1, self._painted // batch_size) * batch_size
 
-    def __call__(self, draw: MaskDraw) -> FloatArray:
+    def __call__(self, draw: AnyDraw) -> FloatArray:
         values: list[FloatArray] = []
         start = 0
         while start < len(draw):
@@ -121,9 +120,9 @@ class _EngineScores(MaskedScores):
             start += len(part)
         return np.concatenate(values)[: len(draw)]
 
-    def _run(self, draw: MaskDraw) -> Iterator[list[npt.NDArray[Any]]]:
+    def _run(self, draw: AnyDraw) -> Iterator[list[npt.NDArray[Any]]]:
         # Only the last part can need padding, so the rows to drop come last.
-        draw = draw if self._fixed_batch is None else pad(draw, self._fixed_batch)
+        draw = draw if self._fixed_batch is None else draw.padded(self._fixed_batch)
         copies = self._make(draw)
         start = 0
         while start < len(draw):
@@ -144,11 +143,11 @@ class _EngineScores(MaskedScores):
 def open_masked_scores(
     black_box: BlackBox,
     view: View,
-    geometry: MaskGeometry,
+    form: MaskForm[AnyDraw],
     batch_size: int | None,
     placed: Sequence[PlacedTarget] = (),
     whole: WholeOutputs | None = None,
-) -> MaskedScores:
+) -> MaskedScores[AnyDraw]:
     """The values of masked copies of an image, `batch_size` copies at a time.
 
     None: the fastest size, found by `search_batch_size`, for an engine; 8 for a callable. A batch size that the file
@@ -158,10 +157,5 @@ def open_masked_scores(
     whole = black_box.see_whole(view) if whole is None else whole
     explained = black_box.explained_output(placed)
     if explained is None:
-        return _CallableScores(black_box, view, geometry, batch_size, placed, whole)
-    return _EngineScores(explained, view, geometry, batch_size, whole)
-
-
-def pad(draw: MaskDraw, size: int) -> MaskDraw:
-    """The draw with its last mask repeated, up to a multiple of `size` masks."""
-    return MaskDraw(fill_up(draw.grids, size), fill_up(draw.shifts_yx, size))
+        return _CallableScores(black_box, view, form, batch_size, placed, whole)
+    return _EngineScores(explained, view, form, batch_size, whole)

@@ -6,15 +6,17 @@ mask's shift. So a mask is stored as the bits of its grid and two integers, and 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.machine.small_products import small_product
+from onnxplain.explainers.masked.mask_form import Brush, Draw, MaskForm
+from onnxplain.machine.small_products import LARGEST_PRODUCT, small_product
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.geometry import bilinear_matrix
 
@@ -26,22 +28,15 @@ ALL_PIXELS: Pixels = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
-class MaskDraw:
+class MaskDraw(Draw):
     """The random part of n masks: `grids`, bool (n, grid, grid), and `shifts_yx`, int64 (n, 2) in pixels."""
 
     grids: npt.NDArray[np.bool_]
     shifts_yx: npt.NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.grids)
-
-    def part(self, start: int, stop: int) -> MaskDraw:
-        """The masks start … stop − 1."""
-        return MaskDraw(self.grids[start:stop], self.shifts_yx[start:stop])
-
 
 @dataclass(frozen=True)
-class MaskGeometry:
+class MaskGeometry(MaskForm[MaskDraw]):
     """How grids become masks, as in the published code of Petsiuk et al. 2018 (section 3.2).
 
     Each of `grid` × `grid` cells is 1 with probability `keep`. The grid is enlarged bilinearly to (grid + 1) cells of
@@ -80,12 +75,61 @@ class MaskGeometry:
         height, width = self.input_size_hw
         return self.rows[y : y + height], self.columns[x : x + width]
 
-    def render(self, draw: MaskDraw) -> FloatArray:
-        """The masks, float32 (n, H, W) in [0, 1].
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the input."""
+        return self.input_size_hw
 
-        One small product per mask: large products would wake numpy's BLAS threads, which then compete with ONNX
-        Runtime's threads between two batches.
+    @property
+    def graph(self) -> str:
+        """Two products per mask."""
+        return ""
+
+    @property
+    def timing_key(self) -> Hashable:
+        """The geometry itself."""
+        return self
+
+    def brush(self) -> Brush[MaskDraw]:
+        """``R · grid · Cᵀ``, one small product after the other.
+
+        Large products would wake numpy's BLAS threads, which then compete with ONNX Runtime's threads between two
+        batches.
         """
+        height, width = self.input_size_hw
+        rows, columns = self.rows, np.ascontiguousarray(self.columns.T)
+        mask = np.empty(self.input_size_hw, np.float32)
+
+        def paint(draw: MaskDraw) -> Iterator[FloatArray]:
+            for grid, (y, x) in zip(draw.grids.astype(np.float32), draw.shifts_yx.tolist(), strict=True):
+                strip = multiply(grid, columns[:, x : x + width])
+                yield multiply(rows[y : y + height], strip, mask)
+
+        return paint
+
+    def constants(self, repeated: int) -> Mapping[str, npt.NDArray[Any]]:
+        """The matrices, and which rows and columns of them a mask at shift 0 has."""
+        height, width = self.input_size_hw
+        return {
+            "rows": self.rows,
+            "columns": self.columns,
+            "row_numbers": np.arange(height),
+            "column_numbers": np.repeat(np.arange(width), repeated),
+        }
+
+    def arrays(self, draw: MaskDraw) -> Mapping[str, npt.NDArray[Any]]:
+        """Bits and shifts, 80 bytes per mask for an 8 × 8 grid."""
+        return {
+            "grids": np.ascontiguousarray(draw.grids).view(np.uint8),
+            "shifts_yx": np.ascontiguousarray(draw.shifts_yx),
+        }
+
+    def trial(self, count: int) -> MaskDraw:
+        """Everything shown."""
+        return MaskDraw(np.ones((count, self.grid, self.grid), np.bool_), np.zeros((count, 2), np.int64))
+
+    def render(self, draw: MaskDraw) -> FloatArray:
+        """The masks, float32 (n, H, W) in [0, 1]."""
         masks = np.empty((len(draw), *self.input_size_hw), np.float32)
         for mask, grid, (y, x) in zip(masks, draw.grids.astype(np.float32), draw.shifts_yx, strict=True):
             rows, columns = self.cut(y, x)
@@ -113,6 +157,15 @@ class MaskGeometry:
     def _enlarging(self, cell: int) -> FloatArray:
         cells = self.grid + 1
         return bilinear_matrix(cells * cell, self.grid, self.grid / (cells * cell), 0.0)
+
+
+def multiply(left: FloatArray, right: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    """`small_product` of two matrices, split by rows, with an overhead small enough for the innermost loop."""
+    product = np.empty((len(left), right.shape[1]), np.float32) if out is None else out
+    step = max(1, LARGEST_PRODUCT // right.size)
+    for start in range(0, len(left), step):
+        np.matmul(left[start : start + step], right, out=product[start : start + step])
+    return product
 
 
 def choose_grid(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> int:

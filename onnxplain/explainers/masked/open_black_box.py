@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, ScoreFu
 from onnxplain.explainers.masked.detector_box import DetectorBox
 from onnxplain.explainers.masked.engine_box import EngineBox
 from onnxplain.explainers.masked.explained_output import ExplainOutput, check_explain_output
-from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels
+from onnxplain.explainers.masked.fill import Fill, check_fill, fill_pixels, is_fill_image, is_inpainted
 from onnxplain.runtime.arrays import FloatArray
 from onnxplain.runtime.detection.detections import Detection
 from onnxplain.runtime.engine import Engine
@@ -45,11 +45,15 @@ class _CallableBox(BlackBox):
         height, width = image_hwc.shape[:2]
         frame = make_frame((height, width), self.input_size_hw, "stretch")
         warped_hwc = warp_image(image_hwc, frame)
-        hidden_hwc = fill_pixels(self._fill, image_hwc, warped_hwc)
+        if is_fill_image(self._fill):
+            other_hwc = as_image(cast("ImageLike", self._fill))
+            hidden_hwc = warp_image(other_hwc, make_frame(other_hwc.shape[:2], self.input_size_hw, "stretch"))
+        else:
+            hidden_hwc = fill_pixels(self._fill, image_hwc, warped_hwc)
         pixels, hidden = (
             np.ascontiguousarray(colours.transpose(2, 0, 1), np.float32) for colours in (warped_hwc, hidden_hwc)
         )
-        return View(pixels, hidden, frame)
+        return View(pixels, hidden, frame, inpainted=is_inpainted(self._fill))
 
     def scores(self, pixels_nchw: FloatArray) -> FloatArray:
         try:
@@ -129,10 +133,12 @@ def open_black_box(
     input_size_hw: tuple[int, int] | None,
     fill: Fill,
     explain_output: ExplainOutput = "score",
+    method: str = "rise",
 ) -> BlackBox:
     """The black box of an engine or of a callable. Raises OnnxplainError for anything else.
 
     `explain_output` (see `ExplainedOutput`): "box" raises UnsupportedError if there is no box head.
+    `method`: the name in messages about targets.
     """
     check_fill(fill)
     check_explain_output(explain_output)
@@ -143,13 +149,13 @@ def open_black_box(
                 f"input_size_hw: found {tuple(input_size_hw)}, expected the engine's {own_size_hw}: leave it out"
             )
         if score_function.detector is None:
-            return EngineBox(score_function, fill, explain_output)
+            return EngineBox(score_function, fill, explain_output, method)
         if explain_output != "score":
             raise UnsupportedError(
-                f'explain_output: found "{explain_output}" for a detector, expected nothing: RISE explains its boxes; '
-                "leave it out"
+                f'explain_output: found "{explain_output}" for a detector, expected nothing: its boxes are '
+                "explained anyway; leave it out"
             )
-        return DetectorBox(score_function, score_function.detector, fill)
+        return DetectorBox(score_function, score_function.detector, fill, method)
     if not callable(score_function):
         raise OnnxplainError(
             f"score function: found {type(score_function).__name__}, expected an Engine or a callable "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxplain.explainers.masked.masked_scores import MaskedScores
+from onnxplain.explainers.masked.masks import MaskDraw
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.samplers import MaskSampler
@@ -17,7 +18,11 @@ _CLASSES_AT_ONCE = 16
 
 
 def map_all_classes(
-    scores: MaskedScores, sampler: MaskSampler, estimator: MapEstimator, masks: int, progress: Progress | None = None
+    scores: MaskedScores[MaskDraw],
+    sampler: MaskSampler,
+    estimator: MapEstimator,
+    masks: int,
+    progress: Progress | None = None,
 ) -> FloatArray:
     """The map of every class, float32 (C, H, W), from masks 0 … `masks` − 1.
 

@@ -15,11 +15,12 @@ from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.held_interrupt import hold_interrupts
 from onnxplain.explainers.masked.black_box import AskedTarget, BlackBox, ScoreFunction, View, WholeOutputs
 from onnxplain.explainers.masked.explained_output import ExplainOutput
-from onnxplain.explainers.masked.fill import Fill
+from onnxplain.explainers.masked.fill import Fill, check_fill
 from onnxplain.explainers.masked.masked_scores import open_masked_scores
 from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.masked.open_black_box import open_black_box
 from onnxplain.explainers.needs import CLASSES_OR_BOXES, Need
+from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _SUM_BYTES = 8
 # Memory for the sums of all targets of an image: 26 MB per target at 640 × 640.
 _MOST_BYTES = 2**30
+_LEAST_EVALUATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class RISE(Explainer):
     `score_function`: an `Engine`, or any callable that takes float32 (N, 3, H, W), RGB, 0–255, the image stretched
     to `input_size_hw`, and returns scores (N, C).
     `masks`: the largest number of masked copies per image; the unmasked image is scored too. Memory does not depend on
-    it. `grid`, `keep`: each of grid × grid cells is shown with probability `keep`; the grid is enlarged bilinearly and
+    it. `evaluations`: the same as a number of forward passes, the unmasked image included; give one of the two.
+    `grid`, `keep`: each of grid × grid cells is shown with probability `keep`; the grid is enlarged bilinearly and
     shifted at random. `grid` None: 8 for classes, and for boxes as many cells as the smallest box needs. `seed`: mask i
     depends only on the seed and i, so the result does not depend on `batch_size` (None: the fastest), up to the model's
     own rounding.
@@ -65,7 +68,7 @@ class RISE(Explainer):
     these parts; an `Estimator` has those that it names.
     `fill`: the value of masked pixels. "mean": zero in the normalised input, which is the mean colour of the training
     images; if the file's mean is 0, and for callables, the mean colour of the image. "blur": the blurred image. Or a
-    colour (r, g, b), 0–255.
+    colour (r, g, b), 0–255, or another image (a path, a PIL image, an array).
     `tolerance`: stop when the standard error (root mean square) is below this share of the map's standard deviation;
     checked after every 64 masks from 128 on. `budget_seconds`: stop after this time per image.
     `explain_output`: "box": the score times the IoU of the predicted box with the box of the unmasked image (D-RISE for
@@ -97,6 +100,7 @@ class RISE(Explainer):
     budget_seconds: float | None = None
     explain_output: ExplainOutput = "score"
     progress: Progress | None = None
+    evaluations: int | None = None
 
     name: ClassVar[str] = "rise"
     needs: ClassVar[Need] = CLASSES_OR_BOXES
@@ -105,10 +109,22 @@ class RISE(Explainer):
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.evaluations is not None:
+            if self.evaluations < _LEAST_EVALUATIONS:
+                raise OnnxplainError(
+                    f"evaluations: found {self.evaluations}, expected at least {_LEAST_EVALUATIONS} for rise: the "
+                    "unmasked image and a mask"
+                )
+            if self.masks != RISE.masks:
+                raise OnnxplainError(
+                    f"evaluations: found {self.evaluations} beside {self.masks} masks, expected one of the two: "
+                    "evaluations are the masks and the unmasked image"
+                )
         self._rule()
         if self.batch_size is not None and self.batch_size < 1:
             raise OnnxplainError(f"batch_size: found {self.batch_size}, expected at least 1")
         find_estimator(self.estimator)
+        check_fill(self.fill, smooth=self.name)
         self._sampler(self._black_box())
 
     def check_target(self, target: Target) -> None:
@@ -161,7 +177,7 @@ class RISE(Explainer):
             raise UnsupportedError("all_classes: found a detector, expected a model with classes: use for_targets()")
         view, sampler = black_box.look(image), self._sampler(black_box)
         scores = open_masked_scores(black_box, view, sampler.geometry, self.batch_size)
-        return map_all_classes(scores, sampler, self._maps(sampler), self.masks, self.progress)
+        return map_all_classes(scores, sampler, self._maps(sampler), self._most_masks, self.progress)
 
     def _explain_all(self, images: Sequence[ImageLike], targets: Sequence[Target]) -> list[Explanation]:
         black_box = self._black_box()
@@ -234,5 +250,14 @@ class RISE(Explainer):
         geometry = MaskGeometry(black_box.input_size_hw, grid, self.keep)
         return find_estimator(self.estimator).open_sampler(geometry, self.seed)
 
+    @property
+    def passes(self) -> Passes | None:
+        """See `Explainer`; at most, if a tolerance or a time stops the work before."""
+        return Passes(forward=1 + self._most_masks)
+
+    @property
+    def _most_masks(self) -> int:
+        return self.masks if self.evaluations is None else self.evaluations - 1
+
     def _rule(self) -> StoppingRule:
-        return StoppingRule(self.masks, self.tolerance, self.budget_seconds)
+        return StoppingRule(self._most_masks, self.tolerance, self.budget_seconds)

@@ -35,7 +35,7 @@ class RiseSampling:
     """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values."""
 
     view: View
-    scores: MaskedScores
+    scores: MaskedScores[MaskDraw]
     sampler: MaskSampler
     estimator: MapEstimator
     key: TallyKey

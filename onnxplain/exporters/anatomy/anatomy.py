@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxplain.contract import StatedShape, UnusedOutput
+from onnxplain.contract import MapFrame, StatedShape, UnusedOutput
 from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.errors import ModelError
-from onnxplain.exporters.anatomy.arrangement import arrange
+from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
 from onnxplain.exporters.anatomy.detector_ends import DetectorEnds, find_detector_ends
 from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
 from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
 from onnxplain.exporters.anatomy.heads import NOTHING_ASKED, AskedHeads, Head, ModelHeads, find_heads
+from onnxplain.exporters.anatomy.input_layer import input_layer
 from onnxplain.exporters.anatomy.inputs import Inputs, find_inputs
 from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
 from onnxplain.exporters.anatomy.level_maps import before_weights
 from onnxplain.exporters.anatomy.live import live_values
 from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
+from onnxplain.exporters.anatomy.positions import FrameEnd
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Anatomy:
     `heads`: in the order in which targets count them; the first is the default. `unused`: outputs that are no head.
     `detector`: the end of a detector, which has no heads; None for other models.
     `pooled`: the global average pooling + linear layer that computes the default head, or why it has none. `unplaced`:
-    maps that would be layers if it were known where they lie in the image.
+    maps that would be layers if it were known where they lie in the image. `arrangements`, `frames`: of all values.
     """
 
     inputs: Inputs
@@ -39,6 +41,13 @@ class Anatomy:
     unplaced: tuple[Unplaced, ...] = ()
     unused: tuple[UnusedOutput, ...] = ()
     detector: DetectorEnds | None = None
+    arrangements: Mapping[ir.Value, Arrangement] = field(default_factory=dict)
+    frames: Mapping[ir.Value, MapFrame | FrameEnd] = field(default_factory=dict)
+
+    @property
+    def input_layer(self) -> Layer:
+        """The image itself as a layer, which is in no list. Raises ModelError where it cannot be one."""
+        return input_layer(self.inputs, self.arrangements, self.frames)
 
     @property
     def targets(self) -> tuple[ir.Value, ...]:
@@ -102,7 +111,16 @@ def study(
         apart = [head for head in found.heads if layers_of([head.value]) == ([], [])]
         raise ModelError(_no_common_layer(found.heads, apart))
     pooled = _pooled(found.heads[0])
-    return Anatomy(inputs, found.heads, pooled, tuple(layers), tuple(unplaced), found.unused)
+    return Anatomy(
+        inputs,
+        found.heads,
+        pooled,
+        tuple(layers),
+        tuple(unplaced),
+        found.unused,
+        arrangements=arrangements,
+        frames=frames,
+    )
 
 
 def _pooled(head: Head) -> PooledHead | NoPooledHead:

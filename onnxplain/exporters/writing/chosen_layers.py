@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnxplain.errors import ModelError
+from onnxplain.contract import INPUT_LAYER
+from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.exporters.anatomy.anatomy import Anatomy
 from onnxplain.exporters.anatomy.heads import Head
 from onnxplain.exporters.anatomy.layers import AUTO, Layer, automatic_layer, choose_layers
@@ -23,12 +24,21 @@ def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Map
     if taps:
         chosen = _tapped(anatomy, taps)
     elif anatomy.detector is not None:
+        if INPUT_LAYER in request.layers and all(layer.name != INPUT_LAYER for layer in anatomy.layers):
+            raise UnsupportedError(
+                f"layer {INPUT_LAYER}: found a detector, expected a model with class scores: leave this layer out"
+            )
         levels = [layer.name for layer in level_maps(graph, anatomy.detector, anatomy.layers)]
         wanted = [name for asked in request.layers for name in (levels if asked == AUTO and levels else [asked])]
         chosen = choose_layers(anatomy.layers, wanted, None, anatomy.unplaced)
     else:
-        _check_names(graph, anatomy, request.layers)
-        chosen = choose_layers(anatomy.layers, request.layers, anatomy.preferred, anatomy.unplaced)
+        asks_for_input = INPUT_LAYER in request.layers and all(each.name != INPUT_LAYER for each in anatomy.layers)
+        named = [name for name in request.layers if name != INPUT_LAYER or not asks_for_input]
+        _check_names(graph, anatomy, named)
+        # The image alone would be every method's default.
+        wanted = [AUTO] if asks_for_input and not named else named
+        chosen = choose_layers(anatomy.layers, wanted, anatomy.preferred, anatomy.unplaced)
+        chosen = [anatomy.input_layer, *chosen] if asks_for_input else chosen
     _check_reach_heads(chosen, anatomy.heads)
     return chosen
 

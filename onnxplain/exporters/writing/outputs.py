@@ -23,7 +23,8 @@ def add_features(graph: ir.Graph, layer: Layer, batch: ir.SymbolicDim | int | No
     """The value that becomes the output ``features/<layer>``, float32 [N, K, h, w]."""
     tap = layer.tap
     tail = Branch(f"{PREFIX}/features_{index}")
-    if tap.dtype == ir.DataType.FLOAT and layer.arrangement.form == "nchw" and not tap.is_graph_output():
+    is_free = not (tap.is_graph_output() or tap.is_graph_input())
+    if tap.dtype == ir.DataType.FLOAT and layer.arrangement.form == "nchw" and is_free:
         value = tap
     else:
         if tap.dtype not in FLOATS:

@@ -211,5 +211,5 @@ def open_kind(name: str, folder: Path, **options: object) -> Explained:
         )
     plain, path = folder / "plain.onnx", folder / "model.onnx"
     plain.write_bytes(file.getvalue())
-    instrument(plain, path, heads=kind.heads, preprocessing=PREPROCESSING, layers=[LAYER], **options)
+    instrument(plain, path, heads=kind.heads, preprocessing=PREPROCESSING, layers=["input", LAYER], **options)
     return Explained(kind, Engine(path, threads=1), network.double(), photo(1), photo(2))

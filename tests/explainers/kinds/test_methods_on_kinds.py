@@ -13,6 +13,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build
 from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler
+from tests.explainers.kinds import hiding_formulas, pixel_formulas
 from tests.explainers.kinds.kind_networks import CELLS, GRID, KINDS, SIDE, Explained, open_kind, photo
 from tests.explainers.laying import lay
 from tests.explainers.test_family import eigen_cam, eigen_grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, xgrad_cam
@@ -22,7 +23,17 @@ OPTIONS = {
     "augmented-grad-cam": {"copies": 1, "mode": "mean"},
     "smooth-grad-cam++": {"samples": 3, "noise": 0.1},
     "finer-cam": {"references": 2, "strength": 0.7},
+    **hiding_formulas.OPTIONS,
+    **pixel_formulas.OPTIONS,
 }
+# A difference of two scores gives the difference of their maps.
+LINEAR = (
+    *("cam", "grad-cam", "hires-cam", "xgrad-cam", "score-cam", "recipro-cam", "rise"),
+    *("occlusion", "shap", "lime"),
+    *("input-x-gradient", "integrated-gradients", "grad-shap"),
+)
+# Their map says how much, not in which direction.
+UNSIGNED = ("sobol", "hsic", "saliency", "smooth-grad", "var-grad")
 # Methods that refuse kinds of heads, and what they say; all other pairs of method and kind work.
 REFUSED = {
     "cam": ("curved", "cam: needs global average pooling . linear head"),
@@ -30,6 +41,7 @@ REFUSED = {
     "score-cam": ("box", "score-cam: found target box:2, expected a class"),
     "recipro-cam": ("box", "recipro-cam: found target box:2, expected a class"),
     "rise": ("box", "rise: found target box:2, expected a class"),
+    **{name: ("box", f"{name}: found target box:2, expected a class") for name in hiding_formulas.FORMULAS},
 }
 
 
@@ -142,6 +154,11 @@ REFERENCES: dict[str, Callable[[Explained], torch.Tensor]] = {
     "ablation-cam": ablation_cam,
     "recipro-cam": recipro_cam,
     "rise": rise,
+    **{
+        name: lambda e, formula=formula: torch.from_numpy(formula(e))
+        for name, formula in hiding_formulas.FORMULAS.items()
+    },
+    **pixel_formulas.FORMULAS,
 }
 
 
@@ -197,12 +214,12 @@ def test_why_this_rather_than_that(opened: dict[str, Explained], method: str, na
     found = build(method, e.engine, **OPTIONS.get(method, {}))(e.image, e.kind.target, against=other, **e.beside)
     assert found.target_name.endswith(f"rather than {e.engine.target_name(e.engine.resolve_target(other))}")
     reversed_ = build(method, e.engine, **OPTIONS.get(method, {}))(e.image, other, against=e.kind.target, **e.beside)
-    if method in ("cam", "grad-cam", "hires-cam", "xgrad-cam", "score-cam", "recipro-cam", "rise"):
+    if method in LINEAR:
         ours, theirs = explain(method, e).raw, explain(method, e, other).raw
         scale = np.abs(ours).max() + np.abs(theirs).max()
         np.testing.assert_allclose(found.raw / scale, (ours - theirs) / scale, atol=1e-6)
         np.testing.assert_allclose(reversed_.raw / scale, -found.raw / scale, atol=1e-6)
-    assert not np.array_equal(found.raw, reversed_.raw)
+    assert np.array_equal(found.raw, reversed_.raw) == (method in UNSIGNED)
 
 
 @pytest.mark.parametrize("name", ["classes", "curved labels", "values", "embedding", "mask", "box"])
@@ -211,10 +228,14 @@ def test_the_evidence_against(opened: dict[str, Explained], method: str, name: s
     e = opened[name]
     if refusal(method, name) is not None:
         return
+    if method in UNSIGNED:
+        with pytest.raises(UnsupportedError, match=f"^{method}: found not:, expected a target alone.*grad-cam$"):
+            explain(method, e, f"not:{e.kind.target}")
+        return
     found, plain = explain(method, e, f"not:{e.kind.target}"), explain(method, e)
     assert found.target_name == f"not {plain.target_name}"
     assert (found.target, found.label, found.score) == (plain.target, plain.label, plain.score)
-    if method in ("cam", "grad-cam", "hires-cam", "xgrad-cam", "finer-cam", "score-cam", "recipro-cam", "rise"):
+    if method in (*LINEAR, "finer-cam"):
         np.testing.assert_array_equal(found.raw, -plain.raw)
     else:
         assert not np.array_equal(found.raw, plain.raw)

@@ -1,0 +1,30 @@
+"""The error of an estimate from the estimate itself, made again without one part of the sample after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.runtime.arrays import DoubleArray
+
+GROUPS = 8
+
+# From the numbers of the sample's units that are used to the estimates, float64 (T, P).
+SampleEstimate = Callable[[npt.NDArray[np.intp]], DoubleArray]
+
+
+def jackknife(estimate: SampleEstimate, units: int, groups: int = GROUPS) -> tuple[DoubleArray, DoubleArray | None]:
+    """The estimate from all units, float64 (T, P), and its standard error by the jackknife over groups.
+
+    ``SE² = (G − 1)/G Σ_g (θ_(g) − θ_(·))²``, θ_(g) the estimate without group g (Quenouille 1956, Tukey 1958). Unit i
+    belongs to group i mod G. None if there are fewer units than two per group.
+    """
+    numbers = np.arange(units)
+    whole = estimate(numbers)
+    if units < 2 * groups:
+        return whole, None
+    without = np.stack([estimate(numbers[numbers % groups != group]) for group in range(groups)])
+    spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
+    return whole, np.sqrt((groups - 1) / groups * spread)

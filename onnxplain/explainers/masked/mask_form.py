@@ -1,0 +1,73 @@
+"""What kinds of masks share: a form, the same for every mask of an image, and draws, with one entry per mask."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+import numpy.typing as npt
+
+from onnxplain.runtime.arrays import FloatArray
+from onnxplain.runtime.sessions.batches import fill_up
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What differs between n masks: arrays with one entry per mask each."""
+
+    def __len__(self) -> int:
+        return len(next(iter(vars(self).values())))
+
+    def part(self, start: int, stop: int) -> Self:
+        """The masks start … stop − 1."""
+        return self._each(lambda array: array[start:stop])
+
+    def padded(self, size: int) -> Self:
+        """The draw with its last mask repeated, up to a multiple of `size` masks."""
+        return self._each(lambda array: fill_up(array, size))
+
+    def _each(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Self:
+        return type(self)(*(change(getattr(self, each.name)) for each in fields(self)))
+
+
+AnyDraw = TypeVar("AnyDraw", bound=Draw)
+
+# A draw → its masks one after the other, float32 (H, W). The next one may overwrite the last.
+Brush: TypeAlias = Callable[[AnyDraw], Iterator[FloatArray]]
+
+
+class MaskForm(ABC, Generic[AnyDraw]):
+    """How draws become masks over a model's input, on the host and in a graph on the device."""
+
+    @property
+    @abstractmethod
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the masks: those of the model's input."""
+
+    @property
+    @abstractmethod
+    def graph(self) -> str:
+        """What the files of its graphs are called in mask_graphs/, before the type."""
+
+    @property
+    @abstractmethod
+    def timing_key(self) -> Hashable:
+        """Equal for forms whose masks take the same time."""
+
+    @abstractmethod
+    def brush(self) -> Brush[AnyDraw]:
+        """A brush for one thread."""
+
+    @abstractmethod
+    def constants(self, repeated: int) -> Mapping[str, npt.NDArray[Any]]:
+        """The inputs of the graph that stay. Each column of a mask stands `repeated` times in a line of the image."""
+
+    @abstractmethod
+    def arrays(self, draw: AnyDraw) -> Mapping[str, npt.NDArray[Any]]:
+        """The inputs of the graph that a draw gives."""
+
+    @abstractmethod
+    def trial(self, count: int) -> AnyDraw:
+        """A draw to time."""

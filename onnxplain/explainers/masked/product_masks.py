@@ -1,0 +1,83 @@
+"""Masks that are a small product, a column vector times a row vector or a few of them: windows, Gaussians, grids."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxplain.explainers.masked.mask_form import Brush, Draw, MaskForm
+from onnxplain.explainers.masked.masks import multiply
+from onnxplain.runtime.arrays import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ProductDraw(Draw):
+    """The factors of n masks: `rows`, float32 (n, H, k), and `columns`, float32 (n, k, W)."""
+
+    rows: FloatArray
+    columns: FloatArray
+
+
+@dataclass(frozen=True)
+class ProductMasks(MaskForm[ProductDraw]):
+    """``M = rows · columns`` over an input of H × W, with `rank` columns and rows."""
+
+    input_size_hw: tuple[int, int]
+    rank: int = 1
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the input."""
+        return self.input_size_hw
+
+    @property
+    def graph(self) -> str:
+        """A product per mask."""
+        return "products."
+
+    @property
+    def timing_key(self) -> Hashable:
+        """The form itself."""
+        return self
+
+    def brush(self) -> Brush[ProductDraw]:
+        """See `MaskForm`."""
+        mask = np.empty(self.size_hw, np.float32)
+
+        def paint(draw: ProductDraw) -> Iterator[FloatArray]:
+            for rows, columns in zip(draw.rows, draw.columns, strict=True):
+                yield multiply(rows, columns, mask)
+
+        return paint
+
+    def constants(self, repeated: int) -> Mapping[str, npt.NDArray[Any]]:
+        """The column of each number of a line."""
+        return {"column_numbers": np.repeat(np.arange(self.size_hw[1]), repeated)}
+
+    def arrays(self, draw: ProductDraw) -> Mapping[str, npt.NDArray[Any]]:
+        """The factors."""
+        return {"mask_rows": np.ascontiguousarray(draw.rows), "mask_columns": np.ascontiguousarray(draw.columns)}
+
+    def trial(self, count: int) -> ProductDraw:
+        """Everything shown."""
+        height, width = self.size_hw
+        share = np.float32(1 / self.rank)
+        return ProductDraw(np.full((count, height, self.rank), share), np.ones((count, self.rank, width), np.float32))
+
+
+def hide_windows(spans_yx: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> ProductDraw:
+    """Masks that hide one window each, 1 − row · column, of rank 2.
+
+    `spans_yx`: int64 (n, 4) in pixels: first row, row behind the last, first column, column behind the last.
+    """
+    top, bottom, left, right = (side[:, None] for side in spans_yx.T)
+    row, column = np.arange(size_hw[0]), np.arange(size_hw[1])
+    inside_y = ((row >= top) & (row < bottom)).astype(np.float32)
+    inside_x = ((column >= left) & (column < right)).astype(np.float32)
+    return ProductDraw(
+        np.stack([np.ones_like(inside_y), -inside_y], axis=2), np.stack([np.ones_like(inside_x), inside_x], axis=1)
+    )

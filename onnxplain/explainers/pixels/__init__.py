@@ -1,0 +1,1 @@
+"""Methods that take the gradient at the image itself, the layer `input`: one formula per file."""

@@ -1,0 +1,126 @@
+"""Which methods work with a file, what they cost for one image on this machine, and when to use them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from onnxplain.errors import OnnxplainError, UnsupportedError
+
+if TYPE_CHECKING:
+    from onnxplain.explainers.passes import Passes
+    from onnxplain.runtime import Engine
+
+# Runs that are timed, and the time after which no further one is started.
+_RUNS, _SECONDS = 5, 1.0
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """Seconds per run on one image: medians. None where the file has no gradients or no tail."""
+
+    forward: float
+    gradient: float | None = None
+    tail: float | None = None
+
+    def estimate(self, passes: Passes) -> float | None:
+        """Seconds for so many runs; None if one of them is not known."""
+        total = 0.0
+        for count, seconds in (
+            (passes.forward, self.forward),
+            (passes.gradient, self.gradient),
+            (passes.tail, self.tail),
+        ):
+            if count and seconds is None:
+                return None
+            total += count * (seconds or 0.0)
+        return total
+
+
+def time_passes(engine: Engine) -> PassTimes:
+    """Run the model a few times on an image of noise. Copies of an image that run together can take less each."""
+    import numpy as np
+
+    spec = engine.spec
+    channels = spec.input.preprocessing.channel_count
+    noise = np.random.default_rng(0).integers(0, 256, (1, channels, *spec.input.size_hw))
+    pixels = (noise / 128 - 1).astype(np.float32)
+    detector = engine.detector
+    forward = _time(lambda: engine.run(pixels, engine.head_outputs) if detector is None else detector.run(pixels))
+    if not spec.layers:
+        return PassTimes(forward)
+    layer = spec.layers[-1]
+    (features,) = engine.run(pixels, [layer.features])
+    target = np.zeros(1, np.int64)
+    gradient = _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
+    tail = None
+    if spec.tail is not None:
+        try:
+            opened = engine.tail
+        except OnnxplainError:
+            return PassTimes(forward, gradient)
+        copies = np.repeat(features.astype(np.float32), opened.batch_size, axis=0)
+        tail = _time(lambda: opened.outputs(copies)) / len(copies)
+    return PassTimes(forward, gradient, tail)
+
+
+def _time(run: Callable[[], object]) -> float:
+    """Seconds: the median of a few runs behind one that warms up."""
+    run()
+    found: list[float] = []
+    started = time.perf_counter()
+    while not found or (len(found) < _RUNS and time.perf_counter() - started < _SECONDS):
+        before = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - before)
+    return median(found)
+
+
+@dataclass(frozen=True, eq=False)
+class MethodChoice:
+    """A method for one file. `use`: when to use it. `obstacle`: why it does not work with the file and the options.
+
+    `passes`: the runs of the model for one target of one image; `seconds`: their time, measured on this machine. It
+    leaves out what the method computes itself. None where they are not known.
+    """
+
+    name: str
+    use: str
+    passes: Passes | None = None
+    seconds: float | None = None
+    obstacle: OnnxplainError | None = None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """For `onnxplain methods --for MODEL --json`."""
+        return {
+            "name": self.name,
+            "works": self.obstacle is None,
+            "evaluations": None if self.passes is None else self.passes.evaluations,
+            "seconds": self.seconds,
+            "use": self.use,
+            "obstacle": None if self.obstacle is None else str(self.obstacle),
+        }
+
+
+def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
+    """One per method, in the order of the table. Each method gets those of the options that it takes."""
+    from onnxplain.explainers import METHODS
+    from onnxplain.explainers.registry import lack_of
+
+    choices = []
+    for name, method in METHODS.items():
+        taken = {option: value for option, value in options.items() if option in method.options}
+        try:
+            if not method.needs.met(engine.spec):
+                lack = lack_of(method.explainer, engine.spec)
+                raise UnsupportedError(f"needs {lack.what}, but {lack.otherwise}")
+            passes = method.build(engine, **taken).passes
+        except OnnxplainError as error:
+            choices.append(MethodChoice(name, method.use, obstacle=error))
+            continue
+        choices.append(MethodChoice(name, method.use, passes, None if passes is None else times.estimate(passes)))
+    return choices

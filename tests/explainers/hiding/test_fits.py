@@ -1,0 +1,73 @@
+"""The linear fits of LIME against scikit-learn, and the parts of KernelSHAP's sampling."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Lasso, LinearRegression, Ridge
+
+from onnxplain.explainers.hiding.coalitions import all_pairs, choose_coalitions
+from onnxplain.explainers.hiding.weighted_fit import Moments, choose_columns, fit_lasso, fit_ridge
+
+RNG = np.random.default_rng(4)
+X = (RNG.random((300, 12)) < 0.5).astype(float)
+Y = X @ np.array([3, -2, 0, 0, 1.5, 0, 0, 0, 0.5, 0, 0, 0]) + 0.1 * RNG.normal(size=300)
+WEIGHTS = RNG.random(300)
+MOMENTS = Moments.of(X, Y, WEIGHTS)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 30.0])
+def test_ridge_is_scikit_learns(penalty: float) -> None:
+    model = (Ridge(penalty) if penalty else LinearRegression()).fit(X, Y, sample_weight=WEIGHTS)
+    found = fit_ridge(MOMENTS, penalty)
+    np.testing.assert_allclose(found, model.coef_, atol=1e-9)
+    assert MOMENTS.explained(found) == pytest.approx(model.score(X, Y, sample_weight=WEIGHTS), abs=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 5.0, 40.0])
+def test_lasso_is_scikit_learns(penalty: float) -> None:
+    """Its objective is divided by the sum of the weights."""
+    model = Lasso(penalty / WEIGHTS.sum(), tol=1e-12, max_iter=100_000).fit(X, Y, sample_weight=WEIGHTS)
+    np.testing.assert_allclose(fit_lasso(MOMENTS, penalty), model.coef_, atol=1e-6)
+
+
+def test_columns_are_taken_in_the_order_of_the_lasso() -> None:
+    assert [choose_columns(MOMENTS, count).tolist() for count in (1, 2, 3, 4)] == [[0], [0, 1], [0, 1, 4], [0, 1, 4, 8]]
+    assert choose_columns(Moments.of(X, 0 * Y, WEIGHTS), 3).tolist() == []
+
+
+@pytest.mark.parametrize("players", [2, 3, 6, 7])
+@pytest.mark.parametrize("sampling", ["kernel", "leverage"])
+def test_all_pairs_are_all_coalitions_with_shapleys_kernel(players: int, sampling) -> None:
+    found = choose_coalitions(players, all_pairs(players), sampling, seed=0)
+    shown = found.shown
+    assert len({tuple(row) for row in shown}) == len(shown) == 2**players - 2
+    sizes = shown.sum(axis=1)
+    kernel = np.array([(players - 1) / (comb(players, s) * s * (players - s)) for s in sizes])
+    np.testing.assert_allclose(np.repeat(found.weights, 2), kernel / kernel.sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("sampling", ["kernel", "leverage"])
+def test_drawn_weights_have_the_mass_of_each_size(sampling) -> None:
+    """Over many draws the weight of a size is the kernel's, whichever way sizes are drawn."""
+    players, pairs = 9, 4000
+    found = choose_coalitions(players, 100, sampling, seed=1)
+    assert found.listed >= players
+    total = np.zeros(players + 1)
+    for seed in range(20):
+        drawn = choose_coalitions(players, 200, sampling, seed)
+        np.add.at(total, drawn.shown.sum(axis=1), np.repeat(drawn.weights, 2) / 20)
+    mass = np.array([(players - 1) / (s * (players - s)) for s in range(1, players)])
+    np.testing.assert_allclose(total[1:-1], mass / mass.sum(), rtol=0.12)
+    assert pairs > all_pairs(players)
+
+
+def test_coalitions_come_with_their_complements_and_depend_on_the_seed() -> None:
+    first, again, other = (choose_coalitions(30, 200, "kernel", seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.shown[::2], ~first.shown[1::2])
+    np.testing.assert_array_equal(first.shown, again.shown)
+    assert not np.array_equal(first.shown, other.shown)
+    assert first.listed == 30
+    np.testing.assert_array_equal(np.sort(first.shown[:60].sum(axis=1)), [1] * 30 + [29] * 30)
