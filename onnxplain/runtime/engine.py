@@ -222,7 +222,7 @@ class Engine(Answering, Detecting):
 
         `target`: int64 (N,), the scalar to differentiate for each image; -1, the default, is the predicted class. One
         image may have any number T of targets: gradients then have T rows, all other outputs one, from one forward pass
-        if the layer has `many_targets`. Those of a detector: `DetectorSpec.target`. `explain`: the layer, or layers,
+        if the layer has `many_targets`. Those of a detector: docs/detectors.md. `explain`: the layer, or layers,
         whose gradients are computed; None, the default: no gradients. At most 8 images, or 32 targets of one, run at a
         time. If the graph fixes the batch size, the last batch is padded and the outputs of the padding are dropped.
 
