@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from onnxplain.explainers import (
         AISE,
         CAM,
+        FEM,
         HSIC,
+        KPCACAM,
         LIME,
         METHODS,
         RISE,
@@ -79,7 +81,9 @@ __all__ = [
     "AISE",
     "CAM",
     "DEFAULT_MAX_MEGAPIXELS",
+    "FEM",
     "HSIC",
+    "KPCACAM",
     "LIME",
     "METHODS",
     "PRESETS",
@@ -151,11 +155,11 @@ _MODULES = {
     "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
-        "AISE CAM HSIC LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM CompletenessReport "
-        "EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus GradientSHAP "
-        "HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion ReciproCAM Regions "
-        "RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build "
-        "find_regions localize supported"
+        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
+        "CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus "
+        "GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion "
+        "ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad "
+        "XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

@@ -10,10 +10,12 @@ from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
 from onnxplain.explainers.cam.cam import CAM
 from onnxplain.explainers.cam.eigen_cam import EigenCAM, EigenGradCAM
+from onnxplain.explainers.cam.fem import FEM
 from onnxplain.explainers.cam.finer_cam import FinerCAM
 from onnxplain.explainers.cam.grad_cam import GradCAM
 from onnxplain.explainers.cam.grad_cam_plus_plus import GradCAMPlusPlus
 from onnxplain.explainers.cam.hires_cam import HiResCAM
+from onnxplain.explainers.cam.kpca_cam import KPCACAM
 from onnxplain.explainers.cam.layer_cam import LayerCAM
 from onnxplain.explainers.cam.recipro_cam import ReciproCAM
 from onnxplain.explainers.cam.score_cam import ScoreCAM
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AISE",
     "CAM",
+    "FEM",
     "HSIC",
+    "KPCACAM",
     "LIME",
     "METHODS",
     "RISE",

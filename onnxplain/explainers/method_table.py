@@ -115,6 +115,18 @@ OWN_METHODS: Mapping[str, Method] = {
             "the strongest pattern that bears on a class",
         ),
         Method(
+            "kpca-cam",
+            "onnxplain.explainers.cam.kpca_cam:KPCACAM",
+            "first kernel principal component of the feature maps, the same for all classes (Karmani et al. 2024)",
+            "as eigen-cam, where the background is strong too: it is centred",
+        ),
+        Method(
+            "fem",
+            "onnxplain.explainers.cam.fem:FEM",
+            "where feature maps are far above their mean, the same for all classes (Fuad et al. 2020)",
+            "the few cells that excite single feature maps most, whatever the class",
+        ),
+        Method(
             "finer-cam",
             "onnxplain.explainers.cam.finer_cam:FinerCAM",
             "Grad-CAM of the difference between a class and the most similar classes (Zhang et al. 2025)",

@@ -16,6 +16,7 @@ from torch.nn import functional
 from onnxplain.explainers import METHODS, build
 from onnxplain.exporters import export
 from onnxplain.runtime import Engine
+from tests.explainers.kinds import feature_formulas
 from tests.explainers.laying import lay
 from tests.explainers.test_contract_of_methods import NEED_NO_LAYER, NEED_THE_INPUT
 from tests.exporters.torch_models import residual_net
@@ -116,17 +117,8 @@ def layer_cam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     return (g.relu() * a).sum(dim=1)
 
 
-def eigen_cam(a: torch.Tensor, g: torch.Tensor | None = None) -> torch.Tensor:
-    """By the largest eigenvector of OᵀO; the sign is that of the correlation with the sum of the maps."""
-    cells = a.flatten(2).transpose(1, 2)
-    component = torch.linalg.eigh(cells.transpose(1, 2) @ cells).eigenvectors[:, :, -1:]
-    maps = (cells @ component).squeeze(2)
-    sign = (maps * cells.sum(dim=2)).sum(dim=1, keepdim=True).sign()
-    return (sign * maps).unflatten(1, a.shape[2:])
-
-
 def eigen_grad_cam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    return eigen_cam(a * g)
+    return feature_formulas.eigen_cam(a * g)
 
 
 FORMULAS = {
@@ -135,7 +127,7 @@ FORMULAS = {
     "xgrad-cam": xgrad_cam,
     "hires-cam": hires_cam,
     "layer-cam": layer_cam,
-    "eigen-cam": eigen_cam,
+    **feature_formulas.FORMULAS,
     "eigen-grad-cam": eigen_grad_cam,
 }
 

@@ -155,6 +155,24 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="S",
         help="finer-cam: share of these classes' mean score that is subtracted; 0: nothing. Default: 0.6.",
     ),
+    "kernel": click.option(
+        "--kernel",
+        type=click.Choice(["sigmoid", "rbf"]),
+        help="kpca-cam: how two cells are compared. sigmoid: tanh(gamma x·y + 1). rbf: exp(−gamma |x − y|²). "
+        "Default: sigmoid.",
+    ),
+    "gamma": click.option(
+        "--gamma",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="G",
+        help="kpca-cam: the kernel's factor. Default: 1 / channels.",
+    ),
+    "deviations": click.option(
+        "--deviations",
+        type=click.FloatRange(min=0),
+        metavar="S",
+        help="fem: how many standard deviations above the mean of its feature map a cell has to be. Default: 2.",
+    ),
     "copies": click.option(
         "--copies",
         type=click.IntRange(min=1),

@@ -11,7 +11,7 @@ import torch
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import RISE, AugmentedGradCAM, GradCAM, RiseTally, build, explain, localize
 from onnxplain.runtime.heads.aim import Aim
-from tests.explainers.kinds.kind_networks import KINDS, REGION, Explained, open_kind, photo
+from tests.explainers.kinds.kind_networks import COLUMNS, KINDS, REGION, ROWS, Explained, open_kind, photo
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,17 @@ def test_a_pixel_names_its_connected_region(opened: dict[str, Explained]) -> Non
     shares = torch.softmax(values, 0)[best, rows, columns].mean()
     assert found.score == pytest.approx(float(shares), abs=1e-6)
     assert RISE(e.engine, masks=8)(e.image, f"{best}@{x},{y}").score == pytest.approx(float(shares), abs=1e-6)
+
+
+def test_grad_cam_of_a_region_is_seg_grad_cam(opened: dict[str, Explained]) -> None:
+    """Vinogradova et al. 2020, equation 2, has the sum of the region's logits, where this package has their mean."""
+    e = opened["mask"]
+    maps = e.maps().requires_grad_()
+    chosen = e.network.head(maps)[0, 1, ROWS, COLUMNS]
+    (gradient,) = torch.autograd.grad(chosen.sum(), maps)
+    seg_grad_cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1)[0].detach().numpy()
+    found = GradCAM(e.engine)(e.image, 1, region=REGION).raw * chosen.numel()
+    np.testing.assert_allclose(found, seg_grad_cam, atol=1e-5 * np.abs(seg_grad_cam).max())
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "rise", "score-cam", "ablation-cam", "augmented-grad-cam"])

@@ -13,10 +13,10 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build
 from onnxplain.explainers.masked.masks import MaskGeometry
 from onnxplain.explainers.rise.samplers import IndependentSampler
-from tests.explainers.kinds import hiding_formulas, pixel_formulas
+from tests.explainers.kinds import feature_formulas, hiding_formulas, pixel_formulas
 from tests.explainers.kinds.kind_networks import CELLS, GRID, KINDS, SIDE, Explained, open_kind, photo
 from tests.explainers.laying import lay
-from tests.explainers.test_family import eigen_cam, eigen_grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, xgrad_cam
+from tests.explainers.test_family import eigen_grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, xgrad_cam
 
 OPTIONS = {
     "rise": {"masks": 40, "seed": 3, "estimator": "paper"},
@@ -147,7 +147,7 @@ REFERENCES: dict[str, Callable[[Explained], torch.Tensor]] = {
     "hires-cam": of_gradient(hires_cam),
     "layer-cam": of_gradient(layer_cam),
     "smooth-grad-cam++": smooth,
-    "eigen-cam": lambda e: eigen_cam(e.maps())[0],
+    **{name: lambda e, f=f: f(e.maps())[0] for name, f in feature_formulas.FORMULAS.items()},
     "eigen-grad-cam": of_gradient(eigen_grad_cam),
     "finer-cam": finer,
     "score-cam": score_cam,
@@ -204,7 +204,7 @@ def test_a_method_on_a_kind(opened: dict[str, Explained], method: str, name: str
 @pytest.mark.parametrize(
     "name", [name for name, kind in KINDS.items() if kind.kind in ("classes", "labels", "mask", "box")]
 )
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("eigen-cam", "finer-cam")])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in (*feature_formulas.FORMULAS, "finer-cam")])
 def test_why_this_rather_than_that(opened: dict[str, Explained], method: str, name: str) -> None:
     """Methods that are linear in gradient or score: the difference of the two maps. Others: what the gradient is of."""
     e = opened[name]
@@ -223,7 +223,7 @@ def test_why_this_rather_than_that(opened: dict[str, Explained], method: str, na
 
 
 @pytest.mark.parametrize("name", ["classes", "curved labels", "values", "embedding", "mask", "box"])
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "eigen-cam"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in feature_formulas.FORMULAS])
 def test_the_evidence_against(opened: dict[str, Explained], method: str, name: str) -> None:
     e = opened[name]
     if refusal(method, name) is not None:
@@ -241,7 +241,7 @@ def test_the_evidence_against(opened: dict[str, Explained], method: str, name: s
         assert not np.array_equal(found.raw, plain.raw)
 
 
-@pytest.mark.parametrize("method", ["eigen-cam", "finer-cam"])
+@pytest.mark.parametrize("method", [*feature_formulas.FORMULAS, "finer-cam"])
 def test_what_compares_nothing_refuses_it(opened: dict[str, Explained], method: str) -> None:
     e = opened["curved classes"]
     with pytest.raises(UnsupportedError, match=f"^{method}: found against, expected a single target.*grad-cam"):
