@@ -14,6 +14,9 @@ from tests.detectors.written import WRITERS, Array, Known, blank, known_detectio
 
 SIZE_INPUT = "orig_target_sizes"
 
+# What explains any detector, in the order of the table of methods.
+BLACK_BOXES = ("rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise")
+
 
 def write_detector(path: Path, name: str, known: Sequence[Known] | None = None, *, batch: int | str | None = 1) -> Path:
     """A file of a layout, with its family's names: the outputs are constants plus 0 · the image's mean.

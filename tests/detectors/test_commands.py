@@ -14,7 +14,7 @@ from PIL import Image
 from onnxplain import Engine
 from onnxplain.contract.detectors import LAYOUTS
 from tests.cli.conftest import RunCommand, write_photo
-from tests.detectors.files import write_detector, write_yolo
+from tests.detectors.files import BLACK_BOXES, write_detector, write_yolo
 from tests.detectors.test_detect import YOLO, ultralytics
 
 
@@ -112,7 +112,7 @@ def test_inspect_shows_layout_evidence_and_candidates(run: RunCommand, tmp_path:
     ):
         assert text in shown
     tree = json.loads(run("inspect", path, "--detector", name, "--json").stdout)
-    assert (tree["heads"], tree["detector"]["layout_name"], tree["methods"]) == ([], name, ["rise"])
+    assert (tree["heads"], tree["detector"]["layout_name"], tree["methods"]) == ([], name, [*BLACK_BOXES])
 
 
 def test_inspect_says_what_is_not_read(run: RunCommand, tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_what_hides_from_a_grey_model_is_grey(tmp_path) -> None:
 
 @pytest.mark.parametrize("fill", ["median", "Blur", (0, 0, 256), (-1, 0, 0), (1, 2), 7, ()])
 def test_an_unknown_fill_is_refused(fill) -> None:
-    message = f'^fill: found {re.escape(repr(fill))}, expected "mean", "blur", "inpaint", a colour'
+    message = (
+        f'^fill: found .*{re.escape(repr(fill) if fill else "of 0")}, expected "mean", "blur", "inpaint", a colour'
+    )
     with pytest.raises(OnnxplainError, match=message):
         open_black_box(flat, SIZE_HW, fill)
 

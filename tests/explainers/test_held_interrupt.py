@@ -37,7 +37,7 @@ def score(batch):
 PLACES = {
     "in the sums, inside numpy": ("onnxplain.explainers.rise.mask_sums.MaskSums.add", 3, None),
     "while masks are drawn": ("onnxplain.explainers.rise.samplers.MaskSampler.draw", 1, None),
-    "while the map is computed": ("onnxplain.explainers.rise.map_estimate.MapEstimator.estimate", 1, 200),
+    "while the map is computed": ("onnxplain.explainers.rise.map_estimate.MapEstimator.mean_and_estimates", 1, 200),
     "at the end of sampling": ("onnxplain.explainers.rise.sampling.RiseSampling.explain", 1, 200),
 }
 

@@ -61,7 +61,7 @@ REFUSED: Mapping[str, Row] = {
     "heads without a layer": (
         lambda: Outputs(lambda x: {"first": _logits(x), "second": x.amax((2, 3))}),
         {},
-        "no feature map of the image leads to the heads first, second: leave them out, --head first:none",
+        "no feature map of the image leads to the heads first, second; rise works on this file",
     ),
     "labels of another number": (tiny_net, {"labels": ["a"]}, "found 1, but the model has 3 classes"),
 }

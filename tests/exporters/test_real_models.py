@@ -1,4 +1,4 @@
-"""Every real ONNX file is instrumented at its automatic layer, or refused by name."""
+"""Every real ONNX file is instrumented at its automatic layer; a detector stays one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxplain import Engine
 from onnxplain.contract import METADATA_KEY, ModelSpec
-from onnxplain.errors import ModelError, UnsupportedError
+from onnxplain.errors import ModelError
 from onnxplain.exporters import ExportReport, instrument
 from tests.exporters.graphs import open_session
 
@@ -57,10 +58,8 @@ MODELS: Mapping[str, RealModel] = {
         "p2o.MaxPool.1", (200, 1, 48), 2, True, scores="softmax_0.tmp_0", size_hw=(48, 192), linear=True
     ),
 }
-REFUSED: Mapping[str, str] = {
-    "FastestDet": r"found a detector \(layout fastestdet\)",
-    "ultraface_RFB-320": r"found a detector \(layout ssd\)",
-}
+# Detectors and their layouts.
+DETECTORS: Mapping[str, str] = {"FastestDet": "fastestdet", "ultraface_RFB-320": "ssd"}
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=MODELS)
@@ -133,15 +132,16 @@ def test_a_head_is_called_linear_only_where_every_gradient_is_its_weight(
     np.testing.assert_allclose(gradient[0] * np.prod(layer.size_hw), everywhere, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_detectors_are_refused_by_name(name: str, assets: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=REFUSED[name]):
-        instrument(assets / "models" / f"{name}.onnx", tmp_path / "out.onnx")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors_stay_detectors(name: str, assets: Path, tmp_path: Path) -> None:
+    instrument(assets / "models" / f"{name}.onnx", tmp_path / "out.onnx")
+    detector = Engine(tmp_path / "out.onnx").detector
+    assert detector is not None
+    assert detector.spec.layout_name == DETECTORS[name]
 
 
 def test_the_tables_cover_every_file(assets: Path) -> None:
-    assert {path.stem for path in (assets / "models").glob("*.onnx")} == {*MODELS, *REFUSED}
+    assert {path.stem for path in (assets / "models").glob("*.onnx")} == {*MODELS, *DETECTORS}
 
 
 def test_an_open_size_has_to_be_stated(assets: Path, tmp_path: Path) -> None:
