@@ -140,7 +140,7 @@ def evaluate(
         thresholds.check(engine)
         boxes = engine.detector is not None
         if boxes:
-            refuse_for_detector(engine.path, measured, folders, data, page)
+            refuse_for_detector(engine.path, measured, folders, data)
         elif answers_alone and engine.spec.head.kind in ("labels", "values"):
             page.refuse(engine.spec.head.kind)
             measure_answers(engine, records, AnswerArguments(output, seed, data.column, data.strict, as_json), bar)

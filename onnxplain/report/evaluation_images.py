@@ -92,7 +92,7 @@ def explain_rows(
         for row in rows:
             record = model.dataset.records[row["index"]]
             progress.say(ids.of(record))
-            path = _path_of(record, folder.with_name("images") / f"{row['index']}")
+            path = path_of(record, folder.with_name("images") / f"{row['index']}")
             try:
                 pixels = load_pixels(record, engine.read)
                 sha256 = hash_of(path)
@@ -111,11 +111,11 @@ def explain_rows(
                     written.add(source, f"{question.suffix}.{explanation.target}", explanation, seconds)
                 progress.step()
             remark = _remark(record, ids.of(record), row, evaluation)
-            remarks[sha256] = remark if sha256 not in remarks else _together(remarks[sha256], remark)
+            remarks[sha256] = remark if sha256 not in remarks else together(remarks[sha256], remark)
     return remarks
 
 
-def _path_of(record: Record, folder: Path) -> Path:
+def path_of(record: Record, folder: Path) -> Path:
     """The record's file; of a record that has none, a file in `folder` with its pixels."""
     if isinstance(record.image, Path):
         return record.image
@@ -149,12 +149,15 @@ def _numbers(row: Row, evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     for result in evaluation.results:
         value = (lookup(row, result.subject.path) or {}).get(result.metric.column)
         if value is not None and result.metric.statistic.length == 1 and result.subject.path[0] != "baselines":
-            found.setdefault(result.subject.path, []).append(f"{result.metric.title} {_text(value, result.metric)}")
+            found.setdefault(result.subject.path, []).append(
+                f"{result.metric.title} {shown_value(value, result.metric)}"
+            )
     for path, texts in found.items():
         yield path[-1], ", ".join(texts)
 
 
-def _text(value: float | bool, metric: Metric) -> str:
+def shown_value(value: float | bool, metric: Metric) -> str:
+    """A measured value of one image or box as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{100 * value:.1f} %" if metric.unit == "%" else f"{value:.2f}"
@@ -173,7 +176,7 @@ def _curves(row: Row, evaluation: Evaluation) -> Iterator[Plot]:
             yield Plot(metric.title, "changed pixels", "score of the predicted class", tuple(lines))
 
 
-def _together(first: Remark, second: Remark) -> Remark:
+def together(first: Remark, second: Remark) -> Remark:
     """What is said of two records of one image, which shows two classes."""
     return Remark(
         (*first.rows, *second.rows),

@@ -66,7 +66,7 @@ def test_every_box_of_the_detector_has_its_map(run, tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (0, "")
     folder, engine = tmp_path / "out" / "detector", Engine(DETECTOR)
     entries = [json.loads(line) for line in (folder / "explanations.jsonl").read_text().splitlines()]
-    methods = [name for name in ("hires-cam", "rise") if name in supported(engine)]
+    methods = ["hires-cam", "rise"]
     for sample in samples:
         (found,) = engine.detect(sample)
         answer = ", ".join(f"{box.label} ({box.score:.2f})" for box in found)
@@ -80,7 +80,9 @@ def test_every_box_of_the_detector_has_its_map(run, tmp_path, monkeypatch):
             heat = np.load(folder / entry["heatmap"])
             x1, y1, x2, y2 = (round(side) for side in entry["detection"]["xyxy"])
             y, x = np.unravel_index(heat.argmax(), heat.shape)
-            assert x1 - 2 <= x < x2 + 2 and y1 - 2 <= y < y2 + 2
+            # A cell of hires-cam's map is 17 pixels wide: its middle can be beside a box that it is half inside of.
+            margin = 9 if entry["method"] == "hires-cam" else 2
+            assert x1 - margin <= x < x2 + margin and y1 - margin <= y < y2 + margin
             assert (folder / entry["overlay"]).is_file()
     assert load_image(folder / "detector.png").shape[1] == 1920
 
@@ -88,6 +90,7 @@ def test_every_box_of_the_detector_has_its_map(run, tmp_path, monkeypatch):
 def test_the_shipped_detector_is_small_and_right_about_its_samples():
     assert DETECTOR.stat().st_size < 850_000
     engine = Engine(DETECTOR)
+    assert {"hires-cam", "layer-cam", "rise"} <= set(supported(engine))
     dataset = open_dataset(DETECTOR_IMAGES)
     for path in detector_samples():
         (found,) = engine.detect(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,23 +13,24 @@ import onnx
 import torch
 from torch import nn
 
-from onnxplain.contract import METADATA_KEY, InputSpec, ModelSpec
-from onnxplain.contract.detectors import DetectorSpec, LayoutEvidence
 from onnxplain.data.digits.group_scenes import draw_group
 from onnxplain.data.digits.scenes import DIGIT_LABELS
 from onnxplain.data.digits.textures import Split
 from onnxplain.data.inputs import model_inputs
 from onnxplain.demo import MODEL
-from onnxplain.exporters.pytorch.module import INPUT_NAME, trace
-from onnxplain.files.atomic import write_atomically
+from onnxplain.exporters import instrument
+from onnxplain.exporters.pytorch.module import trace
 from onnxplain.runtime.geometry import make_frame
 from onnxplain.training.backbone import SMALL_PREPROCESSING
 from tools.digit_detector.loss import DetectionBatch, detection_loss
-from tools.digit_detector.network import OUTPUT_NAME, STRIDES, GridConfig, GridDetector
+from tools.digit_detector.network import GridConfig, GridDetector
 
 PREPROCESSING = replace(SMALL_PREPROCESSING, resize="letterbox")
 """Values as the localizer takes them, and the whole image as detectors of this layout see it."""
 BACKBONE_SHARE = 0.25
+EXPLAINED_LAYER = "relu_5"
+"""The last map of the backbone, from which all levels come. The maps before the heads, which `auto` would take, have
+their whole gradient in one cell, because the heads are convolutions of one cell."""
 
 
 @dataclass(frozen=True)
@@ -108,24 +110,13 @@ def load_backbone(module: GridDetector, path: Path) -> None:
 
 
 def write_file(module: GridDetector, path: Path) -> None:
-    """Write the network as an ONNX file with any batch size, whose metadata say what its output holds."""
+    """Write the network as an explainable ONNX file with any batch size, with gradients at EXPLAINED_LAYER."""
     side = module.config.side
     proto = trace(module, (3, side, side), ()).proto
-    spec = ModelSpec(
-        InputSpec(INPUT_NAME, "nchw", (side, side), PREPROCESSING),
-        (),
-        detector=DetectorSpec(
-            "yolo-dense",
-            ((OUTPUT_NAME,),),
-            classes=len(DIGIT_LABELS),
-            candidates=module.centres.shape[1],
-            strides=STRIDES,
-            evidence=(LayoutEvidence("stated", "tools/digit_detector"),),
-            labels=DIGIT_LABELS,
-        ),
-    )
     for node in proto.graph.node:
         # What the exporter notes of each line of the source is a tenth of the file.
         del node.metadata_props[:]
-    proto.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
-    write_atomically(path, proto.SerializeToString())
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        onnx.save(proto, plain)
+        instrument(plain, path, layers=(EXPLAINED_LAYER,), labels=DIGIT_LABELS, preprocessing=PREPROCESSING, tail=False)

@@ -13,7 +13,6 @@ from onnxplain.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from onnxplain.cli.options.evaluation_data import DataArguments
-    from onnxplain.cli.output.evaluation_page import PageArguments
     from onnxplain.evaluation.measurement import TargetChoice
     from onnxplain.evaluation.metrics.table import MetricChoice
 
@@ -46,9 +45,7 @@ def _read_folders(_ctx: click.Context, _param: click.Parameter, values: tuple[st
     return folders
 
 
-def refuse_for_detector(
-    source: Path, measured: MetricArguments, folders: HeatmapFolders, data: DataArguments, page: PageArguments
-) -> None:
+def refuse_for_detector(source: Path, measured: MetricArguments, folders: HeatmapFolders, data: DataArguments) -> None:
     """Raise UnsupportedError for options that mean nothing for a detector."""
     given = {
         "--target": measured.target != "label",
@@ -58,7 +55,6 @@ def refuse_for_detector(
         "--mosaics": data.mosaics is not None,
         "--train-split": data.train_split is not None,
         "--column": data.column is not None,
-        "--report": page.report is not None,
     }
     found = [name for name, is_given in given.items() if is_given]
     if found:

@@ -37,7 +37,7 @@ report_options = stack(
         show_default=True,
         metavar="N",
         help="How many images the page shows, lowest values first: wrong answers, then the lowest IoU with a true box, "
-        "or the lowest insertion.",
+        "or the lowest insertion; of a detector, most missed boxes and wrong detections, then the least energy.",
     ),
 )
 
@@ -65,18 +65,24 @@ def write_evaluation_page(
     from onnxplain.evaluation.journal import read_rows
     from onnxplain.evaluation.matching import match_labels
     from onnxplain.explanations.verify_folder import read_run
+    from onnxplain.report.detection_images import explain_detections, worst_rows
     from onnxplain.report.evaluation_images import explain_rows, lowest_rows
     from onnxplain.report.evaluation_plots import evaluation_plots
     from onnxplain.report.folder_report import report_of
     from onnxplain.report.page_file import write_report
 
     engine, dataset = model.opened.engine, model.dataset
-    class_ids = match_labels(engine, dataset) if evaluation.identity["target"] == "label" else None
-    rows = lowest_rows(read_rows(results), most_images if model.methods else 0)
+    boxes = engine.detector is not None
+    choose = worst_rows if boxes else lowest_rows
+    rows = choose(read_rows(results), most_images if model.methods else 0)
     bar.reach(0)
     with tempfile.TemporaryDirectory(prefix="onnxplain-evaluate-") as scratch:
         folder = Path(scratch) / "run"
-        remarks = explain_rows(model, evaluation, rows, class_ids, folder, bar)
+        if boxes:
+            remarks = explain_detections(model, evaluation, rows, folder, bar)
+        else:
+            class_ids = match_labels(engine, dataset) if evaluation.identity["target"] == "label" else None
+            remarks = explain_rows(model, evaluation, rows, class_ids, folder, bar)
         plots = evaluation_plots(evaluation.curves, lambda curve: column_name(curve.subject))
         title = f"{Path(evaluation.model).name} on {evaluation.dataset}"
         findings = list(_tables(evaluation, results, len(rows)))

@@ -90,7 +90,6 @@ def test_thresholds_decide_what_is_found(run, asked) -> None:
         ["--train-split", "train"],
         ["--mosaics", 4],
         ["--column", "age"],
-        ["--report", "page.html"],
         ["-m", "grad-cam"],
     ],
 )
