@@ -29,6 +29,10 @@ IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
 """What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated."""
 
 
+class _NoBoxesError(UnsupportedError):
+    """A method cannot explain boxes. The message says which methods can."""
+
+
 @dataclass(frozen=True)
 class CacheProblem:
     """The cache folder cannot be written, and why."""
@@ -112,6 +116,8 @@ def open_model(
         )
     try:
         copy = _instrumented(path, _with_input(options, needy), methods, announce)
+    except _NoBoxesError:
+        raise
     except IMPOSSIBLE as error:
         stated = options.layers or options.for_plain_files
         fallback = None if stated else _engine_for_fallback(path, options)
@@ -256,7 +262,7 @@ def _refuse_boxes(path: Path, detector: DetectorSpec, methods: Sequence[str]) ->
     for name in methods:
         if name not in able:
             reason = find_method(name).explainer.no_boxes
-            raise UnsupportedError(
+            raise _NoBoxesError(
                 f"{path}: found a detector (layout {detector.layout_name}), expected a model with classes for {name}"
                 f"{f' ({reason})' if reason else ''}: use {', '.join(able[:-1])} or {able[-1]}"
             )
