@@ -141,7 +141,7 @@ def test_a_method_of_another_package_is_listed_and_explains(install, python, onn
     assert list(rows) == [*METHODS, "mean-activation", "undocumented"]
     assert rows["mean-activation"] == {
         "name": "mean-activation",
-        "needs": "an instrumented layer of a model with class scores",
+        "needs": "an instrumented layer of a model with heads",
         "summary": "Mean of the feature maps.",
         "use": "",
         "options": ["layer", "power"],

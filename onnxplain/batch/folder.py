@@ -25,10 +25,11 @@ SUCCESS_FILE = "_SUCCESS"
 _FOOTERS_AT_ONCE = 16
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 # What two runs into one folder must have in common, and the words for it.
+# Methods stand first: other methods can need another copy of the same model.
 _IDENTITY = {
+    "questions": "methods, targets or options",
     "model": "model",
     "plan": "plan (images, part size, threads)",
-    "questions": "methods, targets or options",
     "opened_with": "options of the model",
     "preprocessing": "preprocessing",
     "engine": "provider or precision",

@@ -20,7 +20,7 @@ from onnxplain.batch.source import list_source
 from onnxplain.batch.stores.output import LocalOutput, OutputPlace
 from onnxplain.batch.todo import PartsToDo
 from onnxplain.batch.worker_pool import make_with_workers
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explanations.explanation_folder import PictureStyle
 from onnxplain.explanations.run_record import hash_of, record_run
 from onnxplain.files.shown_paths import without_folders
@@ -78,9 +78,16 @@ class BatchRequest:
 def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCounts:
     """Explain every image of the source, or those whose part is not there yet. `show` is called as the work goes on.
 
-    Raises OnnxplainError for a source without images, a folder of another run or one that another process writes to, a
-    first part of which no image can be explained, a part that cannot be written, and workers that cannot live.
+    Raises UnsupportedError for a detector; OnnxplainError for a source without images, a folder of another run or one
+    that another process writes to, a first part of which no image can be explained, a part that cannot be written, and
+    workers that cannot live.
     """
+    detector = request.opened.engine.spec.detector
+    if detector is not None:
+        raise UnsupportedError(
+            f"{request.opened.engine.source}: found a detector (layout {detector.layout_name}), expected a model with "
+            "heads: a batch has no rows for boxes; use `onnxplain explain` with the folder of images"
+        )
     for question in request.questions:
         if dict(question.options).get("budget_seconds") is not None:
             raise OnnxplainError(

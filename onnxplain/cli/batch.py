@@ -209,7 +209,8 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
         say(f"onnxplain: interrupted: {output.title} keeps its whole parts; the same command continues", err=True)
         return INTERRUPTED
     if not (wanted.quiet or wanted.as_json):
-        say(f"{output.title}: {counts.images} images in {counts.parts} parts, {counts.failed} failed")
+        parts = "1 part" if counts.parts == 1 else f"{counts.parts} parts"
+        say(f"{output.title}: {counts.images} images in {parts}, {counts.failed} failed")
     return 1 if counts.failed else 0
 
 

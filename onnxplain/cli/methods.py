@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,14 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.progress import progress_bar
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.cli.output.terminal import say
+from onnxplain.contract import INPUT_LAYER
 from onnxplain.errors import OnnxplainError
 from onnxplain.extras import missing_modules
 
 if TYPE_CHECKING:
+    from onnxplain.cli.output.progress import Bar
     from onnxplain.explanations.method_choice import MethodChoice
+    from onnxplain.runtime import Engine
 
 
 @click.command(short_help="List the explanation methods, for a model with their cost.")
@@ -99,14 +103,27 @@ def _choices_for(source: ModelToExplain, evaluations: int | None) -> list[Method
     from onnxplain.explanations.open_model import FALLBACK_METHOD, is_plain
 
     missing = missing_modules("export")
-    as_it_is = bool(missing) and is_plain(Path(source.model.path))
+    plain = is_plain(Path(source.model.path))
+    as_it_is = bool(missing) and plain
     if as_it_is:
         say(f"onnxplain: the file is not instrumented, and {missing[0]} is missing: listed as it is", err=True)
     asked = MethodArguments((FALLBACK_METHOD,) if as_it_is else (), (), {})
     with progress_bar(quiet=False) as bar:
-        engine = source.open(source.options_for(asked), asked, bar).engine
+        engine = _open_with_input(source, asked, bar) if plain and not missing else None
+        engine = engine or source.open(source.options_for(asked), asked, bar).engine
         bar.say("timing the model")
         return list_choices(engine, time_passes(engine), {} if evaluations is None else {"evaluations": evaluations})
+
+
+def _open_with_input(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> Engine | None:
+    """The copy of a plain file that `explain` makes for methods at the pixels; None if there is none."""
+    from onnxplain.explanations.open_model import IMPOSSIBLE
+
+    layers = (INPUT_LAYER, "auto")
+    try:
+        return source.open(source.options_for(replace(asked, layers=layers)), asked, bar).engine
+    except IMPOSSIBLE:
+        return None
 
 
 def _print_choices(choices: Sequence[MethodChoice], *, as_json: bool) -> None:

@@ -121,7 +121,8 @@ def report(
         bar.reach(0)
         written = write_report(shown, output, bar.step)
     beside = f", {len(written) - 1} files in {written[-1].parent}" if len(written) > 1 else ""
-    say(f"{output}: {len(shown.images)} images{beside}")
+    images = "1 image" if len(shown.images) == 1 else f"{len(shown.images)} images"
+    say(f"{output}: {images}{beside}")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -27,16 +27,16 @@ def is_compared(head: HeadSpec) -> bool:
 
 
 SCORES = Need(
-    "any model with class scores",
+    "any model with heads",
     lambda spec: spec.detector is None,
     "the file is a detector",
 )
-CLASSES_OR_BOXES = Need("any model with class scores or boxes", lambda spec: True, "")
+CLASSES_OR_BOXES = Need("any model with heads or boxes", lambda spec: True, "")
 PLAIN = (SCORES, CLASSES_OR_BOXES)
 """The needs that a file meets without being instrumented."""
-_NO_LAYER = "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first"
+NO_LAYER = "the file has no instrumented layer of more than one cell: run `onnxplain instrument` first"
 LAYERS_OR_LEVELS = Need(
-    "an instrumented layer", lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers), _NO_LAYER
+    "an instrumented layer", lambda spec: any(layer.size_hw != (1, 1) for layer in spec.layers), NO_LAYER
 )
 INPUT_GRADIENT = Need(
     "the instrumented layer `input`",
@@ -44,9 +44,9 @@ INPUT_GRADIENT = Need(
     "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
 )
 LAYERS = Need(
-    "an instrumented layer of a model with class scores",
+    "an instrumented layer of a model with heads",
     lambda spec: spec.detector is None and LAYERS_OR_LEVELS.met(spec),
-    _NO_LAYER,
+    NO_LAYER,
 )
 OF_LAYERS = (LAYERS, LAYERS_OR_LEVELS)
 """The needs that every instrumented file with class scores meets."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.contract import INPUT_LAYER
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 if TYPE_CHECKING:
+    from onnxplain.contract import LayerSpec
     from onnxplain.explainers.passes import Passes
     from onnxplain.runtime import Engine
 
@@ -20,11 +22,15 @@ _RUNS, _SECONDS = 5, 1.0
 
 @dataclass(frozen=True)
 class PassTimes:
-    """Seconds per run on one image: medians. None where the file has no gradients or no tail."""
+    """Seconds per run on one image: medians. None where the file has no gradients or no tail.
+
+    `gradient` is at the last map, `input_gradient` at the pixels.
+    """
 
     forward: float
     gradient: float | None = None
     tail: float | None = None
+    input_gradient: float | None = None
 
     def estimate(self, passes: Passes) -> float | None:
         """Seconds for so many runs; None if one of them is not known."""
@@ -52,19 +58,25 @@ def time_passes(engine: Engine) -> PassTimes:
     forward = _time(lambda: engine.run(pixels, engine.head_outputs) if detector is None else detector.run(pixels))
     if not spec.layers:
         return PassTimes(forward)
-    layer = spec.layers[-1]
-    (features,) = engine.run(pixels, [layer.features])
     target = np.zeros(1, np.int64)
-    gradient = _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
-    tail = None
-    if spec.tail is not None:
-        try:
-            opened = engine.tail
-        except OnnxplainError:
-            return PassTimes(forward, gradient)
-        copies = np.repeat(features.astype(np.float32), opened.batch_size, axis=0)
-        tail = _time(lambda: opened.outputs(copies)) / len(copies)
-    return PassTimes(forward, gradient, tail)
+
+    def time_gradient(layer: LayerSpec) -> float:
+        return _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
+
+    layer = spec.layers[-1]
+    at_pixels = next((each for each in spec.layers if each.name == INPUT_LAYER), None)
+    times = PassTimes(
+        forward, time_gradient(layer), input_gradient=None if at_pixels is None else time_gradient(at_pixels)
+    )
+    if spec.tail is None:
+        return times
+    try:
+        opened = engine.tail
+    except OnnxplainError:
+        return times
+    (features,) = engine.run(pixels, [layer.features])
+    copies = np.repeat(features.astype(np.float32), opened.batch_size, axis=0)
+    return replace(times, tail=_time(lambda: opened.outputs(copies)) / len(copies))
 
 
 def _time(run: Callable[[], object]) -> float:
@@ -109,6 +121,7 @@ class MethodChoice:
 def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
     """One per method, in the order of the table. Each method gets those of the options that it takes."""
     from onnxplain.explainers import METHODS
+    from onnxplain.explainers.needs import INPUT_GRADIENT
     from onnxplain.explainers.registry import lack_of
 
     choices = []
@@ -122,5 +135,6 @@ def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -
         except OnnxplainError as error:
             choices.append(MethodChoice(name, method.use, obstacle=error))
             continue
-        choices.append(MethodChoice(name, method.use, passes, None if passes is None else times.estimate(passes)))
+        known = replace(times, gradient=times.input_gradient) if method.needs is INPUT_GRADIENT else times
+        choices.append(MethodChoice(name, method.use, passes, None if passes is None else known.estimate(passes)))
     return choices

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from onnxplain.sidecars import SidecarProblem
 
 DEFAULT_METHOD, BOX_METHOD, FALLBACK_METHOD = "grad-cam", "hires-cam", "rise"
-# What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated.
-_IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
+IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
+"""What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated."""
+
+
+class _NoBoxesError(UnsupportedError):
+    """A method cannot explain boxes. The message says which methods can."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class OpenedModel:
     """An engine that supports the chosen methods, or whose file was the user's own.
 
     `methods`: those asked for, or the default. `layer`: the option `layer` for these methods. `copy`: the explainable
-    copy if the file was instrumented on the way. `obstacle`: why the file cannot be instrumented, if the default method
-    is rise for that reason.
+    copy if the file was instrumented on the way. `obstacle`: why the default method is rise: the file cannot be
+    instrumented, or is an explainable one without layers.
     """
 
     engine: Engine
@@ -76,7 +80,8 @@ def open_model(
 ) -> OpenedModel:
     """The engine for a model that `methods` will explain.
 
-    Without methods: grad-cam, hires-cam for the boxes of a detector, or rise where a file cannot be instrumented.
+    Without methods: grad-cam, hires-cam for the boxes of a detector, or rise where a file cannot be instrumented or is
+    an explainable one without layers.
 
     A plain file is instrumented first if a method needs that, or if an option concerns it. The copy and its tail file
     go to the user's cache (`ModelCache.of_user`) and are used again for the same file, options and version; otherwise
@@ -86,6 +91,7 @@ def open_model(
     not fit the file; the errors of `instrument` if the file cannot be instrumented, and those of `Engine`.
     """
     from onnxplain.explainers.cam.layer_fusion import ALL_LAYERS
+    from onnxplain.explainers.needs import NO_LAYER
     from onnxplain.explainers.registry import find_method
 
     options = options or OpenOptions()
@@ -98,7 +104,9 @@ def open_model(
                 "leave this option out, or give the original file"
             )
         engine = options.open_engine(path)
-        return OpenedModel(engine, tuple(methods) or (default_method(engine.spec),), layer)
+        chosen = tuple(methods) or (default_method(engine.spec),)
+        without_layers = None if methods or chosen != (FALLBACK_METHOD,) else UnsupportedError(f"{path}: {NO_LAYER}")
+        return OpenedModel(engine, chosen, layer, obstacle=without_layers)
     if not options.for_plain_files and (not needy or _all_met(path, options, needy)):
         return OpenedModel(options.open_engine(path), tuple(methods), layer)
     if ALL_LAYERS in options.layers:
@@ -108,7 +116,9 @@ def open_model(
         )
     try:
         copy = _instrumented(path, _with_input(options, needy), methods, announce)
-    except _IMPOSSIBLE as error:
+    except _NoBoxesError:
+        raise
+    except IMPOSSIBLE as error:
         stated = options.layers or options.for_plain_files
         fallback = None if stated else _engine_for_fallback(path, options)
         if fallback is None:
@@ -132,8 +142,11 @@ def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
 
 
 def default_method(spec: ModelSpec) -> str:
-    """The method that explains an explainable file if none is named."""
-    return DEFAULT_METHOD if spec.detector is None else BOX_METHOD
+    """The method that explains an explainable file if none is named: rise if the file has no layers."""
+    from onnxplain.explainers.registry import find_method
+
+    name = DEFAULT_METHOD if spec.detector is None else BOX_METHOD
+    return name if find_method(name).needs.met(spec) else FALLBACK_METHOD
 
 
 def _needs_instrumenting(needs: Any) -> bool:
@@ -249,7 +262,7 @@ def _refuse_boxes(path: Path, detector: DetectorSpec, methods: Sequence[str]) ->
     for name in methods:
         if name not in able:
             reason = find_method(name).explainer.no_boxes
-            raise UnsupportedError(
+            raise _NoBoxesError(
                 f"{path}: found a detector (layout {detector.layout_name}), expected a model with classes for {name}"
                 f"{f' ({reason})' if reason else ''}: use {', '.join(able[:-1])} or {able[-1]}"
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnxplain.contract import Origins, presets_of
-from onnxplain.explanations.open_model import InstrumentedCopy, OpenedModel
+from onnxplain.explanations.open_model import InstrumentedCopy, OpenedModel, is_plain
 from onnxplain.explanations.warning_texts import describe_products, problem_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
     if opened.obstacle is not None:
         (method,) = opened.methods
         reason = str(opened.obstacle).removeprefix(f"{source}: ")
-        yield _note(f"{source}: explained with {method}, because the file cannot be instrumented: {reason}", True)
+        why = "the file cannot be instrumented: " if is_plain(opened.engine.path) else ""
+        yield _note(f"{source}: explained with {method}, because {why}{reason}", True)
 
 
 def _note(text: str, warning: bool = False) -> Note:

@@ -244,8 +244,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise OnnxplainError(
-            f"{path}: cannot be read ({error}), expected the record that `onnxplain explain` writes: explain the "
+            f"{path}: cannot be read ({reason}), expected the record that `onnxplain explain` writes: explain the "
             "images again with this version"
         ) from error
     if not isinstance(tree, dict):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxplain.demo import DETECTOR
 from tests.cli.process import run_without
 
 
@@ -68,16 +69,34 @@ class TestWithTheExtra:
             ("{model} {images}/notes.txt -o {out}", "in the first part and none that could be explained"),
             ("{model} {images} -o {images}/a.png", "expected a folder"),
             ("{model} {images} -o {out} --target nothing", "nothing"),
+            (
+                "{detector} {images} -o {out} -m rise",
+                "found a detector (layout yolo-dense), expected a model with heads",
+            ),
         ],
     )
     def test_bad_input_is_one_line(
         self, words: str, message: str, models: Path, images: Path, tmp_path: Path, run
     ) -> None:
-        named = {"model": models / "explainable.onnx", "images": images, "out": tmp_path / "out"}
+        named = {
+            "model": models / "explainable.onnx",
+            "images": images,
+            "out": tmp_path / "out",
+            "detector": DETECTOR,
+        }
         result = run("batch", *(word.format(**named) for word in words.split()))
         assert result.exit_code == 2
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1 + ("assumed" in result.stderr)
+
+    def test_other_methods_are_named_also_where_they_need_another_copy(
+        self, models: Path, images: Path, tmp_path: Path, run
+    ) -> None:
+        words = ("batch", models / "conv.onnx", images, "-o", tmp_path / "out", "-m")
+        assert run(*words, "grad-cam").exit_code in (0, 1)
+        result = run(*words, "occlusion")
+        assert result.exit_code == 2
+        assert "found a batch with another methods, targets or options" in result.stderr
 
 
 def test_without_the_extra(models: Path, images: Path, tmp_path: Path) -> None:

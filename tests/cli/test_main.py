@@ -17,6 +17,7 @@ from onnxplain import Engine, __version__
 from onnxplain.cli.main import COMMANDS, cli
 from onnxplain.cli.methods import methods
 from onnxplain.explainers import METHODS, RISE, AugmentedGradCAM, supported
+from onnxplain.explainers.needs import INPUT_GRADIENT
 from onnxplain.explainers.regions import CAM_THRESHOLD, RISE_THRESHOLD
 from onnxplain.runtime import DEFAULT_MAX_MEGAPIXELS
 from tests.cli.process import run_without
@@ -132,8 +133,9 @@ def test_methods_for_a_model(run, models):
 def test_methods_for_a_plain_file_are_those_after_instrumenting(run, models):
     result = run("methods", "--for", models / "conv.onnx", "--json")
     works = {row["name"] for row in json.loads(result.stdout) if row["works"]}
-    assert works == set(supported(Engine(models / "instrumented.onnx")))
-    assert "instrumented in" in result.stderr or "layer map" in result.stderr
+    at_pixels = {name for name, method in METHODS.items() if method.needs is INPUT_GRADIENT}
+    assert works == {*supported(Engine(models / "instrumented.onnx")), *at_pixels}
+    assert "layers input, map" in result.stderr
 
 
 def test_methods_for_a_plain_file_without_the_extra(models):

@@ -48,14 +48,12 @@ def test_the_reason_is_what_the_file_lacks(tmp_path: Path) -> None:
     plain = make_tiny_model(tmp_path / "model.onnx", instrumented=False).engine
     found = {each.name: each.obstacle for each in list_choices(plain, TIMES, {})}
     assert {name for name, obstacle in found.items() if obstacle is None} == set(supported(plain))
-    assert str(found["grad-cam"]).startswith(
-        "needs an instrumented layer of a model with class scores, but the file has no"
-    )
+    assert str(found["grad-cam"]).startswith("needs an instrumented layer of a model with heads, but the file has no")
     detector = open_suppressing(tmp_path / "detector.onnx")
     found = {each.name: each.obstacle for each in list_choices(detector, time_passes(detector), {})}
     assert found["rise"] is None
     assert isinstance(found["grad-cam"], OnnxplainError)
-    assert str(found["grad-cam"]).startswith("needs any model with class scores, but the file is a detector")
+    assert str(found["grad-cam"]).startswith("needs any model with heads, but the file is a detector")
 
 
 def test_runs_are_timed(engine: Engine) -> None:

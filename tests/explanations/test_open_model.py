@@ -22,6 +22,7 @@ import onnxplain
 import onnxplain.exporters
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, STATED
+from onnxplain.demo import DETECTOR
 from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.explainers import GradCAM, LayerCAM, build
 from onnxplain.explainers.needs import Need
@@ -401,6 +402,15 @@ def test_an_explainable_file_is_opened_as_it_is(photo, cache, calls, tmp_path):
     assert opened.engine.spec.input.preprocessing == PRESETS["caffe"]
     assert list(notes(opened)) == []
     assert not cache.folder.exists()
+
+
+def test_without_a_method_rise_explains_an_explainable_file_without_layers():
+    opened = open_model(DETECTOR)
+    assert opened.methods == ("rise",)
+    (note,) = notes(opened)
+    assert note.warning
+    assert "explained with rise, because the file has no instrumented layer" in note.text
+    assert list(notes(open_model(DETECTOR, ["rise"]))) == []
 
 
 def test_methods_that_work_as_it_is_need_no_copy(plain, photo, cache, calls, monkeypatch):

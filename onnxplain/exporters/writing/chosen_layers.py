@@ -26,7 +26,7 @@ def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Map
     elif anatomy.detector is not None:
         if INPUT_LAYER in request.layers and all(layer.name != INPUT_LAYER for layer in anatomy.layers):
             raise UnsupportedError(
-                f"layer {INPUT_LAYER}: found a detector, expected a model with class scores: leave this layer out"
+                f"layer {INPUT_LAYER}: found a detector, expected a model with heads: leave this layer out"
             )
         levels = [layer.name for layer in level_maps(graph, anatomy.detector, anatomy.layers)]
         wanted = [name for asked in request.layers for name in (levels if asked == AUTO and levels else [asked])]

@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from onnxplain import Engine, explain
 from onnxplain.errors import OnnxplainError, UnsupportedError
-from onnxplain.explainers import HiResCAM, LayerCAM, build, supported
+from onnxplain.explainers import METHODS, HiResCAM, LayerCAM, build, supported
+from onnxplain.explainers.needs import OF_BOXES
 from onnxplain.explanations.open_model import open_model
 from onnxplain.explanations.open_options import OpenOptions
 from tests.cli.conftest import RunCommand
-from tests.detectors.files import BLACK_BOXES
 from tests.detectors.gradients.files import Instrumented, gradients_of_torch, instrument_network
 from tests.detectors.gradients.networks import NETWORKS
 
@@ -102,16 +102,17 @@ def test_targets_at_once_are_those_one_by_one(made: Instrumented, photo: np.ndar
 
 
 def test_methods_that_work(made: Instrumented) -> None:
-    assert supported(made.engine) == ("hires-cam", "layer-cam", *BLACK_BOXES)
+    assert supported(made.engine) == tuple(name for name, method in METHODS.items() if method.needs in OF_BOXES)
+    assert {"hires-cam", "layer-cam", "rise", "occlusion"} <= set(supported(made.engine))
 
 
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_methods_refuse_a_detector_with_the_reason(made: Instrumented, name: str) -> None:
-    message = f"{name}: needs any model with class scores, but the file is a detector (it gives each feature map one "
+    message = f"{name}: needs any model with heads, but the file is a detector (it gives each feature map one "
     with pytest.raises(UnsupportedError, match=re.escape(message)):
         build(name, made.engine)
     plain = f"expected a model with classes for {name} (it gives each feature map one weight"
-    with pytest.raises(UnsupportedError, match=f"{re.escape(plain)}.*: use hires-cam, layer-cam, rise"):
+    with pytest.raises(UnsupportedError, match=f"{re.escape(plain)}.*: use hires-cam, layer-cam, rise, .* or aise$"):
         open_model(made.plain, [name], OpenOptions(detector=made.network.layout, use_cache=False))
 
 
@@ -148,7 +149,7 @@ def test_a_plain_detector_is_instrumented_on_the_way(made: Instrumented, photo: 
     expected = HiResCAM(made.engine)(photo)
     assert explanation.method == explain(made.engine, photo).method == "hires-cam"
     np.testing.assert_array_equal(explanation.raw, expected.raw)
-    with pytest.raises(UnsupportedError, match=r"grad-cam: needs any model with class scores.*: hires-cam, layer-cam"):
+    with pytest.raises(UnsupportedError, match=r"grad-cam: needs any model with heads.*: hires-cam, layer-cam"):
         explain(made.plain, photo, "grad-cam")
 
 
