@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,15 @@ from onnxplain.explanations.open_model import OpenedModel
 
 if TYPE_CHECKING:
     from onnxplain.evaluation.journal import Row
+
+
+@dataclass(frozen=True)
+class ResultArguments:
+    """Where the results go: a folder, a page if one is asked for, and standard output as a table or as JSON."""
+
+    output: Path
+    page: PageArguments
+    as_json: bool
 
 
 @click.command(short_help="Measure how good boxes and heatmaps are on a data set.")
@@ -89,6 +98,7 @@ if TYPE_CHECKING:
 @gather("measured", MetricArguments)
 @gather("folders", HeatmapFolders)
 @gather("page", PageArguments)
+@gather("results", ResultArguments)
 def evaluate(
     source: ModelToExplain,
     data: DataArguments,
@@ -96,9 +106,7 @@ def evaluate(
     measured: MetricArguments,
     folders: HeatmapFolders,
     thresholds: DetectionThresholds,
-    output: Path,
-    page: PageArguments,
-    as_json: bool,
+    results: ResultArguments,
 ) -> None:
     """Measure how well MODEL classifies and locates the objects of DATASET, and how good its heatmaps are.
 
@@ -127,6 +135,7 @@ def evaluate(
     records, train = data.open(seed)
     for problem in dict.fromkeys((*records.problems, *(() if train is None else train.problems))):
         say(f"left out: {problem}", err=True)
+    output, page = results.output, results.page
     answers_alone = not asked.methods and not folders.heatmaps
     done, warned = 0, False
 
@@ -143,7 +152,9 @@ def evaluate(
             refuse_for_detector(engine.path, measured, folders, data)
         elif answers_alone and engine.spec.head.kind in ("labels", "values"):
             page.refuse(engine.spec.head.kind)
-            measure_answers(engine, records, AnswerArguments(output, seed, data.column, data.strict, as_json), bar)
+            measure_answers(
+                engine, records, AnswerArguments(output, seed, data.column, data.strict, results.as_json), bar
+            )
             return
         sanity = None
         if measured.sanity is not None:
@@ -205,7 +216,7 @@ def evaluate(
     if not done and len(records.records):
         total = records.images if boxes else len(records.records)
         say(_resumed(output, total, total), err=True)
-    if as_json:
+    if results.as_json:
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
@@ -227,6 +238,7 @@ def _open(
     `default`: without methods, grad-cam, and for a detector the one that `explain` would choose. --seed stays only for
     a method that takes it: it is also the evaluation's own.
     """
+    from onnxplain.explainers.method_options import divide_options
     from onnxplain.explainers.registry import find_method
 
     if asked.methods or default:
@@ -236,4 +248,6 @@ def _open(
     given = dict(asked.method_options)
     if not any("seed" in find_method(name).options for name in opened.methods):
         given.pop("seed", None)
+    if opened.methods:
+        divide_options(opened.methods, given)
     return opened, replace(asked, methods=opened.methods, method_options=given)
