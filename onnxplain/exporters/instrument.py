@@ -176,7 +176,7 @@ def instrument(
 def _check_loads(opened: OriginalModel) -> None:
     """Raise an error for a file with contradictory shapes or a cycle."""
     try:
-        GraphSession(opened.original, "original model")
+        GraphSession(opened.original, "original model", optimised=False)
     except VerificationError as error:
         if (unfit := _unfit(opened)) is not None:
             raise unfit from error

@@ -58,7 +58,7 @@ def inputs_with_facts(
     return replace(chosen, image=replace(chosen.image, channels_source=image.channels_source)), fitting
 
 
-def check_channels(path: Path, declared: Sequence[DeclaredInput], image: ImageInput, stated: StatedShape) -> None:
+def check_open_channels(path: Path, declared: Sequence[DeclaredInput], image: ImageInput, stated: StatedShape) -> None:
     """Raise ModelError where open channels are closed to another number than the weights of a plain file need."""
     (entry,) = [entry for entry in declared if entry.name == image.name]
     if isinstance((entry.dims or ())[AXES[image.layout][0]], int):

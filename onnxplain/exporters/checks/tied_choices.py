@@ -28,9 +28,9 @@ def _tied_nodes(graph: onnx.ModelProto, feeds: Mapping[str, np.ndarray], operato
     proto = onnx.ModelProto()
     proto.CopyFrom(graph)
     own = {output.name for output in proto.graph.output}
-    names = list(dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0]) if name))
+    names = list(dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0]) if name not in feeds))
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in own)
-    found = GraphSession(proto, "graph with what its nodes choose from").run(feeds, names)
+    found = GraphSession(proto, "graph with what its nodes choose from").run(feeds, names) | dict(feeds)
     stored = {tensor.name: tensor for tensor in graph.graph.initializer}
     tied = []
     for node in nodes:
