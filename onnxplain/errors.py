@@ -21,6 +21,10 @@ class ModelError(OnnxplainError):
     """A model file that cannot be loaded, or that lacks something that the user asked for."""
 
 
+class UnboundedLoopError(ModelError):
+    """A graph whose answers pass a Loop without a bound on its iterations: a run of it may never end."""
+
+
 class TimeLimitError(OnnxplainError):
     """A run of a model that took longer than the limit (`limit_runs`)."""
 

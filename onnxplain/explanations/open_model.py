@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.contract import INPUT_LAYER
-from onnxplain.errors import ModelError, OnnxplainError, UnsupportedError, VerificationError
+from onnxplain.errors import ModelError, OnnxplainError, UnboundedLoopError, UnsupportedError, VerificationError
 from onnxplain.explanations.model_cache import MODEL_FILE, ModelCache, cache_key
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.extras import needs_extra
@@ -119,6 +119,9 @@ def open_model(
     except _NoBoxesError:
         raise
     except IMPOSSIBLE as error:
+        if isinstance(error, UnboundedLoopError) and not methods:
+            # The model may never answer, so rise is not begun without having been asked for.
+            raise with_advice(error) from error
         stated = options.layers or options.for_plain_files
         fallback = None if stated else _engine_for_fallback(path, options)
         if fallback is None:
@@ -138,7 +141,8 @@ def open_model(
 
 def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
     """The error of a file that cannot be instrumented, with the method that works on it."""
-    return type(obstacle)(f"{obstacle}; {FALLBACK_METHOD} works on this file: -m {FALLBACK_METHOD}")
+    if_it_ends = " if the loop ends for every image" if isinstance(obstacle, UnboundedLoopError) else ""
+    return type(obstacle)(f"{obstacle}; {FALLBACK_METHOD} works on this file{if_it_ends}: -m {FALLBACK_METHOD}")
 
 
 def default_method(spec: ModelSpec) -> str:

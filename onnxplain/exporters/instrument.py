@@ -145,7 +145,7 @@ def instrument(
         detector_layout=detector,
     )
     opened = open_original(source, request, inputs or {}, shuffle_weights, sidecars=sidecars, float16=float16)
-    GraphSession(opened.original, "original model")  # Reports contradictory shapes and cycles.
+    _check_loads(opened)
     prepared = _prepare(opened, batch)
     opened = replace(opened, request=settle_detector(opened.request, prepared.model.graph))
 
@@ -157,6 +157,8 @@ def instrument(
     try:
         explainable, checks = build_verified(prepared.model, opened.request, check)
     except VerificationError as error:
+        if (unfit := _unfit(opened)) is not None:
+            raise unfit from error
         hints = []
         if shuffle_weights is not None:
             hints.append("with shuffled weights the outputs of a network can become constant: try another seed")
@@ -169,6 +171,21 @@ def instrument(
         checks = replace(checks, float16_error=check_float16(opened.wide, opened.original, explainable.spec))
     steps = (*opened.steps, *prepared.steps)
     return write_verified(explainable, destination, opened.original, checks, steps, prepared.notes)
+
+
+def _check_loads(opened: OriginalModel) -> None:
+    """Raise an error for a file with contradictory shapes or a cycle."""
+    try:
+        GraphSession(opened.original, "original model", optimised=False)
+    except VerificationError as error:
+        if (unfit := _unfit(opened)) is not None:
+            raise unfit from error
+        raise
+
+
+def _unfit(opened: OriginalModel) -> ModelError | None:
+    """The error of a graph that does not run with the numbers that close its image input."""
+    return None if opened.closed is None else opened.closed.misfit(opened.original)
 
 
 @dataclass(frozen=True)

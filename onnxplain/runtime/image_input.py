@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.contract import (
+    AXES,
     INTEGER_LIMITS,
     ChosenInputs,
     DeclaredInput,
@@ -17,8 +18,10 @@ from onnxplain.contract import (
     choose_inputs,
     find_quantization,
 )
+from onnxplain.contract.weight_channels import find_misfit
 from onnxplain.errors import ModelError
 from onnxplain.runtime.protobuf.graph_reader import read_graph
+from onnxplain.runtime.protobuf.plain_reader import read_plain_model
 from onnxplain.runtime.protobuf.wire import WireError
 from onnxplain.runtime.sessions.session import Session
 from onnxplain.sidecars import SidecarFacts, read_with_facts
@@ -53,6 +56,21 @@ def inputs_with_facts(
     ((image, fitting),) = images
     chosen = inputs_of(path, declared, StatedShape(image.size_hw, image.layout, image.channels), given)
     return replace(chosen, image=replace(chosen.image, channels_source=image.channels_source)), fitting
+
+
+def check_open_channels(path: Path, declared: Sequence[DeclaredInput], image: ImageInput, stated: StatedShape) -> None:
+    """Raise ModelError where open channels are closed to another number than the weights of a plain file need."""
+    (entry,) = [entry for entry in declared if entry.name == image.name]
+    if isinstance((entry.dims or ())[AXES[image.layout][0]], int):
+        return
+    try:
+        with path.open("rb") as file:
+            graph = read_plain_model(memoryview(file.read())).graph
+    except WireError:
+        return
+    misfit = find_misfit(graph, entry, image, stated.channels)
+    if misfit is not None:
+        raise ModelError(str(misfit))
 
 
 def declare(tensor: Any) -> DeclaredInput:

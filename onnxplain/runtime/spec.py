@@ -40,7 +40,13 @@ from onnxplain.runtime.feed import extra_arrays
 from onnxplain.runtime.heads.default_head import FileTargets, choose_default
 from onnxplain.runtime.heads.graph_end import FileEnd
 from onnxplain.runtime.heads.plain_heads import find_plain_heads
-from onnxplain.runtime.image_input import declared_inputs, inputs_of, inputs_with_facts, with_quantization
+from onnxplain.runtime.image_input import (
+    check_open_channels,
+    declared_inputs,
+    inputs_of,
+    inputs_with_facts,
+    with_quantization,
+)
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.sessions.session import Session
 from onnxplain.sidecars import SidecarFacts, fit_labels, label_detector, read_sidecars
@@ -182,6 +188,7 @@ def _read_plain_file(session: Session, path: Path, stated: Stated, read: Sidecar
     declared = [with_quantization(path, entry) for entry in declared_inputs(session, also=stated.inputs)]
     chosen, read = inputs_with_facts(path, declared, stated.shape, stated.inputs, read)
     image = chosen.image
+    check_open_channels(path, declared, image, stated.shape)
     said, source = (PreprocessingParts(), None) if read.parts is None else (read.parts.value, read.parts.source)
     completed = complete_input(image, stated.parts, said, source)
 

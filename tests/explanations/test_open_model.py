@@ -23,7 +23,7 @@ import onnxplain.exporters
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, STATED
 from onnxplain.demo import DETECTOR
-from onnxplain.errors import ModelError, OnnxplainError
+from onnxplain.errors import ModelError, OnnxplainError, UnboundedLoopError
 from onnxplain.explainers import GradCAM, LayerCAM, build
 from onnxplain.explainers.needs import Need
 from onnxplain.explanations.model_cache import ModelCache
@@ -35,6 +35,20 @@ from tests.cli.process import run_without
 from tests.models import ExplainableModel, write_classifier
 
 instrument_by_hand = onnxplain.exporters.instrument
+# Its condition stays true.
+WHILE = """
+<ir_version: 10, opset_import: ["": 18]>
+while (float[n, 3, 16, 16] x) => (float[n, 9] logits) <bool yes = {1}> {
+    wide = Concat <axis = 1> (x, x, x)
+    c = Relu(wide)
+    d = Loop("", yes, c) <body = endless (int64 i, bool go, float s) => (bool go_on, float t) {
+        go_on = Identity(go)
+        t = Tanh(s)
+    }>
+    p = GlobalAveragePool(d)
+    logits = Flatten(p)
+}
+"""
 METHODS_WITH_LAYER = ("cam", "grad-cam", "layer-cam", "recipro-cam")
 
 
@@ -356,6 +370,16 @@ def test_without_a_method_rise_explains_what_cannot_be_instrumented(photo, cache
     (record,) = [record for record in caplog.records if record.name == "onnxplain"]
     assert record.levelno == logging.WARNING
     assert "explained with rise, because the file cannot be instrumented: no feature map" in record.getMessage()
+
+
+@pytest.mark.parametrize("methods", [(), ("grad-cam",)])
+def test_rise_is_not_begun_unasked_where_a_run_may_never_end(methods, photo, cache, tmp_path):
+    path = tmp_path / "loop.onnx"
+    onnx.save(onnx.parser.parse_model(WHILE), path)
+    expected = r"Loop .* it has no bound on its iterations.*; rise works on this file if the loop ends .*: -m rise$"
+    with pytest.raises(UnboundedLoopError, match=expected):
+        open_model(path, methods)
+    assert open_model(path, ("rise",)).methods == ("rise",)
 
 
 def test_with_a_method_the_error_is_that_of_instrument(photo, cache, tmp_path):

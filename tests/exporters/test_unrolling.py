@@ -13,10 +13,11 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from onnxplain.errors import UnsupportedError
+from onnxplain.errors import UnboundedLoopError, UnsupportedError
 from onnxplain.exporters.file import unrolling
 from onnxplain.exporters.file.model_file import changes, prepare
 from onnxplain.exporters.file.unrolling import MOST_ITERATIONS, unroll
+from onnxplain.exporters.graph.values import dims
 from onnxplain.exporters.operators.table import operator_of
 from tests.exporters.graphs import relative_error, run_gradient, session
 
@@ -312,6 +313,13 @@ def _kept_endless() -> Built:
     return [make("Loop", ["", "yes", "x"], ["y"], name="the_loop", body=body)], {"yes": np.array(True)}
 
 
+def _kept_largest() -> Built:
+    """As exporters write a while loop whose number of iterations is an input that must be there."""
+    nodes, constants = _kept_endless()
+    nodes[0].input[0] = "most"
+    return nodes, {**constants, "most": np.int64(2**63 - 1)}
+
+
 def _kept_empty() -> Built:
     nodes, constants = _collected()
     return nodes, {**constants, "three": np.int64(0)}
@@ -321,16 +329,40 @@ KEPT: Mapping[str, tuple[Callable[[], Built], str]] = {
     "If by the image": (_kept_if, "its condition depends on the image"),
     "If by the batch size": (_kept_batch, "its condition depends on the image or on the batch size"),
     "Loop, its count from the image": (_kept_count, "its number of iterations depends on the image"),
-    "Loop, its end from the image": (_kept_exit, "its number of iterations depends on the image"),
     "Loop, too long": (_kept_long, "more than 64 iterations"),
-    "Loop without an end": (_kept_endless, "more than 64 iterations"),
     "Loop that collects nothing": (_kept_empty, "it has no iterations"),
+}
+UNBOUNDED: Mapping[str, Callable[[], Built]] = {
+    "its end from the image": _kept_exit,
+    "without an end": _kept_endless,
+    "the largest number": _kept_largest,
 }
 
 
 @pytest.mark.parametrize(("build", "why"), KEPT.values(), ids=KEPT.keys())
 def test_what_is_not_known_stays_and_is_refused_by_name(build: Callable[[], Built], why: str) -> None:
-    proto = flow_model(*build())
+    model = _kept_as_it_is(build())
+    with pytest.raises(UnsupportedError, match=rf"'the_(if|loop)': control flow on the path \({why}.*rise"):
+        run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
+
+
+@pytest.mark.parametrize("build", UNBOUNDED.values(), ids=UNBOUNDED.keys())
+def test_a_loop_without_a_bound_is_refused_by_name(build: Callable[[], Built]) -> None:
+    model = _kept_as_it_is(build())
+    with pytest.raises(UnboundedLoopError, match="no gradient for Loop 'the_loop': it has no bound on its iterations"):
+        run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
+
+
+@pytest.mark.parametrize("build", UNBOUNDED.values(), ids=UNBOUNDED.keys())
+def test_a_size_that_a_loop_without_a_bound_hides_is_refused_by_its_name(build: Callable[[], Built]) -> None:
+    model = prepare(flow_model(*build()))
+    with pytest.raises(UnboundedLoopError, match=r"'y' is not known, because of Loop 'the_loop': it has no bound"):
+        dims(model.graph.outputs[0])
+
+
+def _kept_as_it_is(built: Built) -> ir.Model:
+    """The prepared graph, which has the flow and nothing new; with shapes."""
+    proto = flow_model(*built)
     model = prepare(proto)
     assert len(flows(model)) == 1
     written = ir.to_proto(model)
@@ -340,8 +372,7 @@ def test_what_is_not_known_stays_and_is_refused_by_name(build: Callable[[], Buil
         for output in node.outputs:
             if output.shape is None:
                 output.shape, output.type = model.graph.inputs[0].shape, model.graph.inputs[0].type
-    with pytest.raises(UnsupportedError, match=rf"'the_(if|loop)': control flow on the path \({why}.*rise"):
-        run_gradient(model, "x", {"y": np.ones(X.shape)}, {"x": X})
+    return model
 
 
 def test_the_graph_does_not_grow_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:

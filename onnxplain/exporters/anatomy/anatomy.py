@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxplain.contract import MapFrame, StatedShape, UnusedOutput
 from onnxplain.contract.detectors import DetectorSpec
-from onnxplain.errors import ModelError
+from onnxplain.errors import ModelError, UnboundedLoopError
 from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
 from onnxplain.exporters.anatomy.detector_ends import DetectorEnds, find_detector_ends
 from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
@@ -22,6 +22,8 @@ from onnxplain.exporters.anatomy.level_maps import before_weights
 from onnxplain.exporters.anatomy.live import live_values
 from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
 from onnxplain.exporters.anatomy.positions import FrameEnd
+from onnxplain.exporters.graph.loops import BOUND_IT, NO_BOUND, first_unbounded
+from onnxplain.exporters.graph.values import describe
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ def study(
         layers = [layer for layer in layers if layer.tap in features]
         no_classes = NoPooledHead(HeadFault.DETECTOR)
         return Anatomy(inputs, (), no_classes, tuple(layers), tuple(unplaced), detector=ends)
+    loop = None if layers else first_unbounded(graph)
+    if loop is not None:
+        raise UnboundedLoopError(
+            f"no feature map leads to the outputs, because of {describe(loop)}: {NO_BOUND}; {BOUND_IT}"
+        )
     if not layers and not unplaced and len(targets) > 1:
         apart = [head for head in found.heads if layers_of([head.value]) == ([], [])]
         raise ModelError(_no_common_layer(found.heads, apart))

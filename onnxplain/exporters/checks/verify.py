@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from onnxplain.contract import ModelSpec
+from onnxplain.errors import VerificationError
 from onnxplain.exporters.anatomy.detector_ends import DetectorEnds
 from onnxplain.exporters.checks.directional import OpenRun
 from onnxplain.exporters.checks.gradient_check import check_derivative, check_gradient
@@ -22,6 +23,7 @@ from onnxplain.exporters.checks.report import Checks, LayerCheck
 from onnxplain.exporters.checks.same_outputs import check_outputs
 from onnxplain.exporters.checks.saturation import may_saturate_here
 from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars
+from onnxplain.exporters.checks.tied_choices import describe_ties
 from onnxplain.exporters.checks.trial_images import feeds_of, image_batch, plain_feeds, stated_batch
 from onnxplain.exporters.checks.verify_detector import check_detector_layers
 from onnxplain.exporters.checks.witness import Witness
@@ -77,7 +79,13 @@ def verify(
     for layer, witness in zip(spec.layers, witnesses, strict=True):
         check_gradient(layer, runs[0], spec.heads)
         known = checked.get(layer.name)
-        layers.append(check_derivative(layer, witness, runs) if known is None else known)
+        try:
+            layers.append(check_derivative(layer, witness, runs) if known is None else known)
+        except VerificationError as error:
+            ties = describe_ties(base, plain_feeds(spec, images[0]), witness.operators)
+            if not ties:
+                raise
+            raise VerificationError(f"{error}; {ties}: choose a layer behind it") from error
     if takes_many:
         one_target = layers_of_one_target(session, spec, images[0], runs[0])
     return Checks(output_error, tuple(layers), one_target=one_target)

@@ -19,15 +19,14 @@ from onnxplain.exporters.file.dependence import Dependence, depend_on_pixels
 from onnxplain.exporters.file.folding import fold
 from onnxplain.exporters.file.pool_shapes import infer_shapes
 from onnxplain.exporters.file.probe import Probed, measure
-from onnxplain.exporters.graph.values import Dims, constant_of, is_constant, maybe_dims
+from onnxplain.exporters.graph.loops import first_unbounded
+from onnxplain.exporters.graph.values import Dims, is_constant, maybe_dims
 
 # Sizes are read at all of these; the folded graph is compared with the graph as found at the last two.
 OPEN_BATCHES = (2, 3, 1, 5)
 COMPARED = 2
 # The outputs of a freed graph are compared with the original's in any case (checks/same_outputs.py).
 FREED_BATCHES = (1, 2, 3)
-# A loop that its condition ends is written with the largest integer as its number of iterations.
-WITHOUT_A_BOUND = 2**31 - 1
 
 WHOLE_NUMBERS = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
 # What the gradient rules must know as a constant, by operator and input.
@@ -174,7 +173,7 @@ def _outputs(graph: ir.Graph) -> list[ir.Value]:
 def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependence: Dependence) -> Probed:
     """Raises VerificationError where ONNX Runtime cannot run the graph, or might never end."""
     graph = model.graph
-    if any(node.op_type == "Loop" and _may_be_endless(node) for node in graph):
+    if first_unbounded(graph) is not None:
         raise VerificationError("the graph has a Loop without a bound")
     values = [value for value in _outputs(graph) if value.name and _is_tensor(value)]
     contents = [
@@ -190,15 +189,6 @@ def _measure(model: ir.Model, batch: OpenBatch, batches: Sequence[int], dependen
     ]
     untyped = [value for value in values if value.dtype is None]
     return measure(model, batches if batch.symbol else (1,), untyped, shapes, contents)
-
-
-def _may_be_endless(loop: ir.Node) -> bool:
-    """Whether its condition alone ends it: it has no number of iterations, or a constant as large as a 'while' has."""
-    count = loop.inputs[0]
-    if count is None:
-        return True
-    constant = constant_of(count)
-    return constant is not None and int(constant.item()) >= WITHOUT_A_BOUND
 
 
 def _state(graph: ir.Graph, batch: OpenBatch, measured: Probed) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence, Set
 
 import onnx_ir as ir
 
-from onnxplain.errors import UnsupportedError
+from onnxplain.errors import UnboundedLoopError, UnsupportedError
 from onnxplain.exporters.file.unrolling import why_kept
 from onnxplain.exporters.gradient.rules import Site, is_step, rule_of
 from onnxplain.exporters.graph.branch import Branch
+from onnxplain.exporters.graph.loops import BOUND_IT, NO_BOUND, is_unbounded
 from onnxplain.exporters.graph.path import path_between, sources_of
 from onnxplain.exporters.graph.values import FLOATS, describe, dims
 from onnxplain.exporters.operators.expansion import expand_node, expansion_of
@@ -90,6 +91,8 @@ def _walk_back(
             continue
         operator, rule = operator_of(node), rule_of(node)
         if operator.control_flow and any(source in varying for source in sources_of(node)):
+            if is_unbounded(node):
+                raise UnboundedLoopError(f"no gradient for {describe(node)}: {NO_BOUND}; {BOUND_IT}")
             why = why_kept(node)
             reason = "" if why is None else f" ({why.value})"
             raise UnsupportedError(

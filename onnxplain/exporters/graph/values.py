@@ -11,7 +11,8 @@ import onnx.numpy_helper
 import onnx.reference
 import onnx_ir as ir
 
-from onnxplain.errors import ModelError
+from onnxplain.errors import ModelError, UnboundedLoopError
+from onnxplain.exporters.graph.loops import BOUND_IT, NO_BOUND, first_unbounded
 from onnxplain.exporters.graph.session import GraphSession
 
 Dims = tuple[int | str, ...]
@@ -85,6 +86,10 @@ def _unknown(what: str, value: ir.Value) -> ModelError:
                 f"{what} is not known: input {source.name!r} {_listed(shape)} is open in dimension "
                 f"{' and '.join(map(str, open_axes))}: give the image's size with --size HxW"
             )
+    # Sizes are not looked for in a graph that may never end.
+    loop = first_unbounded(nodes[0].graph or ()) if nodes else None
+    if loop is not None:
+        return UnboundedLoopError(f"{what} is not known, because of {describe(loop)}: {NO_BOUND}; {BOUND_IT}")
     for node in reversed(nodes):
         if not all(map(_is_sized, node.outputs)) and all(_is_sized(v) for v in node.inputs if v is not None):
             return ModelError(

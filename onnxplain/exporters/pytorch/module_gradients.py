@@ -12,12 +12,15 @@ from onnxplain.errors import VerificationError
 from onnxplain.exporters.checks.directional import allowed_error
 from onnxplain.exporters.checks.report import LayerCheck
 from onnxplain.exporters.checks.scalars import CheckedScalar, checked_scalars, control_feeds
+from onnxplain.exporters.checks.tied_choices import describe_ties
 from onnxplain.exporters.graph.session import GraphSession
 from onnxplain.exporters.pytorch.module import ModuleScalar, Wanted, gradients, relative_error
 from onnxplain.exporters.writing.explainable import Explainable
 
 if TYPE_CHECKING:
     import torch
+
+_WITHOUT_TIES = "use amax or amin for max or min; for topk, write the file with torch.onnx.export, then instrument it"
 
 
 def check_module_gradients(
@@ -52,9 +55,10 @@ def check_module_gradients(
                 continue
             error, allowed = relative_error(found[layer.gradients], reference), allowed_error(witness)
             if not error <= allowed:
+                ties = describe_ties(explainable.base, {spec.input.name: batch}, witness.operators)
                 raise VerificationError(
                     f"check 'gradient agrees with torch.autograd' failed at layer {layer.name!r}: relative error "
-                    f"{error:.1e}, allowed {allowed:.0e}"
+                    f"{error:.1e}, allowed {allowed:.0e}{ties and f'; {ties}: {_WITHOUT_TIES}'}"
                 )
             errors[layer.name] = max(error, errors.get(layer.name, 0.0))
     if any(head.logits not in outputs for head in spec.heads):

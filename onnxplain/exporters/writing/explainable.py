@@ -95,8 +95,9 @@ def build_explainable(
     labelled, read = fit_labels(request.read, anatomy.heads) if anatomy.heads else (None, request.read)
     layers = chosen_layers(graph, anatomy, request, taps or {})
     witnesses = tuple(cut_witness(layer, _answers_at(anatomy, layer), graph.opset_imports[""]) for layer in layers)
-    base = _with_outputs(model, witnesses, anatomy.detector)
-    tail_file = _tail_file(model, layers[-1], anatomy, request)
+    prepared = ir.to_proto(model)
+    tail_file = _tail_file(prepared, layers[-1], anatomy, request)
+    base = _with_outputs(prepared, witnesses, anatomy.detector)
     many = _with_many_targets(graph, layers, anatomy.targets, request, one_target)
     answers, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
     linear = any(
@@ -197,9 +198,8 @@ def _layer_spec(layer: Layer, many_targets: bool) -> LayerSpec:
     )
 
 
-def _with_outputs(model: ir.Model, witnesses: Sequence[Witness], ends: DetectorEnds | None) -> onnx.ModelProto:
-    """The model as it is now; its outputs include the values that the witnesses and the checks of a detector need."""
-    proto = ir.to_proto(model)
+def _with_outputs(proto: onnx.ModelProto, witnesses: Sequence[Witness], ends: DetectorEnds | None) -> onnx.ModelProto:
+    """The graph; its outputs include the values that the witnesses and the checks of a detector need, in place."""
     known = {output.name for output in proto.graph.output}
     needed = [] if ends is None else [name_of(value) for value in (*ends.values, *ends.activations)]
     for name in dict.fromkeys([*needed, *(name for witness in witnesses for name in witness.captured)]):
@@ -208,12 +208,12 @@ def _with_outputs(model: ir.Model, witnesses: Sequence[Witness], ends: DetectorE
     return proto
 
 
-def _tail_file(model: ir.Model, layer: Layer, anatomy: Anatomy, request: Request) -> onnx.ModelProto | NoTail:
+def _tail_file(prepared: onnx.ModelProto, layer: Layer, anatomy: Anatomy, request: Request) -> onnx.ModelProto | NoTail:
     if request.tail_of is None:
         return NoTail(TailFault.NOT_ASKED_FOR)
     if anatomy.detector is not None:
         return NoTail(TailFault.DETECTOR)
-    return cut_tail_file(ir.to_proto(model), layer, anatomy.heads, name_of(anatomy.inputs.image))
+    return cut_tail_file(prepared, layer, anatomy.heads, name_of(anatomy.inputs.image))
 
 
 def _tail_spec(tail_file: onnx.ModelProto | NoTail, tail_of: Path | None, layer: str) -> TailSpec | None:

@@ -18,6 +18,7 @@ from onnxplain.contract import (
 )
 from onnxplain.errors import ModelError
 from onnxplain.exporters.file.close_input import close_input, declare_inputs
+from onnxplain.exporters.file.closed_input import ClosedInput
 from onnxplain.exporters.file.detectors import refuse_custom_operators
 from onnxplain.exporters.file.extra_inputs import store_constants
 from onnxplain.exporters.file.float16 import to_float16
@@ -34,7 +35,7 @@ class OriginalModel:
     """The plain model to instrument, the user's request, and the changes already made to the file.
 
     `constants`: inputs besides the image that have a default. `wide`: the model before its weights became float16;
-    None where they did not.
+    None where they did not. `closed`: the image input before and after it was closed; None where it was not.
     """
 
     original: onnx.ModelProto
@@ -42,6 +43,7 @@ class OriginalModel:
     steps: tuple[str, ...]
     constants: tuple[str, ...] = ()
     wide: onnx.ModelProto | None = None
+    closed: ClosedInput | None = None
 
 
 def open_original(
@@ -71,9 +73,13 @@ def open_original(
     if request.detector_layout is not None or (earlier is None and not request.asked.stated):
         # Who names a head knows what the outputs mean.
         request = replace(request, detector=find_detector_in(original, image, request, read))
+    closed = None
     if image is not None:
+        declared = {entry.name: entry for entry in declare_inputs(original, given)}
         steps += close_input(original, image)
         if isinstance(image, ImageInput):
+            closed = ClosedInput(declared[image.name], image)
+            closed.check_channels(original, request.shape)
             request = label_detector_of(replace(request, read=read), earlier).of_input(image, earlier)
     chosen = choose_inputs(declare_inputs(original, given), request.shape, given)
     if not isinstance(chosen, ChosenInputs):
@@ -95,7 +101,7 @@ def open_original(
     if float16:
         original, narrowed = to_float16(original, constants)
         steps.append(f"float16: {narrowed} weights")
-    return OriginalModel(original, request, tuple(steps), tuple(constants), wide)
+    return OriginalModel(original, request, tuple(steps), tuple(constants), wide, closed)
 
 
 def _read_image(
