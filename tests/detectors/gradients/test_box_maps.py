@@ -101,7 +101,7 @@ def test_targets_at_once_are_those_one_by_one(made: Instrumented, photo: np.ndar
 
 
 def test_methods_that_work(made: Instrumented) -> None:
-    assert supported(made.engine) == ("hires-cam", "layer-cam", "rise")
+    assert supported(made.engine)[:3] == ("hires-cam", "layer-cam", "rise")
 
 
 @pytest.mark.parametrize("name", POOLED)
@@ -110,7 +110,7 @@ def test_pooled_methods_refuse_a_detector_with_the_reason(made: Instrumented, na
     with pytest.raises(UnsupportedError, match=re.escape(message)):
         build(name, made.engine)
     plain = f"expected a model with classes for {name} (it gives each feature map one weight"
-    with pytest.raises(UnsupportedError, match=f"{re.escape(plain)}.*: use hires-cam, layer-cam or rise"):
+    with pytest.raises(UnsupportedError, match=f"{re.escape(plain)}.*: use hires-cam, layer-cam, rise, "):
         open_model(made.plain, [name], OpenOptions(detector=made.network.layout, use_cache=False))
 
 
