@@ -208,6 +208,29 @@ def test_read_and_what_is_odd_is_said(run: RunCommand, tmp_path: Path, name: str
     assert result.stderr.count("\n") == bool(case.warning)
 
 
+NOT_EXPLAINED = {
+    "nothing above the threshold": ("the best candidate has 0.9", "--min-score"),
+    "boxes that are not a number": ("3 candidates were left out", "not finite", "--min-score"),
+    "boxes turned inside out": ("3 candidates were left out", "an area in the image", "--min-score"),
+    "scores that round to zero": ("all scores are exactly 0", "as two outputs"),
+    "no rows": ("found no candidate in the image",),
+}
+
+
+@pytest.mark.parametrize("name", NOT_EXPLAINED)
+def test_explain_says_why_there_is_no_detection(run: RunCommand, tmp_path: Path, name: str) -> None:
+    """Advice to lower a threshold is given only where it helps."""
+    case = ODD[name]
+    path, photo = case.write(tmp_path / "model.onnx"), write_photo(tmp_path / "a.png", (64, 64))
+    words = ["--preset", "unit", "--resize", "stretch", "--masks", 16, "-o", tmp_path / "out", *case.words]
+    result = run("explain", path, photo, "-m", "rise", *words)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.count("\n") == 1
+    for text in NOT_EXPLAINED[name]:
+        assert text in result.stderr
+    assert ("--min-score" in result.stderr) == ("--min-score" in NOT_EXPLAINED[name])
+
+
 REFUSING = ("explain -m grad-cam", "inspect --try")
 
 

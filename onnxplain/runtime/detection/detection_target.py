@@ -149,6 +149,17 @@ def _list(found: Detections) -> str:
 def _none_found(found: Detections) -> str:
     if np.isnan(found.best_score):
         return "found no candidate in the image, expected at least one detection to explain"
+    if found.unusable:
+        return (
+            f"found no detection, the best candidate has {found.best_score:.3f}, and {found.unusable} candidates were "
+            "left out (numbers that are not finite, or boxes without an area in the image), expected at least one to "
+            "explain: look at the outputs of the model, or lower --min-score"
+        )
+    if found.best_score == 0:
+        return (
+            "found no detection, all scores are exactly 0, expected at least one to explain: if the file is quantized, "
+            "export scores and boxes as two outputs, or in float, because a shared scale loses the scores"
+        )
     return (
         f"found no detection, the best candidate has {found.best_score:.3f}, expected at least one to explain: lower "
         "--min-score (in Python, give a Detection of Engine.detect(…, min_score=…))"
