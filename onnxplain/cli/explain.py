@@ -123,9 +123,10 @@ def explain(
     STEM.METHOD.TARGET.png and .npy. If an image has several pictures, STEM.sheet.png shows them side by side. The box
     comes from the box head if the model has one; otherwise it is the largest region of the heatmap.
 
-    Of a detector, detections are explained with hires-cam, layer-cam or rise, and the picture shows the detection's
-    box. All targets share the masks of rise, or the pass for gradients. With --target all, the files are
-    STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of this image: the line lists what was found.
+    Of a detector, detections are explained with hires-cam, layer-cam, rise or another method that hides parts, and the
+    picture shows the detection's box. All targets share the masks of rise, or the pass for gradients. With --target
+    all, the files are STEM.METHOD.LABEL-1.png … A target that is not in an image is an error of this image: the line
+    lists what was found.
 
     DIR also receives explanations.jsonl, which each run replaces, with one line per heatmap, and run.json: which files,
     options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both
