@@ -107,6 +107,9 @@ def _choose(text: str, available: Sequence[str], has_plug_in: Callable[[str], bo
         )
     if colon:
         _check_device(text, device, row, plugged=plugged)
+    if full_name == CPU and options:
+        # ONNX Runtime takes any for the CPU, and reads none.
+        raise OnnxplainError(f"provider: found {text!r}, expected cpu alone: it has no options")
     if cache:
         options |= _cache_options(text, cache, row)
     return ProviderChoice(full_name, device or ("" if row is None else row.device), options, plugged, library)

@@ -84,6 +84,7 @@ def test_a_cache_is_a_folder_that_is_made(tmp_path: Path) -> None:
         ("cuda:", r"found 'cuda:', expected a number"),
         ("openvino:", r"found 'openvino:', expected a name such as GPU"),
         ("cpu:1", r"found 'cpu:1', expected no device"),
+        ("cpu,foo=1", r"found 'cpu,foo=1', expected cpu alone"),
         ("cuda,fast", r"found 'cuda,fast', expected NAME:DEVICE,OPTION=VALUE"),
         ("cuda,=1", r"expected NAME:DEVICE,OPTION=VALUE"),
         ("cuda,cache=there", r"found 'cuda,cache=there', expected no cache: only tensorrt, openvino, coreml,"),
