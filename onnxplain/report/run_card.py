@@ -48,7 +48,7 @@ def _rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("command", " ".join(["onnxplain", *map(str, record["command"])])),
         ("started", str(record["started"])),
         ("ended", "not ended" if record["ended"] is None else str(record["ended"])),
-        ("counts", f"{counts['images']} images, {counts['explanations']} maps, {counts['errors']} errors"
+        ("counts", f"images {counts['images']}, maps {counts['explanations']}, errors {counts['errors']}"
          + (", interrupted" if counts["interrupted"] else "")),
         ("run", str(record["id"])),
     ]  # fmt: skip
