@@ -13,7 +13,7 @@ from tests.cli.conftest import RunCommand, write_convolutional, write_photo
 from tests.machine.test_time_limit import make_endless
 
 REST = {
-    "explain": ["PHOTO", "-o", "OUT"],
+    "explain": ["PHOTO", "-m", "rise", "-o", "OUT"],
     "predict": ["PHOTO"],
     "evaluate": ["FOLDERS", "-m", "rise", "--target", "predicted", "-o", "OUT"],
     "inspect": ["--try", "PHOTO"],
@@ -87,10 +87,13 @@ LOOP_ON_THE_IMAGE = """
 def test_explain_runs_an_endless_plain_file_once(
     place: str, tmp_path: Path, run: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without a method too, where the loop has a bound."""
+    words: list[str] = []
     if place == "image":
         onnx.save(onnx.parser.parse_model(LOOP_ON_THE_IMAGE), tmp_path / "model.onnx")
     else:
         make_endless(write_convolutional(tmp_path / "model.onnx"))
+        words = ["-m", "rise"]
     runs: list[Any] = []
 
     class Counted(time_limit._Run):
@@ -100,7 +103,7 @@ def test_explain_runs_an_endless_plain_file_once(
 
     monkeypatch.setattr(time_limit, "_Run", Counted)
     photo = write_photo(tmp_path / "photo.png")
-    result = run("explain", tmp_path / "model.onnx", photo, "-o", tmp_path / "out", "--timeout", "0.5")
+    result = run("explain", tmp_path / "model.onnx", photo, *words, "-o", tmp_path / "out", "--timeout", "0.5")
     assert result.exit_code == 2
     assert "found a run of over 0.5 s" in result.stderr.splitlines()[-1]
     assert sum(each.ended for each in runs) == 1

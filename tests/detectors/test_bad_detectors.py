@@ -249,7 +249,7 @@ def test_what_a_detector_has_no_answer_for_is_refused_by_name(
     result = run(*words)
     assert result.exit_code == WRONG_USAGE
     assert "detector" in result.stderr
-    assert "onnxplain predict" in result.stderr or "-m rise" in result.stderr
+    assert "onnxplain predict" in result.stderr or "layer-cam, rise" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out.onnx").exists()
 

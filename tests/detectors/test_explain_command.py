@@ -125,7 +125,7 @@ def test_thresholds_decide_what_is_found(
         (["--target", "#1:x1"], "the method explains scores, not coordinates"),
         (["--explain-output", "box"], 'explain_output: found "box" for a detector'),
         (["-m", "grad-cam"], "option masks: found for grad-cam"),
-        (["-m", "rise", "-m", "cam"], "rise works on this file: -m rise"),
+        (["-m", "rise", "-m", "cam"], "use hires-cam, layer-cam, rise, "),
         (["--logits", "scores"], "a detector has no heads"),
         (["--layer", "gray"], "; rise "),
     ],

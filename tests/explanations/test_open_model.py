@@ -21,7 +21,7 @@ import pytest
 import onnxplain
 import onnxplain.exporters
 from onnxplain import Engine
-from onnxplain.contract import PRESETS, STATED
+from onnxplain.contract import METADATA_KEY, PRESETS, STATED, ModelSpec
 from onnxplain.demo import DETECTOR
 from onnxplain.errors import ModelError, OnnxplainError, UnboundedLoopError
 from onnxplain.explainers import GradCAM, LayerCAM, build
@@ -428,13 +428,18 @@ def test_an_explainable_file_is_opened_as_it_is(photo, cache, calls, tmp_path):
     assert not cache.folder.exists()
 
 
-def test_without_a_method_rise_explains_an_explainable_file_without_layers():
-    opened = open_model(DETECTOR)
+def test_without_a_method_rise_explains_an_explainable_file_without_layers(tmp_path):
+    model, path = onnx.load(DETECTOR), tmp_path / "detector.onnx"
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = replace(ModelSpec.from_json(entry.value), layers=()).to_json()
+    onnx.save(model, path)
+    opened = open_model(path)
     assert opened.methods == ("rise",)
     (note,) = notes(opened)
     assert note.warning
     assert "explained with rise, because the file has no instrumented layer" in note.text
-    assert list(notes(open_model(DETECTOR, ["rise"]))) == []
+    assert list(notes(open_model(path, ["rise"]))) == []
 
 
 def test_methods_that_work_as_it_is_need_no_copy(plain, photo, cache, calls, monkeypatch):
