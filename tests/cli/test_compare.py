@@ -171,7 +171,7 @@ def test_the_report_shows_both_files_side_by_side(run: RunCommand, models: Path,
     assert [[each["run"] for each in detail["maps"]] for detail in details] == [[0, 0, 1, 1]] * 3
     assert all(detail["remarks"][-1][0] == "score, second − first" for detail in details)
     text = page.read_text(encoding="utf-8")
-    assert "Drift of the maps" in text and "3 images, 6 maps, 1 errors" in text
+    assert "Drift of the maps" in text and "images 3, maps 6, errors 1" in text
     assert any("models disagree" in image["concerns"] for image in data["images"])
 
 
