@@ -22,8 +22,12 @@ def attribute_without_type(model: onnx.ModelProto) -> None:
     next(node for node in model.graph.node if node.attribute).attribute[0].ClearField("type")
 
 
+def scalar_of_several_numbers(model: onnx.ModelProto) -> None:
+    next(each for each in model.graph.initializer if len(each.dims) == 1).ClearField("dims")
+
+
 @pytest.mark.parametrize("call", [lambda path: instrument(path, path.with_name("out.onnx")), survey])
-@pytest.mark.parametrize("damage", [no_such_type, attribute_without_type])
+@pytest.mark.parametrize("damage", [no_such_type, attribute_without_type, scalar_of_several_numbers])
 def test_a_graph_that_is_none(
     damage: Callable[[onnx.ModelProto], None], call: Callable[[Path], object], tmp_path: Path
 ) -> None:

@@ -57,9 +57,14 @@ def refuses_bad_graphs(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _is_valid(path: Any) -> bool:
-    """Whether onnx accepts the model, with the shapes that it states."""
+    """Whether onnx accepts the model, with the shapes that it states, and its constants fill their shapes."""
     try:
         onnx.checker.check_model(str(path), full_check=True)
+        graph = onnx.load(path).graph
+        attributes = [attribute for node in graph.node for attribute in node.attribute if attribute.HasField("t")]
+        # The checker lets a scalar of several numbers pass.
+        for tensor in (*graph.initializer, *(attribute.t for attribute in attributes)):
+            onnx.numpy_helper.to_array(tensor)
     except Exception:  # the checker raises many kinds of errors
         return False
     return True
@@ -68,6 +73,6 @@ def _is_valid(path: Any) -> bool:
 def _model_error(error: Exception) -> ModelError:
     first_line = (str(error).strip().splitlines() or [""])[0][:200]
     return ModelError(
-        f"found a graph that is not valid or too large ({type(error).__name__}: {first_line}), expected an ONNX model "
-        "that onnx.checker accepts: export it again"
+        f"found a graph that is not valid or too large ({type(error).__name__}: {first_line}), expected a "
+        "valid ONNX model: export it again"
     )
