@@ -110,16 +110,16 @@ def test_no_written_file_names_a_folder_of_the_user(
 
 
 ARGUMENTS = {
-    "/work/run/photos/a.png": "../photos/a.png",
-    "/work/run/out": ".",
-    "/home/me/models/a.onnx": "a.onnx",
-    "/home/me/photos/*.jpg": "*.jpg",
-    "--labels=y=/home/me/a.txt": "--labels=y=a.txt",
-    "like=/work/run/b.png": "like=../b.png",
-    "tensorrt,cache=/home/me/cache": "tensorrt,cache=cache",
+    "/data/run/photos/a.png": "../photos/a.png",
+    "/data/run/out": ".",
+    "/away/models/a.onnx": "a.onnx",
+    "/away/photos/*.jpg": "*.jpg",
+    "--labels=y=/away/a.txt": "--labels=y=a.txt",
+    "like=/data/run/b.png": "like=../b.png",
+    "tensorrt,cache=/away/cache": "tensorrt,cache=cache",
     "library=/opt/x/lib.so,device=0": "library=lib.so,device=0",
-    "-o/home/me/out": "-oout",
-    "file:///home/me/a.parquet": "file://a.parquet",
+    "-o/away/out": "-oout",
+    "file:///away/a.parquet": "file://a.parquet",
     "photos/a.png": "photos/a.png",
     "../a.png": "../a.png",
     "s3://bucket/a/b.png": "s3://bucket/a/b.png",
@@ -132,5 +132,5 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_arguments_without_folders(argument: str) -> None:
-    found = without_folders(argument, Path("/work/run/out"))
+    found = without_folders(argument, Path("/data/run/out"))
     assert found == ARGUMENTS[argument]

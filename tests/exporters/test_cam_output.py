@@ -31,7 +31,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """An explainable file of that form."""
     form = FORMS[request.param]
     model = plain_model(box="box" in form, batch=1 if form.get("batch") == "fixed" else "batch")
-    instrument(save(model, tmp_path / "plain.onnx"), tmp_path / "out.onnx", **form)  # type: ignore[arg-type]
+    instrument(save(model, tmp_path / "plain.onnx"), tmp_path / "out.onnx", **form)
     return tmp_path / "out.onnx"
 
 

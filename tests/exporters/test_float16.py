@@ -41,7 +41,7 @@ def test_answers_and_gradients_are_those_of_the_float32_file(tmp_path: Path, for
     engines = {}
     for narrow in (False, True):
         path = tmp_path / f"{narrow}.onnx"
-        report = instrument(tmp_path / "plain.onnx", path, layers=["early", "late"], float16=narrow, **FORMS[form])  # type: ignore[arg-type]
+        report = instrument(tmp_path / "plain.onnx", path, layers=["early", "late"], float16=narrow, **FORMS[form])
         assert (report.checks.float16_error is not None) == narrow
         assert any(step.startswith("float16: ") for step in report.steps) == narrow
         engines[narrow] = Engine(path, ["cpu"])

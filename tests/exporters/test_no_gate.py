@@ -39,7 +39,7 @@ def files(request: pytest.FixtureRequest, float_network: Path, tmp_path: Path) -
         save(plain_model(box="box" in form, batch=1 if form.get("batch") == "fixed" else "batch"), plain)
     files = {gate: tmp_path / f"{gate}.onnx" for gate in (False, True)}
     for gate, path in files.items():
-        report = instrument(plain, path, gate=gate, **form)  # type: ignore[arg-type]
+        report = instrument(plain, path, gate=gate, **form)
         assert report.spec.gated == gate
     return files
 

@@ -109,7 +109,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
     sessions: list[tuple[object, object]] = []
     session_class = onnxruntime.InferenceSession
 
-    class Session(session_class):  # type: ignore[misc, valid-type]
+    class Session(session_class):
         def __init__(self, source: object, options: object, providers: list[object], **_: object) -> None:
             self.asked = [provider if isinstance(provider, str) else provider[0] for provider in providers]
             sessions.append((options, providers))

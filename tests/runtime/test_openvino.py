@@ -28,7 +28,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     sources: list[object] = []
     session_class = onnxruntime.InferenceSession
 
-    class Session(session_class):  # type: ignore[misc, valid-type]
+    class Session(session_class):
         def __init__(self, source: object, options: object, providers: list[object], **_: object) -> None:
             self.asked = [provider if isinstance(provider, str) else provider[0] for provider in providers]
             if OPENVINO in self.asked:

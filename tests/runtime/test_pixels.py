@@ -152,9 +152,9 @@ ARRAYS: dict[str, tuple[npt.NDArray[Any], Preprocessing, npt.NDArray[Any]]] = {
     "grey (H, W, 1)": (SHALLOW[..., None], GREY, grey(SHALLOW)),
     "native grey, 16 bits": (DEEP, NATIVE_GREY, DEEP[..., None]),
     "native grey, floats": (DEEP / 4096, NATIVE_GREY, (DEEP / 4096)[..., None]),
-    "channels first": (RNG.random((4, 9, 7)), many(4, pixels="native"), None),  # type: ignore[dict-item]
-    "channels last": (RNG.random((9, 7, 12)), many(12, pixels="native"), None),  # type: ignore[dict-item]
-    "bytes of many channels": (RNG.integers(0, 256, (9, 7, 6), np.uint8), many(6), None),  # type: ignore[dict-item]
+    "channels first": (RNG.random((4, 9, 7)), many(4, pixels="native"), None),
+    "channels last": (RNG.random((9, 7, 12)), many(12, pixels="native"), None),
+    "bytes of many channels": (RNG.integers(0, 256, (9, 7, 6), np.uint8), many(6), None),
 }
 
 

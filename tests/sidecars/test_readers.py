@@ -329,7 +329,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], dict[str, str], str, set[str]]] = {
     ),
     "normalised twice": ({"preprocessor_config.json": {**VIT, "include_top": True}}, {}, "include_top", set()),
     "timm border": (
-        {"config.json": {"pretrained_cfg": {**TIMM["pretrained_cfg"], "crop_mode": "border"}}},  # type: ignore[dict-item]
+        {"config.json": {"pretrained_cfg": {**TIMM["pretrained_cfg"], "crop_mode": "border"}}},
         {},
         "crop_mode",
         {"parts", "labels", "input_size_hw", "channels", "layout"},

@@ -24,7 +24,7 @@ from tests.sidecars.test_readers import CLIP, IMAGENET, PADDLE, TIMM, VIT, YOLO
 LABELS = ["ant", "bee", "cow", "dog", "eel"]
 CONFIG = {"id2label": dict(enumerate(LABELS)), "num_channels": 3, "image_size": 12}
 PROCESSOR = {**VIT, "size": {"height": 12, "width": 16}}
-HALF = Preprocessing("rgb", VIT["rescale_factor"], (0.5, 0.5, 0.5), (0.5, 0.25, 0.5), "stretch")  # type: ignore[arg-type]
+HALF = Preprocessing("rgb", VIT["rescale_factor"], (0.5, 0.5, 0.5), (0.5, 0.25, 0.5), "stretch")
 
 
 def write_model(
@@ -95,7 +95,7 @@ def test_pixels_are_normalised_as_the_documentation_says(tmp_path: Path) -> None
     """(pixel · rescale_factor − image_mean) / image_std, at the size of preprocessor_config.json."""
     path = beside(write_model(tmp_path / "m.onnx", ("N", 3, "H", "W")), processor=PROCESSOR)
     image = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    expected = (image * VIT["rescale_factor"] - np.array(VIT["image_mean"])) / VIT["image_std"]  # type: ignore[operator]
+    expected = (image * VIT["rescale_factor"] - np.array(VIT["image_mean"])) / VIT["image_std"]
     np.testing.assert_allclose(Engine(path).preprocess(image)[0], expected.transpose(2, 0, 1), atol=1e-6)
 
 

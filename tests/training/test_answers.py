@@ -11,18 +11,20 @@ import numpy as np
 import onnxruntime
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.contract import EndNode, EndValue, GraphEnd, ModelSpec, Preprocessing, tell_heads  # noqa: E402
-from onnxplain.data import DataSet, open_dataset  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.exporters import export  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
-from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
-from onnxplain.training.options import ANSWERS, TrainingOptions  # noqa: E402
-from onnxplain.training.parts import Parts, open_parts  # noqa: E402
-from onnxplain.training.photo_training import PhotoParts, photo_training, read_parts  # noqa: E402
-from onnxplain.training.score import (  # noqa: E402
+import torch
+
+from onnxplain.contract import EndNode, EndValue, GraphEnd, ModelSpec, Preprocessing, tell_heads
+from onnxplain.data import DataSet, open_dataset
+from onnxplain.errors import OnnxplainError
+from onnxplain.exporters import export
+from onnxplain.training.checkpoint import load_checkpoint
+from onnxplain.training.localizer import LocalizerConfig, build_localizer
+from onnxplain.training.options import ANSWERS, TrainingOptions
+from onnxplain.training.parts import Parts, open_parts
+from onnxplain.training.photo_training import PhotoParts, photo_training, read_parts
+from onnxplain.training.score import (
     SCORE_TYPES,
     LocalizationScore,
     MultiLabelScore,
@@ -30,11 +32,11 @@ from onnxplain.training.score import (  # noqa: E402
     score_labels,
     score_numbers,
 )
-from onnxplain.training.state import StateFile  # noqa: E402
-from onnxplain.training.step import LEARNED, TrainBatch  # noqa: E402
-from onnxplain.training.truths import told_supervision  # noqa: E402
-from tests.training.shapes import NAMES, write_shapes  # noqa: E402
-from tests.training.tagged import HIGHEST, LOWEST, write_tagged  # noqa: E402
+from onnxplain.training.state import StateFile
+from onnxplain.training.step import LEARNED, TrainBatch
+from onnxplain.training.truths import told_supervision
+from tests.training.shapes import NAMES, write_shapes
+from tests.training.tagged import HIGHEST, LOWEST, write_tagged
 
 OPTIONS = TrainingOptions(
     supervision="multi-label",

@@ -6,19 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.exporters import export  # noqa: E402
-from onnxplain.runtime import Engine  # noqa: E402
-from onnxplain.training.backbone import SMALL, backbone_preprocessing, build_backbone, check_backbone  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from onnxplain.training.localizer import Localizer, LocalizerConfig, build_localizer  # noqa: E402
-from onnxplain.training.options import TrainingOptions  # noqa: E402
-from onnxplain.training.photo_training import PhotoParts, photo_training  # noqa: E402
-from onnxplain.training.photos import Photos  # noqa: E402
+from onnxplain.errors import OnnxplainError
+from onnxplain.exporters import export
+from onnxplain.runtime import Engine
+from onnxplain.training.backbone import SMALL, backbone_preprocessing, build_backbone, check_backbone
+from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
+from onnxplain.training.localizer import Localizer, LocalizerConfig, build_localizer
+from onnxplain.training.options import TrainingOptions
+from onnxplain.training.photo_training import PhotoParts, photo_training
+from onnxplain.training.photos import Photos
 
 pytest.importorskip("tests.networks.vision", reason="needs timm and torchvision")
+
+import torch
 
 MAPS = [
     ("small", (64, 96), (8, 16, 24)),

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.contract import Preprocessing  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint  # noqa: E402
-from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
+import torch
+
+from onnxplain.contract import Preprocessing
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from onnxplain.training.localizer import Localizer, LocalizerConfig
 
 LABELS = ("cat", "dog", "naïve 東")
 PREPROCESSING = Preprocessing("bgr", 1 / 255, (0.5, 0.4, 0.3), (0.25, 0.2, 0.1), resize="letterbox")

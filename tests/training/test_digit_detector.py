@@ -8,18 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-onnx = pytest.importorskip("onnx", reason="needs the export extra")
+pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("sklearn", reason="needs the train extra")
 pytest.importorskip("skimage", reason="needs the train extra")
 
-from onnxplain import Engine  # noqa: E402
-from onnxplain.contract import METADATA_KEY  # noqa: E402
-from onnxplain.data.digits.group_scenes import draw_group  # noqa: E402
-from onnxplain.demo import MODEL  # noqa: E402
-from tools.digit_detector.loss import DetectionBatch, detection_loss, generalised_iou, responsible  # noqa: E402
-from tools.digit_detector.network import STRIDES, GridConfig, GridDetector, cell_centres, corners  # noqa: E402
-from tools.digit_detector.recipe import Recipe, draw_batch, load_backbone, train, write_file  # noqa: E402
+import onnx
+import torch
+
+from onnxplain import Engine
+from onnxplain.contract import METADATA_KEY
+from onnxplain.data.digits.group_scenes import draw_group
+from onnxplain.demo import MODEL
+from tools.digit_detector.loss import DetectionBatch, detection_loss, generalised_iou, responsible
+from tools.digit_detector.network import STRIDES, GridConfig, GridDetector, cell_centres, corners
+from tools.digit_detector.recipe import Recipe, draw_batch, load_backbone, train, write_file
 
 SIDE = 96
 CENTRES, CELL_STRIDES = cell_centres(SIDE)

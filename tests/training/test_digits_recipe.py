@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("sklearn", reason="needs the train extra")
 pytest.importorskip("skimage", reason="needs the train extra")
 
-from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes  # noqa: E402
-from onnxplain.data.record import Record  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training import digits as recipe  # noqa: E402
-from onnxplain.training.augmentation import Augmentation  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
-from onnxplain.training.digits import DIGITS_OPTIONS, digits_training, evaluate_digits, train_batch  # noqa: E402
-from onnxplain.training.score import score_predictions  # noqa: E402
+import torch
+
+from onnxplain.data.digits.scenes import DIGIT_LABELS, DigitScenes
+from onnxplain.data.record import Record
+from onnxplain.errors import OnnxplainError
+from onnxplain.training import digits as recipe
+from onnxplain.training.augmentation import Augmentation
+from onnxplain.training.checkpoint import load_checkpoint
+from onnxplain.training.digits import DIGITS_OPTIONS, digits_training, evaluate_digits, train_batch
+from onnxplain.training.score import score_predictions
 
 BATCH_SIZE = DIGITS_OPTIONS.batch_size
 

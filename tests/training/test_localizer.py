@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.digits import build_digits_localizer  # noqa: E402
-from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
+import torch
+
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.digits import build_digits_localizer
+from onnxplain.training.localizer import Localizer, LocalizerConfig
 
 
 def test_shapes_of_the_shipped_network() -> None:

@@ -5,18 +5,20 @@ import itertools
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("sklearn", reason="needs the train extra")
 pytest.importorskip("skimage", reason="needs the train extra")
 
-from onnxplain.data.digits.scenes import DigitScenes  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch  # noqa: E402
-from onnxplain.training.localizer import Localizer, LocalizerConfig  # noqa: E402
-from onnxplain.training.loop import LoopState, TrainingProgress, fit  # noqa: E402
-from onnxplain.training.loop_config import LoopConfig  # noqa: E402
-from onnxplain.training.score import LocalizationScore  # noqa: E402
-from onnxplain.training.step import TrainBatch  # noqa: E402
+import torch
+
+from onnxplain.data.digits.scenes import DigitScenes
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.digits import build_digits_localizer, score_digits, train_batch
+from onnxplain.training.localizer import Localizer, LocalizerConfig
+from onnxplain.training.loop import LoopState, TrainingProgress, fit
+from onnxplain.training.loop_config import LoopConfig
+from onnxplain.training.score import LocalizationScore
+from onnxplain.training.step import TrainBatch
 
 
 def scores(*qualities: float) -> object:

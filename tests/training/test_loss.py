@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.training.loss import (  # noqa: E402
+import torch
+
+from onnxplain.training.loss import (
     SMOOTH_L1_BETA,
     localization_loss,
     multi_label_loss,

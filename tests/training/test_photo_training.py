@@ -8,20 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from onnxplain.data import open_dataset  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.exporters import export  # noqa: E402
-from onnxplain.runtime import Engine  # noqa: E402
-from onnxplain.training.backbone import SMALL_PREPROCESSING  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint  # noqa: E402
-from onnxplain.training.options import TrainingOptions  # noqa: E402
-from onnxplain.training.photo_training import PhotoParts, photo_training  # noqa: E402
-from onnxplain.training.photos import read_photos  # noqa: E402
-from onnxplain.training.prediction import localizer_predict  # noqa: E402
-from onnxplain.training.score import score_predictions  # noqa: E402
-from tests.training.shapes import NAMES, write_shapes  # noqa: E402
+import torch
+
+from onnxplain.data import open_dataset
+from onnxplain.errors import OnnxplainError
+from onnxplain.exporters import export
+from onnxplain.runtime import Engine
+from onnxplain.training.backbone import SMALL_PREPROCESSING
+from onnxplain.training.checkpoint import load_checkpoint
+from onnxplain.training.options import TrainingOptions
+from onnxplain.training.photo_training import PhotoParts, photo_training
+from onnxplain.training.photos import read_photos
+from onnxplain.training.prediction import localizer_predict
+from onnxplain.training.score import score_predictions
+from tests.training.shapes import NAMES, write_shapes
 
 EIGHT = TrainingOptions(
     widths=(8, 16, 32),

@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from PIL import Image  # noqa: E402
+import torch
+from PIL import Image
 
-from onnxplain.data import open_dataset  # noqa: E402
-from onnxplain.data.inputs import model_inputs  # noqa: E402
-from onnxplain.data.problem import ProblemError  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.augmentation import Augmentation  # noqa: E402
-from onnxplain.training.backbone import SMALL_PREPROCESSING  # noqa: E402
-from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
-from onnxplain.training.photos import Photos, photo_batches, read_photos, score_constant, score_photos  # noqa: E402
-from tests.training.shapes import write_shapes  # noqa: E402
+from onnxplain.data import open_dataset
+from onnxplain.data.inputs import model_inputs
+from onnxplain.data.problem import ProblemError
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.augmentation import Augmentation
+from onnxplain.training.backbone import SMALL_PREPROCESSING
+from onnxplain.training.localizer import LocalizerConfig, build_localizer
+from onnxplain.training.photos import Photos, photo_batches, read_photos, score_constant, score_photos
+from tests.training.shapes import write_shapes
 
 SIZE_HW = (32, 48)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from onnxplain.contract import Preprocessing  # noqa: E402
-from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
-from onnxplain.training.prediction import localizer_predict  # noqa: E402
+from onnxplain.contract import Preprocessing
+from onnxplain.training.localizer import LocalizerConfig, build_localizer
+from onnxplain.training.prediction import localizer_predict
 
 STRETCHED = Preprocessing(resize="stretch")
 IMAGES = [np.zeros((24, 16, 3), np.uint8)]

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
-from click.testing import CliRunner  # noqa: E402
+import torch
+from click.testing import CliRunner
 
-from onnxplain.cli.main import cli  # noqa: E402
-from onnxplain.errors import OnnxplainError  # noqa: E402
-from onnxplain.training.backbone import SMALL_PREPROCESSING  # noqa: E402
-from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from onnxplain.training.localizer import LocalizerConfig, build_localizer  # noqa: E402
-from onnxplain.training.loop import LoopState  # noqa: E402
-from onnxplain.training.score import LocalizationScore  # noqa: E402
-from onnxplain.training.state import StateFile  # noqa: E402
-from tests.training.shapes import write_shapes  # noqa: E402
+from onnxplain.cli.main import cli
+from onnxplain.errors import OnnxplainError
+from onnxplain.training.backbone import SMALL_PREPROCESSING
+from onnxplain.training.checkpoint import load_checkpoint, save_checkpoint
+from onnxplain.training.localizer import LocalizerConfig, build_localizer
+from onnxplain.training.loop import LoopState
+from onnxplain.training.score import LocalizationScore
+from onnxplain.training.state import StateFile
+from tests.training.shapes import write_shapes
 
 EPOCHS = 20
 FLAGS = ["--size", "32x32", "--batch-size", "4", "--learning-rate", "0.003"]

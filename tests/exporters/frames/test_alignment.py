@@ -15,7 +15,7 @@ Build = Callable[[Net], object]
 
 def _conv(**attributes: object) -> Build:
     kernel = attributes.pop("kernel", (3, 3))
-    return lambda net: net.conv(kernel, **attributes)  # type: ignore[arg-type]
+    return lambda net: net.conv(kernel, **attributes)
 
 
 def _pool(operator: str = "MaxPool", **attributes: object) -> Build:

@@ -32,7 +32,7 @@ class End:
 
 
 def mask(nodes: str, outputs: str = M, **others: object) -> End:
-    return End(nodes, outputs, decoder=True, **others)  # type: ignore[arg-type]
+    return End(nodes, outputs, decoder=True, **others)
 
 
 def stated(name: str, kind: HeadKind | None = None) -> Sequence[StatedHead]:
