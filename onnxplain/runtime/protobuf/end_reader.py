@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from onnxplain.contract import EndNode, EndValue
 from onnxplain.contract.heads.twins import STANDARD_DOMAINS, standard_operator
+from onnxplain.runtime.protobuf.node_fields import read_node_fields
 from onnxplain.runtime.protobuf.tensors import read_tensor
 from onnxplain.runtime.protobuf.wire import WireError, WireField, read_fields, read_integers
 
@@ -25,7 +26,6 @@ _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_VALUE, _GRAPH_SPARSE = 1, 5, 13, 15
 _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 4, 5, 7, 10
 _FUNCTION_DEFAULT = 11
-_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _NAME, _FLOAT, _INT, _STRING, _TENSOR, _INTS, _REFERS_TO = 1, 2, 3, 4, 5, 8, 21
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM, _DIM_NUMBER, _DIM_SYMBOL = 1, 2, 1, 2, 1, 1, 2
 _SPARSE_VALUES = 1
@@ -204,26 +204,15 @@ class _LaterAttributes(Mapping[str, Attribute]):
 
 def _node(message: memoryview, *, inside: bool = False) -> _Node:
     """`inside`: in the body of a function, where an attribute may be that of the call."""
-    inputs, outputs, operator, domain, messages = [], [], "", "", []
-    for each in read_fields(message):
-        if each.number == _NODE_INPUT:
-            inputs.append(each.text)
-        elif each.number == _NODE_OUTPUT:
-            outputs.append(each.text)
-        elif each.number == _NODE_OPERATOR:
-            operator = each.text
-        elif each.number == _NODE_DOMAIN:
-            domain = each.text
-        elif each.number == _NODE_ATTRIBUTE:
-            messages.append(each.content)
+    domain, operator, inputs, outputs, messages = read_node_fields(message)
     if domain in STANDARD_DOMAINS and operator != "Constant" and not inside:
-        return _Node(domain, operator, tuple(inputs), tuple(outputs), _LaterAttributes(messages), {})
+        return _Node(domain, operator, inputs, outputs, _LaterAttributes(messages), {})
     attributes = [_attribute(message) for message in messages]
     return _Node(
         domain,
         operator,
-        tuple(inputs),
-        tuple(outputs),
+        inputs,
+        outputs,
         {each.name: each.value for each in attributes if each.value is not None},
         {each.name: each.word for each in attributes if each.word is not None},
         next((each.constant for each in attributes if each.constant is not None), None),

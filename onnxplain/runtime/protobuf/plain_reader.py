@@ -16,6 +16,7 @@ from onnxplain.contract.allocations.check import DEEPEST
 from onnxplain.contract.allocations.graph import KnownShape, Numbers
 from onnxplain.contract.heads.twins import STANDARD_DOMAINS
 from onnxplain.runtime.protobuf.end_reader import read_value
+from onnxplain.runtime.protobuf.node_fields import read_node_fields
 from onnxplain.runtime.protobuf.tensors import StoredTensor, read_dims, read_tensor
 from onnxplain.runtime.protobuf.wire import WireError, WireField, read_fields, read_integers
 
@@ -23,7 +24,6 @@ _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 4, 5, 7, 10
 _FUNCTION_DEFAULT = 11
-_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _NAME, _FLOAT, _INT, _TENSOR, _GRAPH, _FLOATS, _INTS, _GRAPHS, _REFERS_TO = 1, 2, 3, 5, 6, 7, 8, 11, 21
 # Attributes of a Constant that hold its value; "value" is a tensor.
 _CONSTANT_NUMBERS = ("value_float", "value_floats", "value_int", "value_ints")
@@ -80,23 +80,13 @@ def _function(message: memoryview) -> tuple[tuple[str, str], PlainFunction]:
 
 
 def _node(message: memoryview, depth: int) -> PlainNode:
-    inputs, outputs, operator, domain, attributes = [], [], "", "", []
-    for field in read_fields(message):
-        if field.number == _NODE_INPUT:
-            inputs.append(field.text)
-        elif field.number == _NODE_OUTPUT:
-            outputs.append(field.text)
-        elif field.number == _NODE_OPERATOR:
-            operator = field.text
-        elif field.number == _NODE_DOMAIN:
-            domain = _standard(field.text)
-        elif field.number == _NODE_ATTRIBUTE:
-            attributes.append(_attribute(field.content, depth))
+    domain, operator, inputs, outputs, messages = read_node_fields(message)
+    attributes = [_attribute(each, depth) for each in messages]
     return PlainNode(
-        domain,
+        _standard(domain),
         operator,
-        tuple(inputs),
-        tuple(outputs),
+        inputs,
+        outputs,
         {each.name: each.numbers for each in attributes if each.numbers is not None},
         next((each.constant for each in attributes if each.constant is not None), None),
         {each.name: each.refers_to for each in attributes if each.refers_to},
