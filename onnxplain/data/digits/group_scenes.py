@@ -14,13 +14,13 @@ import numpy.typing as npt
 from onnxplain.data.digits.glyphs import load_glyphs
 from onnxplain.data.digits.scenes import (
     SPLIT_NUMBERS,
+    check_drawing,
     draw_background,
     ink_box,
     paint,
     warp_glyph,
 )
 from onnxplain.data.digits.textures import TEXTURES, Split, texture_region
-from onnxplain.errors import OnnxplainError
 
 MOST_DIGITS = 4
 GROUP_SIDES = (128, 176)
@@ -51,12 +51,7 @@ def draw_group(
     `size_hw` and `texture` replace the values that are otherwise drawn at random. Raises OnnxplainError for an unknown
     split or texture, a negative number, a size under 64 pixels, and if the `train` extra is missing.
     """
-    if split not in SPLIT_NUMBERS:
-        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(SPLIT_NUMBERS)}")
-    if size_hw is not None and min(size_hw) < 64:
-        raise OnnxplainError(f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least 64 pixels")
-    if seed < 0 or index < 0:
-        raise OnnxplainError(f"digits: found seed {seed}, image {index}, expected numbers of at least 0")
+    check_drawing(split, index, seed, size_hw, smallest=64, what="image")
     rng = np.random.default_rng([seed, SPLIT_NUMBERS[split], index, _STREAM])
     height, width = (int(side) for side in rng.integers(GROUP_SIDES[0], GROUP_SIDES[1] + 1, size=2))
     height, width = size_hw or (height, width)

@@ -80,6 +80,20 @@ class DigitScenes(Sequence[Record]):
         return (self[index] for index in range(self.length))
 
 
+def check_drawing(
+    split: Split, index: int, seed: int, size_hw: tuple[int, int] | None, *, smallest: int, what: str
+) -> None:
+    """Raise OnnxplainError for an unknown split, a negative number, or a side that is too small. `what` is drawn."""
+    if split not in SPLIT_NUMBERS:
+        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(SPLIT_NUMBERS)}")
+    if size_hw is not None and min(size_hw) < smallest:
+        raise OnnxplainError(
+            f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least {smallest} pixels"
+        )
+    if seed < 0 or index < 0:
+        raise OnnxplainError(f"digits: found seed {seed}, {what} {index}, expected numbers of at least 0")
+
+
 def draw_scene(
     split: Split, index: int, *, seed: int = 0, size_hw: tuple[int, int] | None = None, texture: str | None = None
 ) -> DigitScene:
@@ -88,12 +102,7 @@ def draw_scene(
     `size_hw` and `texture` replace the values that are otherwise drawn at random. Raises OnnxplainError for an unknown
     split or texture, a negative number, a size under 32 pixels, and if the `train` extra is missing.
     """
-    if split not in SPLIT_NUMBERS:
-        raise OnnxplainError(f"digits: found split {split!r}, expected one of {', '.join(SPLIT_NUMBERS)}")
-    if size_hw is not None and min(size_hw) < 32:
-        raise OnnxplainError(f"digits: found size {size_hw[0]}x{size_hw[1]}, expected sides of at least 32 pixels")
-    if seed < 0 or index < 0:
-        raise OnnxplainError(f"digits: found seed {seed}, scene {index}, expected numbers of at least 0")
+    check_drawing(split, index, seed, size_hw, smallest=32, what="scene")
     rng = np.random.default_rng([seed, SPLIT_NUMBERS[split], index])
     height, width = (int(side) for side in rng.integers(SIDE_RANGE[0], SIDE_RANGE[1] + 1, size=2))
     height, width = size_hw or (height, width)
