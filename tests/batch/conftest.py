@@ -15,6 +15,13 @@ from tests.models import ExplainableModel
 collect_ignore_glob = [] if find_spec("pyarrow") else ["test_*.py"]
 
 
+def write_slow_photos(folder: Path, count: int) -> Path:
+    """Images at which the engine of `trouble` pauses."""
+    for number in range(count):
+        write_photo(folder / f"slow-{number:02d}.png", (12, 10 + number % 3), number)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # With pixels of 0 to 255 its softmax would be one-hot, and every map of RISE constant.

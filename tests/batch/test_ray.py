@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.batch.conftest import write_slow_photos
 from tests.batch.reading import part_bytes, rows
 from tests.batch.trouble import run
-from tests.cli.conftest import write_photo
 
 pytestmark = [
     pytest.mark.ray,
@@ -52,10 +52,7 @@ def _ray_starts() -> None:
 @pytest.fixture(scope="module")
 def slow_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 images, each of which takes 50 ms to read."""
-    folder = tmp_path_factory.mktemp("slow")
-    for number in range(48):
-        write_photo(folder / f"slow-{number:02d}.png", (12, 10 + number % 3), number)
-    return folder
+    return write_slow_photos(tmp_path_factory.mktemp("slow"), 48)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from onnxplain.batch.job import PartProgress
 from onnxplain.batch.run_batch import run_batch
 from onnxplain.errors import OnnxplainError
 from onnxplain.files.lock import lock_folder
+from tests.batch.conftest import write_slow_photos
 from tests.batch.reading import part_bytes, rows
 from tests.batch.trouble import request, run
-from tests.cli.conftest import write_photo
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
@@ -49,10 +49,7 @@ def alive(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def slow_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 images, each of which takes 50 ms to read."""
-    folder = tmp_path_factory.mktemp("slow")
-    for number in range(24):
-        write_photo(folder / f"slow-{number:02d}.png", (12, 10 + number % 3), number)
-    return folder
+    return write_slow_photos(tmp_path_factory.mktemp("slow"), 24)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ pixels, by the formulas of the families.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,7 +32,7 @@ class Scalars:
     corners: Tensor
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """Backbone and neck; subclasses add a head. `levels` are the maps before the head."""
 
     layout: str
@@ -70,11 +71,13 @@ class Detector(nn.Module):
     def forward(self, image: Tensor) -> Any:
         return self.head(self.levels(image))
 
+    @abstractmethod
     def head(self, levels: list[Tensor]) -> Any:
-        raise NotImplementedError
+        """The outputs of the file."""
 
+    @abstractmethod
     def scalars(self, levels: list[Tensor]) -> Scalars:
-        raise NotImplementedError
+        """What is differentiated, per candidate."""
 
     def convolutions(self, columns: int) -> nn.ModuleList:
         return nn.ModuleList([nn.Conv2d(CHANNELS, columns * self.per_cell, 1) for _ in self.strides])
