@@ -33,6 +33,6 @@ def verify(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"run": run.record["id"], "maps": maps, "differences": [vars(each) for each in differences]})
     elif not differences:
-        say(f"{folder}: {maps} maps are the same, bit for bit")
+        say(f"{folder}: {maps} {'map is' if maps == 1 else 'maps are'} the same, bit for bit")
     if differences:
         raise click.exceptions.Exit(1)

@@ -21,7 +21,7 @@ def folder(run: RunCommand, models: Path, images: Path, tmp_path: Path) -> Path:
 
 def test_the_same(run: RunCommand, folder: Path) -> None:
     result = run("verify", folder)
-    assert (result.exit_code, result.stdout) == (0, f"{folder}: 1 maps are the same, bit for bit\n")
+    assert (result.exit_code, result.stdout) == (0, f"{folder}: 1 map is the same, bit for bit\n")
 
 
 def test_a_difference_is_1_as_text_and_as_json(run: RunCommand, folder: Path, images: Path) -> None:
