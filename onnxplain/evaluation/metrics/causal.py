@@ -77,21 +77,23 @@ def change_curve(
     heat_hw: FloatArray,
     column: int,
     batch_size: int = 8,
+    rows_per_step: int = ROWS_PER_STEP,
 ) -> DoubleArray:
     """The score in a column while `start_chw` becomes `finish_chw`, the hottest pixels first: float64 (S + 1,).
 
-    8 · w pixels per step, S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map
+    `rows_per_step` · w pixels per step, S = ⌈h / rows_per_step⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map
     without heat all pixels are equal (see `salient_order`). Raises OnnxplainError for heat of another size, or that is
     not finite.
     """
     height, width = start_chw.shape[1:]
     if heat_hw.shape != (height, width) or not np.isfinite(heat_hw).all():
         raise OnnxplainError(f"heat: found {heat_hw.shape}, expected finite values ({height}, {width}) as the input")
-    if batch_size < 1:
-        raise OnnxplainError(f"batch_size: found {batch_size}, expected at least 1")
+    for name, least in (("batch_size", batch_size), ("rows_per_step", rows_per_step)):
+        if least < 1:
+            raise OnnxplainError(f"{name}: found {least}, expected at least 1")
     # The step, counted from 0, in which each pixel is changed.
     step_of = np.empty(height * width, np.int64)
-    step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
+    step_of[salient_order(heat_hw)] = np.arange(height * width) // (rows_per_step * width)
     step_hw = step_of.reshape(height, width)
     steps = int(step_hw.max()) + 1
     curve = np.empty(steps + 1)

@@ -1,0 +1,1 @@
+"""The study of all explanation methods on the same models, photos and numbers of evaluations."""
