@@ -11,7 +11,7 @@ SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino test-programs test-report fuzz check format docs clean
-.PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented bench-methods
 
 help:
 	@echo "make demo     run the shipped localizer and detector on a few images and draw what they see and why"
@@ -31,6 +31,7 @@ help:
 	@echo "make bench-peers  the same beside PyTorch and the other toolkits, each installed on first use (an hour)"
 	@echo "make bench-report  write docs/benchmarks.md, its pictures and the README's table from what was measured"
 	@echo "make bench-rise  compare RISE's estimators at equal numbers of evaluations (20 minutes)"
+	@echo "make bench-methods  compare all explanation methods at equal numbers of evaluations (hours; it can be stopped)"
 	@echo "make bench-augmented  measure what Augmented Grad-CAM costs beside the network (minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
@@ -103,6 +104,11 @@ bench-report: install
 
 bench-rise: install
 	@$(BIN)/python -m benchmarks.studies.rise_quality
+
+# An interrupted run goes on behind what it has measured. METHODS="--only rise lime --minutes 30" measures a part.
+bench-methods: install
+	@$(BIN)/python -m benchmarks.studies.methods $(METHODS)
+	@$(BIN)/python -m benchmarks.studies.methods --write
 
 bench-augmented: install
 	@$(BIN)/python -m benchmarks.studies.augmented

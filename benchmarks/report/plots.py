@@ -115,8 +115,6 @@ def label_powers(axis: Axis, suffix: str = "") -> None:
 
 def save(figure: Figure, axes: Sequence[Axes], path: Path) -> None:
     """Save the figure with one legend for all panels: each tool once, in the order of TOOLS."""
-    import matplotlib as mpl
-
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     ordered = sorted(handles, key=lambda name: (rank(name), name))
     figure.legend(
@@ -128,6 +126,13 @@ def save(figure: Figure, axes: Sequence[Axes], path: Path) -> None:
         labelcolor=INK,
         fontsize=9,
     )
+    write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write the figure as SVG; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
     picture = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.family": "sans-serif"}):
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})

@@ -10,7 +10,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.metrics.causal import CausalCurves, area_under, blur_input, causal_curves, salient_order
+from onnxplain.evaluation.metrics.causal import (
+    CausalCurves,
+    area_under,
+    blur_input,
+    causal_curves,
+    change_curve,
+    salient_order,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -69,6 +76,20 @@ def test_every_pixel_of_the_same_worth_gives_a_straight_line() -> None:
     np.testing.assert_allclose(curves.deletion, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6)
     assert curves.deletion_auc == pytest.approx(0.5)
     assert (curves.insertion[-1], curves.deletion[0]) == (1, 1)
+
+
+@pytest.mark.parametrize(("rows_per_step", "steps"), [(1, 40), (4, 10), (16, 3), (100, 1)])
+def test_steps_of_any_length_end_at_the_same_image(rows_per_step: int, steps: int) -> None:
+    whole, none = np.ones((3, 40, 10), np.float32), np.zeros((3, 40, 10), np.float32)
+    heat_hw = RNG.random((40, 10), np.float32)
+    curve = change_curve(brightness, whole, none, heat_hw, 1, rows_per_step=rows_per_step)
+    expected = [max(0, 1 - step * rows_per_step / 40) for step in range(steps + 1)]
+    np.testing.assert_allclose(curve, expected, atol=1e-6)
+
+
+def test_steps_of_no_length_are_refused() -> None:
+    with pytest.raises(OnnxplainError, match="rows_per_step: found 0"):
+        change_curve(brightness, IMAGE, IMAGE, HEAT, 1, rows_per_step=0)
 
 
 @pytest.mark.parametrize(("hot_rows", "deletion"), [(slice(0, 8), [1, 0, 0]), (slice(8, 16), [1, 1, 0])])

@@ -1,10 +1,11 @@
 """A small vision transformer, trained on digit scenes and exported by torch's exporter.
 
-Run it with `python -m benchmarks.studies.methods.digit_vit`; the study does it where the file is missing. It takes ten
+Run it with `python -m benchmarks.studies.methods.digit_vit`; the study does it where the file is missing. It takes some
 minutes on one core. The file is written into build/methods with its accuracy on test scenes beside it.
 
 The stem starts from the first convolutions of the shipped localizer, and a second loss during training asks each patch
-token how much of its patch is ink: without the two, 64,000 scenes are too few. The exported file holds the class alone.
+token how much of its patch is ink: without the two, many more scenes would be needed. The exported file holds the class
+alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from onnxplain.demo import MODEL as LOCALIZER
 
 FACTS = FOLDER / "digit_vit.json"
 SIDE, PATCH, WIDTH, HEADS, BLOCKS = 48, 4, 64, 4, 4
-BATCH, STEPS, PEAK_RATE, WARM_UP, INK_WEIGHT = 32, 1500, 1.5e-3, 100, 1.0
+BATCH, STEPS, PEAK_RATE, WARM_UP, INK_WEIGHT = 32, 800, 1.5e-3, 100, 1.0
 STEM_WIDTHS = ((3, 16, 2), (16, 16, 1), (16, 48, 2), (48, 48, 1))
 TEST_SCENES = 1000
 

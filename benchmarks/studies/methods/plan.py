@@ -95,5 +95,6 @@ def asked_budgets(stage: Stage, way: Way) -> tuple[int | None, ...]:
 
 def is_costly(model: str, way: Way, budget: int | None) -> bool:
     """Whether a unit is left out: a gradient at the pixels of SqueezeNet costs three forward passes."""
-    needs_pixels = METHODS[way.method].needs is INPUT_GRADIENT or way.method == "augmented-grad-cam"
-    return model == "squeezenet" and needs_pixels and budget is not None and budget > 100
+    if model != "squeezenet" or budget is None or budget <= 100:
+        return False
+    return METHODS[way.method].needs is INPUT_GRADIENT or way.method == "augmented-grad-cam"

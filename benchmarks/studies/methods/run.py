@@ -132,8 +132,8 @@ def run_study(ways: Sequence[Way], results: Path, models: Sequence[str], minutes
             continue
         print(f"{(time.monotonic() - started) / 60:.1f} min: {stage}, {len(units)} units", flush=True)
         for unit in units:
-            if stage.count > len(benches[unit.model].questions[unit.questions]):
-                break
+            if unit.number >= len(benches[unit.model].questions[unit.questions]):
+                continue
             if time.monotonic() - started > 60 * minutes:
                 return False
             append_case(results, [{**asdict(unit), **benches[unit.model].measure(unit, by_name.get(unit.way))}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from onnxplain import Engine
@@ -24,6 +25,12 @@ FOLLOWING: Mapping[str, tuple[str, Sequence[float]]] = {
 }
 
 
+@cache
+def options_of(method: str) -> tuple[str, ...]:
+    """The options of a method of the table."""
+    return METHODS[method].options
+
+
 @dataclass(frozen=True)
 class Way:
     """A method with options: `name` is its label, unique in the study."""
@@ -35,7 +42,7 @@ class Way:
     @property
     def budget_option(self) -> str | None:
         """The option that sets the number of evaluations; None for a method of fixed cost."""
-        return next((each for each in BUDGET_OPTIONS if each in METHODS[self.method].options), None)
+        return next((each for each in BUDGET_OPTIONS if each in options_of(self.method)), None)
 
     @property
     def budgets(self) -> tuple[int | None, ...]:
@@ -45,7 +52,7 @@ class Way:
     @property
     def samples(self) -> bool:
         """Whether the map depends on a seed."""
-        return "seed" in METHODS[self.method].options and self.budget_option is not None
+        return "seed" in options_of(self.method) and self.budget_option is not None
 
     @property
     def limit(self) -> int:
@@ -69,7 +76,7 @@ def all_ways() -> Iterator[Way]:
 
 def prepare(way: Way, engine: Engine, budget: int | None, seed: int = 0, **more: Any) -> Explainer:
     """The explainer with at most `budget` evaluations. Raises OnnxplainError where the method needs more."""
-    options = {**way.options, **more, **({"seed": seed} if "seed" in METHODS[way.method].options else {})}
+    options = {**way.options, **more, **({"seed": seed} if "seed" in options_of(way.method) else {})}
     name = way.budget_option
     if budget is None or name is None:
         return build(way.method, engine, **options)

@@ -1,0 +1,91 @@
+"""The generated parts of docs/method_study.md and its pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.report.blocks import find_block
+from benchmarks.report.cells import wrap
+from benchmarks.studies.methods.models import FOLDER
+from benchmarks.studies.methods.pictures import draw_budgets, draw_gains
+from benchmarks.studies.methods.study_results import REFERENCE, StudyResults
+from benchmarks.studies.methods.tables import (
+    boxes_table,
+    budgets_table,
+    curves_table,
+    refusals_table,
+    summary_table,
+    trust_table,
+)
+
+
+def write_study(results_path: Path, docs: Path) -> None:
+    """Fill the block `results` of the page, and draw its pictures."""
+    results = StudyResults.read(results_path)
+    images = docs / "images"
+    draw_gains(results, images / "method_study.svg")
+    draw_budgets(results, images / "method_study_budgets.svg")
+    find_block(docs / "method_study.md", "results").fill(write_results(results))
+
+
+def write_results(results: StudyResults) -> str:
+    """The sections with tables."""
+    parts = [
+        "## What was measured",
+        counts_text(results),
+        "## Insertion − deletion",
+        wrap(
+            "At 400 evaluations, or at the method's own number. The mean over both fills, with its 95 % interval; ↑ "
+            f"and ↓: better or worse than `{REFERENCE}` on the same images beyond the interval of the difference. Rows "
+            "are in the order of the mean rank over the models."
+        ),
+        "![Insertion − deletion of each method on each model, with intervals](images/method_study.svg)",
+        summary_table(results),
+        "## More evaluations",
+        wrap("Insertion − deletion; each model on the images for which all three numbers were measured."),
+        "![Insertion − deletion over evaluations](images/method_study_budgets.svg)",
+        budgets_table(results),
+        "## Boxes",
+        wrap("Percent, with intervals. At 400 evaluations, or at the method's own number."),
+        boxes_table(results),
+    ]
+    for model in results.models:
+        parts += [f"## {model.title}", curves_table(results, model.name), trust_table(results, model.name)]
+    if refused := refusals_table(results):
+        parts += ["## What did not work", refused]
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def counts_text(results: StudyResults) -> str:
+    """How many images each measurement has on each model."""
+    kinds = {
+        "map": "curves at 400",
+        "seed": "two seeds",
+        "shuffled": "shuffled weights",
+        "limit": "limits",
+    }
+    sentences = []
+    for model in results.models:
+        found = {
+            words: {row["number"] for row in results.rows if (row["kind"], row["model"]) == (kind, model.name)
+                    and row["questions"] == "photos" and row["budget"] not in (100, 1600)}
+            for kind, words in kinds.items()
+        }  # fmt: skip
+        for budget in (100, 1600):
+            found[f"curves at {budget:,}"] = {
+                row["number"]
+                for row in results.rows
+                if (row["kind"], row["model"], row["budget"]) == ("map", model.name, budget)
+            }
+        boxed = {row["image"] for row in results.rows if row["model"] == model.name and "hits" in row}
+        counts = [f"{words} {len(numbers)}" for words, numbers in found.items()]
+        sentences.append(f"{model.title}: {', '.join([*counts, f'boxes {len(boxed)}'])}.")
+    facts = FOLDER / "digit_vit.json"
+    if facts.exists():
+        stored = json.loads(facts.read_text(encoding="utf-8"))
+        sentences.append(
+            f"The digit ViT saw {stored['scenes']:,} scenes and answers {100 * stored['accuracy']:.1f} % of the test "
+            "scenes right."
+        )
+    return wrap("Images per measurement. " + " ".join(sentences))

@@ -1,0 +1,44 @@
+"""Means over images with their 95 % intervals, and differences of two methods on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxplain.evaluation.metrics.statistic import BEST_LEVEL, MEAN, Statistic, unpack_bits
+from onnxplain.evaluation.tally import Estimate, Tally, draw_weights
+from onnxplain.explainers.levels import LEVELS
+
+SEED = 0
+
+Values = Mapping[str, float]
+"""A number per image, by its name."""
+
+
+def mean_of(values: Mapping[str, object], statistic: Statistic = MEAN) -> Estimate:
+    """The mean over images, or another statistic of the means, with its interval from the bootstrap over images."""
+    tally = Tally(statistic)
+    for image, value in values.items():
+        tally.add(np.asarray(value, np.float64), draw_weights(SEED, image))
+    return tally.estimate()
+
+
+def max_box_accuracy(hits: Mapping[str, str]) -> Estimate:
+    """MaxBoxAcc, a share: of the hits per level of each image, as `pack_bits` writes them."""
+    return mean_of({image: unpack_bits(bits, LEVELS) for image, bits in hits.items()}, BEST_LEVEL)
+
+
+def difference(values: Values, others: Values) -> Estimate:
+    """The mean difference on the images that both have; each replicate draws the same images for both."""
+    return mean_of({image: value - others[image] for image, value in values.items() if image in others})
+
+
+def mean_ranks(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """For each row its mean rank over the columns, 1 for the largest value; only rows that every column has."""
+    shared = [name for name in next(iter(columns.values()), {}) if all(name in column for column in columns.values())]
+    ranks: dict[str, list[int]] = {name: [] for name in shared}
+    for column in columns.values():
+        for rank, name in enumerate(sorted(shared, key=lambda each: -column[each]), start=1):
+            ranks[name].append(rank)
+    return {name: float(np.mean(found)) for name, found in ranks.items()}
