@@ -40,7 +40,7 @@ def write_results(results: StudyResults) -> str:
             f"and ↓: better or worse than `{REFERENCE}` on the same images beyond the interval of the difference. Rows "
             "are in the order of the mean rank over the models."
         ),
-        "![Insertion − deletion of each method on each model, with intervals](images/method_study.svg)",
+        "![How much better each method is than grad-cam on the same images, with intervals](images/method_study.svg)",
         summary_table(results),
         "## More evaluations",
         wrap("Insertion − deletion; each model on the images for which all three numbers were measured."),

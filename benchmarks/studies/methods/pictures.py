@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report.plots import INK, label_powers, open_figure, write_figure
-from benchmarks.studies.methods.statistics import mean_of
+from benchmarks.studies.methods.statistics import difference
 from benchmarks.studies.methods.study_results import BLIND_FAMILY, REFERENCE, StudyResults
 from benchmarks.studies.methods.tables import ranked
 from benchmarks.studies.methods.ways import BUDGETS
@@ -33,12 +33,14 @@ CURVE_MARKERS = "oDs^vPX*"
 
 
 def draw_gains(results: StudyResults, path: Path) -> None:
-    """A row per method, a dot with its interval per model: insertion − deletion."""
+    """A row per method, a dot with its interval per model: how much better than the reference on the same images."""
     names = ranked(results)
     figure, axes = open_figure(9.2, 1.1 + ROW_INCHES * len(names), len(results.models))
     for axis, model in zip(axes, results.models, strict=True):
+        axis.axvline(0, color=INK, linewidth=1.2)
+        reference = results.gains(model.name, REFERENCE, None)
         for height, name in enumerate(names):
-            found = mean_of(results.gains(model.name, name, results.main_budget(name)))
+            found = difference(results.gains(model.name, name, results.main_budget(name)), reference)
             if found.value is not None:
                 family = results.family(name)
                 colour, marker = STYLES[family]
@@ -48,7 +50,7 @@ def draw_gains(results: StudyResults, path: Path) -> None:
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.tick_params(axis="y", length=0, labelsize=8)
         axis.set_title(model.title, color=INK, fontsize=10)
-        axis.set_xlabel("insertion − deletion")
+        axis.set_xlabel(f"difference to {REFERENCE}")
         axis.grid(axis="both", color=INK, alpha=0.2, linewidth=0.6)
     _legend(figure, axes, list(STYLES))
     write_figure(figure, path)
