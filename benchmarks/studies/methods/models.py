@@ -29,7 +29,7 @@ class StudyModel:
     """A model: `write_plain` makes the file that is instrumented.
 
     `first_class`: the number of ImageNet's class 0; None for a model of digits. `rows_per_step`: of insertion and
-    deletion, so that they have about 30 steps.
+    deletion, so that they have about 30 steps. `layers`: what is instrumented; other layers are another file.
     """
 
     name: str
@@ -38,6 +38,7 @@ class StudyModel:
     rows_per_step: int
     write_plain: Callable[[Path], None]
     first_class: int | None = None
+    layers: tuple[str, ...] = ("input", "auto")
 
 
 def _squeezenet(path: Path) -> None:
@@ -66,12 +67,12 @@ MODELS = (
 def open_study_model(model: StudyModel) -> tuple[Engine, Engine]:
     """The engine, and that of the file with shuffled weights; one thread each. Whole photos are stretched to fit."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    paths = FOLDER / f"{model.name}.onnx", FOLDER / f"{model.name}-shuffled.onnx"
+    stem = "-".join((model.name, *model.layers))
+    paths = FOLDER / f"{stem}.onnx", FOLDER / f"{stem}-shuffled.onnx"
     for path, seed in zip(paths, (None, SHUFFLE_SEED), strict=True):
         if not path.exists():
             plain = FOLDER / f"{model.name}-plain.onnx"
             model.write_plain(plain)
             preprocessing = replace(model.preprocessing, resize="stretch")
-            layers = ("input", "auto")
-            instrument(plain, path, layers=layers, preprocessing=preprocessing, shuffle_weights=seed)
+            instrument(plain, path, layers=model.layers, preprocessing=preprocessing, shuffle_weights=seed)
     return Engine(paths[0], threads=1), Engine(paths[1], threads=1)

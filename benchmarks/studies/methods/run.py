@@ -95,7 +95,8 @@ class Bench:
         return {"rank": rank_correlation(self._kept(unit, way, question).raw, other.raw)}
 
     def _measure_shuffled(self, unit: Unit, way: Way, question: Question) -> Row:
-        shuffled, _ = explain_within(way, self.engines[1], unit.budget, question.image, question.target)
+        # Another seed: the noise of the same masks would look like likeness.
+        shuffled, _ = explain_within(way, self.engines[1], unit.budget, question.image, question.target, OTHER_SEED)
         return likeness(self._kept(unit, way, question), map_of(shuffled))
 
     def _measure_limit(self, unit: Unit, way: Way, question: Question) -> Row:
