@@ -7,16 +7,20 @@ from pathlib import Path
 
 from benchmarks.report.blocks import find_block
 from benchmarks.report.cells import wrap
+from benchmarks.studies.methods.blind import BLIND
 from benchmarks.studies.methods.models import FOLDER
 from benchmarks.studies.methods.pictures import draw_budgets, draw_gains
 from benchmarks.studies.methods.study_results import REFERENCE, StudyResults
 from benchmarks.studies.methods.tables import (
     boxes_table,
     budgets_table,
+    code,
     curves_table,
+    ranked,
     refusals_table,
     summary_table,
     trust_table,
+    winners,
 )
 
 
@@ -42,8 +46,12 @@ def write_results(results: StudyResults) -> str:
         ),
         "![How much better each method is than grad-cam on the same images, with intervals](images/method_study.svg)",
         summary_table(results),
+        wrap(verdicts_text(results)),
         "## More evaluations",
-        wrap("Insertion − deletion; each model on the images for which all three numbers were measured."),
+        wrap(
+            "The picture: insertion − deletion on the images for which all three numbers were measured. The table: the "
+            "difference to 400 evaluations on the same images."
+        ),
         "![Insertion − deletion over evaluations](images/method_study_budgets.svg)",
         budgets_table(results),
         "## Boxes",
@@ -55,6 +63,19 @@ def write_results(results: StudyResults) -> str:
     if refused := refusals_table(results):
         parts += ["## What did not work", refused]
     return "\n\n".join(part.strip() for part in parts)
+
+
+def verdicts_text(results: StudyResults) -> str:
+    """Who is better and who worse than the default method, and than the best blind map, on every model."""
+    blind = next(name for name in ranked(results) if name in BLIND)
+    sentences = []
+    for reference in (REFERENCE, blind):
+        for word, sign in (("Better", 1), ("Worse", -1)):
+            names = [code(name) for name in winners(results, reference, sign)]
+            sentences.append(
+                f"{word} than {code(reference)} beyond the interval on every model: {', '.join(names) or 'none'}."
+            )
+    return " ".join(sentences)
 
 
 def counts_text(results: StudyResults) -> str:

@@ -38,9 +38,9 @@ def draw_gains(results: StudyResults, path: Path) -> None:
     figure, axes = open_figure(9.2, 1.1 + ROW_INCHES * len(names), len(results.models))
     for axis, model in zip(axes, results.models, strict=True):
         axis.axvline(0, color=INK, linewidth=1.2)
-        reference = results.gains(model.name, REFERENCE, None)
+        reference = results.gains(model.name, REFERENCE)
         for height, name in enumerate(names):
-            found = difference(results.gains(model.name, name, results.main_budget(name)), reference)
+            found = difference(results.gains(model.name, name), reference)
             if found.value is not None:
                 family = results.family(name)
                 colour, marker = STYLES[family]
@@ -68,13 +68,13 @@ def draw_budgets(results: StudyResults, path: Path) -> None:
     for axis, model in zip(axes, results.models, strict=True):
         images: set[str] = set()
         for name, (colour, marker) in styles.items():
-            found = [results.gains(model.name, name, budget) for budget in BUDGETS]
+            found = [results.gains_at(model.name, name, budget) for budget in BUDGETS]
             shared = set.intersection(*(set(each) for each in found))
             images |= shared
             heights = [np.mean([each[image] for image in shared]) if shared else np.nan for each in found]
             axis.plot(BUDGETS, heights, marker=marker, color=colour, markersize=5, linewidth=1.2, label=name)
         for name, line in ((REFERENCE, "--"), ("centre", ":")):
-            gains = results.gains(model.name, name, None)
+            gains = results.gains(model.name, name)
             if chosen := [gains[image] for image in sorted(images) if image in gains]:
                 axis.axhline(float(np.mean(chosen)), color=INK, linestyle=line, label=name)
         axis.set_xscale("log")

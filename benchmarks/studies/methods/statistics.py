@@ -35,10 +35,9 @@ def difference(values: Values, others: Values) -> Estimate:
 
 
 def mean_ranks(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """For each row its mean rank over the columns, 1 for the largest value; only rows that every column has."""
-    shared = [name for name in next(iter(columns.values()), {}) if all(name in column for column in columns.values())]
-    ranks: dict[str, list[int]] = {name: [] for name in shared}
+    """For each row its mean relative rank over the columns that have it: 0 for the largest value, 1 for the least."""
+    ranks: dict[str, list[float]] = {}
     for column in columns.values():
-        for rank, name in enumerate(sorted(shared, key=lambda each: -column[each]), start=1):
-            ranks[name].append(rank)
+        for rank, name in enumerate(sorted(column, key=lambda each: -column[each])):
+            ranks.setdefault(name, []).append(rank / max(len(column) - 1, 1))
     return {name: float(np.mean(found)) for name, found in ranks.items()}

@@ -11,11 +11,10 @@ from typing import Any
 from benchmarks.results import Row, read_results
 from benchmarks.studies.methods.blind import BLIND
 from benchmarks.studies.methods.models import MODELS, StudyModel
+from benchmarks.studies.methods.plan import main_budget
 from benchmarks.studies.methods.ways import Way, all_ways
 from onnxplain.explainers import METHODS
 
-# The budget of the main tables.
-MAIN = 400
 CURVES = ("insertion_mean", "insertion_blur", "deletion_mean", "deletion_blur")
 # Whose difference to the others is tested: the default method of classifiers.
 REFERENCE = "grad-cam"
@@ -65,9 +64,9 @@ class StudyResults:
     def budgets(self, name: str) -> tuple[int | None, ...]:
         return (None,) if name in BLIND else self.ways[name].budgets
 
-    def main_budget(self, name: str) -> int | None:
-        """400, or the method's own number."""
-        return MAIN if MAIN in self.budgets(name) else None
+    def budget(self, model: str, name: str) -> int | None:
+        """That of the main tables."""
+        return None if name in BLIND else main_budget(model, self.ways[name])
 
     def of(self, kind: str, model: str, name: str, budget: int | None, questions: str = "photos") -> Iterator[Row]:
         """The measured lines of one cell, refusals left out."""
@@ -81,12 +80,16 @@ class StudyResults:
 
     def boxes(self, model: str, name: str, field: str) -> dict[str, Any]:
         """A field by image, of all photos and mosaics with boxes, at the main budget."""
-        budget = self.main_budget(name)
+        budget = self.budget(model, name)
         rows = [row for part in ("photos", "mosaics") for row in self.of("map", model, name, budget, part)]
         return {row["image"]: row[field] for row in rows if field in row}
 
-    def gains(self, model: str, name: str, budget: int | None) -> dict[str, float]:
-        """Insertion minus deletion, the mean over both fills, by image."""
+    def gains(self, model: str, name: str) -> dict[str, float]:
+        """Insertion minus deletion at the main budget, the mean over both fills, by image."""
+        return self.gains_at(model, name, self.budget(model, name))
+
+    def gains_at(self, model: str, name: str, budget: int | None) -> dict[str, float]:
+        """The same at any budget."""
         return {row["image"]: gain_of(row) for row in self.of("map", model, name, budget) if CURVES[0] in row}
 
     @cached_property

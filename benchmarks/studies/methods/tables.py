@@ -10,10 +10,12 @@ from benchmarks.report.cells import NOTHING, write_table
 from benchmarks.studies.methods.blind import BLIND
 from benchmarks.studies.methods.statistics import difference, max_box_accuracy, mean_of, mean_ranks
 from benchmarks.studies.methods.study_results import CURVES, REFERENCE, StudyResults
-from benchmarks.studies.methods.ways import BUDGETS
+from benchmarks.studies.methods.ways import BUDGETS, MAIN
 from onnxplain.evaluation.tally import Estimate
 
 BETTER, WORSE = "↑", "↓"
+# Fewer images get no arrow, and no row of boxes.
+LEAST_IMAGES = 4
 HEADINGS = {
     "insertion_mean": "insertion, mean colour",
     "insertion_blur": "insertion, blur",
@@ -23,39 +25,48 @@ HEADINGS = {
 
 
 def ranked(results: StudyResults) -> list[str]:
-    """The rows, best first: by mean rank of insertion − deletion over the models; rows without all models last."""
+    """The rows, best first, by their mean relative rank over the models; those without all models last."""
     columns = {
         model.name: {
-            name: mean_of(gains).value or 0.0
-            for name in results.names
-            if (gains := results.gains(model.name, name, results.main_budget(name)))
+            name: mean_of(gains).value or 0.0 for name in results.names if (gains := results.gains(model.name, name))
         }
         for model in results.models
     }
     ranks = mean_ranks(columns)
-    return sorted((name for name in results.names if any(name in each for each in columns.values())),
-                  key=lambda name: ranks.get(name, np.inf))  # fmt: skip
+    return sorted(ranks, key=lambda name: (not all(name in column for column in columns.values()), ranks[name]))
 
 
 def summary_table(results: StudyResults) -> str:
     """Insertion − deletion of every row on every model, marked where it differs from the reference."""
     rows = []
     for name in ranked(results):
-        budget = results.main_budget(name)
         cells = [code(name), results.family(name), evaluations_of(results, name)]
         for model in results.models:
-            gains = results.gains(model.name, name, budget)
-            reference = results.gains(model.name, REFERENCE, None)
+            gains, reference = results.gains(model.name, name), results.gains(model.name, REFERENCE)
             cells.append(f"{interval(mean_of(gains))}{mark(difference(gains, reference))}" if gains else NOTHING)
         rows.append(cells)
     return write_table(["method", "reads", "evaluations", *(model.title for model in results.models)], rows)
+
+
+def winners(results: StudyResults, reference: str, sign: int = 1) -> list[str]:
+    """The rows that are better (or worse, −1) than the reference beyond the interval on every model they work with."""
+    found = []
+    for name in ranked(results):
+        differences = [
+            difference(gains, results.gains(model.name, reference))
+            for model in results.models
+            if (gains := results.gains(model.name, name))
+        ]
+        if all(mark(each) == f" {BETTER if sign > 0 else WORSE}" for each in differences):
+            found.append(name)
+    return found
 
 
 def curves_table(results: StudyResults, model: str) -> str:
     """The four areas of every row."""
     rows = []
     for name in ranked(results):
-        budget = results.main_budget(name)
+        budget = results.budget(model, name)
         found = [results.values("map", model, name, budget, field) for field in CURVES]
         if found[0]:
             rows.append([code(name), *(interval(mean_of(values)) for values in found)])
@@ -71,35 +82,35 @@ def boxes_table(results: StudyResults) -> str:
         cells = [code(name)]
         for model in results.models:
             pointing, energy, hits = (results.boxes(model.name, name, each) for each in ("pointing", "energy", "hits"))
-            found = [mean_of(pointing), mean_of(energy), max_box_accuracy(hits)] if hits else []
+            enough = len(hits) >= LEAST_IMAGES
+            found = [mean_of(pointing), mean_of(energy), max_box_accuracy(hits)] if enough else []
             cells += [percent(each) for each in found] or [NOTHING] * 3
         rows.append(cells)
     return write_table(headings, rows)
 
 
 def budgets_table(results: StudyResults) -> str:
-    """Insertion − deletion over the evaluations, each model on the photos that have all three budgets."""
-    rows = []
+    """What 100 and 1,600 evaluations change over 400: the difference on the same images."""
+    rows, others = [], [budget for budget in BUDGETS if budget != MAIN]
     for name in ranked(results):
         if results.budgets(name) != BUDGETS:
             continue
         cells = [code(name)]
         for model in results.models:
-            found = [results.gains(model.name, name, budget) for budget in BUDGETS]
-            shared = set.intersection(*(set(each) for each in found))
-            cells += [decimal(mean_of({image: each[image] for image in sorted(shared)})) for each in found]
+            main = results.gains_at(model.name, name, MAIN)
+            for budget in others:
+                found = difference(results.gains_at(model.name, name, budget), main)
+                cells.append(f"{interval(found)}{mark(found)}")
         rows.append(cells)
-    headings = ["method"]
-    for model in results.models:
-        headings += [f"{model.title}: {BUDGETS[0]}", *(str(budget) for budget in BUDGETS[1:])]
-    return write_table(headings, rows)
+    headings = ["method", *(f"{model.title}: {budget:,}" for model in results.models for budget in others)]
+    return write_table(headings, [row for row in rows if any(cell != NOTHING for cell in row[1:])])
 
 
 def trust_table(results: StudyResults, model: str) -> str:
     """Nearness to the own limit, likeness across seeds and to shuffled weights, cost."""
     rows = []
     for name in ranked(results):
-        budget = results.main_budget(name)
+        budget = results.budget(model, name)
         near = [row["near"] for row in results.of("limit", model, name, limit_of(results, name))]
         cells = [code(name)]
         cells += [decimal(mean_of(dict(enumerate_names([each[str(budget)] for each in near])))) for budget in BUDGETS]
@@ -140,7 +151,7 @@ def evaluations_of(results: StudyResults, name: str) -> str:
     found = [
         row["evaluations"]
         for model in results.models
-        for row in results.of("map", model.name, name, results.main_budget(name))
+        for row in results.of("map", model.name, name, results.budget(model.name, name))
     ]
     return NOTHING if not found else " to ".join(f"{each:,}" for each in sorted({min(found), max(found)}))
 
@@ -160,8 +171,8 @@ def code(name: str) -> str:
 
 
 def mark(found: Estimate) -> str:
-    """An arrow where the interval of the difference does not hold 0."""
-    if found.low is None or found.high is None or found.low <= 0 <= found.high:
+    """An arrow where the interval of the difference does not hold 0; none for very few images."""
+    if found.low is None or found.high is None or found.count < LEAST_IMAGES or found.low <= 0 <= found.high:
         return ""
     return f" {BETTER if found.low > 0 else WORSE}"
 

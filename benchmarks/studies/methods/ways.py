@@ -11,7 +11,9 @@ from onnxplain import Engine
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import METHODS, Explainer, Explanation, build
 
+# MAIN is the budget of the main tables.
 BUDGETS = (100, 400, 1600)
+MAIN = 400
 # Evaluations of a map that counts as a method's limit. HSIC keeps a number for every pair of copies, and Augmented
 # Grad-CAM solves for all copies together.
 LIMIT, LIMITS = 6400, {"hsic": 3200, "augmented-grad-cam": 3200}
