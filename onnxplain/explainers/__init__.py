@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.explainers.attention.attention_rollout import AttentionRollout
+from onnxplain.explainers.attention.grad_x_attention import GradXAttention
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -59,6 +61,7 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "ActivationMapExplainer",
+    "AttentionRollout",
     "AugmentedGradCAM",
     "CompletenessReport",
     "EigenCAM",
@@ -69,6 +72,7 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",

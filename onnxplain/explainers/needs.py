@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnxplain.contract import INPUT_LAYER
+from onnxplain.contract import ATTENTION_LAYER, INPUT_LAYER
 
 if TYPE_CHECKING:
     from onnxplain.contract import HeadSpec, ModelSpec
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Need:
-    """What a method needs from a file: a description, a test, and the problem and advice if it is missing."""
+    """What a method needs from a file: a description, a test, and the problem and advice if it is missing.
+
+    `layer`: the name that `instrument` takes for it, of what it does not write unless it is asked for.
+    """
 
     what: str
     met: Callable[[ModelSpec], bool]
     otherwise: str
+    layer: str | None = None
 
 
 def is_compared(head: HeadSpec) -> bool:
@@ -42,6 +46,13 @@ INPUT_GRADIENT = Need(
     "the instrumented layer `input`",
     lambda spec: spec.detector is None and any(layer.name == INPUT_LAYER for layer in spec.layers),
     "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
+    INPUT_LAYER,
+)
+ATTENTION = Need(
+    "the attention matrices of a transformer",
+    lambda spec: spec.detector is None and spec.attention is not None,
+    "the file has none: run `onnxplain instrument --layer attention` (for a plain file `onnxplain explain` does it)",
+    ATTENTION_LAYER,
 )
 LAYERS = Need(
     "an instrumented layer of a model with heads",

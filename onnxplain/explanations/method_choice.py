@@ -12,7 +12,7 @@ from onnxplain.contract import INPUT_LAYER
 from onnxplain.errors import OnnxplainError, UnsupportedError
 
 if TYPE_CHECKING:
-    from onnxplain.contract import LayerSpec
+    from onnxplain.contract import AttentionSpec, LayerSpec
     from onnxplain.explainers.passes import Passes
     from onnxplain.runtime import Engine
 
@@ -24,13 +24,14 @@ _RUNS, _SECONDS = 5, 1.0
 class PassTimes:
     """Seconds per run on one image: medians. None where the file has no gradients or no tail.
 
-    `gradient` is at the last map, `input_gradient` at the pixels.
+    `gradient` is at the last map, `input_gradient` at the pixels, `attention_gradient` at all matrices of attention.
     """
 
     forward: float
     gradient: float | None = None
     tail: float | None = None
     input_gradient: float | None = None
+    attention_gradient: float | None = None
 
     def estimate(self, passes: Passes) -> float | None:
         """Seconds for so many runs; None if one of them is not known."""
@@ -63,10 +64,16 @@ def time_passes(engine: Engine) -> PassTimes:
     def time_gradient(layer: LayerSpec) -> float:
         return _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
 
+    def time_attention(attention: AttentionSpec) -> float:
+        return _time(lambda: engine.run(pixels, attention.outputs, target))
+
     layer = spec.layers[-1]
     at_pixels = next((each for each in spec.layers if each.name == INPUT_LAYER), None)
     times = PassTimes(
-        forward, time_gradient(layer), input_gradient=None if at_pixels is None else time_gradient(at_pixels)
+        forward,
+        time_gradient(layer),
+        input_gradient=None if at_pixels is None else time_gradient(at_pixels),
+        attention_gradient=None if spec.attention is None else time_attention(spec.attention),
     )
     if spec.tail is None:
         return times
@@ -121,9 +128,10 @@ class MethodChoice:
 def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
     """One per method, in the order of the table. Each method gets those of the options that it takes."""
     from onnxplain.explainers import METHODS
-    from onnxplain.explainers.needs import INPUT_GRADIENT
+    from onnxplain.explainers.needs import ATTENTION, INPUT_GRADIENT
     from onnxplain.explainers.registry import lack_of
 
+    gradients = {INPUT_GRADIENT: times.input_gradient, ATTENTION: times.attention_gradient}
     choices = []
     for name, method in METHODS.items():
         taken = {option: value for option, value in options.items() if option in method.options}
@@ -135,6 +143,6 @@ def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -
         except OnnxplainError as error:
             choices.append(MethodChoice(name, method.use, obstacle=error))
             continue
-        known = replace(times, gradient=times.input_gradient) if method.needs is INPUT_GRADIENT else times
+        known = replace(times, gradient=gradients.get(method.needs, times.gradient))
         choices.append(MethodChoice(name, method.use, passes, None if passes is None else known.estimate(passes)))
     return choices

@@ -41,6 +41,7 @@ class Branch:
         self._made: set[ir.Value] = set()
         self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
         self._on_reading: dict[ir.Value, Callable[[ir.Value], ir.Value]] = {}
+        self._again: dict[ir.Value, ir.Value] = {}
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
@@ -137,6 +138,29 @@ class Branch:
         """
         self._on_reading[value] = make
 
+    def compute_again(self, nodes: Sequence[ir.Node]) -> None:
+        """Append copies of nodes of the main graph, and read these instead of the graph's own from now on.
+
+        A value that a branch reads is kept until the branch has run, and ONNX Runtime does not fuse the node that
+        computes it with others. Copies cost nothing while the gate is closed.
+        """
+        for node in nodes:
+            for old, new in zip(node.outputs, self._copied(node, node.inputs, node.domain), strict=True):
+                new.shape, new.type = old.shape, old.type
+                self._again[old] = new
+
+    def keep_needed(self, outputs: Sequence[ir.Value]) -> None:
+        """Drop the nodes on which none of the outputs depends."""
+        needed, kept = set(outputs), []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.outputs):
+                needed.update(source for source in node.inputs if source is not None)
+                kept.append(node)
+            else:
+                for index in range(len(node.inputs)):
+                    node.replace_input_with(index, None)
+        self._nodes = kept[::-1]
+
     def _dequantized(self, node: ir.Node) -> ir.Value:
         """(q − z) · s of constants.
 
@@ -188,8 +212,10 @@ class Branch:
         self._inside[value] = self.forward(original)
 
     def _operand(self, operand: BranchOperand) -> ir.Value | None:
-        if operand is None or isinstance(operand, ir.Value):
-            return operand
+        if operand is None:
+            return None
+        if isinstance(operand, ir.Value):
+            return self._again.get(operand, operand)
         if isinstance(operand, np.ndarray):
             return self.constant(operand)
         if isinstance(operand, float):
