@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelSHAP,
         LayerCAM,
+        LeGrad,
         Occlusion,
         ReciproCAM,
         Regions,
@@ -120,6 +121,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "ModelError",
     "Occlusion",
     "OnnxplainError",
@@ -162,7 +164,7 @@ _MODULES = {
         "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AttentionRollout "
         "AugmentedGradCAM CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM "
         "GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
-        "KernelSHAP LayerCAM Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
+        "KernelSHAP LayerCAM LeGrad Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
         "SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",

@@ -52,6 +52,7 @@ SPEC = ModelSpec.of_classifier(
         *(1, 0),
         MapFrame.over((64, 48), (4, 4)),
         ((0, 1), None),
+        layerwise=True,
     ),
 )
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from onnxplain.demo import IMAGES, MODEL
 from onnxplain.explainers import METHODS, build
-from onnxplain.explainers.needs import ATTENTION
+from onnxplain.explainers.needs import OF_ATTENTION
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine, load_image
 
@@ -55,7 +55,7 @@ def main() -> None:
         instrument(MODEL, path, layers=["input", "auto"])
         engine = Engine(path)
         for method, row in METHODS.own.items():
-            if row.needs is ATTENTION:
+            if row.needs in OF_ATTENTION:
                 # A ConvNet has none.
                 continue
             explainer = build(method, engine)

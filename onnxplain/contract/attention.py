@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxplain.contract.expected import LARGEST_SIDE, Listed, Whole
+from onnxplain.contract.names import attention_layerwise_output
 from onnxplain.contract.specs import LayerSpec, MapFrame
 from onnxplain.errors import ModelError
 
@@ -20,7 +21,8 @@ class AttentionSpec:
     number of heads, `size_hw` (T, T). `size_hw` is the grid of the patches, row by row; `tokens_before` and
     `tokens_after` count the tokens around them, such as the class token. `frame`: where the grid lies in the model's
     input. `reads`: for each head of the model, in their order, the first token that it reads and the one behind the
-    last, of whose rows a map takes the mean; None for a head of which that is not known.
+    last, of whose rows a map takes the mean; None for a head of which that is not known. `layerwise`: whether the file
+    also gives, for each layer, the gradient of what the model's head says of the tokens at the end of that layer.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -29,6 +31,7 @@ class AttentionSpec:
     tokens_after: int
     frame: MapFrame
     reads: tuple[tuple[int, int] | None, ...]
+    layerwise: bool = False
 
     def __post_init__(self) -> None:
         size_hw = _pair("attention size_hw", self.size_hw, 1)
@@ -64,9 +67,23 @@ class AttentionSpec:
         return self.tokens_before + height * width + self.tokens_after
 
     @property
+    def layerwise_layers(self) -> tuple[LayerSpec, ...]:
+        """The layers with the other gradient, that of the model's head on each; none where the file lacks it."""
+        return tuple(
+            replace(layer, name=f"{layer.name}, its own head", gradients=attention_layerwise_output(layer.name))
+            for layer in (self.layers if self.layerwise else ())
+        )
+
+    @property
+    def gradient_layers(self) -> tuple[LayerSpec, ...]:
+        """An entry for each gradient: those of the model's answer, then those of its head on each layer."""
+        return (*self.layers, *self.layerwise_layers)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of all outputs."""
-        return tuple(output for layer in self.layers for output in (layer.features, layer.gradients))
+        own = [output for layer in self.layers for output in (layer.features, layer.gradients)]
+        return (*own, *(layer.gradients for layer in self.layerwise_layers))
 
 
 def _pair(name: str, pair: Sequence[int], least: int) -> tuple[int, int]:

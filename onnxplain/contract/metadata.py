@@ -152,7 +152,7 @@ class ModelSpec:
     @property
     def gradient_layers(self) -> tuple[LayerSpec, ...]:
         """Everything at which the file gives a gradient: the layers, and those of the attention."""
-        return (*self.layers, *(() if self.attention is None else self.attention.layers))
+        return (*self.layers, *(() if self.attention is None else self.attention.gradient_layers))
 
     @property
     def named_outputs(self) -> tuple[str, ...]:
@@ -160,7 +160,8 @@ class ModelSpec:
         named = [name for head in self.heads for name in (head.logits, head.scores)]
         named += [] if self.detector is None else [name for names in self.detector.outputs for name in names]
         named.append(None if self.cam is None else self.cam.weights)
-        named += [output for layer in self.gradient_layers for output in (layer.features, layer.gradients)]
+        named += [output for layer in self.layers for output in (layer.features, layer.gradients)]
+        named += () if self.attention is None else self.attention.outputs
         return tuple(name for name in named if name is not None)
 
     def label(self, class_id: int) -> str:

@@ -104,7 +104,8 @@ _ATTENTION = Fields(
         "tokens_after": Whole(0, MOST_TOKENS),
         "frame": _FRAME,
         "reads": Listed(Maybe(Listed(Whole(0, MOST_TOKENS), 2, least=2)), MOST_HEADS),
-    }
+    },
+    {"layerwise": Flag()},
 )
 _HEAD = Fields(
     {"name": _NAME, "kind": _WORD, "size": Whole(1, MOST_CLASSES), "logits": Maybe(_NAME), "scores": Maybe(_NAME)},

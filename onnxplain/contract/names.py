@@ -47,6 +47,11 @@ def attention_gradients_output(layer: str) -> str:
     return f"attention_gradients/{layer}"
 
 
+def attention_layerwise_output(layer: str) -> str:
+    """Name of the output with the gradient of what the model's head says of the tokens at the end of `layer`."""
+    return f"attention_layerwise/{layer}"
+
+
 def logits_output(head: str) -> str:
     """Name of the output that is added for `head`, if it is not the default head: ``logits/<head>``."""
     return f"{LOGITS_OUTPUT}/{head}"

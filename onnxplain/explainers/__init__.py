@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxplain.explainers.attention.attention_rollout import AttentionRollout
 from onnxplain.explainers.attention.grad_x_attention import GradXAttention
+from onnxplain.explainers.attention.legrad import LeGrad
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -80,6 +81,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "Occlusion",
     "ReciproCAM",
     "Regions",

@@ -240,5 +240,11 @@ OWN_METHODS: Mapping[str, Method] = {
             "attention times its positive gradient, carried through all layers (Chefer et al. 2021)",
             "transformers: the usual choice, one run, says for and, with not:, against",
         ),
+        Method(
+            "legrad",
+            "onnxplain.explainers.attention.legrad:LeGrad",
+            "positive gradient at the attention of each layer, of what the head says of it (Bousselham et al. 2024)",
+            "transformers: what each layer adds to the answer",
+        ),
     )
 }

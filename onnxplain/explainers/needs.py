@@ -54,6 +54,15 @@ ATTENTION = Need(
     "the file has none: run `onnxplain instrument --layer attention` (for a plain file `onnxplain explain` does it)",
     ATTENTION_LAYER,
 )
+LAYERWISE_ATTENTION = Need(
+    "the attention matrices of a transformer, and its head on the tokens of each layer",
+    lambda spec: ATTENTION.met(spec) and spec.attention is not None and spec.attention.layerwise,
+    "the file has none: run `onnxplain instrument --layer attention` (for a plain file `onnxplain explain` does it), "
+    "which leaves it out where blocks do not end alike, in one value that the head can read",
+    ATTENTION_LAYER,
+)
+OF_ATTENTION = (ATTENTION, LAYERWISE_ATTENTION)
+"""The needs of methods of attention."""
 LAYERS = Need(
     "an instrumented layer of a model with heads",
     lambda spec: spec.detector is None and LAYERS_OR_LEVELS.met(spec),

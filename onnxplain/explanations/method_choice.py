@@ -65,7 +65,8 @@ def time_passes(engine: Engine) -> PassTimes:
         return _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
 
     def time_attention(attention: AttentionSpec) -> float:
-        return _time(lambda: engine.run(pixels, attention.outputs, target))
+        names = [name for each in attention.layers for name in (each.features, each.gradients)]
+        return _time(lambda: engine.run(pixels, names, target))
 
     layer = spec.layers[-1]
     at_pixels = next((each for each in spec.layers if each.name == INPUT_LAYER), None)
@@ -128,10 +129,10 @@ class MethodChoice:
 def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
     """One per method, in the order of the table. Each method gets those of the options that it takes."""
     from onnxplain.explainers import METHODS
-    from onnxplain.explainers.needs import ATTENTION, INPUT_GRADIENT
+    from onnxplain.explainers.needs import INPUT_GRADIENT, OF_ATTENTION
     from onnxplain.explainers.registry import lack_of
 
-    gradients = {INPUT_GRADIENT: times.input_gradient, ATTENTION: times.attention_gradient}
+    gradients = {INPUT_GRADIENT: times.input_gradient, **dict.fromkeys(OF_ATTENTION, times.attention_gradient)}
     choices = []
     for name, method in METHODS.items():
         taken = {option: value for option, value in options.items() if option in method.options}

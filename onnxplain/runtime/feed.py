@@ -38,10 +38,16 @@ class Opened:
     outputs: Collection[str] = ()
 
     def attention_gates(self, spec: ModelSpec) -> npt.NDArray[np.bool_]:
-        """The input ``explain_attention``: whether a matrix is among the outputs, and whether a gradient is."""
-        layers = () if spec.attention is None else spec.attention.layers
-        kinds = [[layer.features for layer in layers], [layer.gradients for layer in layers]]
-        return np.array([any(name in self.outputs for name in names) for names in kinds])
+        """The input ``explain_attention``: for each kind of output, whether one of it is among the outputs."""
+        attention = spec.attention
+        if attention is None:
+            return np.array([False])
+        kinds = [
+            [layer.features for layer in attention.layers],
+            [layer.gradients for layer in attention.layers],
+            [layer.gradients for layer in attention.layerwise_layers],
+        ]
+        return np.array([any(name in self.outputs for name in names) for names in kinds if names])
 
 
 class Feed:

@@ -35,6 +35,7 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.kept: torch.Tensor | None = None
+        self.ended: torch.Tensor | None = None
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """[N, T, D] → [N, T, D]."""
@@ -49,7 +50,8 @@ class Block(nn.Module):
         if self.merged:
             mixed = mixed.reshape(count, self.heads, length, width // self.heads)
         tokens = tokens + self.out(mixed.transpose(1, 2).reshape(count, length, width))
-        return tokens + self.mlp(self.norm2(tokens))
+        self.ended = tokens + self.mlp(self.norm2(tokens))
+        return self.ended
 
 
 class Transformer(nn.Module):
@@ -132,6 +134,20 @@ def autograd(network: Transformer, pixels: np.ndarray, entry: int) -> tuple[list
     size = matrices[0].shape[-1]
     shaped = [[each.detach().numpy().reshape(-1, size, size) for each in part] for part in (matrices, gradients)]
     return shaped[0], shaped[1]
+
+
+def legrad(network: Transformer, pixels: np.ndarray, entry: int, sign: int = 1) -> np.ndarray:
+    """Bousselham et al. 2024: the head on each block, its gradient at the attention of that block; float64 (T,)."""
+    network = network.double()
+    network(torch.from_numpy(pixels[None]).double())
+    layers = []
+    for block in network.blocks:
+        answer = sign * network.read(network.norm(block.ended))[0, entry]
+        (gradient,) = torch.autograd.grad(answer, block.kept, retain_graph=True)
+        size = gradient.shape[-1]
+        layers.append(gradient.clamp(min=0).reshape(-1, size, size).mean((0, 1)))
+    network.float()
+    return torch.stack(layers).mean(0).numpy()
 
 
 def rollout(matrices: Sequence[np.ndarray]) -> np.ndarray:

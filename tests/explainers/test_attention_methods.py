@@ -24,6 +24,7 @@ from tests.explainers.attention_networks import (
     Transformer,
     autograd,
     export,
+    legrad,
     make_transformer,
     relevance,
     rollout,
@@ -36,6 +37,8 @@ PHOTO = np.random.default_rng(3).integers(0, 256, (*SIZE_HW, 3), np.uint8)
 
 FORMULAS = {"attention-rollout": lambda matrices, gradients: rollout(matrices), "grad-x-attention": relevance}
 
+METHODS = (*FORMULAS, "legrad")
+
 
 def explainable(folder: Path, network: Transformer, batch: Literal["1", "dynamic"] = "dynamic", **options) -> Engine:
     plain = export(network, folder / "plain.onnx", batch=batch, dynamo=options.pop("dynamo", False))
@@ -44,6 +47,8 @@ def explainable(folder: Path, network: Transformer, batch: Literal["1", "dynamic
 
 
 def expected(network: Transformer, pixels: np.ndarray, method: str, entry: int, sign: int = 1) -> np.ndarray:
+    if method == "legrad":
+        return legrad(network, pixels, entry, sign)[LEADING[network.reading] :].reshape(GRID_HW)
     matrices, gradients = autograd(network, pixels, entry)
     whole = FORMULAS[method](matrices, [sign * each for each in gradients])
     return whole[READ[network.reading]].mean(0)[LEADING[network.reading] :].reshape(GRID_HW)
@@ -66,7 +71,7 @@ def test_maps_are_those_of_the_formulas(tmp_path: Path, reading: Reading, option
     assert (attention.size_hw, attention.tokens_before, attention.tokens_after) == (GRID_HW, LEADING[reading], 0)
     assert attention.reads == ((READ[reading].start, READ[reading].stop),)
     pixels = engine.preprocess([PHOTO])[0]
-    for method in FORMULAS:
+    for method in METHODS:
         for found, entry in zip(build(method, engine)(PHOTO, [2, CLASSES - 1]), (2, CLASSES - 1), strict=True):
             reference = expected(network, pixels, method, entry)
             np.testing.assert_allclose(found.raw, reference, atol=2e-5 * np.ptp(reference))
@@ -100,7 +105,7 @@ def test_each_head_has_its_rows_and_each_target_its_sign(localizer: Engine) -> N
 
 def test_images_of_a_call_are_as_one_by_one(localizer: Engine) -> None:
     photos = [PHOTO, PHOTO[::-1].copy()]
-    for method in FORMULAS:
+    for method in METHODS:
         together = build(method, localizer)(photos, [1, None])
         for found, image, target in zip(together, photos, (1, None), strict=True):
             np.testing.assert_array_equal(found.raw, build(method, localizer)(image, target).raw)
@@ -112,9 +117,10 @@ def test_the_model_answers_as_before_and_a_closed_gate_computes_nothing(localize
     for one, other in zip(plain.run(names, feeds), session.run(names, feeds), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     attention = localizer.spec.attention
-    for gates, opened in (([False], (0, 0)), ([True], (1, 1)), ([True, False], (1, 0)), ([False, True], (0, 1))):
-        found = session.run(list(attention.outputs), {**feeds, "explain_attention": np.array(gates)})
-        assert [len(each) for each in found[:2]] == list(opened)
+    kinds = [attention.outputs[0], *(each[0].gradients for each in (attention.layers, attention.layerwise_layers))]
+    for gates in ([False], [True], [True, False, False], [False, True, False], [False, True, True]):
+        found = session.run(kinds, {**feeds, "explain_attention": np.array(gates)})
+        assert [len(each) for each in found] == [int(gate) for gate in (gates * 3)[:3]]
     # The other gates stay closed: `explain` and `explain_attention` know nothing of each other.
     (layer,) = localizer.spec.layers
     found = session.run([attention.outputs[0], layer.gradients], {**feeds, "explain": np.array([True])})

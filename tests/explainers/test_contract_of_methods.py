@@ -47,7 +47,7 @@ BY_IMAGE = {"occlusion", "shap", "sobol"}
 NEED_NO_LAYER = {"rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise"}
 NEED_A_LINEAR_HEAD = {"cam"}
 NEED_THE_INPUT = {"saliency", "input-x-gradient", "integrated-gradients", "smooth-grad", "var-grad", "grad-shap"}
-NEED_ATTENTION = {"attention-rollout", "grad-x-attention"}
+NEED_ATTENTION = {"attention-rollout", "grad-x-attention", "legrad"}
 NEED_ASKING = NEED_THE_INPUT | NEED_ATTENTION
 SHAPES = [(24, 32), (61, 35), (1, 50), (50, 1), (300, 200)]
 

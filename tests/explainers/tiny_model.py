@@ -24,6 +24,7 @@ from onnxplain.contract import (
     Preprocessing,
     TailSpec,
     attention_gradients_output,
+    attention_layerwise_output,
     attention_output,
     features_output,
     gradients_output,
@@ -174,6 +175,7 @@ def _build(
             node("Slice", ["row", "first", "second", "second"], ["weight_row"]),
             node("Reshape", ["weight_row", "single"], ["weight"]),
             node("Mul", [attention_output(LAYER), "weight"], [attention_gradients_output(LAYER)]),
+            node("Neg", [attention_gradients_output(LAYER)], [attention_layerwise_output(LAYER)]),
         ]
         constants |= {
             "tokens": np.array([0, 1, len(kernel), -1], np.int64),
@@ -205,7 +207,8 @@ def _build(
     ]
     if pixels:
         square = ["N", HEADS, TOKENS, TOKENS]
-        outputs += [tensor(name(LAYER), square) for name in (attention_output, attention_gradients_output)]
+        named = attention_output, attention_gradients_output, attention_layerwise_output
+        outputs += [tensor(name(LAYER), square) for name in named]
     graph = helper.make_graph(
         [item for item in nodes if item is not None],
         "tiny",
@@ -220,7 +223,9 @@ def _build(
 
 def _attention(heads: int) -> AttentionSpec:
     layer = LayerSpec(LAYER, attention_output(LAYER), attention_gradients_output(LAYER), HEADS, (TOKENS, TOKENS))
-    return AttentionSpec((layer,), GRID_HW, 0, 0, MapFrame.over(INPUT_SIZE_HW, GRID_HW), ((0, TOKENS),) * heads)
+    return AttentionSpec(
+        (layer,), GRID_HW, 0, 0, MapFrame.over(INPUT_SIZE_HW, GRID_HW), ((0, TOKENS),) * heads, layerwise=True
+    )
 
 
 def _spec(

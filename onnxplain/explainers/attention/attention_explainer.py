@@ -137,7 +137,7 @@ class AttentionExplainer(LayerExplainer):
 
     def _evaluations(self, layer: LayerSpec) -> int:
         """All layers come from the run that is counted for the first."""
-        return int(layer is self._layers()[0])
+        return int(layer == self._layers()[0])
 
 
 def mean_of_heads(matrices: DoubleArray) -> DoubleArray:

@@ -99,11 +99,10 @@ def _left_out(spec: ModelSpec, witnesses: Sequence[Witness]) -> Sequence[LayerSp
 
     Their gradients are steps of the walk to the first, and what is computed at each is the same.
     """
-    if spec.attention is None:
+    attention = spec.attention
+    if attention is None or witnesses[len(spec.layers)].dtype is np.float64:
         return ()
-    first, *between = spec.attention.layers[:-1] or spec.attention.layers
-    large = witnesses[spec.gradient_layers.index(first)].dtype is not np.float64
-    return between if large else ()
+    return (*attention.layers[1:-1], *attention.layerwise_layers[1:-1])
 
 
 def _unrounded(proto: onnx.ModelProto, name: str) -> GraphSession:

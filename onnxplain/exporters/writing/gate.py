@@ -72,7 +72,9 @@ def split_gates(graph: ir.Graph, explain: ir.Value, count: int, name: str = "gat
     """
     main = Branch(f"{PREFIX}/{name}")
     each = main.Reshape(main.Expand(explain, [count]), [count])
-    gates = [main.Gather(each, index, axis=0) for index in range(count)]
+    # ONNX Runtime 1.31 makes Gathers of all entries a Split itself, and fails if it has done so in that file before.
+    parts = main.emit("Split", [each, [1] * count], {"axis": 0}, outputs=count) if count > 1 else [each]
+    gates = [main.Squeeze(part, [0]) for part in parts]
     graph.extend(main.nodes)
     return gates
 

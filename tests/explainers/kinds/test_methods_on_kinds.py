@@ -12,7 +12,7 @@ from torch.nn import functional
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build
 from onnxplain.explainers.masked.masks import MaskGeometry
-from onnxplain.explainers.needs import ATTENTION
+from onnxplain.explainers.needs import OF_ATTENTION
 from onnxplain.explainers.rise.samplers import IndependentSampler
 from tests.explainers.kinds import feature_formulas, hiding_formulas, pixel_formulas
 from tests.explainers.kinds.kind_networks import CELLS, GRID, KINDS, SIDE, Explained, open_kind, photo
@@ -28,7 +28,7 @@ OPTIONS = {
     **pixel_formulas.OPTIONS,
 }
 # The networks of the kinds have no attention; see test_attention_methods.py.
-ON_MAPS = [name for name, method in METHODS.items() if method.needs is not ATTENTION]
+ON_MAPS = [name for name, method in METHODS.items() if method.needs not in OF_ATTENTION]
 # A difference of two scores gives the difference of their maps.
 LINEAR = (
     *("cam", "grad-cam", "hires-cam", "xgrad-cam", "score-cam", "recipro-cam", "rise"),
