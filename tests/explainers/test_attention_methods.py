@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from onnxplain import explain
 from onnxplain.errors import OnnxplainError, UnsupportedError
@@ -40,7 +43,7 @@ FORMULAS = {"attention-rollout": lambda matrices, gradients: rollout(matrices), 
 METHODS = (*FORMULAS, "legrad")
 
 
-def explainable(folder: Path, network: Transformer, batch: Literal["1", "dynamic"] = "dynamic", **options) -> Engine:
+def explainable(folder: Path, network: nn.Module, batch: Literal["1", "dynamic"] = "dynamic", **options) -> Engine:
     plain = export(network, folder / "plain.onnx", batch=batch, dynamo=options.pop("dynamo", False))
     instrument(plain, folder / "out.onnx", layers=["attention"], preprocessing=PREPROCESSING, **options)
     return Engine(folder / "out.onnx", threads=1)
@@ -101,6 +104,38 @@ def test_each_head_has_its_rows_and_each_target_its_sign(localizer: Engine) -> N
     np.testing.assert_allclose(method(PHOTO, 1, against=4).raw, reference, atol=2e-5 * np.ptp(reference))
     with pytest.raises(UnsupportedError, match=r"^attention-rollout: found not:, expected a single target"):
         build("attention-rollout", localizer)(PHOTO, "not:1")
+
+
+class Embedding(nn.Module):
+    """The network's numbers as a vector of length one."""
+
+    def __init__(self, network: Transformer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(self.network(image), dim=-1)
+
+
+def test_a_head_that_is_compared_is_read_on_each_layer(tmp_path: Path) -> None:
+    network, other = make_transformer("patches"), PHOTO[::-1].copy()
+    engine = explainable(tmp_path, Embedding(network))
+    assert engine.spec.head.kind == "embedding"
+    seen, like = (torch.from_numpy(each[None]).double() for each in engine.preprocess([PHOTO, other]))
+    network = network.double()
+    wanted = network(like).detach()[0]
+    answer = functional.cosine_similarity(network(seen), wanted[None])[0]
+    matrices = [block.kept for block in network.blocks]
+    gradients = torch.autograd.grad(answer, matrices, retain_graph=True)
+    reference = relevance(*([each.detach().numpy()[0] for each in part] for part in (matrices, gradients)))
+    layers = []
+    for block, matrix in zip(network.blocks, matrices, strict=True):
+        said = functional.cosine_similarity(network.read(network.norm(block.ended)), wanted[None])[0]
+        layers.append(torch.autograd.grad(said, matrix, retain_graph=True)[0].clamp(min=0)[0].mean((0, 1)).numpy())
+    whole = {"grad-x-attention": reference[READ["patches"]].mean(0), "legrad": np.mean(layers, axis=0)}
+    for method, tokens in whole.items():
+        found = build(method, engine)(PHOTO, like=other)
+        np.testing.assert_allclose(found.raw, tokens[3:].reshape(GRID_HW), atol=5e-5 * np.ptp(tokens[3:]))
 
 
 def test_images_of_a_call_are_as_one_by_one(localizer: Engine) -> None:

@@ -70,6 +70,26 @@ def twice_apart(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tens
     return among_all(q, k, v) + among_all(k, q, v)
 
 
+class Crossing(Odd):
+    """Two layers; the head reads what the first gives beside what the second gives."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        tokens = self.embed(image).flatten(2).transpose(1, 2)
+        first = self.mix(*self.qkv(tokens).chunk(3, -1))
+        second = self.mix(*self.qkv(tokens + first).chunk(3, -1))
+        return self.head(self.read(2 * first - second))
+
+
+class Early(Odd):
+    """The head reads the patches too, beside what the attention gives."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        tokens = self.embed(image).flatten(2).transpose(1, 2)
+        return self.head(self.read(self.mix(*self.qkv(tokens).chunk(3, -1))) + self.read(tokens))
+
+
 def mean(tokens: torch.Tensor) -> torch.Tensor:
     return tokens.mean(1)
 
@@ -145,3 +165,15 @@ def test_a_head_that_reads_tokens_by_their_places_is_refused(tmp_path: Path) -> 
     assert engine.spec.attention.reads == (None,)
     with pytest.raises(UnsupportedError, match=r"^attention-rollout: found the head .* which does not read one token"):
         build("attention-rollout", engine)(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("network", [Crossing, Early])
+def test_a_head_that_reads_more_than_a_block_is_not_read_on_others(tmp_path: Path, network: type[Odd]) -> None:
+    plain = written(tmp_path, network(among_all, mean))
+    instrument(plain, tmp_path / "out.onnx", layers=["attention"], preprocessing=PREPROCESSING)
+    engine = Engine(tmp_path / "out.onnx", threads=1)
+    assert not engine.spec.attention.layerwise
+    with pytest.raises(UnsupportedError, match=r"^legrad: needs .* leaves it out where blocks do not end alike"):
+        build("legrad", engine)
+    found = build("grad-x-attention", engine)(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8))
+    assert found.status == "ok"

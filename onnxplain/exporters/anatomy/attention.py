@@ -112,7 +112,7 @@ def _product_of(node: ir.Node, places: Mapping[ir.Value, Followed]) -> ir.Node |
         readers = list(value.consumers())
         products = [each for each in readers if operator_of(each).computes in PRODUCTS and each.inputs[0] is value]
         if products:
-            other = products[0].inputs[1]
+            other = products[0].inputs[operator_of(products[0]).weight or 1]
             return products[0] if other is not None and other in places else None
         onward = [each for each in readers if hands_on(each, Hands.WHOLE, Hands.ROUNDED) or each.op_type == "Where"]
         if len(onward) != 1:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxplain.exporters.anatomy.arrangement import Arrangement
 from onnxplain.exporters.anatomy.attention import FoundAttention
 from onnxplain.exporters.graph.path import path_between, sources_of
-from onnxplain.exporters.graph.values import FLOATS, downstream, maybe_dims
+from onnxplain.exporters.graph.values import FLOATS, downstream, is_constant, maybe_dims
 from onnxplain.exporters.operators.operator import Hands
 from onnxplain.exporters.operators.table import operator_of
 
@@ -68,11 +68,17 @@ def find_blocks(
         return None
     ends.append(last[-1])
     head = tuple(path_between(ends[-1], targets))
-    alike = all(maybe_dims(end) == maybe_dims(ends[-1]) for end in ends)
+    alike = all(maybe_dims(end) == maybe_dims(ends[-1]) and end in cuts[0] for end in ends)
     rows = [operator_of(node) for node in head]
-    if not alike or any(row.control_flow or row.integers is not None or row.hands is Hands.ROUNDED for row in rows):
-        return None
-    return Blocks(tuple(ends), head)
+    differs = any(row.control_flow or row.integers is not None or row.hands is Hands.ROUNDED for row in rows)
+    return Blocks(tuple(ends), head) if alike and not differs and _reads_alone(head, ends[-1]) else None
+
+
+def _reads_alone(head: Sequence[ir.Node], end: ir.Value) -> bool:
+    """Whether the nodes read no other floats of the image than `end`; sizes may come from anywhere."""
+    known = {end, *(output for node in head for output in node.outputs)}
+    read = {source for node in head for source in node.inputs if source is not None}
+    return all(each in known or each.dtype not in FLOATS or is_constant(each) for each in read)
 
 
 def _cuts(value: ir.Value, targets: Sequence[ir.Value]) -> Iterator[ir.Value]:
