@@ -1,0 +1,154 @@
+"""A log-linear model of the score, and its RISE map in closed form.
+
+The model is log(s + δ) ≈ m + Σ b_k z_k, with z_k the values of the masks' first principal components. Hidden parts of
+an object tend to multiply a score, not to subtract from it, so a few hundred masks tell more about b than about a
+linear model. It is fitted by ridge regression: b has the prior N(0, τ C), and the ratio ρ = σ² / τ of noise and prior
+is the one with the largest evidence.
+
+At a given shift the cells g are independent bits with probability p, and Σ b_k z_k = Σ_c θ_c (g_c − p), with θ the
+grid that b gives at this shift. So for ŝ = exp(m + Σ b_k z_k), in closed form,
+
+    E[ŝ | shift] = μ = exp(m − p Σ θ_c) · Π_c (1 − p + p e^θ_c),
+    E[ŝ (g_c − p) | shift] = μ · (p e^θ_c / (1 − p + p e^θ_c) − p),
+
+and the map's coefficient on component φ_l is 1/p · the mean over shifts of E[ŝ z_l | shift]. No mask is drawn for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from onnxplain.explainers.masked.masks import Pixels
+from onnxplain.explainers.rise.principal_components import PrincipalComponents
+from onnxplain.machine.small_products import small_product
+from onnxplain.runtime.arrays import DoubleArray
+
+# Shifts of an axis are averaged in at most so many groups: within a group the weights are nearly linear in the shift.
+_SHIFT_GROUPS = 8
+# The prior's shape is computed on so many points per cell and axis: it is smooth.
+_POINTS_PER_CELL = 4
+# The squared map of the first fit, blurred by so many cells, is this share of the second prior's shape.
+_BLUR, _SHAPED = 0.75, 0.9
+# ρ is searched among these multiples of the mean eigenvalue.
+_RATIOS = np.exp(np.linspace(-9, 6, 61))
+# Of the prior's mean variance: keeps its Cholesky factor defined where few points have been taken.
+_JITTER = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class LogSums:
+    """Sums of one target, float64, as in `MaskSums`, over some replicates.
+
+    `masks`: n. `components` (F,): Σ z. `products` (F, F): Σ z zᵀ. `logs`: Σ y. `squares`: Σ y². `logged` (F,): Σ y z.
+    """
+
+    masks: float
+    components: DoubleArray
+    products: DoubleArray
+    logs: float
+    squares: float
+    logged: DoubleArray
+
+
+def fit_log_linear(sums: LogSums, prior: DoubleArray | None = None) -> tuple[float, DoubleArray]:
+    """m and b (F,) of the log-linear model. `prior`: C (F, F); None: the identity.
+
+    With y and z minus their means and C = L Lᵀ, ``b = L (Lᵀ G L + ρ)⁻¹ Lᵀ Σ y z`` where G = Σ z zᵀ. The eigenvalues d
+    and eigenvectors of Lᵀ G L give the evidence of each ρ: with q the vector Lᵀ Σ y z in them, minus twice its
+    logarithm is ``(n − 1) log(Σ y² − Σ q² / (d + ρ)) + Σ log(1 + d / ρ)``.
+    """
+    mean, means = sums.logs / sums.masks, sums.components / sums.masks
+    gram = sums.products - sums.masks * np.outer(means, means)
+    moments = sums.logged - sums.masks * mean * means
+    square = max(sums.squares - sums.masks * mean**2, 0.0)
+    factor = np.eye(len(means)) if prior is None else np.linalg.cholesky(prior)
+    values, vectors = np.linalg.eigh(factor.T @ gram @ factor)
+    values = np.maximum(values, 0)
+    shares = vectors.T @ (factor.T @ moments)
+    ratios = np.maximum(values.mean(), np.finfo(float).tiny) * _RATIOS[:, None]
+    rest = np.maximum(square - (shares**2 / (values + ratios)).sum(axis=1), np.finfo(float).tiny)
+    evidence = (sums.masks - 1) * np.log(rest) + np.log1p(values / ratios).sum(axis=1)
+    slopes: DoubleArray = factor @ (vectors @ (shares / (values + ratios[np.argmin(evidence)])))
+    return float(mean - slopes @ means), slopes
+
+
+def map_log_linear(components: PrincipalComponents, intercept: float, slopes: DoubleArray) -> DoubleArray:
+    """The coefficients (K,) of the map of ŝ = exp(m + Σ b_k z_k) on all components: the map minus E[ŝ]."""
+    keep, fitted = components.keep, len(slopes)
+    row_weights, column_weights, shares = _grouped_weights(components)
+    table = np.zeros((components.rows.shape[1], components.columns.shape[1]))
+    table[components.rows_index[:fitted], components.columns_index[:fitted]] = slopes
+    thetas = (row_weights.swapaxes(1, 2) @ table)[:, None] @ column_weights
+    # Divided by e^θ where that is large, so it cannot overflow.
+    logs = np.logaddexp(np.log1p(-keep), np.log(keep) + thetas)
+    means = np.exp(intercept - keep * thetas.sum(axis=(2, 3)) + logs.sum(axis=(2, 3)))
+    deviations = (shares * means)[..., None, None] * (np.exp(np.log(keep) + thetas - logs) - keep)
+    products = (row_weights[:, None] @ deviations @ column_weights.swapaxes(1, 2)).sum(axis=(0, 1))
+    coefficients: DoubleArray = products[components.rows_index, components.columns_index] / keep
+    return coefficients
+
+
+def shape_prior(components: PrincipalComponents, coefficients: DoubleArray) -> DoubleArray:
+    """C (F, F) for the next fit, from the coefficients of a first map: larger where that map differs from its mean.
+
+    ``C = Φ diag(e) Φᵀ``, ``e(x) = 0.9 · blur(u²)(x) / mean + 0.1`` and ``u = Σ_k t_k / √λ_k · φ_k``, over the first F
+    components and a lattice of pixels. With e = 1 everywhere this is the identity.
+    """
+    fitted = components.fitted
+    images, (row_blur, column_blur) = _prior_lattice(components)
+    weights = coefficients[:fitted] / np.sqrt(components.variances[:fitted])
+    squares = (weights @ images).reshape(len(row_blur), len(column_blur)) ** 2
+    blurred = row_blur @ squares @ column_blur.T
+    mean = blurred.mean()
+    shape = _SHAPED * blurred / mean + 1 - _SHAPED if mean > 0 else np.ones_like(blurred)
+    return small_product(images * shape.ravel(), images.T) + _JITTER * np.eye(fitted)
+
+
+def fit_twice(components: PrincipalComponents, sums: LogSums) -> DoubleArray:
+    """The map's coefficients (K,) from two fits: the second with the prior that the first one's map gives."""
+    first = map_log_linear(components, *fit_log_linear(sums))
+    return map_log_linear(components, *fit_log_linear(sums, shape_prior(components, first)))
+
+
+@lru_cache(maxsize=8)
+def _grouped_weights(components: PrincipalComponents) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """The mean row and column weights of each group of shifts, and the share (Y, X) of all shifts in two groups."""
+    grouped = []
+    for weights in (components.row_weights, components.column_weights):
+        groups = np.array_split(weights, min(len(weights), _SHIFT_GROUPS))
+        grouped.append(
+            (
+                np.stack([group.mean(axis=0) for group in groups]),
+                np.array([len(group) for group in groups]) / len(weights),
+            )
+        )
+    (rows, row_shares), (columns, column_shares) = grouped
+    return rows, columns, np.outer(row_shares, column_shares)
+
+
+@lru_cache(maxsize=8)
+def _prior_lattice(components: PrincipalComponents) -> tuple[DoubleArray, tuple[DoubleArray, DoubleArray]]:
+    """The first F components on a lattice, (F, points), with sums as over all pixels; and the blur of each axis."""
+    steps, blurs = [], []
+    for vectors, weights in (
+        (components.rows, components.row_weights),
+        (components.columns, components.column_weights),
+    ):
+        step = max(1, len(weights) // _POINTS_PER_CELL)
+        steps.append(step)
+        blurs.append(_blur_matrix(len(vectors[step // 2 :: step]), _BLUR * len(weights) / step))
+    (row_step, column_step), fitted = steps, components.fitted
+    pixels: Pixels = (slice(row_step // 2, None, row_step), slice(column_step // 2, None, column_step))
+    images = components.maps(np.eye(len(components))[:fitted], pixels)
+    return images.reshape(fitted, -1) * np.sqrt(row_step * column_step), (blurs[0], blurs[1])
+
+
+def _blur_matrix(length: int, sigma: float) -> DoubleArray:
+    """A Gaussian blur along one axis, (length, length), each row's weights with the sum 1."""
+    places = np.arange(length)
+    weights = np.exp(-0.5 * ((places[:, None] - places) / sigma) ** 2)
+    blur: DoubleArray = weights / weights.sum(axis=1, keepdims=True)
+    return blur
