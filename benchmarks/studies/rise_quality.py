@@ -267,7 +267,9 @@ def draw_plot(rows: list[Measured], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=len(PHOTOS), metavar="N")
+    parser.add_argument(
+        "--photos", type=int, nargs="+", default=[len(PHOTOS)], metavar="N", help="of each network, or for all"
+    )
     parser.add_argument("--networks", nargs="+", choices=[name for name, *_ in NETWORKS], metavar="NAME")
     parser.add_argument("--reference", type=int, default=REFERENCE_MASKS, metavar="MASKS")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
@@ -277,14 +279,15 @@ def main() -> None:
     rows: list[Measured] = []
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for name, file, preset in NETWORKS:
+        counts = arguments.photos * len(NETWORKS) if len(arguments.photos) == 1 else arguments.photos
+        for (name, file, preset), count in zip(NETWORKS, counts, strict=True):
             if arguments.networks and name not in arguments.networks:
                 continue
             # Instrumenting adds the logits as an output: a uint8 softmax is 0 for most classes.
             path = Path(folder) / file
             instrument(ASSETS / "models" / file, path, preprocessing=PRESETS[preset])
             engine = Engine(path, threads=arguments.threads)
-            for photo in PHOTOS[: arguments.photos]:
+            for photo in PHOTOS[:count]:
                 image = ASSETS / "images" / photo
                 probabilities = engine.predict(image)[0].scores
                 subject = Subject(engine, name, image, choose_targets(probabilities), probabilities)

@@ -32,10 +32,11 @@ _SHIFT_GROUPS = 8
 _POINTS_PER_CELL = 4
 # The squared map of the first fit, blurred by so many cells, is this share of the second prior's shape.
 _BLUR, _SHAPED = 0.75, 0.9
-# ρ is searched among these multiples of the mean eigenvalue.
-_RATIOS = np.exp(np.linspace(-9, 6, 61))
-# Of the prior's mean variance: keeps its Cholesky factor defined where few points have been taken.
+# ρ is searched among these multiples of the mean eigenvalue of C G.
+_RATIOS = np.exp(np.linspace(-9, 6, 21))
+# Of the prior's mean variance: keeps its inverse defined where few points have been taken.
 _JITTER = 1e-9
+_TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,38 +54,50 @@ class LogSums:
     logged: DoubleArray
 
 
-def fit_log_linear(sums: LogSums, prior: DoubleArray | None = None) -> tuple[float, DoubleArray]:
-    """m and b (F,) of the log-linear model. `prior`: C (F, F); None: the identity.
+@dataclass(frozen=True, eq=False)
+class LogLinearFit:
+    """`intercept`: m. `slopes` (F,): b. `ratio`: ρ."""
 
-    With y and z minus their means and C = L Lᵀ, ``b = L (Lᵀ G L + ρ)⁻¹ Lᵀ Σ y z`` where G = Σ z zᵀ. The eigenvalues d
-    and eigenvectors of Lᵀ G L give the evidence of each ρ: with q the vector Lᵀ Σ y z in them, minus twice its
-    logarithm is ``(n − 1) log(Σ y² − Σ q² / (d + ρ)) + Σ log(1 + d / ρ)``.
+    intercept: float
+    slopes: DoubleArray
+    ratio: float
+
+
+def fit_log_linear(sums: LogSums, prior: DoubleArray | None = None, ratio: float | None = None) -> LogLinearFit:
+    """m and b of the log-linear model. `prior`: C (F, F); None: the identity. `ratio`: ρ; None: by its evidence.
+
+    With y and z minus their means and G = Σ z zᵀ, ``b = (G + ρ C⁻¹)⁻¹ Σ y z``. Minus twice the logarithm of the
+    evidence of ρ is ``(n − 1) log(Σ y² − b · Σ y z) + log det(G + ρ C⁻¹) + log det C − F log ρ``.
     """
     mean, means = sums.logs / sums.masks, sums.components / sums.masks
     gram = sums.products - sums.masks * np.outer(means, means)
     moments = sums.logged - sums.masks * mean * means
-    square = max(sums.squares - sums.masks * mean**2, 0.0)
-    factor = np.eye(len(means)) if prior is None else np.linalg.cholesky(prior)
-    values, vectors = np.linalg.eigh(factor.T @ gram @ factor)
-    values = np.maximum(values, 0)
-    shares = vectors.T @ (factor.T @ moments)
-    ratios = np.maximum(values.mean(), np.finfo(float).tiny) * _RATIOS[:, None]
-    rest = np.maximum(square - (shares**2 / (values + ratios)).sum(axis=1), np.finfo(float).tiny)
-    evidence = (sums.masks - 1) * np.log(rest) + np.log1p(values / ratios).sum(axis=1)
-    slopes: DoubleArray = factor @ (vectors @ (shares / (values + ratios[np.argmin(evidence)])))
-    return float(mean - slopes @ means), slopes
+    prior = np.eye(len(means)) if prior is None else prior
+    scale = max(float((prior * gram).sum()) / len(means), _TINY)
+    ratios = scale * _RATIOS if ratio is None else np.array([ratio])
+    # An eigendecomposition would do for all ratios, but LAPACK's wakes threads: see `small_products`.
+    sharpened = gram + ratios[:, None, None] * np.linalg.inv(prior)
+    slopes = np.linalg.solve(sharpened, np.broadcast_to(moments[:, None], (len(ratios), len(means), 1)))[..., 0]
+    best = 0
+    if len(ratios) > 1:
+        square = sums.squares - sums.masks * mean**2
+        rest = np.log(np.maximum(square - slopes @ moments, _TINY))
+        diagonals = np.diagonal(np.linalg.cholesky(sharpened), axis1=1, axis2=2)
+        lost = (sums.masks - 1) * rest + 2 * np.log(diagonals).sum(axis=1) - len(means) * np.log(ratios)
+        best = int(np.argmin(lost))
+    return LogLinearFit(float(mean - slopes[best] @ means), slopes[best], float(ratios[best]))
 
 
-def map_log_linear(components: PrincipalComponents, intercept: float, slopes: DoubleArray) -> DoubleArray:
+def map_log_linear(components: PrincipalComponents, fit: LogLinearFit) -> DoubleArray:
     """The coefficients (K,) of the map of ŝ = exp(m + Σ b_k z_k) on all components: the map minus E[ŝ]."""
-    keep, fitted = components.keep, len(slopes)
+    keep, fitted = components.keep, len(fit.slopes)
     row_weights, column_weights, shares = _grouped_weights(components)
     table = np.zeros((components.rows.shape[1], components.columns.shape[1]))
-    table[components.rows_index[:fitted], components.columns_index[:fitted]] = slopes
+    table[components.rows_index[:fitted], components.columns_index[:fitted]] = fit.slopes
     thetas = (row_weights.swapaxes(1, 2) @ table)[:, None] @ column_weights
     # Divided by e^θ where that is large, so it cannot overflow.
     logs = np.logaddexp(np.log1p(-keep), np.log(keep) + thetas)
-    means = np.exp(intercept - keep * thetas.sum(axis=(2, 3)) + logs.sum(axis=(2, 3)))
+    means = np.exp(fit.intercept - keep * thetas.sum(axis=(2, 3)) + logs.sum(axis=(2, 3)))
     deviations = (shares * means)[..., None, None] * (np.exp(np.log(keep) + thetas - logs) - keep)
     products = (row_weights[:, None] @ deviations @ column_weights.swapaxes(1, 2)).sum(axis=(0, 1))
     coefficients: DoubleArray = products[components.rows_index, components.columns_index] / keep
@@ -107,10 +120,14 @@ def shape_prior(components: PrincipalComponents, coefficients: DoubleArray) -> D
     return small_product(images * shape.ravel(), images.T) + _JITTER * np.eye(fitted)
 
 
-def fit_twice(components: PrincipalComponents, sums: LogSums) -> DoubleArray:
-    """The map's coefficients (K,) from two fits: the second with the prior that the first one's map gives."""
-    first = map_log_linear(components, *fit_log_linear(sums))
-    return map_log_linear(components, *fit_log_linear(sums, shape_prior(components, first)))
+def fit_twice(
+    components: PrincipalComponents, sums: LogSums, ratios: tuple[float | None, float | None] = (None, None)
+) -> tuple[DoubleArray, tuple[float, float]]:
+    """The map's coefficients (K,) from two fits, and their ρ. The first fit's map gives the second fit's prior."""
+    first = fit_log_linear(sums, None, ratios[0])
+    prior = shape_prior(components, map_log_linear(components, first))
+    second = fit_log_linear(sums, prior, ratios[1])
+    return map_log_linear(components, second), (first.ratio, second.ratio)
 
 
 @lru_cache(maxsize=8)

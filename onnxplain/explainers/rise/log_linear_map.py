@@ -32,7 +32,8 @@ class ShrunkMap:
 
     The map is biased, so its error is not the spread of its replicates. It is found by leaving out one replicate after
     the other. S₋ and a₋ are the shrunk and the unbiased map of the rest, and a_r the unbiased map of replicate r, which
-    neither has seen. With |·|² the mean square over pixels after the mean is subtracted,
+    neither has seen (only the ratios of noise and prior are those of all masks). With |·|² the mean square over pixels
+    after the mean is subtracted,
 
         E|S₋ − truth|² = E[|a_r − S₋|² − |a_r − a₋|²] + E|a₋ − truth|²,
 
@@ -71,33 +72,22 @@ def shrink_map(estimator: MapEstimator, sums: MaskSums, target: int, visible: Pi
     assert components is not None
     means, replicates = estimator.coefficients(sums, target)
     weights = sums.masks / sums.masks.sum()
-    shrunk = _shrink(components, sums, target, replicates, np.ones(len(weights), np.bool_))
+    shrunk, ratios = _shrink(components, sums, target, replicates, np.ones(len(weights), np.bool_))
     values = float(weights @ means) + components.maps(shrunk, ALL_PIXELS)
     spread = _mean_square(components, shrunk, visible)
     if not spread > 0:
         return ShrunkMap(values, None)
     variance = weights @ _mean_square(components, replicates - weights @ replicates, visible) / (len(weights) - 1)
-    gains = [_gain(components, sums, target, replicates, left_out, visible) for left_out in range(len(weights))]
+    gains = []
+    for left_out in range(len(weights)):
+        kept = np.arange(len(weights)) != left_out
+        rest, _ = _shrink(components, sums, target, replicates, kept, ratios)
+        both = np.stack([rest, weights[kept] @ replicates[kept] / weights[kept].sum()])
+        far, near = _mean_square(components, replicates[left_out] - both, visible)
+        gains.append(far - near)
     others = (len(weights) - 1) / len(weights)
     squared = others * (weights @ gains + variance / others)
     return ShrunkMap(values, float(np.sqrt(max(squared, _LEAST_SHARE**2 * variance) / spread)))
-
-
-def _gain(
-    components: PrincipalComponents,
-    sums: MaskSums,
-    target: int,
-    replicates: DoubleArray,
-    left_out: int,
-    visible: Pixels,
-) -> float:
-    """|a_r − S₋|² − |a_r − a₋|² for the replicate that is left out."""
-    kept = np.arange(len(replicates)) != left_out
-    weights = sums.masks[kept] / sums.masks[kept].sum()
-    shrunk = _shrink(components, sums, target, replicates, kept)
-    unbiased = weights @ replicates[kept]
-    far, near = _mean_square(components, replicates[left_out] - np.stack([shrunk, unbiased]), visible)
-    return float(far - near)
 
 
 def _shrink(
@@ -106,8 +96,9 @@ def _shrink(
     target: int,
     replicates: DoubleArray,
     kept: npt.NDArray[np.bool_],
-) -> DoubleArray:
-    """The shrunk coefficients (K,) from the kept replicates."""
+    ratios: tuple[float | None, float | None] = (None, None),
+) -> tuple[DoubleArray, tuple[float, float]]:
+    """The shrunk coefficients (K,) from the kept replicates, and the ratios of the two fits: found, unless given."""
     fitted = components.fitted
     logs = LogSums(
         masks=float(sums.masks[kept].sum()),
@@ -118,7 +109,8 @@ def _shrink(
         logged=sums.log_components[target, kept].sum(axis=0),
     )
     weights = sums.masks[kept] / sums.masks[kept].sum()
-    return shrink_by_bands(replicates[kept], weights, fit_twice(components, logs), components.variances)
+    model, found = fit_twice(components, logs, ratios)
+    return shrink_by_bands(replicates[kept], weights, model, components.variances), found
 
 
 def _mean_square(components: PrincipalComponents, coefficients: DoubleArray, pixels: Pixels) -> DoubleArray:
