@@ -221,7 +221,9 @@ def count_worse(rows: list[Measured], network: str, likely: bool) -> str:
             ]
             for one in classes
         ]
-        words.append(f"{sum(log_linear < default for default, log_linear in means)} of {len(means)} at {masks}")
+        losses = [default - log_linear for default, log_linear in means]
+        worst = max(0.0, *losses)
+        words.append(f"{sum(loss > 0 for loss in losses)} of {len(losses)} at {masks} (by {worst:.3f} at most)")
     shown = [row for row in rows if (row.network, row.likely, row.estimator) == (network, likely, "log-linear")]
     stated = np.sqrt(np.nanmean([row.stated_error**2 for row in shown]))
     true = np.sqrt(np.mean([1 / row.correlation**2 - 1 for row in shown]))

@@ -21,7 +21,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from onnxplain.explainers.masked.masks import Pixels
 from onnxplain.explainers.rise.principal_components import PrincipalComponents
 from onnxplain.machine.small_products import small_product
 from onnxplain.runtime.arrays import DoubleArray
@@ -110,14 +109,21 @@ def shape_prior(components: PrincipalComponents, coefficients: DoubleArray) -> D
     ``C = Φ diag(e) Φᵀ``, ``e(x) = 0.9 · blur(u²)(x) / mean + 0.1`` and ``u = Σ_k t_k / √λ_k · φ_k``, over the first F
     components and a lattice of pixels. With e = 1 everywhere this is the identity.
     """
-    fitted = components.fitted
-    images, (row_blur, column_blur) = _prior_lattice(components)
-    weights = coefficients[:fitted] / np.sqrt(components.variances[:fitted])
-    squares = (weights @ images).reshape(len(row_blur), len(column_blur)) ** 2
-    blurred = row_blur @ squares @ column_blur.T
+    few = slice(components.fitted)
+    rows_index, columns_index = components.rows_index[few], components.columns_index[few]
+    rows, columns = _prior_axes(components)
+    table = np.zeros((rows.vectors.shape[1], columns.vectors.shape[1]))
+    table[rows_index, columns_index] = coefficients[few] / np.sqrt(components.variances[few])
+    squares = (rows.vectors @ table @ columns.vectors.T) ** 2
+    blurred = rows.blur @ squares @ columns.blur.T
     mean = blurred.mean()
     shape = _SHAPED * blurred / mean + 1 - _SHAPED if mean > 0 else np.ones_like(blurred)
-    return small_product(images * shape.ravel(), images.T) + _JITTER * np.eye(fitted)
+    # Φ is separable: sums over y and x for each pair of row vectors and each pair of column vectors.
+    sums = small_product(small_product(rows.pairs.T, shape), columns.pairs).reshape(
+        table.shape[:1] * 2 + table.shape[1:] * 2
+    )
+    prior: DoubleArray = sums[rows_index[:, None], rows_index, columns_index[:, None], columns_index]
+    return prior + _JITTER * np.eye(len(prior))
 
 
 def fit_twice(
@@ -146,21 +152,33 @@ def _grouped_weights(components: PrincipalComponents) -> tuple[DoubleArray, Doub
     return rows, columns, np.outer(row_shares, column_shares)
 
 
+@dataclass(frozen=True, eq=False)
+class _PriorAxis:
+    """One axis of a lattice of P pixels: `vectors` (P, A), with sums as over all pixels, their products, and a blur.
+
+    `pairs` (P, A · A): the product of each vector with each. `blur` (P, P).
+    """
+
+    vectors: DoubleArray
+    pairs: DoubleArray
+    blur: DoubleArray
+
+
 @lru_cache(maxsize=8)
-def _prior_lattice(components: PrincipalComponents) -> tuple[DoubleArray, tuple[DoubleArray, DoubleArray]]:
-    """The first F components on a lattice, (F, points), with sums as over all pixels; and the blur of each axis."""
-    steps, blurs = [], []
-    for vectors, weights in (
-        (components.rows, components.row_weights),
-        (components.columns, components.column_weights),
-    ):
-        step = max(1, len(weights) // _POINTS_PER_CELL)
-        steps.append(step)
-        blurs.append(_blur_matrix(len(vectors[step // 2 :: step]), _BLUR * len(weights) / step))
-    (row_step, column_step), fitted = steps, components.fitted
-    pixels: Pixels = (slice(row_step // 2, None, row_step), slice(column_step // 2, None, column_step))
-    images = components.maps(np.eye(len(components))[:fitted], pixels)
-    return images.reshape(fitted, -1) * np.sqrt(row_step * column_step), (blurs[0], blurs[1])
+def _prior_axes(components: PrincipalComponents) -> tuple[_PriorAxis, _PriorAxis]:
+    """Rows and columns of the first F components."""
+    few = slice(components.fitted)
+    return (
+        _prior_axis(components.rows[:, : components.rows_index[few].max() + 1], len(components.row_weights)),
+        _prior_axis(components.columns[:, : components.columns_index[few].max() + 1], len(components.column_weights)),
+    )
+
+
+def _prior_axis(vectors: DoubleArray, cell: int) -> _PriorAxis:
+    step = max(1, cell // _POINTS_PER_CELL)
+    points = vectors[step // 2 :: step] * np.sqrt(step)
+    pairs = (points[:, :, None] * points[:, None]).reshape(len(points), -1)
+    return _PriorAxis(points, pairs, _blur_matrix(len(points), _BLUR * cell / step))
 
 
 def _blur_matrix(length: int, sigma: float) -> DoubleArray:
