@@ -19,6 +19,7 @@ from onnxplain.explainers.rise.principal_components import PrincipalComponents, 
 from onnxplain.explainers.rise.samplers import IndependentSampler
 from onnxplain.explainers.rise.shrinkage import shrink_by_bands
 from tests.explainers.synthetic import BLACK, GRID, SIZE_HW, WHITE, curved, exact_maps
+from tests.explainers.tiny_model import MakeModel
 
 Scores = Callable[[np.ndarray], np.ndarray]
 LARGE = MaskGeometry((96, 130), grid=5, keep=0.4)
@@ -275,3 +276,23 @@ def test_a_tolerance_is_that_of_the_unbiased_map() -> None:
             RISE(curved, SIZE_HW, masks=64, grid=GRID, estimator="log-linear", fill=BLACK).stream(WHITE, 0)
         ).tally
         RISE(curved, SIZE_HW, masks=64, grid=GRID, fill=BLACK).stream(WHITE, 0, tally=tally)
+
+
+def test_targets_of_one_run_each_have_their_own_map_or_reason(make_model: MakeModel) -> None:
+    rise = RISE(make_model().engine, masks=128, estimator="log-linear")
+    image = np.random.default_rng(0).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+    together = rise.for_targets(image, ["ant", "not:bee", "cat"])
+    assert [each.report.no_model for each in together] == [None, "negated", None]
+    for target, explanation in zip(["ant", "not:bee", "cat"], together, strict=True):
+        alone = rise(image, target)
+        np.testing.assert_allclose(explanation.shown, alone.shown, rtol=1e-6)
+        assert explanation.report.no_model == alone.report.no_model
+    assert rise(image, "ant", against="bee").report.no_model == "difference"
+
+
+def test_the_memory_does_not_depend_on_the_number_of_masks() -> None:
+    sizes = []
+    for masks in (64, 640):
+        *_, last = RISE(curved, SIZE_HW, masks=masks, grid=GRID, estimator="log-linear", fill=BLACK).stream(WHITE, 0)
+        sizes.append(sum(array.nbytes for array in vars(last.tally.sums).values()))
+    assert sizes[0] == sizes[1]
