@@ -183,7 +183,7 @@ class RiseSampling:
             error, relative_error = coarse.standard_error, visible.relative_error()
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
-        shrunk, no_model = self._shrink(sums, position) if self.log_linear and changed else (None, None)
+        shrunk, no_model = self._shrink(sums, position) if self.log_linear else (None, None)
         shown = raw if shrunk is None else np.asarray(shrunk.values, np.float32)
         heatmap, status = minus_min_over_range(shown if changed else np.zeros_like(raw), self.view.frame)
         return Explanation(
@@ -220,9 +220,11 @@ class RiseSampling:
         )
 
     def _shrink(self, sums: MaskSums, position: int) -> tuple[ShrunkMap | None, NoModel | None]:
-        """The map that a log-linear estimator shows, or why there is none."""
+        """The map that a log-linear estimator shows, or why there is none; neither where no mask changes the score."""
         why = self.no_models[position] or why_no_sums(sums, position)
-        return (None, why) if why else (shrink_map(self.estimator, sums, position, self._lattice), None)
+        if why is not None or sums.lowest[position] == sums.highest[position]:
+            return None, why
+        return shrink_map(self.estimator, sums, position, self._lattice), None
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,6 @@ class SamplingReport(MethodReport):
 
     def as_json(self) -> dict[str, Any]:
         """All fields except arrays; what belongs to a log-linear estimator only if it was asked for."""
-        log_linear = self.shrunk is not None or self.no_model is not None
         return {
             "estimator": self.estimator,
             "seed": self.seed,
@@ -86,7 +85,9 @@ class SamplingReport(MethodReport):
             "stopped": self.stopped,
             "relative_error": self.relative_error,
             "explain_output": self.explain_output,
-            **({"shrunk_error": self.shrunk_error, "no_model": self.no_model} if log_linear else {}),
+            **(
+                {"shrunk_error": self.shrunk_error, "no_model": self.no_model} if "log-linear" in self.estimator else {}
+            ),
         }
 
     def summary(self) -> str:
