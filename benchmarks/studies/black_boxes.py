@@ -1,7 +1,7 @@
 """What the methods that hide parts of an image cost beside the model's own forward passes.
 
-Run it with `python -m benchmarks.studies.black_boxes`. A round is one explanation and as many raw forward passes of the
-same session, in batches of the fastest size, in random order. A ratio is that of the medians over rounds, of processor
+Run it with `python -m benchmarks.studies.black_boxes`. A round is one explanation and as many raw forward passes of a
+plain session on the same file, in batches of the fastest size, in random order. A ratio is that of the medians over rounds, of processor
 time of the process and of wall time. `--memory` prints the peak memory of a process of its own per method and number
 of evaluations instead. `--only NAME` (repeatable) takes a method or a network.
 """
@@ -76,12 +76,13 @@ def options_of(name: str, evaluations: int | None, size_hw: tuple[int, int]) -> 
     return {"window": 0.05, "stride": step / min(size_hw)}
 
 
-def measure(engine: Engine, name: str, evaluations: int | None, rounds: int) -> Measured:
+def measure(path: Path, name: str, evaluations: int | None, rounds: int, threads: int) -> Measured:
+    engine = Engine(path, threads=threads)
     explainer = OWN_METHODS[name].build(engine, **options_of(name, evaluations, engine.spec.input.size_hw))
     photo = np.asarray(Image.open(PHOTO).convert("RGB"))
     for _ in range(WARM_UPS):
         count = explainer(photo).evaluations
-    forms: tuple[Callable[[], object], ...] = (lambda: explainer(photo), raw_passes(engine, count))
+    forms: tuple[Callable[[], object], ...] = (lambda: explainer(photo), raw_passes(engine, count, threads))
     forms[1]()
     order = np.random.default_rng(0)
     found: tuple[list[Spent], list[Spent]] = ([], [])
@@ -92,19 +93,23 @@ def measure(engine: Engine, name: str, evaluations: int | None, rounds: int) -> 
     return Measured(count, raw_ms, *(quartiles(*found, attribute) for attribute in ("processor", "wall")))
 
 
-def raw_passes(engine: Engine, count: int) -> Callable[[], None]:
-    """So many forward passes of the engine's session on bound memory, in batches of the fastest size."""
-    bound = engine.bind(engine.head_outputs[:1])
+def raw_passes(engine: Engine, count: int, threads: int) -> Callable[[], None]:
+    """So many forward passes of a plain session on the same file and bound memory, in batches of the fastest size."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    session = ort.InferenceSession(str(engine.source), options, providers=["CPUExecutionProvider"])
     sizes = BATCH_SIZES if engine.fixed_batch is None else (engine.fixed_batch,)
-    buffers = {size: engine.input_buffer(size) for size in sizes}
-    for buffer in buffers.values():
-        buffer[:] = np.random.default_rng(0).integers(0, 3, buffer.shape)
+    bindings = {}
+    for size in sizes:
+        batch = engine.input_buffer(size)
+        batch[:] = np.random.default_rng(0).integers(0, 3, batch.shape)
+        binding = bindings[size] = session.io_binding()
+        binding.bind_ortvalue_input(engine.spec.input.name, ort.OrtValue.ortvalue_from_numpy(batch))
+        binding.bind_output(engine.head_outputs[0], "cpu")
 
     def run(size: int, images: int) -> None:
-        bound.bind(engine.spec.input.name, buffers[size])
         for _ in range(max(1, images // size)):
-            bound.run(size)
-            bound.fetch()
+            session.run_with_iobinding(bindings[size])
 
     trials = {size: [spend(lambda size=size: run(size, 32)).processor for _ in range(5)] for size in sizes}
     fastest = min(sizes, key=lambda size: statistics.median(trials[size]))
@@ -170,7 +175,7 @@ def main() -> None:
                     peaks = [peak_of(path, method, count) for count in MEMORY_EVALUATIONS]
                     print("  ".join(f"{peak:6.1f} MiB" for peak in peaks), flush=True)
                     continue
-                found = measure(Engine(path, threads=arguments.threads), method, arguments.evaluations, arguments.rounds)
+                found = measure(path, method, arguments.evaluations, arguments.rounds, arguments.threads)
                 ratios = (
                     f"{name} {ratio:.3f} [{low:.3f}, {high:.3f}]"
                     for name, (ratio, low, high) in (("processor", found.processor), ("wall", found.wall))
