@@ -114,12 +114,12 @@ class _EngineScores(MaskedScores[AnyDraw]):
 
     def __call__(self, draw: AnyDraw) -> FloatArray:
         values: list[FloatArray] = []
-        start = 0
-        while start < len(draw):
+        start, count = 0, len(draw)
+        while start < count:
             part = draw.part(start, start + self.masks_at_once)
             values += [self._explained.read(outputs, self._whole) for outputs in self._gather(self._run(part))]
             start += len(part)
-        return np.concatenate(values)[: len(draw)]
+        return np.concatenate(values)[:count]
 
     def _gather(self, batches: Iterator[Outputs]) -> Iterator[Outputs]:
         """Small batches that can be read together; large outputs, as those of a detector, are not collected."""
@@ -139,9 +139,9 @@ class _EngineScores(MaskedScores[AnyDraw]):
         # Only the last part can need padding, so the rows to drop come last.
         draw = draw if self._fixed_batch is None else draw.padded(self._fixed_batch)
         copies = self._make(draw)
-        start = 0
-        while start < len(draw):
-            begun, stop = time.perf_counter(), min(start + self._search.size, len(draw))
+        start, count = 0, len(draw)
+        while start < count:
+            begun, stop = time.perf_counter(), min(start + self._search.size, count)
             self._bound.bind(self._input, copies[start:stop])
             try:
                 self._bound.run(stop - start)
