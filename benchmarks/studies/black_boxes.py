@@ -1,9 +1,11 @@
 """What the methods that hide parts of an image cost beside the model's own forward passes.
 
-Run it with `python -m benchmarks.studies.black_boxes`. A round is one explanation and as many raw forward passes of a
-plain session on the same file, in batches of the fastest size, in random order. A ratio is that of the medians over rounds, of processor
-time of the process and of wall time. `--memory` prints the peak memory of a process of its own per method and number
-of evaluations instead. `--only NAME` (repeatable) takes a method or a network.
+Run it with `make bench-black-boxes`. A round is one explanation, and as many raw forward passes of a plain session on
+the same file in batches of the fastest size, in random order. "processor" and "wall" are ratios of the medians over
+rounds, of the process's processor time and of wall time, with the quartiles of the pairs. "beside" is the processor time
+of an explanation over the part of it that ONNX Runtime spends in the model: other load hardly changes it. `--memory`
+prints the peak memory of a process of its own per method and number of evaluations instead. `--only NAME` (repeatable)
+takes a method or a network.
 """
 
 from __future__ import annotations
@@ -50,10 +52,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Measured:
-    """One method on one network: `ratios` to the raw passes, processor and wall, with the quartiles over rounds."""
+    """One method on one network: ratios to the raw passes with the quartiles over rounds, and `beside`."""
 
     evaluations: int
     forward_ms: float
+    beside: float
     processor: tuple[float, float, float]
     wall: tuple[float, float, float]
 
@@ -85,11 +88,31 @@ def measure(path: Path, name: str, evaluations: int | None, rounds: int, threads
     forms[1]()
     order = np.random.default_rng(0)
     found: tuple[list[Spent], list[Spent]] = ([], [])
+    inside = watch_model(engine)
+    shares = []
     for _ in range(rounds):
         for which in order.permutation(2).tolist():
+            inside.clear()
             found[which].append(spend(forms[which]))
+            if which == 0:
+                shares.append(found[0][-1].processor / sum(inside))
     raw_ms = 1000 * statistics.median(each.processor for each in found[1]) / count
-    return Measured(count, raw_ms, *(quartiles(*found, attribute) for attribute in ("processor", "wall")))
+    return Measured(count, raw_ms, statistics.median(shares), *(quartiles(*found, attribute) for attribute in ("processor", "wall")))
+
+
+def watch_model(engine: Engine) -> list[float]:
+    """Grows by the processor seconds of each run of the engine's model on bound memory."""
+    spent: list[float] = []
+    session = engine._session._session
+    run = session.run_with_iobinding
+
+    def timed(*arguments: object) -> None:
+        start = time.process_time()
+        run(*arguments)
+        spent.append(time.process_time() - start)
+
+    session.run_with_iobinding = timed
+    return spent
 
 
 def raw_passes(engine: Engine, count: int, threads: int) -> Callable[[], None]:
@@ -181,7 +204,10 @@ def main() -> None:
                     f"{name} {ratio:.3f} [{low:.3f}, {high:.3f}]"
                     for name, (ratio, low, high) in (("processor", found.processor), ("wall", found.wall))
                 )
-                print(f"{found.evaluations:6} × {found.forward_ms:.3f} ms  {'  '.join(ratios)}", flush=True)
+                print(
+                    f"{found.evaluations:6} × {found.forward_ms:.3f} ms  beside {found.beside:.3f}  {'  '.join(ratios)}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

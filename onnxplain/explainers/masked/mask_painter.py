@@ -34,8 +34,9 @@ class MaskPainter(Generic[AnyDraw]):
         """Write one copy per mask to `copies`, C-contiguous, (n, C, h, w) or (n, h, w, C) as in the image's layout."""
         masks = None if self._image.inpainted else self._cutter(draw)
         if masks is not None:
+            everything, nothing = self._ends
             for stencil, copy in zip(masks, copies, strict=True):
-                for shown, hidden, out in zip(*self._ends, self._split(copy), strict=True):
+                for shown, hidden, out in zip(everything, nothing, self._split(copy), strict=True):
                     np.copyto(out, hidden)
                     cv2.copyTo(shown, stencil, out)
             return
