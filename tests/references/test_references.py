@@ -89,11 +89,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
 def answers(given: Given) -> Callable[[str], dict[str, np.ndarray]]:
     """What a peer answers, by its name for each method; skipped with the reason where it is not installed."""
     known: dict[str, dict[str, np.ndarray]] = {}
+    failed: dict[str, str] = {}
 
     def ask(peer: str) -> dict[str, np.ndarray]:
         found = environment(peer)
         if found.reason is not None:
             pytest.skip(f"{peer}: {found.reason}")
+        if peer in failed:
+            pytest.fail(failed[peer])
         if peer not in known:
             script, out = FOLDER / f"answers_{peer.replace('-', '_')}.py", given.path.with_name(f"{peer}.npz")
             variables = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
@@ -103,7 +106,9 @@ def answers(given: Given) -> Callable[[str], dict[str, np.ndarray]]:
             done = subprocess.run(
                 command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=900
             )
-            assert done.returncode == 0, done.stderr
+            if done.returncode != 0:
+                failed[peer] = f"{peer}: {done.stderr}"
+                pytest.fail(failed[peer])
             with np.load(out) as arrays:
                 known[peer] = dict(arrays)
         return known[peer]
