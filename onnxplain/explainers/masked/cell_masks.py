@@ -19,9 +19,9 @@ _MOST_LOOKED_UP = 256
 
 @dataclass(frozen=True, eq=False)
 class CellDraw(Draw):
-    """How much of each cell n masks show: `shown`, float32 (n, cells + 1) in [0, 1]; the last column is 1."""
+    """How much of each cell n masks show: `shown`, float32 in [0, 1] or bool, (n, cells + 1); the last column is 1."""
 
-    shown: FloatArray
+    shown: npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +53,15 @@ class CellMasks(MaskForm[CellDraw]):
 
     def draw(self, shown: npt.NDArray[Any]) -> CellDraw:
         """A draw from how much of each cell is shown, (n, cells) of 0 to 1 or of bool."""
-        return CellDraw(np.pad(np.asarray(shown, np.float32), ((0, 0), (0, 1)), constant_values=1))
+        shown = shown if shown.dtype == np.bool_ else np.asarray(shown, np.float32)
+        return CellDraw(np.pad(shown, ((0, 0), (0, 1)), constant_values=1))
 
     def brush(self) -> Brush[CellDraw]:
         """See `MaskForm`."""
         mask, labels = np.empty(self.size_hw, np.float32), self.labels
 
         def paint(draw: CellDraw) -> Iterator[FloatArray]:
-            for shown in draw.shown:
+            for shown in draw.shown.astype(np.float32, copy=False):
                 # No index is out of range; numpy only writes in place if it need not say so.
                 yield np.take(shown, labels, out=mask, mode="clip")
 
@@ -93,7 +94,7 @@ class CellMasks(MaskForm[CellDraw]):
 
     def arrays(self, draw: CellDraw) -> Mapping[str, npt.NDArray[Any]]:
         """How much is shown."""
-        return {"shown_of_cells": np.ascontiguousarray(draw.shown)}
+        return {"shown_of_cells": np.ascontiguousarray(draw.shown, np.float32)}
 
     def trial(self, count: int) -> CellDraw:
         """Everything shown, or half of it."""
