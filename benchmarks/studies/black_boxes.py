@@ -2,10 +2,10 @@
 
 Run it with `make bench-black-boxes`. A round is one explanation, and as many raw forward passes of a plain session on
 the same file in batches of the fastest size, in random order. "processor" and "wall" are ratios of the medians over
-rounds, of the process's processor time and of wall time, with the quartiles of the pairs. "beside" is the processor time
-of an explanation over the part of it that ONNX Runtime spends in the model: other load hardly changes it. `--memory`
-prints the peak memory of a process of its own per method and number of evaluations instead. `--only NAME` (repeatable)
-takes a method or a network.
+rounds, of the process's processor time and of wall time, with the quartiles of the pairs. "beside" is the processor
+time of an explanation over the part of it that ONNX Runtime spends in the model: other load hardly changes it.
+`--memory` prints the peak memory of a process of its own per method and number of evaluations instead. `--only NAME`
+(repeatable) takes a method or a network.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def measure(path: Path, name: str, evaluations: int | None, rounds: int, threads
             if which == 0:
                 shares.append(found[0][-1].processor / sum(inside))
     raw_ms = 1000 * statistics.median(each.processor for each in found[1]) / count
-    return Measured(count, raw_ms, statistics.median(shares), *(quartiles(*found, attribute) for attribute in ("processor", "wall")))
+    return Measured(
+        count, raw_ms, statistics.median(shares), *(quartiles(*found, attribute) for attribute in ("processor", "wall"))
+    )
 
 
 def watch_model(engine: Engine) -> list[float]:
@@ -204,10 +206,8 @@ def main() -> None:
                     f"{name} {ratio:.3f} [{low:.3f}, {high:.3f}]"
                     for name, (ratio, low, high) in (("processor", found.processor), ("wall", found.wall))
                 )
-                print(
-                    f"{found.evaluations:6} × {found.forward_ms:.3f} ms  beside {found.beside:.3f}  {'  '.join(ratios)}",
-                    flush=True,
-                )
+                forward = f"{found.evaluations:6} × {found.forward_ms:.3f} ms"
+                print(f"{forward}  beside {found.beside:.3f}  {'  '.join(ratios)}", flush=True)
 
 
 if __name__ == "__main__":

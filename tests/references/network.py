@@ -12,7 +12,7 @@ SIDE = 24
 
 
 class Network(nn.Module):
-    """``features``, 12 maps of 12 × 12 cells, then ``head``, the logits of 3 classes: no part is the same everywhere."""
+    """``features``, 12 maps of 12 × 12 cells, then ``head``, the logits of 3 classes; both nonlinear."""
 
     def __init__(self) -> None:
         super().__init__()

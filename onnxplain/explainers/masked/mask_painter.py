@@ -19,8 +19,9 @@ class MaskPainter(Generic[AnyDraw]):
     """Paints masked copies of one image: ``copy = delta · mask + hidden``.
 
     Where masks are only 0 and 1, copies are cut out of the images that these two give: the same bits, several times
-    faster, most of all in float16. Else it paints channel by channel, so the scratch memory (one mask and one channel) stays in the processor's first cache
-    and the model's data stays in the other caches. Only one thread at a time may use an object.
+    faster, most of all in float16. Else it paints channel by channel, so the scratch memory (one mask and one channel)
+    stays in the processor's first cache and the model's data stays in the other caches. Only one thread at a time may
+    use an object.
     """
 
     def __init__(self, image: MaskedImage, form: MaskForm[AnyDraw]) -> None:
