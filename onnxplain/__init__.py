@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         AblationCAM,
         ActivationMapExplainer,
         AugmentedGradCAM,
+        AveragedCopies,
         CompletenessReport,
+        CopiesReport,
         EigenCAM,
         EigenGradCAM,
         Estimator,
@@ -92,9 +94,11 @@ __all__ = [
     "ActivationMapExplainer",
     "Activations",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "Batch",
     "BoundSession",
     "CompletenessReport",
+    "CopiesReport",
     "Detection",
     "Detections",
     "EigenCAM",
@@ -156,10 +160,10 @@ _MODULES = {
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
         "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
-        "CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus "
-        "GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion "
-        "ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad "
-        "XGradCAM build find_regions localize supported"
+        "AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator Explainer Explanation "
+        "FinerCAM GradCAM GradCAMPlusPlus GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
+        "KernelSHAP LayerCAM Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
+        "SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

@@ -21,6 +21,8 @@ from onnxplain.explainers.cam.recipro_cam import ReciproCAM
 from onnxplain.explainers.cam.score_cam import ScoreCAM
 from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
+from onnxplain.explainers.copies.averaged_copies import AveragedCopies
+from onnxplain.explainers.copies.copies_report import CopiesReport
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.hiding.aise import AISE
@@ -60,7 +62,9 @@ __all__ = [
     "AblationCAM",
     "ActivationMapExplainer",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "CompletenessReport",
+    "CopiesReport",
     "EigenCAM",
     "EigenGradCAM",
     "Estimator",
