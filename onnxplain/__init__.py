@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelSHAP,
         LayerCAM,
+        NoiseReport,
         Occlusion,
         ReciproCAM,
         Regions,
@@ -121,6 +122,7 @@ __all__ = [
     "KernelSHAP",
     "LayerCAM",
     "ModelError",
+    "NoiseReport",
     "Occlusion",
     "OnnxplainError",
     "Prediction",
@@ -162,8 +164,8 @@ _MODULES = {
         "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
         "AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator Explainer Explanation "
         "FinerCAM GradCAM GradCAMPlusPlus GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
-        "KernelSHAP LayerCAM Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
-        "SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
+        "KernelSHAP LayerCAM NoiseReport Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM "
+        "SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

@@ -36,6 +36,7 @@ from onnxplain.explainers.localize import localize
 from onnxplain.explainers.pixels.gradient_shap import GradientSHAP
 from onnxplain.explainers.pixels.input_x_gradient import InputXGradient
 from onnxplain.explainers.pixels.integrated_gradients import IntegratedGradients
+from onnxplain.explainers.pixels.noise_report import NoiseReport
 from onnxplain.explainers.pixels.path_explainer import CompletenessReport
 from onnxplain.explainers.pixels.saliency import Saliency
 from onnxplain.explainers.pixels.smooth_grad import SmoothGrad
@@ -80,6 +81,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "NoiseReport",
     "Occlusion",
     "ReciproCAM",
     "Regions",

@@ -12,6 +12,7 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.hiding.hiding_explainer import HiddenMap, HidingExplainer, HidingTask
 from onnxplain.explainers.hiding.hiding_report import HidingReport
+from onnxplain.explainers.hiding.jackknife import error_share
 from onnxplain.explainers.hiding.trials import Trials
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
 from onnxplain.explainers.masked.players import Players, check_players, grid_side, is_kind, place_players
@@ -106,10 +107,3 @@ class PlayerExplainer(HidingExplainer):
             )
             maps.append(HiddenMap(raw, changed and found is not None, report, bool(trials.finite[target])))
         return maps
-
-
-def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
-    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
-    if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
-        return None
-    return float(np.sqrt((standard_error**2).mean()) / values.std())
