@@ -47,7 +47,7 @@ class LIME(PlayerExplainer):
 
     name: ClassVar[str] = "lime"
     unit: ClassVar[str] = "coefficient of the score"
-    # The fit takes a time that grows with the cube: about two minutes on one core.
+    # The fit takes a time that grows with the cube: a minute or more on one core.
     most_players: ClassVar[int] = 2_025
 
     def _check_options(self) -> None:

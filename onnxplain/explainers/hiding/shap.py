@@ -44,7 +44,7 @@ class KernelSHAP(PlayerExplainer):
 
     name: ClassVar[str] = "shap"
     unit: ClassVar[str] = "Shapley value of the score"
-    # The fit takes a time that grows with the cube: about two minutes on one core.
+    # The fit takes a time that grows with the cube: a minute or more on one core.
     most_players: ClassVar[int] = 2_025
 
     def _copies_for(self, players: int) -> int:
