@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxplain.errors import UnsupportedError
+from onnxplain.explainers.aimed.placing import name_aim
 from onnxplain.runtime.heads.aim import Aim
 from onnxplain.runtime.heads.target_text import NOT_PREFIX, PIXEL_MARK, parse_target
 from onnxplain.runtime.target import PREDICTED_CLASS, Target
@@ -26,10 +27,11 @@ def check_movable(explainer: Explainer, engine: Engine | None, target: Target) -
         raise UnsupportedError(
             f"{explainer.name}: found against, like or region, expected a target alone: leave it out, or use grad-cam"
         )
-    if engine is not None and parse_target(engine.spec, target).head.kind == "box":
+    found = None if engine is None else parse_target(engine.spec, target)
+    if engine is not None and found is not None and found.head.kind == "box":
         raise UnsupportedError(
-            f"test_time: found target {target}, a coordinate, which is another number in every copy, expected another "
-            "target: leave test_time out"
+            f"test_time: found target {name_aim(engine, found)}, a coordinate, which is another number in every copy, "
+            "expected another target: leave test_time out"
         )
 
 

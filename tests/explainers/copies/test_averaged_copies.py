@@ -258,7 +258,7 @@ def test_what_moves_with_no_copy_is_refused(make_model: MakeModel, tmp_path: Pat
     averaged = AveragedCopies(GradCAM(engine), flips=True)
     for call in (averaged, averaged.check_target):
         with pytest.raises(UnsupportedError, match=r"^test_time: found target box:0, a coordinate"):
-            call(*((photo((9, 9)), "box:0") if call is averaged else ("box:0",)))
+            call(*((photo((9, 9)), "box:0") if call is averaged else (4,)))
     with pytest.raises(OnnxplainError, match=r"^evaluations: found 2 for 4 copies of an image, expected at least one"):
         AveragedCopies(RISE(engine, evaluations=2), flips=True, scales=(0.8,))
     with pytest.raises(OnnxplainError, match=r"^test_time: 2 copies of an image share the evaluations: evaluations: "):
