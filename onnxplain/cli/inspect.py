@@ -101,6 +101,7 @@ def inspect(
             tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
             tree["methods_with_tail_file"] = prospect.with_tail
+            tree["methods_at_pixels"] = prospect.at_pixels
         if prospect.candidates:
             tree["candidates"] = [asdict(candidate) for candidate in prospect.candidates]
         if placement:

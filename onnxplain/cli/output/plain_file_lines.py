@@ -19,20 +19,31 @@ if TYPE_CHECKING:
 class Prospect:
     """What instrumenting makes possible. Without a chosen feature map, `obstacle` says why it is impossible.
 
-    `methods`: those that then work for certain; `with_tail`: those that also need a tail file, which not every graph
-    allows. Both are empty, and there is no obstacle, if the extra `export` is missing.
+    `methods`: those that then work for certain; `at_pixels`: those that need the gradient at the pixels, which
+    `explain` adds where the graph allows it; `with_tail`: those that also need a tail file, which not every graph
+    allows. All are empty, and there is no obstacle, if the extra `export` is missing.
     """
 
     candidates: tuple[Candidate, ...] = ()
     methods: tuple[str, ...] = ()
     with_tail: tuple[str, ...] = ()
+    at_pixels: tuple[str, ...] = ()
     obstacle: OnnxplainError | None = None
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], heads: Sequence[HeadSpec]) -> Prospect:
         """From the feature maps and the heads of the file."""
         from onnxplain.explainers import METHODS
-        from onnxplain.explainers.needs import COMPARABLE, LINEAR_HEAD, OF_BOXES, OF_LAYERS, PLAIN, TAIL, is_compared
+        from onnxplain.explainers.needs import (
+            COMPARABLE,
+            INPUT_GRADIENT,
+            LINEAR_HEAD,
+            OF_BOXES,
+            OF_LAYERS,
+            PLAIN,
+            TAIL,
+            is_compared,
+        )
 
         chosen = next((each for each in candidates if each.chosen), None)
         if chosen is None:
@@ -50,6 +61,7 @@ class Prospect:
             tuple(candidates),
             tuple(name for name, need in needs.items() if need in certain),
             tuple(name for name, need in needs.items() if need is TAIL),
+            tuple(name for name, need in needs.items() if need is INPUT_GRADIENT),
         )
 
     def lines(self) -> list[tuple[str, str]]:
@@ -63,9 +75,10 @@ class Prospect:
         selected = "; ".join(
             f"{each.name}, {each.channels} channels, {each.size_hw[0]}x{each.size_hw[1]}" for each in chosen
         )
+        pixels = f"; if the pixels have a gradient, {', '.join(self.at_pixels)}" if self.at_pixels else ""
         tail = f"; if a tail file is possible, {', '.join(self.with_tail)}" if self.with_tail else ""
         return [
-            ("once instrumented", f"{', '.join(self.methods)}{tail}"),
+            ("once instrumented", f"{', '.join(self.methods)}{pixels}{tail}"),
             ("", "`onnxplain explain` instruments the file on the way; `onnxplain instrument` writes it to keep"),
             (
                 "feature maps",
