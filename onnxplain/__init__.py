@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RISE,
         AblationCAM,
         ActivationMapExplainer,
+        AttentionRollout,
         AugmentedGradCAM,
         CompletenessReport,
         EigenCAM,
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
         GradCAM,
         GradCAMPlusPlus,
         GradientSHAP,
+        GradXAttention,
         HidingReport,
         HiResCAM,
         InputXGradient,
         IntegratedGradients,
         KernelSHAP,
         LayerCAM,
+        LeGrad,
         Occlusion,
         ReciproCAM,
         Regions,
@@ -91,6 +94,7 @@ __all__ = [
     "AblationCAM",
     "ActivationMapExplainer",
     "Activations",
+    "AttentionRollout",
     "AugmentedGradCAM",
     "Batch",
     "BoundSession",
@@ -107,6 +111,7 @@ __all__ = [
     "Frame",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -116,6 +121,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "ModelError",
     "Occlusion",
     "OnnxplainError",
@@ -155,11 +161,11 @@ _MODULES = {
     "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
-        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
-        "CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus "
-        "GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion "
-        "ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad "
-        "XGradCAM build find_regions localize supported"
+        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AttentionRollout "
+        "AugmentedGradCAM CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM "
+        "GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
+        "KernelSHAP LayerCAM LeGrad Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
+        "SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.explainers.attention.attention_rollout import AttentionRollout
+from onnxplain.explainers.attention.grad_x_attention import GradXAttention
+from onnxplain.explainers.attention.legrad import LeGrad
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -59,6 +62,7 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "ActivationMapExplainer",
+    "AttentionRollout",
     "AugmentedGradCAM",
     "CompletenessReport",
     "EigenCAM",
@@ -69,6 +73,7 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -76,6 +81,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "Occlusion",
     "ReciproCAM",
     "Regions",
