@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RISE,
         AblationCAM,
         ActivationMapExplainer,
+        AttentionRollout,
         AugmentedGradCAM,
         AveragedCopies,
         CompletenessReport,
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
         GradCAM,
         GradCAMPlusPlus,
         GradientSHAP,
+        GradXAttention,
         HidingReport,
         HiResCAM,
         InputXGradient,
         IntegratedGradients,
         KernelSHAP,
         LayerCAM,
+        LeGrad,
         NoiseReport,
         Occlusion,
         ReciproCAM,
@@ -94,6 +97,7 @@ __all__ = [
     "AblationCAM",
     "ActivationMapExplainer",
     "Activations",
+    "AttentionRollout",
     "AugmentedGradCAM",
     "AveragedCopies",
     "Batch",
@@ -112,6 +116,7 @@ __all__ = [
     "Frame",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -121,6 +126,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "ModelError",
     "NoiseReport",
     "Occlusion",
@@ -161,11 +167,12 @@ _MODULES = {
     "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
-        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
-        "AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator Explainer Explanation "
-        "FinerCAM GradCAM GradCAMPlusPlus GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
-        "KernelSHAP LayerCAM NoiseReport Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM "
-        "SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
+        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AttentionRollout "
+        "AugmentedGradCAM AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator "
+        "Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM "
+        "HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM LeGrad NoiseReport Occlusion "
+        "ReciproCAM Regions RiseTally Saliency SamplingReport ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol "
+        "VarGrad XGradCAM build find_regions localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

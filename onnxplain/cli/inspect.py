@@ -210,7 +210,7 @@ def _print_engine(engine: Engine, file_format: str, prospect: Prospect) -> None:
     lines += [(f"not {name}", lack.otherwise) for name, lack in unmet]
     print_description(lines)
     say()
-    print_table(("layer", "channels", "size"), layer_columns(spec), numbers=("channels",))
+    print_table(("layer", "channels", "size"), layer_columns(spec.layers), numbers=("channels",))
 
 
 def _tail_line(engine: Engine) -> list[tuple[str, str]]:

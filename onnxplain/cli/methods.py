@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from onnxplain.cli.options.preprocessing import preprocessing_options
 from onnxplain.cli.output.progress import progress_bar
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.cli.output.terminal import say
-from onnxplain.contract import INPUT_LAYER
+from onnxplain.contract import ATTENTION_LAYER, INPUT_LAYER
 from onnxplain.errors import OnnxplainError
 from onnxplain.extras import missing_modules
 
@@ -117,21 +118,23 @@ def _choices_for(source: ModelToExplain, options: Mapping[str, Any]) -> list[Met
         say(f"onnxplain: the file is not instrumented, and {missing[0]} is missing: listed as it is", err=True)
     asked = MethodArguments((FALLBACK_METHOD,) if as_it_is else (), (), {})
     with progress_bar(quiet=False) as bar:
-        engine = _open_with_input(source, asked, bar) if plain and not missing else None
+        engine = _open_with_all(source, asked, bar) if plain and not missing else None
         engine = engine or source.open(source.options_for(asked), asked, bar).engine
         bar.say("timing the model")
         return list_choices(engine, time_passes(engine), options)
 
 
-def _open_with_input(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> Engine | None:
-    """The copy of a plain file that `explain` makes for methods at the pixels; None if there is none."""
+def _open_with_all(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> Engine | None:
+    """The copy of a plain file that `explain` makes for methods of attention and at the pixels; None if there is none.
+
+    A file without attention, or without a gradient at its pixels, is opened for the others.
+    """
     from onnxplain.explanations.open_model import IMPOSSIBLE
 
-    layers = (INPUT_LAYER, "auto")
-    try:
-        return source.open(source.options_for(replace(asked, layers=layers)), asked, bar).engine
-    except IMPOSSIBLE:
-        return None
+    for added in ((INPUT_LAYER, ATTENTION_LAYER), (INPUT_LAYER,), (ATTENTION_LAYER,)):
+        with contextlib.suppress(*IMPOSSIBLE):
+            return source.open(source.options_for(replace(asked, layers=(*added, "auto"))), asked, bar).engine
+    return None
 
 
 def _print_choices(choices: Sequence[MethodChoice], *, as_json: bool) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.explainers.attention.attention_rollout import AttentionRollout
+from onnxplain.explainers.attention.grad_x_attention import GradXAttention
+from onnxplain.explainers.attention.legrad import LeGrad
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -62,6 +65,7 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "ActivationMapExplainer",
+    "AttentionRollout",
     "AugmentedGradCAM",
     "AveragedCopies",
     "CompletenessReport",
@@ -74,6 +78,7 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -81,6 +86,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "NoiseReport",
     "Occlusion",
     "ReciproCAM",

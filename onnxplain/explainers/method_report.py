@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from onnxplain.runtime.arrays import FloatArray
+
 
 class MethodReport(ABC):
     """Base of the frozen reports that methods attach to an `Explanation`."""
@@ -20,6 +22,11 @@ class MethodReport(ABC):
     @property
     def map_error(self) -> float | None:
         """How exact the map is: the standard error of its pixels over its standard deviation; None if unknown."""
+        return None
+
+    @property
+    def shown(self) -> FloatArray | None:
+        """The map that the heatmap shows, float32 (h, w), in units of `Explanation.raw`; None where that is `raw`."""
         return None
 
     @property

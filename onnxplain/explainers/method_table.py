@@ -238,5 +238,23 @@ OWN_METHODS: Mapping[str, Method] = {
             "integrated gradients at random points: expected gradients (Erion et al. 2021)",
             "comparison with the shap package; else integrated-gradients",
         ),
+        Method(
+            "attention-rollout",
+            "onnxplain.explainers.attention.attention_rollout:AttentionRollout",
+            "attention multiplied through all layers, the same for all classes (Abnar & Zuidema 2020)",
+            "transformers: where the tokens that are read get their content from, whatever the class",
+        ),
+        Method(
+            "grad-x-attention",
+            "onnxplain.explainers.attention.grad_x_attention:GradXAttention",
+            "attention times its positive gradient, carried through all layers (Chefer et al. 2021)",
+            "transformers: the usual choice, one run, says for and, with not:, against",
+        ),
+        Method(
+            "legrad",
+            "onnxplain.explainers.attention.legrad:LeGrad",
+            "positive gradient at the attention of each layer, of what the head says of it (Bousselham et al. 2024)",
+            "transformers: what each layer adds to the answer",
+        ),
     )
 }

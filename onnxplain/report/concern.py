@@ -51,8 +51,8 @@ def agreement_of(line: Mapping[str, Any]) -> float | None:
 
 
 def error_of(line: Mapping[str, Any]) -> float | None:
-    """The map's standard error over its standard deviation, where the method knows it."""
-    error = line.get("relative_error")
+    """The standard error of the map that is shown over its standard deviation, where the method knows it."""
+    error = line.get("relative_error") if line.get("shrunk_error") is None else line["shrunk_error"]
     return None if error is None else float(error)
 
 

@@ -230,6 +230,15 @@ def test_the_box_as_what_is_explained(run, models, images, tmp_path):
     np.testing.assert_array_equal(np.load(out / "a.rise.npy"), expected.heatmap)
 
 
+def test_a_target_without_a_log_linear_model_is_told(run, models, images, tmp_path):
+    options = ["-m", "rise", "--masks", 64, "--estimator", "log-linear", "--target", "one", "--against", "3"]
+    result = run("explain", models / "explainable.onnx", images / "a.png", "-o", tmp_path, *options)
+    assert result.exit_code == 0, result.stderr
+    assert "(64 masks, no log-linear model: a difference may be negative)" in result.stdout
+    (entry,) = read_lines(tmp_path)
+    assert (entry["estimator"], entry["no_model"], entry["shrunk_error"]) == ("log-linear", "difference", None)
+
+
 def test_an_interruption_writes_the_map_so_far_and_ends_the_run(run, models, images, tmp_path, monkeypatch):
     open_masked_scores = rise.open_masked_scores
 

@@ -12,7 +12,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.hiding.jackknife import jackknife
 from onnxplain.explainers.hiding.player_explainer import PlayerExplainer, PlayerValues
 from onnxplain.explainers.hiding.trials import Trials
-from onnxplain.explainers.hiding.weighted_fit import Moments, choose_columns, fit_ridge
+from onnxplain.explainers.hiding.weighted_fit import Moments, choose_columns, fit_ridge, parts_of
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
 from onnxplain.explainers.masked.players import Players
 from onnxplain.runtime.arrays import DoubleArray
@@ -76,8 +76,7 @@ class LIME(PlayerExplainer):
 
         def moments(chosen: npt.NDArray[np.intp]) -> list[Moments]:
             rows = np.concatenate([[0], chosen + 1])
-            x = near[rows].astype(np.float64)
-            return [Moments.of(x, column, weights[rows]) for column in values[rows].T]
+            return [Moments.of(near[rows], column, weights[rows]) for column in values[rows].T]
 
         fitted, error = jackknife(lambda chosen: np.stack([self._fit(each) for each in moments(chosen)]), len(scores))
         whole = moments(np.arange(len(scores)))
@@ -97,5 +96,7 @@ class LIME(PlayerExplainer):
 def random_bits(count: int, players: int, seed: int) -> npt.NDArray[np.bool_]:
     """Independent fair bits, (count, players). Row i depends on the seed and i alone."""
     generator = np.random.Generator(np.random.Philox(key=seed))
-    bits: npt.NDArray[np.bool_] = generator.random((count, players)) < 0.5
+    bits = np.empty((count, players), bool)
+    for part in parts_of(count):
+        np.less(generator.random((part.stop - part.start, players)), 0.5, out=bits[part])
     return bits

@@ -21,7 +21,7 @@ from onnxplain.explainers.masked.players import (
     seen_window,
     wanted_players,
 )
-from onnxplain.explainers.masked.product_masks import ProductMasks, hide_windows
+from onnxplain.explainers.masked.window_masks import WindowDraw, WindowMasks
 from onnxplain.runtime.arrays import FloatArray
 
 Spans = npt.NDArray[np.int64]
@@ -100,8 +100,8 @@ class Occlusion(HidingExplainer):
         rows, columns = seen_window(task.view.frame)
         size_hw = task.black_box.input_size_hw
         spans = self._slide(rows, columns)
-        trials = task.trials(ProductMasks(size_hw, 2), len(spans))
-        scores = np.concatenate([trials(hide_windows(part, size_hw)) for part in _parts(spans)])
+        trials = task.trials(WindowMasks(size_hw), len(spans))
+        scores = trials(WindowDraw(spans))
         drops = trials.unmasked - scores
         sums = np.zeros((drops.shape[1], *size_hw))
         covered = np.zeros(size_hw)
@@ -148,13 +148,8 @@ class Occlusion(HidingExplainer):
         ]
 
 
-# Windows or players whose masks are drawn together.
+# Players whose masks are drawn together.
 _AT_ONCE = 256
-
-
-def _parts(spans: Spans) -> Iterator[Spans]:
-    for start in range(0, len(spans), _AT_ONCE):
-        yield spans[start : start + _AT_ONCE]
 
 
 def _each_hidden(masks: CellMasks) -> Iterator[CellDraw]:
