@@ -12,6 +12,7 @@ import pytest
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, ModelSpec
 from onnxplain.explainers import METHODS, supported
+from onnxplain.explainers.needs import OF_ATTENTION
 from onnxplain.exporters import instrument
 from tests.cli.process import run_without
 from tests.exporters.many_tails import MERGED, TAILS, model
@@ -136,9 +137,11 @@ def test_the_methods_after_instrumenting_are_those_of_the_instrumented_file(run,
     assert before["methods_with_tail_file"] == ["ablation-cam", "recipro-cam"]
     pixels = ["saliency", "input-x-gradient", "integrated-gradients", "smooth-grad", "var-grad", "grad-shap"]
     assert before["methods_at_pixels"] == pixels
-    # They are named on the line too, and that is every method of the table.
+    # They are named on the line too, and that is every method of the table but those of attention.
     (line,) = [line for line in run("inspect", models / "conv.onnx").stdout.splitlines() if "once instrumented" in line]
-    assert set(re.split("[ ,;]+", line)) >= {*METHODS}
+    assert set(re.split("[ ,;]+", line)) >= {
+        name for name, method in METHODS.items() if method.needs not in OF_ATTENTION
+    }
     assert [candidate["name"] for candidate in before["candidates"]] == ["convolved", "map"]
     assert before["file"] == {"ir_version": 10, "opsets": {"": 18}, "producer": "", "weights": []}
 
