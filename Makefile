@@ -11,13 +11,15 @@ SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-networks test-openvino test-programs test-report fuzz check format docs clean
-.PHONY: test-kills test-ray test-s3 bench bench-peers bench-report bench-rise bench-augmented bench-methods
+.PHONY: test-kills test-ray test-references test-s3 bench bench-peers bench-report bench-rise bench-augmented
+.PHONY: bench-black-boxes bench-methods
 
 help:
 	@echo "make demo     run the shipped localizer and detector on a few images and draw what they see and why"
 	@echo "make test     install everything the tests need and run them all"
 	@echo "make test-networks  compare the gradients of whole networks with PyTorch's (two hours)"
 	@echo "make test-openvino  run explainable files on ONNX Runtime's OpenVINO provider, in an environment of its own"
+	@echo "make test-references  compare methods with captum, lime, shap, Xplique and grad-cam, installed on first use (10 minutes)"
 	@echo "make test-programs  install onnxruntime-web and run the programs of docs/contract_programs.md"
 	@echo "make test-report  install what headless Chromium needs, as far as that can be done, and open reports in it"
 	@echo "make test-ray  install Ray and run batches on a local one, with kills (minutes)"
@@ -33,6 +35,7 @@ help:
 	@echo "make bench-rise  compare RISE's estimators at equal numbers of evaluations (20 minutes)"
 	@echo "make bench-methods  compare all explanation methods at equal numbers of evaluations (hours; it can be stopped)"
 	@echo "make bench-augmented  measure what Augmented Grad-CAM costs beside the network (minutes)"
+	@echo "make bench-black-boxes  measure what black boxes cost beside the network's forward passes (10 minutes)"
 	@echo "make clean    remove .venv and everything generated"
 
 demo: $(VENV)/.core
@@ -55,6 +58,11 @@ fuzz: install
 test-openvino: install
 	@$(BIN)/python -m benchmarks peers --install onnxplain-openvino
 	@$(BIN)/python -m pytest -m openvino tests/openvino
+
+# 6 GB. A library that cannot be installed is skipped, with the reason.
+test-references: install
+	@$(BIN)/python -m benchmarks peers --install captum dianna xplique grad-cam || true
+	@$(BIN)/python -m pytest -rs -s -m references tests/references
 
 # Needs npm. C is compiled where ONNXRUNTIME_INCLUDE names the folder of onnxruntime_c_api.h.
 test-programs: install
@@ -112,6 +120,9 @@ bench-methods: install
 
 bench-augmented: install
 	@$(BIN)/python -m benchmarks.studies.augmented
+
+bench-black-boxes: install
+	@$(BIN)/python -m benchmarks.studies.black_boxes --evaluations 1000
 
 clean:
 	rm -rf $(VENV) onnxplain-demo explanations build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
         RISE,
         AblationCAM,
         ActivationMapExplainer,
+        AttentionRollout,
         AugmentedGradCAM,
+        AveragedCopies,
         CompletenessReport,
+        CopiesReport,
         EigenCAM,
         EigenGradCAM,
         Estimator,
@@ -33,12 +36,15 @@ if TYPE_CHECKING:
         GradCAM,
         GradCAMPlusPlus,
         GradientSHAP,
+        GradXAttention,
         HidingReport,
         HiResCAM,
         InputXGradient,
         IntegratedGradients,
         KernelSHAP,
         LayerCAM,
+        LeGrad,
+        NoiseReport,
         Occlusion,
         ReciproCAM,
         Regions,
@@ -91,10 +97,13 @@ __all__ = [
     "AblationCAM",
     "ActivationMapExplainer",
     "Activations",
+    "AttentionRollout",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "Batch",
     "BoundSession",
     "CompletenessReport",
+    "CopiesReport",
     "Detection",
     "Detections",
     "EigenCAM",
@@ -107,6 +116,7 @@ __all__ = [
     "Frame",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -116,7 +126,9 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "ModelError",
+    "NoiseReport",
     "Occlusion",
     "OnnxplainError",
     "Prediction",
@@ -155,11 +167,12 @@ _MODULES = {
     "onnxplain.contract": "PRESETS Preprocessing PreprocessingParts Quantization",
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
-        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AugmentedGradCAM "
-        "CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM GradCAMPlusPlus "
-        "GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients KernelSHAP LayerCAM Occlusion "
-        "ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad "
-        "XGradCAM build find_regions localize supported"
+        "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AttentionRollout "
+        "AugmentedGradCAM AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator Explainer "
+        "Explanation FinerCAM GradCAM GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM HidingReport InputXGradient "
+        "IntegratedGradients KernelSHAP LayerCAM LeGrad NoiseReport Occlusion ReciproCAM Regions RiseTally "
+        "SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions "
+        "localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

@@ -13,6 +13,7 @@ from onnxplain.contract import (
     CONTRACT_VERSION,
     PRESETS,
     STATED,
+    AttentionSpec,
     BoxSpec,
     InputSpec,
     LayerSpec,
@@ -45,6 +46,14 @@ SPEC = ModelSpec.of_classifier(
     labels=("cat", "dog"),
     tail=TailSpec("model.tail.onnx", "0123", "late", outputs=("logits", "box")),
     shuffle_seed=3,
+    attention=AttentionSpec(
+        (LayerSpec("first", "attention/first", "attention_gradients/first", 2, (17, 17)),),
+        (4, 4),
+        *(1, 0),
+        MapFrame.over((64, 48), (4, 4)),
+        ((0, 1), None),
+        layerwise=True,
+    ),
 )
 
 
@@ -75,7 +84,7 @@ def test_version_1_is_read_as_version_2(assumed: bool, origin: Origin) -> None:
     found = ModelSpec.from_json(version_1(SPEC, assumed=assumed))
     assert found.input.origins == Origins.of_all(origin)
     assert [layer.frame for layer in found.layers] == [None, None]
-    assert replace(found, input=SPEC.input, layers=SPEC.layers) == SPEC
+    assert replace(found, input=SPEC.input, layers=SPEC.layers) == replace(SPEC, attention=None)
 
 
 def test_the_shipped_file_of_version_1_opens() -> None:

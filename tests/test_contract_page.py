@@ -12,6 +12,7 @@ import pytest
 
 from onnxplain.contract import (
     PRESETS,
+    AttentionSpec,
     BoxSpec,
     CamSpec,
     ExtraInput,
@@ -49,6 +50,14 @@ SPEC = ModelSpec(
     layers=(LayerSpec("last", "features/last", "gradients/last", 8, (8, 8), MapFrame.over((64, 64), (8, 8))),),
     extra_inputs=(ExtraInput("alpha", "float32", (1,), "constant", (0.5,)),),
     tail=TailSpec("model.tail.onnx", "0123", "last"),
+    attention=AttentionSpec(
+        (LayerSpec("a", "attention/a", "attention_gradients/a", 2, (17, 17)),),
+        (4, 4),
+        1,
+        0,
+        MapFrame.over((64, 64), (4, 4)),
+        ((0, 1), *[None] * (len(HEADS) - 1)),
+    ),
 )
 
 

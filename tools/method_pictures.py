@@ -1,4 +1,6 @@
-"""Draw docs/images/methods/: the heatmaps of every method on the same three photos, by the shipped localizer.
+"""Draw docs/images/methods/: the heatmaps of the methods on the same three photos, by the shipped localizer.
+
+Methods of attention have none: the localizer is a ConvNet.
 
 Run `python -m tools.method_pictures` after a change of a method or of the pictures. The photos are those of
 `onnxplain demo`, and what is explained is the digit that the model predicts.
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from onnxplain.demo import IMAGES, MODEL
 from onnxplain.explainers import METHODS, build
+from onnxplain.explainers.needs import OF_ATTENTION
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine, load_image
 
@@ -51,7 +54,10 @@ def main() -> None:
         path = Path(name) / "digits.onnx"
         instrument(MODEL, path, layers=["input", "auto"])
         engine = Engine(path)
-        for method in METHODS.own:
+        for method, row in METHODS.own.items():
+            if row.needs in OF_ATTENTION:
+                # A ConvNet has none.
+                continue
             explainer = build(method, engine)
             write_strip(method, [explainer(photo).overlay(photo) for photo in photos])
 

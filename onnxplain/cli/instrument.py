@@ -49,8 +49,9 @@ class Changes:
     multiple=True,
     metavar="NAME|auto|50%",
     help="Feature maps that get gradients: the name of a value or a part of the name; a share of the multiply-adds, "
-    "such as 50%, for the map nearest to it; auto, for the last map, or those of a detector's levels; or input, for "
-    "the pixels, not of detectors (auto comes with it). May be given several times. Default: auto.",
+    "such as 50%, for the map nearest to it; auto, for the last map, or those of a detector's levels; input, for the "
+    "pixels, or attention, for the matrices of a transformer, both not of detectors (auto comes with them). May be "
+    "given several times. Default: auto.",
 )
 @click.option("--logits", metavar="NAME", help="The value that holds the class logits. Needed only if it is not found.")
 @click.option("--box", metavar="NAME", help="The output of the box head, if the model has one.")

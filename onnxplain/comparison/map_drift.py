@@ -60,6 +60,6 @@ def _laid(explanation: Explanation) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         frame, image_size_hw=size_hw, scale_xy=(scale_x * width / size_hw[1], scale_y * height / size_hw[0])
     )
     lay = relu_over_max if explanation.heat_from_zero else minus_min_over_range
-    heat, _ = lay(explanation.raw, coarse, lies)
+    heat, _ = lay(explanation.shown, coarse, lies)
     seen = coarse.map_to_image(np.ones_like(explanation.raw), lies) > 0.5
     return heat, seen

@@ -4,6 +4,7 @@ Exporters and runtime share nothing else. Exporters write these names and this J
 them with ``session.get_modelmeta().custom_metadata_map``. Full description: docs/contract.md.
 """
 
+from onnxplain.contract.attention import AttentionSpec
 from onnxplain.contract.choices import (
     BatchChoice,
     BoxFormat,
@@ -68,6 +69,8 @@ from onnxplain.contract.inputs import (
 )
 from onnxplain.contract.metadata import ModelSpec
 from onnxplain.contract.names import (
+    ATTENTION_INPUT,
+    ATTENTION_LAYER,
     CAM_WEIGHTS_OUTPUT,
     CONTRACT_VERSION,
     CONTROL_INPUTS,
@@ -85,6 +88,9 @@ from onnxplain.contract.names import (
     TAIL_METADATA_KEY,
     TAIL_SUFFIX,
     TARGET_INPUT,
+    attention_gradients_output,
+    attention_layerwise_output,
+    attention_output,
     features_output,
     gradients_output,
     logits_output,
@@ -117,6 +123,8 @@ from onnxplain.contract.specs import (
 
 __all__ = [
     "ASSUMED",
+    "ATTENTION_INPUT",
+    "ATTENTION_LAYER",
     "AXES",
     "BOX_COORDINATES",
     "CAM_WEIGHTS_OUTPUT",
@@ -146,6 +154,7 @@ __all__ = [
     "TAIL_METADATA_KEY",
     "TAIL_SUFFIX",
     "TARGET_INPUT",
+    "AttentionSpec",
     "Batch",
     "BatchChoice",
     "BoxFormat",
@@ -204,6 +213,9 @@ __all__ = [
     "UnusedOutput",
     "as_parts",
     "assumed_preprocessing",
+    "attention_gradients_output",
+    "attention_layerwise_output",
+    "attention_output",
     "batched",
     "choose_inputs",
     "complete",

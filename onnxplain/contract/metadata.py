@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from onnxplain.contract.attention import AttentionSpec
 from onnxplain.contract.choices import Task, check_choice
 from onnxplain.contract.detectors.class_labels import class_labels
 from onnxplain.contract.detectors.detector_spec import DetectorSpec
 from onnxplain.contract.heads import BOX_COORDINATES, BoxSpec, Evidence, HeadSpec, Numbering, ScoreForm
 from onnxplain.contract.metadata_checks import check_labels, check_metadata, check_roles, parse_tree
 from onnxplain.contract.names import CONTRACT_VERSION, READABLE_VERSIONS
-from onnxplain.contract.origins import ASSUMED, STATED, Origin, Origins
+from onnxplain.contract.origins import Origins
 from onnxplain.contract.parts import Completed
 from onnxplain.contract.preprocessing import Preprocessing
 from onnxplain.contract.quantization import Quantization
@@ -33,7 +34,8 @@ class ModelSpec:
     model after the last layer; None if none was written. `shuffle_seed`: the weights were shuffled with this seed, and
     the model is for sanity checks only; None for any other model. `gated`: gradients are computed if the input
     `explain` asks for them; a file that is not gated has no such input, and every run computes them. `detector`: how a
-    detector's outputs are laid out; such a model has no heads. None for other models.
+    detector's outputs are laid out; such a model has no heads. None for other models. `attention`: the attention
+    matrices of a transformer; None where they are no outputs.
     """
 
     input: InputSpec
@@ -45,6 +47,7 @@ class ModelSpec:
     shuffle_seed: int | None = None
     gated: bool = True
     detector: DetectorSpec | None = None
+    attention: AttentionSpec | None = None
     version: int = field(default=CONTRACT_VERSION)
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class ModelSpec:
         if not self.heads and self.detector is None:
             raise ModelError("metadata: found no heads, expected one or more: instrument the original file again")
         check_labels(self.labels)
+        if self.attention is not None:
+            self.attention.check_heads(len(self.heads))
         if self.tail is not None and [layer.name for layer in self.layers][-1:] != [self.tail.layer]:
             raise ModelError(
                 f"metadata: the tail belongs to layer {self.tail.layer!r}, expected the last layer: "
@@ -145,12 +150,18 @@ class ModelSpec:
         return self.head.labels if self.detector is None else self.detector.labels
 
     @property
+    def gradient_layers(self) -> tuple[LayerSpec, ...]:
+        """Everything at which the file gives a gradient: the layers, and those of the attention."""
+        return (*self.layers, *(() if self.attention is None else self.attention.gradient_layers))
+
+    @property
     def named_outputs(self) -> tuple[str, ...]:
-        """The outputs that have a role: of the heads or the detector, the weights of CAM, and two of each layer."""
+        """The outputs that have a role: of the heads or the detector, the weights of CAM, of layers and attention."""
         named = [name for head in self.heads for name in (head.logits, head.scores)]
         named += [] if self.detector is None else [name for names in self.detector.outputs for name in names]
         named.append(None if self.cam is None else self.cam.weights)
         named += [output for layer in self.layers for output in (layer.features, layer.gradients)]
+        named += () if self.attention is None else self.attention.outputs
         return tuple(name for name in named if name is not None)
 
     def label(self, class_id: int) -> str:
@@ -193,8 +204,9 @@ class ModelSpec:
         tree["input"].update(tree["input"].pop("preprocessing"))
         if self.input.quantization is None:
             del tree["input"]["quantization"]
-        if self.detector is None:
-            del tree["detector"]
+        for name in ("detector", "attention"):
+            if tree[name] is None:
+                del tree[name]
         tree["labels"] = (tree["heads"][0] if self.detector is None else tree["detector"]).pop("labels")
         check_metadata(tree)
         return json.dumps(tree, ensure_ascii=False)
@@ -230,10 +242,10 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
     optional = {"crop_share", "pixels", "depth"} - set(source)
     preprocessing = Preprocessing(**{f.name: source[f.name] for f in fields(Preprocessing) if f.name not in optional})
     quantization = Quantization(**source["quantization"]) if source.get("quantization") else None
-    origins = _parse_origins(source)
+    origins = Origins.of_tree(source)
     image = InputSpec(source["name"], source["layout"], source["size_hw"], preprocessing, origins, quantization)
     others: dict[str, Any] = {
-        "layers": tuple(map(_parse_layer, tree["layers"])),
+        "layers": tuple(map(LayerSpec.of_tree, tree["layers"])),
         "shuffle_seed": None if tree.get("shuffle_seed") is None else int(tree["shuffle_seed"]),
         "gated": bool(tree.get("gated", True)),
     }
@@ -252,6 +264,7 @@ def _parse(tree: Mapping[str, Any]) -> ModelSpec:
         tuple(_parse_head(head, each) for head, each in zip(tree["heads"], labels, strict=True)),
         cam=CamSpec(**tree["cam"]) if tree.get("cam") else None,
         extra_inputs=extra,
+        attention=AttentionSpec.of_tree(tree["attention"]) if tree.get("attention") else None,
         tail=TailSpec(**tree["tail"]) if tree.get("tail") else None,
         **others,
     )
@@ -284,16 +297,3 @@ def _parse_head(source: Mapping[str, Any], labels: Sequence[str]) -> HeadSpec:
 
 def _without(source: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in source.items() if name not in names}
-
-
-def _parse_origins(source: Mapping[str, Any]) -> Origins:
-    """Part by part since version 2; version 1 says of the whole whether it is assumed."""
-    if "origins" not in source:
-        return Origins.of_all(ASSUMED if source.get("assumed", False) else STATED)
-    return Origins(**{part: Origin(**origin) for part, origin in source["origins"].items()})
-
-
-def _parse_layer(source: Mapping[str, Any]) -> LayerSpec:
-    """A layer; its frame stands in the file since version 2."""
-    frame = source.get("frame")
-    return LayerSpec(**{**source, "frame": None if frame is None else MapFrame(**frame)})

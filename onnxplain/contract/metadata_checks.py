@@ -31,6 +31,7 @@ from onnxplain.errors import OnnxplainError
 MOST_CLASSES = 2**20
 MOST_LAYERS = 2**12
 MOST_HEADS = 2**8
+MOST_TOKENS = 2**24
 MOST_AXES = 8
 MOST_VALUES = 2**20
 # Of a detector: levels of candidates, groups of outputs, candidates of an image, outputs that are not read.
@@ -78,6 +79,7 @@ _INPUT = Fields(
     closed=False,
 )
 _BOX = Maybe(Fields({}, {"format": _WORD, "units": _WORD}))
+_FRAME = Fields({"scale_hw": _PAIR, "offset_hw": _PAIR, "seen_hw": Listed(_PAIR, 2, least=2)})
 _LAYERS = Listed(
     Fields(
         {
@@ -88,11 +90,22 @@ _LAYERS = Listed(
             "size_hw": Listed(_SIDE, 2, least=2),
         },
         {
-            "frame": Maybe(Fields({"scale_hw": _PAIR, "offset_hw": _PAIR, "seen_hw": Listed(_PAIR, 2, least=2)})),
+            "frame": Maybe(_FRAME),
             "many_targets": Flag(),
         },
     ),
     MOST_LAYERS,
+)
+_ATTENTION = Fields(
+    {
+        "layers": _LAYERS,
+        "size_hw": Listed(_SIDE, 2, least=2),
+        "tokens_before": Whole(0, MOST_TOKENS),
+        "tokens_after": Whole(0, MOST_TOKENS),
+        "frame": _FRAME,
+        "reads": Listed(Maybe(Listed(Whole(0, MOST_TOKENS), 2, least=2)), MOST_HEADS),
+    },
+    {"layerwise": Flag()},
 )
 _HEAD = Fields(
     {"name": _NAME, "kind": _WORD, "size": Whole(1, MOST_CLASSES), "logits": Maybe(_NAME), "scores": Maybe(_NAME)},
@@ -129,6 +142,7 @@ METADATA = Fields(
     {
         **_OPTIONAL,
         "detector": Maybe(_DETECTOR),
+        "attention": Maybe(_ATTENTION),
         "cam": Maybe(Fields({"weights": _NAME, "layer": _NAME}, {"linear": Flag()})),
         "extra_inputs": Listed(_EXTRA_INPUT, MOST_HEADS),
         "tail": Maybe(

@@ -10,12 +10,15 @@ TARGET_INPUT = "target"
 EXPLAIN_INPUT = "explain"
 REFERENCE_INPUT = "reference"
 REGION_INPUT = "region"
-CONTROL_INPUTS = (TARGET_INPUT, EXPLAIN_INPUT, REFERENCE_INPUT, REGION_INPUT)
+ATTENTION_INPUT = "explain_attention"
+CONTROL_INPUTS = (TARGET_INPUT, EXPLAIN_INPUT, ATTENTION_INPUT, REFERENCE_INPUT, REGION_INPUT)
 CAM_WEIGHTS_OUTPUT = "cam_weights"
 LOGITS_OUTPUT = "logits"
 EXPLAINED_DIMENSION = "explained"
 # The layer that is the image itself.
 INPUT_LAYER = "input"
+# Asks for the attention matrices of a transformer, which are no feature maps.
+ATTENTION_LAYER = "attention"
 
 TAIL_SUFFIX = ".tail.onnx"
 TAIL_METADATA_KEY = "onnxplain_tail"
@@ -32,6 +35,21 @@ def features_output(layer: str) -> str:
 def gradients_output(layer: str) -> str:
     """Name of the output that holds d target / d features of `layer`."""
     return f"gradients/{layer}"
+
+
+def attention_output(layer: str) -> str:
+    """Name of the output that holds the attention matrices of `layer`."""
+    return f"attention/{layer}"
+
+
+def attention_gradients_output(layer: str) -> str:
+    """Name of the output that holds d target / d attention matrices of `layer`."""
+    return f"attention_gradients/{layer}"
+
+
+def attention_layerwise_output(layer: str) -> str:
+    """Name of the output with the gradient of what the model's head says of the tokens at the end of `layer`."""
+    return f"attention_layerwise/{layer}"
 
 
 def logits_output(head: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from onnxplain.contract.choices import check_choice
 
@@ -46,6 +46,16 @@ class Origins:
     def of_all(cls, origin: Origin) -> Origins:
         """Every part comes from the same place."""
         return cls(**{part.name: origin for part in fields(cls)})
+
+    @classmethod
+    def of_tree(cls, source: Mapping[str, Any]) -> Origins:
+        """Those of the image input in the metadata: part by part since version 2.
+
+        Version 1 says of the whole whether it is assumed.
+        """
+        if "origins" not in source:
+            return cls.of_all(ASSUMED if source.get("assumed", False) else STATED)
+        return cls(**{part: Origin(**origin) for part, origin in source["origins"].items()})
 
     def with_parts(self, parts: Iterable[str], origin: Origin) -> Origins:
         """The same, but for some parts that come from elsewhere."""

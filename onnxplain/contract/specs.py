@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from onnxplain.contract.choices import Layout, check_choice
 from onnxplain.contract.expected import LARGEST_SIDE, Listed, Whole
@@ -173,6 +173,12 @@ class LayerSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_hw", _positive_pair(f"layer {self.name} size_hw", self.size_hw))
+
+    @classmethod
+    def of_tree(cls, source: Mapping[str, Any]) -> LayerSpec:
+        """A layer of the metadata; its frame stands in the file since version 2."""
+        frame = source.get("frame")
+        return cls(**{**source, "frame": None if frame is None else MapFrame(**frame)})
 
 
 @dataclass(frozen=True)

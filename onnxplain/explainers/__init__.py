@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.explainers.attention.attention_rollout import AttentionRollout
+from onnxplain.explainers.attention.grad_x_attention import GradXAttention
+from onnxplain.explainers.attention.legrad import LeGrad
 from onnxplain.explainers.augmented.augmented_grad_cam import AugmentedGradCAM
 from onnxplain.explainers.cam.ablation_cam import AblationCAM
 from onnxplain.explainers.cam.activation_map import ActivationMapExplainer
@@ -21,6 +24,8 @@ from onnxplain.explainers.cam.recipro_cam import ReciproCAM
 from onnxplain.explainers.cam.score_cam import ScoreCAM
 from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
+from onnxplain.explainers.copies.averaged_copies import AveragedCopies
+from onnxplain.explainers.copies.copies_report import CopiesReport
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.hiding.aise import AISE
@@ -34,6 +39,7 @@ from onnxplain.explainers.localize import localize
 from onnxplain.explainers.pixels.gradient_shap import GradientSHAP
 from onnxplain.explainers.pixels.input_x_gradient import InputXGradient
 from onnxplain.explainers.pixels.integrated_gradients import IntegratedGradients
+from onnxplain.explainers.pixels.noise_report import NoiseReport
 from onnxplain.explainers.pixels.path_explainer import CompletenessReport
 from onnxplain.explainers.pixels.saliency import Saliency
 from onnxplain.explainers.pixels.smooth_grad import SmoothGrad
@@ -59,8 +65,11 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "ActivationMapExplainer",
+    "AttentionRollout",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "CompletenessReport",
+    "CopiesReport",
     "EigenCAM",
     "EigenGradCAM",
     "Estimator",
@@ -69,6 +78,7 @@ __all__ = [
     "FinerCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradXAttention",
     "GradientSHAP",
     "HiResCAM",
     "HidingReport",
@@ -76,6 +86,8 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
+    "NoiseReport",
     "Occlusion",
     "ReciproCAM",
     "Regions",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from onnxplain.runtime.arrays import FloatArray
+
 
 class MethodReport(ABC):
     """Base of the frozen reports that methods attach to an `Explanation`."""
@@ -23,6 +25,11 @@ class MethodReport(ABC):
         return None
 
     @property
+    def shown(self) -> FloatArray | None:
+        """The map that the heatmap shows, float32 (h, w), in units of `Explanation.raw`; None where that is `raw`."""
+        return None
+
+    @property
     def caution(self) -> str:
         """A few words for the picture if the map must not be relied on, for example "only 5 masks"; else empty."""
         return ""
@@ -31,3 +38,8 @@ class MethodReport(ABC):
     def interrupted(self) -> bool:
         """Whether the user stopped the work. Nothing more should be started then."""
         return False
+
+
+def large_error(relative_error: float | None) -> str:
+    """The caution for a map whose error is as large as its differences; else empty."""
+    return "error as large as the map" if relative_error is not None and relative_error >= 1 else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnxplain.contract import INPUT_LAYER
+from onnxplain.contract import ATTENTION_LAYER, INPUT_LAYER
 
 if TYPE_CHECKING:
     from onnxplain.contract import HeadSpec, ModelSpec
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Need:
-    """What a method needs from a file: a description, a test, and the problem and advice if it is missing."""
+    """What a method needs from a file: a description, a test, and the problem and advice if it is missing.
+
+    `layer`: the name that `instrument` takes for it, of what it does not write unless it is asked for.
+    """
 
     what: str
     met: Callable[[ModelSpec], bool]
     otherwise: str
+    layer: str | None = None
 
 
 def is_compared(head: HeadSpec) -> bool:
@@ -42,7 +46,23 @@ INPUT_GRADIENT = Need(
     "the instrumented layer `input`",
     lambda spec: spec.detector is None and any(layer.name == INPUT_LAYER for layer in spec.layers),
     "the file has none: run `onnxplain instrument --layer input` (for a plain file `onnxplain explain` does it)",
+    INPUT_LAYER,
 )
+ATTENTION = Need(
+    "the attention matrices of a transformer",
+    lambda spec: spec.detector is None and spec.attention is not None,
+    "the file has none: run `onnxplain instrument --layer attention` (for a plain file `onnxplain explain` does it)",
+    ATTENTION_LAYER,
+)
+LAYERWISE_ATTENTION = Need(
+    "the attention matrices of a transformer, and its head on the tokens of each layer",
+    lambda spec: ATTENTION.met(spec) and spec.attention is not None and spec.attention.layerwise,
+    "the file has none: run `onnxplain instrument --layer attention` (for a plain file `onnxplain explain` does it), "
+    "which leaves it out where blocks do not end alike, in one value that the head can read",
+    ATTENTION_LAYER,
+)
+OF_ATTENTION = (ATTENTION, LAYERWISE_ATTENTION)
+"""The needs of methods of attention."""
 LAYERS = Need(
     "an instrumented layer of a model with heads",
     lambda spec: spec.detector is None and LAYERS_OR_LEVELS.met(spec),

@@ -109,7 +109,7 @@ def explain_images(
         for question in asked_here:
             if asked.interrupted and not asked.knows(question):
                 continue
-            stoppable = explainers[question.explainer_key].stoppable
+            stoppable = explainers[question.explainer_key].can_stop
             # A result that exists is written, whenever Ctrl-C strikes. A method that can stop early is held as a whole.
             with ExitStack() as held:
                 if stoppable:
@@ -178,7 +178,7 @@ class _AskedImage:
     def share_of_hottest(self, question: Question) -> float:
         """The raw value of its hottest pixel above no heat, as a share of the largest of its method; 1 without heat."""
         peaks = {
-            other: float(explanation.raw.max()) - explanation.no_heat
+            other: float(explanation.shown.max()) - explanation.no_heat
             for other, (explanation, _) in self._found.items()
             if other.explainer_key == question.explainer_key and explanation.status == "ok"
         }

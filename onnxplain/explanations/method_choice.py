@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from onnxplain.errors import OnnxplainError, UnsupportedError
 
 if TYPE_CHECKING:
     from onnxplain.contract import LayerSpec
+    from onnxplain.explainers.needs import Need
     from onnxplain.explainers.passes import Passes
     from onnxplain.runtime import Engine
 
@@ -24,13 +25,26 @@ _RUNS, _SECONDS = 5, 1.0
 class PassTimes:
     """Seconds per run on one image: medians. None where the file has no gradients or no tail.
 
-    `gradient` is at the last map, `input_gradient` at the pixels.
+    `gradient` is at the last map, `input_gradient` at the pixels, `attention_gradient` at all matrices of attention,
+    which `attention` gives alone.
     """
 
     forward: float
     gradient: float | None = None
     tail: float | None = None
     input_gradient: float | None = None
+    attention: float | None = None
+    attention_gradient: float | None = None
+
+    def of(self, need: Need) -> PassTimes:
+        """The times of a method with this need: its forward runs and gradients may be others than the last map's."""
+        from onnxplain.explainers.needs import INPUT_GRADIENT, OF_ATTENTION
+
+        if need is INPUT_GRADIENT:
+            return replace(self, gradient=self.input_gradient)
+        if need in OF_ATTENTION and self.attention is not None:
+            return replace(self, forward=self.attention, gradient=self.attention_gradient)
+        return self
 
     def estimate(self, passes: Passes) -> float | None:
         """Seconds for so many runs; None if one of them is not known."""
@@ -63,10 +77,20 @@ def time_passes(engine: Engine) -> PassTimes:
     def time_gradient(layer: LayerSpec) -> float:
         return _time(lambda: engine.run(pixels, [layer.features, layer.gradients], target, layer.name))
 
+    def time_outputs(names: Sequence[str]) -> float:
+        return _time(lambda: engine.run(pixels, names, target))
+
     layer = spec.layers[-1]
+    matrices = () if spec.attention is None else spec.attention.layers
     at_pixels = next((each for each in spec.layers if each.name == INPUT_LAYER), None)
     times = PassTimes(
-        forward, time_gradient(layer), input_gradient=None if at_pixels is None else time_gradient(at_pixels)
+        forward,
+        time_gradient(layer),
+        input_gradient=None if at_pixels is None else time_gradient(at_pixels),
+        attention=None if not matrices else time_outputs([each.features for each in matrices]),
+        attention_gradient=None
+        if not matrices
+        else time_outputs([name for each in matrices for name in (each.features, each.gradients)]),
     )
     if spec.tail is None:
         return times
@@ -121,7 +145,6 @@ class MethodChoice:
 def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -> list[MethodChoice]:
     """One per method, in the order of the table. Each method gets those of the options that it takes."""
     from onnxplain.explainers import METHODS
-    from onnxplain.explainers.needs import INPUT_GRADIENT
     from onnxplain.explainers.registry import lack_of
 
     choices = []
@@ -135,6 +158,6 @@ def list_choices(engine: Engine, times: PassTimes, options: Mapping[str, Any]) -
         except OnnxplainError as error:
             choices.append(MethodChoice(name, method.use, obstacle=error))
             continue
-        known = replace(times, gradient=times.input_gradient) if method.needs is INPUT_GRADIENT else times
+        known = times.of(method.needs)
         choices.append(MethodChoice(name, method.use, passes, None if passes is None else known.estimate(passes)))
     return choices

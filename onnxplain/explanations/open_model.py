@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.contract import INPUT_LAYER
+from onnxplain.contract import ATTENTION_LAYER, INPUT_LAYER
 from onnxplain.errors import ModelError, OnnxplainError, UnboundedLoopError, UnsupportedError, VerificationError
 from onnxplain.explanations.model_cache import MODEL_FILE, ModelCache, cache_key
 from onnxplain.explanations.open_options import OpenOptions
@@ -115,7 +115,7 @@ def open_model(
             "instrument: give names or shares such as 50%, several times if needed"
         )
     try:
-        copy = _instrumented(path, _with_input(options, needy), methods, announce)
+        copy = _instrumented(path, _with_needed(options, needy), methods, announce)
     except _NoBoxesError:
         raise
     except IMPOSSIBLE as error:
@@ -134,8 +134,8 @@ def open_model(
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
     chosen = tuple(methods) or (default_method(engine.spec),)
-    only_input = options.layers == (INPUT_LAYER,)
-    asked = INPUT_LAYER if only_input else ALL_LAYERS if len(options.layers) > 1 else None
+    maps = tuple(name for name in options.layers if name != ATTENTION_LAYER)
+    asked = INPUT_LAYER if maps == (INPUT_LAYER,) else ALL_LAYERS if len(maps) > 1 else None
     return OpenedModel(engine, chosen, asked, copy)
 
 
@@ -159,23 +159,22 @@ def _needs_instrumenting(needs: Any) -> bool:
     return needs not in PLAIN
 
 
-def _with_input(options: OpenOptions, methods: Sequence[str]) -> OpenOptions:
-    """The options with the layer `input` beside the others, if a method needs it."""
-    from onnxplain.explainers.needs import INPUT_GRADIENT
+def _with_needed(options: OpenOptions, methods: Sequence[str]) -> OpenOptions:
+    """The options with what a method needs beside the other layers: the layer `input`, or the attention."""
     from onnxplain.explainers.registry import find_method
 
-    if INPUT_LAYER in options.layers or all(find_method(name).needs is not INPUT_GRADIENT for name in methods):
-        return options
-    return replace(options, layers=(INPUT_LAYER, *(options.layers or ("auto",))))
+    needed = (find_method(name).needs.layer for name in methods)
+    missing = [name for name in dict.fromkeys(needed) if name is not None and name not in options.layers]
+    return replace(options, layers=(*missing, *(options.layers or ("auto",)))) if missing else options
 
 
 def _all_met(path: Path, options: OpenOptions, methods: Sequence[str]) -> bool:
     """Whether a plain file has what the methods need. Only methods of other packages have such needs of their own."""
-    from onnxplain.explainers.needs import INPUT_GRADIENT, LINEAR_HEAD, OF_LAYERS, TAIL
+    from onnxplain.explainers.needs import LINEAR_HEAD, OF_LAYERS, TAIL
     from onnxplain.explainers.registry import find_method
 
     needs = [find_method(name).needs for name in methods]
-    if any(need in (*OF_LAYERS, INPUT_GRADIENT, LINEAR_HEAD, TAIL) for need in needs):
+    if any(need in (*OF_LAYERS, LINEAR_HEAD, TAIL) or need.layer is not None for need in needs):
         return False
     spec = options.open_engine(path).spec
     return all(need.met(spec) for need in needs)

@@ -35,6 +35,7 @@ def notes(opened: OpenedModel) -> Iterator[Note]:
         layers = ", ".join(layer.name for layer in spec.layers)
         preprocessing = f"{_name(opened.engine)} ({_describe(spec.input.origins)})"
         title = "layers" if len(spec.layers) > 1 else "layer"
+        layers += "" if spec.attention is None else f", attention of {len(spec.attention.layers)} layers"
         yield _note(f"{source}: {_how(opened.copy)}, {title} {layers}, preprocessing {preprocessing}")
         if saturating := products_wrong_here(opened.engine):
             yield _note(f"{source}: {describe_products(saturating)}", True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from onnxplain.contract import EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
+from onnxplain.contract import ATTENTION_INPUT, ATTENTION_LAYER, EXPLAIN_INPUT, TARGET_INPUT, ModelSpec
 from onnxplain.contract.arguments import checked
 from onnxplain.exporters.checks.scalars import control_feeds
 from onnxplain.exporters.checks.trial_images import image_batch, plain_feeds
@@ -56,7 +56,12 @@ def measure_cost(original: str | Path, explainable: str | Path, spec: ModelSpec)
         if spec.gated:
             closed, opened = ({**closed, EXPLAIN_INPUT: asked} for asked in (np.zeros_like(gates), gates))
         ratios = _ratios(plain, session, image, own, [(closed, own), (opened, [*own, layer.features, layer.gradients])])
-        costs.append(LayerCost(layer.name, _branch_size(proto, index), *ratios))
+        costs.append(LayerCost(layer.name, _branch_size(proto, str(index)), *ratios))
+    if spec.attention is not None:
+        closed = {**image, TARGET_INPUT: np.array([0]), **control_feeds(spec.heads)}
+        opened = {**closed, ATTENTION_INPUT: np.array([True])} if spec.gated else closed
+        ratios = _ratios(plain, session, image, own, [(closed, own), (opened, [*own, *spec.attention.outputs])])
+        costs.append(LayerCost(ATTENTION_LAYER, _branch_size(proto, "attention_gradients"), *ratios))
     return tuple(costs)
 
 
@@ -80,9 +85,9 @@ def _seconds(session: GraphSession, feeds: Mapping[str, np.ndarray], outputs: Se
     return time.perf_counter() - start
 
 
-def _branch_size(proto: onnx.ModelProto, index: int) -> int:
+def _branch_size(proto: onnx.ModelProto, name: str) -> int:
     for node in proto.graph.node:
-        if node.name == f"{PREFIX}/{index}" and node.op_type == "If":
+        if node.name == f"{PREFIX}/{name}" and node.op_type == "If":
             (branch,) = [attribute.g for attribute in node.attribute if attribute.name == "then_branch"]
             return len(branch.node)
-    return sum(node.name.startswith(f"{PREFIX}/{index}/then/") for node in proto.graph.node)
+    return sum(node.name.startswith(f"{PREFIX}/{name}/then/") for node in proto.graph.node)

@@ -85,7 +85,8 @@ def instrument(
     the gradients depend on the class and the input, and agree with finite differences.
 
     - `layers`: names, unique parts of names, shares of the multiply-adds such as ``50%``, or ``auto``. ``input`` is the
-      image itself; ``auto`` comes with it if nothing else does.
+      image itself, ``attention`` all attention matrices of a transformer; ``auto`` comes with them if nothing else
+      does.
     - `heads`: what the model answers with, where its graph does not say it: ``NAME:KIND`` with a kind of
       classes, labels, values, box, embedding or mask; ``NAME:none`` leaves an output out. ``NAME`` alone is the head
       that is explained by default. Names are those of outputs, or of any value of the graph.

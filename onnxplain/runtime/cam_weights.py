@@ -9,7 +9,7 @@ import numpy as np
 from onnxplain.contract import ModelSpec
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.runtime.arrays import FloatArray
-from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.feed import Feed, Opened
 from onnxplain.runtime.sessions.session import Session, run_session
 from onnxplain.runtime.target import PREDICTED_CLASS, resolve_layer
 
@@ -30,7 +30,7 @@ def read_cam_weights(session: Session, path: Path, spec: ModelSpec, feed: Feed, 
     zeros = np.zeros((count, spec.input.preprocessing.channel_count, *spec.input.size_hw), np.float32)
     targets = np.full(count, PREDICTED_CLASS, np.int64)
     layer = None if name is None else resolve_layer(spec, name)
-    inputs = feed.arrays(zeros, targets, () if layer is None else (layer,))
+    inputs = feed.arrays(zeros, targets, Opened(() if layer is None else (layer,)))
     weights: FloatArray = run_session(session, path, [output], inputs)[0]
     columns = weights.shape[-1:] if layer is None else (layer.channels,)
     if weights.shape != (spec.classes, *columns) or weights.dtype.kind != "f":

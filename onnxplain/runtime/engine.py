@@ -34,13 +34,13 @@ from onnxplain.runtime.detection.detector import open_detector, refuse_detector
 from onnxplain.runtime.feed import Feed
 from onnxplain.runtime.heads.aims import check_reference, check_region
 from onnxplain.runtime.heads.answering import Answering
-from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, is_image, list_images
+from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS, ImageLike, list_images
 from onnxplain.runtime.images.pixels import read_pixels
 from onnxplain.runtime.images.prepared import PreparedImage
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.part_run import PartRun
 from onnxplain.runtime.preprocess import prepare_pixels
-from onnxplain.runtime.read_activations import read_activations
+from onnxplain.runtime.read_activations import observe
 from onnxplain.runtime.results import Activations, Batch
 from onnxplain.runtime.sessions.batch_size import open_search
 from onnxplain.runtime.sessions.batches import IMAGES_AT_ONCE, Batches
@@ -50,7 +50,7 @@ from onnxplain.runtime.sessions.precision import Precision
 from onnxplain.runtime.sessions.session import open_session
 from onnxplain.runtime.spec import Stated, read_model
 from onnxplain.runtime.tail import Tail, open_tail
-from onnxplain.runtime.target import Target, is_list, resolve_targets
+from onnxplain.runtime.target import Target
 from onnxplain.sidecars import SidecarFacts
 
 
@@ -244,7 +244,7 @@ class Engine(Answering, Detecting):
         compute = PartRun(self._session, self.path, self._feed, self._shapes, output_names, layers, aims)
         if len(targets) > len(batch_nchw):
             image = OneImage(batch_nchw, sizes)
-            return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.layers)
+            return run_for_targets(compute, self._batches, image, targets, output_names, self.spec.gradient_layers)
         return self._batches.run(compute, batch_nchw, targets, sizes, np.arange(count))
 
     @checked
@@ -266,15 +266,8 @@ class Engine(Answering, Detecting):
         """
         refuse_detector(self.spec, self.source)
         chosen = self.resolve_layer(layer)
-        several = list(target) if is_image(images) and is_list(target) else None
-        batch = self.prepare(images)
-        targets = resolve_targets(self.spec, target, count := len(several or batch.frames))
-        aims = check_reference(self.spec, reference, count), check_region(self.spec, region, count)
-        names = [*self.head_outputs, chosen.features, *([chosen.gradients] if gradients else [])]
-        asked = chosen.name if gradients else None
-        outputs = self.run(batch.pixels, names, targets, asked, **self._beside(batch, *aims))
-        frames = batch.frames * (1 if several is None else count)
-        return read_activations(self.spec, chosen, outputs, targets, aims, frames)
+        layers = [chosen]
+        return observe(self, images, target, layers, gradients=gradients, reference=reference, region=region)[0]
 
     def cam_weights(self) -> FloatArray:
         """The class activation map weights, float32 (C, K). Raises UnsupportedError if the file has none."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxplain.contract import (
+    ATTENTION_INPUT,
     EXPLAIN_INPUT,
     REFERENCE_INPUT,
     REGION_INPUT,
@@ -28,6 +30,26 @@ from onnxplain.runtime.sessions.session import Session
 from onnxplain.runtime.target import PREDICTED_CLASS, check_targets
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a run computes besides the model's answers: the gradients of `layers`, and the attention among `outputs`."""
+
+    layers: Collection[LayerSpec] = ()
+    outputs: Collection[str] = ()
+
+    def attention_gates(self, spec: ModelSpec) -> npt.NDArray[np.bool_]:
+        """The input ``explain_attention``: for each kind of output, whether one of it is among the outputs."""
+        attention = spec.attention
+        if attention is None:
+            return np.array([False])
+        kinds = [
+            [layer.features for layer in attention.layers],
+            [layer.gradients for layer in attention.layers],
+            [layer.gradients for layer in attention.layerwise_layers],
+        ]
+        return np.array([any(name in self.outputs for name in names) for names in kinds if names])
+
+
 class Feed:
     """The inputs of one file: the image, `target` (the scalar to differentiate) and `explain` (a gate per layer)."""
 
@@ -43,7 +65,7 @@ class Feed:
         # How the file counts targets, where another of its heads is the default.
         self.file_targets = file_targets
         # The contract has two forms: the controls are required inputs in one and optional inputs in the other.
-        controls = {TARGET_INPUT, EXPLAIN_INPUT} if spec.layers else set()
+        controls = {TARGET_INPUT, EXPLAIN_INPUT, ATTENTION_INPUT} if spec.layers else set()
         required = {tensor.name for tensor in session.get_inputs()}
         optional = {tensor.name for tensor in session.get_overridable_initializers()}
         self._required, self._optional = controls & required, controls & optional
@@ -73,18 +95,18 @@ class Feed:
         self,
         batch_nchw: FloatArray,
         targets: npt.NDArray[np.int64],
-        layers: Collection[LayerSpec],
+        opened: Opened,
         aims: Mapping[str, FloatArray | None] | None = None,
         image_sizes_hw: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, AnyArray]:
-        """The inputs of one run by name. `layers`: those whose gradients are computed.
+        """The inputs of one run by name. `opened`: what the run computes besides the model's answers.
 
         `aims`: the inputs ``reference`` and ``region``, where they are given and the file has them. `image_sizes_hw`:
         the size of each original image, int64 (N, 2); None: the size of the model's input.
         """
         source = self.spec.input
         images = to_model(batch_nchw, source.layout, self._image.dtype, source.quantization)
-        controls = self._controls(targets, layers)
+        controls = self._controls(targets, opened)
         given = self._required | self._optional
         inputs = {self._image.name: images, **{name: controls[name] for name in given}}
         stated = {name: value for name, value in (aims or {}).items() if value is not None and name in self._aims}
@@ -113,7 +135,7 @@ class Feed:
 
         Optional controls are left out: their defaults mean the same, and ONNX Runtime cannot bind numpy arrays to them.
         """
-        controls = self._controls(np.array([PREDICTED_CLASS], np.int64), ())
+        controls = self._controls(np.array([PREDICTED_CLASS], np.int64), Opened())
         return {**{name: controls[name] for name in self._required}, **self._default_aims()}
 
     def _default_aims(self) -> dict[str, AnyArray]:
@@ -131,10 +153,10 @@ class Feed:
         shape = (*size_hw, channels) if batched(self.spec.input.layout) == "nhwc" else (channels, *size_hw)
         return np.zeros((count, *shape), self._image.dtype)
 
-    def _controls(self, targets: npt.NDArray[np.int64], layers: Collection[LayerSpec]) -> dict[str, AnyArray]:
-        gates = np.array([layer in layers for layer in self.spec.layers] or [False])
+    def _controls(self, targets: npt.NDArray[np.int64], opened: Opened) -> dict[str, AnyArray]:
+        gates = np.array([layer in opened.layers for layer in self.spec.layers] or [False])
         counted = targets if self.file_targets is None else self.file_targets.of(targets)
-        return {TARGET_INPUT: counted, EXPLAIN_INPUT: gates}
+        return {TARGET_INPUT: counted, EXPLAIN_INPUT: gates, ATTENTION_INPUT: opened.attention_gates(self.spec)}
 
 
 def extra_arrays(extra: Sequence[ExtraInput], image_sizes_hw: npt.NDArray[np.int64]) -> dict[str, AnyArray]:

@@ -26,10 +26,10 @@ class OutputShapes:
             for name in (head.logits, head.scores)
             if name is not None
         }
-        self._gradients = {layer.gradients for layer in spec.layers}
+        self._gradients = {layer.gradients for layer in spec.gradient_layers}
         self._maps: Mapping[str, tuple[int, ...]] = {
             output: (layer.channels, *layer.size_hw)
-            for layer in spec.layers
+            for layer in spec.gradient_layers
             for output in (layer.features, layer.gradients)
         }
 

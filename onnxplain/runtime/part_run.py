@@ -12,7 +12,7 @@ from numpy import int64
 
 from onnxplain.contract import LayerSpec, is_batched
 from onnxplain.runtime.arrays import AnyArray, FloatArray
-from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.feed import Feed, Opened
 from onnxplain.runtime.head_scores import head_output, predicted_entries
 from onnxplain.runtime.output_shapes import OutputShapes
 from onnxplain.runtime.sessions.session import Session, run_session, with_batch_axis
@@ -44,10 +44,11 @@ class PartRun:
         """The outputs for images float32 (N, C, H, W). `rows`: the rows of `aims` that belong to the targets."""
         aims = {name: each if each is None or len(each) == 1 else each[rows] for name, each in self.aims.items()}
         settled = self._settled(part_nchw, targets, sizes_hw)
-        inputs = self.feed.arrays(part_nchw, settled, self.layers, aims, sizes_hw)
+        opened = Opened(self.layers, frozenset(self.output_names))
+        inputs = self.feed.arrays(part_nchw, settled, opened, aims, sizes_hw)
         outputs = run_session(self.session, self.path, self.output_names, inputs)
         if not is_batched(self.feed.spec.input.layout):
-            added = _added_by_the_exporters(self.feed.spec.layers)
+            added = _added_by_the_exporters(self.feed.spec.gradient_layers)
             named = zip(self.output_names, outputs, strict=True)
             outputs = [output if name in added else with_batch_axis(output) for name, output in named]
         self.shapes.check(self.output_names, outputs, len(part_nchw), len(targets))
@@ -61,10 +62,13 @@ class PartRun:
         That costs a run without gradients.
         """
         predicted = targets == PREDICTED_CLASS
-        if not self.layers or self.feed.file_targets is None or not predicted.any():
+        spec = self.feed.spec
+        gradients = {layer.gradients for layer in spec.gradient_layers}
+        asks = self.layers or gradients.intersection(self.output_names)
+        if not asks or self.feed.file_targets is None or not predicted.any():
             return targets
-        head = self.feed.spec.head
-        inputs = self.feed.arrays(part_nchw, targets, (), None, sizes_hw)
+        head = spec.head
+        inputs = self.feed.arrays(part_nchw, targets, Opened(), None, sizes_hw)
         (output,) = run_session(self.session, self.path, [head_output(head)], inputs)
         if not is_batched(self.feed.spec.input.layout):
             output = with_batch_axis(output)

@@ -47,6 +47,8 @@ BY_IMAGE = {"occlusion", "shap", "sobol"}
 NEED_NO_LAYER = {"rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise"}
 NEED_A_LINEAR_HEAD = {"cam"}
 NEED_THE_INPUT = {"saliency", "input-x-gradient", "integrated-gradients", "smooth-grad", "var-grad", "grad-shap"}
+NEED_ATTENTION = {"attention-rollout", "grad-x-attention", "legrad"}
+NEED_ASKING = NEED_THE_INPUT | NEED_ATTENTION
 SHAPES = [(24, 32), (61, 35), (1, 50), (50, 1), (300, 200)]
 
 
@@ -111,7 +113,7 @@ def test_every_row_names_its_class_its_need_and_its_options(name: str) -> None:
     ("model", "names"),
     [
         ({"pixels": True}, set(METHODS)),
-        ({}, set(METHODS) - NEED_THE_INPUT),
+        ({}, set(METHODS) - NEED_ASKING),
         ({"power": 2, "pixels": True}, set(METHODS) - NEED_A_LINEAR_HEAD),
         ({"instrumented": False}, NEED_NO_LAYER),
     ],
@@ -138,8 +140,8 @@ def test_supported_methods_can_be_built_and_others_name_those(make_model: MakeMo
             {},
             rf"^method: found 'gradcam' \(did you mean grad-cam\?\), expected one of {re.escape(', '.join(METHODS))}$",
         ),
-        ("attention", {}, "^method: found 'attention', expected one of cam"),
-        ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer$"),
+        ("lottery", {}, "^method: found 'lottery', expected one of cam"),
+        ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer, test_time$"),
         ("rise", {"layer": "x", "steps": 3}, "^rise: found option layer, steps, expected one of .*masks"),
     ],
 )

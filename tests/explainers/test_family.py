@@ -18,7 +18,7 @@ from onnxplain.exporters import export
 from onnxplain.runtime import Engine
 from tests.explainers.kinds import feature_formulas
 from tests.explainers.laying import lay
-from tests.explainers.test_contract_of_methods import NEED_NO_LAYER, NEED_THE_INPUT
+from tests.explainers.test_contract_of_methods import NEED_ASKING, NEED_NO_LAYER
 from tests.exporters.torch_models import residual_net
 
 Scalar = Callable[[torch.Tensor], torch.Tensor]
@@ -253,7 +253,7 @@ def test_fused_layers_are_the_largest_of_the_normalised_maps(models: dict[str, M
             assert explanation.status == "ok"
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - NEED_NO_LAYER - NEED_THE_INPUT))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - NEED_NO_LAYER - NEED_ASKING))
 def test_one_target_or_several_make_no_difference(models: dict[str, Model], method: str) -> None:
     engine, image, targets = models["residual"].engine, photos(1)[0], [3, None, 0, 3]
     if METHODS[method].needs.met(engine.spec):

@@ -226,7 +226,11 @@ def test_parameters_out_of_range_are_refused_at_construction(options: dict, mess
 
 @pytest.mark.parametrize(
     ("parts", "message"),
-    [({"sampler": "halton"}, "^sampler: found 'halton'"), ({"centred": False}, "^control_variate: found True")],
+    [
+        ({"sampler": "halton"}, "^sampler: found 'halton'"),
+        ({"centred": False}, "^control_variate: found True"),
+        ({"control_variate": False, "log_linear": True}, "^log_linear: found True"),
+    ],
 )
 def test_estimators_that_do_not_exist_are_refused(parts: dict, message: str) -> None:
     with pytest.raises(OnnxplainError, match=message):

@@ -29,8 +29,11 @@ def assert_same(one: RiseMoment, other: RiseMoment) -> None:
     """Bit for bit."""
     for name, array in tally_arrays(one.tally).items():
         np.testing.assert_array_equal(array, tally_arrays(other.tally)[name], err_msg=name, strict=True)
-    np.testing.assert_array_equal(one.explanation().raw, other.explanation().raw)
-    np.testing.assert_array_equal(one.explanation().report.standard_error, other.explanation().report.standard_error)
+    found, expected = one.explanation(), other.explanation()
+    for name in ("raw", "shown", "heatmap"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    np.testing.assert_array_equal(found.report.standard_error, expected.report.standard_error)
+    assert found.report.as_json() == {**expected.report.as_json(), "stopped": found.report.stopped}
 
 
 def failing_after(batches: int, error: type[BaseException]) -> Callable[[np.ndarray], np.ndarray]:
@@ -73,7 +76,7 @@ def test_a_moment_after_every_64_masks_is_the_map_of_that_many() -> None:
         assert moment.relative_error == pytest.approx(alone.report.relative_error)
 
 
-@pytest.mark.parametrize("estimator", ["default", "paper"])
+@pytest.mark.parametrize("estimator", ["default", "paper", "log-linear"])
 @pytest.mark.parametrize("masks", [1, 64, 100, 128])
 def test_a_resumed_run_is_an_unbroken_one(masks: int, estimator: str, tmp_path: Path) -> None:
     *_, broken_off = make_rise(masks=masks, estimator=estimator).stream(WHITE, 2)
@@ -111,6 +114,19 @@ def test_the_tally_of_another_run_is_refused(field: str, options: dict) -> None:
     image, target = options.pop("image", WHITE), options.pop("target", 0)
     with pytest.raises(OnnxplainError, match=f"^tally: found {field} .*, expected .*: continue with"):
         replace(make_rise(), **options).stream(image, target, tally=tally)
+
+
+def test_a_tally_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tally.npz"
+    next(make_rise().stream(WHITE, 0)).tally.save(path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "format"}
+    for older in ({}, {"format": np.array(1)}, {"format": np.array(99)}):
+        np.savez(path, **arrays, **older)
+        with pytest.raises(
+            OnnxplainError, match=r"tally\.npz: found a tally of format \d+, expected format 2: .* start"
+        ):
+            RiseTally.load(path)
 
 
 def test_a_file_that_is_no_tally_is_refused(tmp_path: Path) -> None:

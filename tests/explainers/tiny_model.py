@@ -14,13 +14,18 @@ from onnxplain.contract import (
     INPUT_LAYER,
     METADATA_KEY,
     TAIL_METADATA_KEY,
+    AttentionSpec,
     BoxSpec,
     InputSpec,
     LayerSpec,
+    MapFrame,
     ModelSpec,
     OutputRoles,
     Preprocessing,
     TailSpec,
+    attention_gradients_output,
+    attention_layerwise_output,
+    attention_output,
     features_output,
     gradients_output,
 )
@@ -29,6 +34,7 @@ from onnxplain.runtime import Engine
 LAYER = "stem/relu"
 INPUT_SIZE_HW, GRID_HW = (24, 32), (6, 8)
 CHANNELS, CLASSES = 5, 4
+HEADS, TOKENS = 2, GRID_HW[0] * GRID_HW[1]
 LABELS = ("ant", "bee", "cat", "dog")
 
 
@@ -68,7 +74,8 @@ def make_tiny_model(
     """Write the model to `path` and load it.
 
     `power` 1 is CAM's head, `power` 2 makes gradients that vary over the map. `tail`: its tail file stands beside it.
-    `pixels`: the layer `input` is instrumented too.
+    `pixels`: the layer `input` is instrumented too, and attention: matrices that the features make, and gradients that
+    are these matrices times a weight of the target, since nothing depends on them.
     """
     preprocessing = preprocessing or Preprocessing(scale=1 / 255, mean=(0.5,) * 3, std=(0.25,) * 3, resize="stretch")
     rng = np.random.default_rng(7)
@@ -85,7 +92,7 @@ def make_tiny_model(
             image = LayerSpec(
                 INPUT_LAYER, features_output(INPUT_LAYER), gradients_output(INPUT_LAYER), 3, INPUT_SIZE_HW
             )
-            spec = replace(spec, layers=(image, *spec.layers))
+            spec = replace(spec, layers=(image, *spec.layers), attention=_attention(len(spec.heads)))
         if tail:
             spec = replace(spec, tail=_write_tail(path, weights, box_weights, power))
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -160,7 +167,22 @@ def _build(
             node("Sign", [features_output(LAYER)], ["positive"]),
             node("Mul", [gradients_output(LAYER), "positive"], ["before_relu"]),
             node("ConvTranspose", ["before_relu", "kernel"], [gradients_output(INPUT_LAYER)], strides=[4, 4]),
+            node("Reshape", [features_output(LAYER), "tokens"], ["rows"]),
+            node("Transpose", ["rows"], ["columns"], perm=[0, 1, 3, 2]),
+            node("MatMul", ["columns", "rows"], ["agreement"]),
+            node("Softmax", ["agreement"], ["attended"], axis=-1),
+            node("Concat", ["attended", "attended"], [attention_output(LAYER)], axis=1),
+            node("Slice", ["row", "first", "second", "second"], ["weight_row"]),
+            node("Reshape", ["weight_row", "single"], ["weight"]),
+            node("Mul", [attention_output(LAYER), "weight"], [attention_gradients_output(LAYER)]),
+            node("Neg", [attention_gradients_output(LAYER)], [attention_layerwise_output(LAYER)]),
         ]
+        constants |= {
+            "tokens": np.array([0, 1, len(kernel), -1], np.int64),
+            "first": np.array([0], np.int64),
+            "second": np.array([1], np.int64),
+            "single": np.array([-1, 1, 1, 1], np.int64),
+        }
     constants["exponent"] = np.array(power - 1, np.float32)
     if box_weights is not None:
         constants["sizes"] = np.array([len(weights), 4], np.int64)
@@ -183,6 +205,10 @@ def _build(
             if pixels
         ),
     ]
+    if pixels:
+        square = ["N", HEADS, TOKENS, TOKENS]
+        named = attention_output, attention_gradients_output, attention_layerwise_output
+        outputs += [tensor(name(LAYER), square) for name in named]
     graph = helper.make_graph(
         [item for item in nodes if item is not None],
         "tiny",
@@ -193,6 +219,13 @@ def _build(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     return model
+
+
+def _attention(heads: int) -> AttentionSpec:
+    layer = LayerSpec(LAYER, attention_output(LAYER), attention_gradients_output(LAYER), HEADS, (TOKENS, TOKENS))
+    return AttentionSpec(
+        (layer,), GRID_HW, 0, 0, MapFrame.over(INPUT_SIZE_HW, GRID_HW), ((0, TOKENS),) * heads, layerwise=True
+    )
 
 
 def _spec(

@@ -29,13 +29,13 @@ class StudyMap:
     raw: np.ndarray
 
 
-def measure_curves(engine: Engine, question: Question, found: StudyMap, rows_per_step: int) -> dict[str, float]:
+def measure_curves(engine: Engine, question: Question, found: StudyMap) -> dict[str, float]:
     """Areas under insertion and deletion; what is not shown is the mean colour, or the blurred image."""
     whole = engine.preprocess(question.image)[0]
     areas = {}
     for fill, hidden in (("mean", np.zeros_like(whole)), ("blur", blur_input(whole))):
         for name, start, finish in (("insertion", hidden, whole), ("deletion", whole, hidden)):
-            curve = change_curve(engine.scores, start, finish, found.heat, question.target, rows_per_step=rows_per_step)
+            curve = change_curve(engine.scores, start, finish, found.heat, question.target)
             areas[f"{name}_{fill}"] = area_under(curve)
     return areas
 

@@ -28,14 +28,12 @@ DIGITS = Preprocessing("rgb", 1 / 255, (DIGIT_MEAN,) * 3, (DIGIT_STD,) * 3)
 class StudyModel:
     """A model: `write_plain` makes the file that is instrumented.
 
-    `first_class`: the number of ImageNet's class 0; None for a model of digits. `rows_per_step`: of insertion and
-    deletion, so that they have about 30 steps. `layers`: what is instrumented; other layers are another file.
+    `first_class`: the number of ImageNet's class 0; None for a model of digits. `layers`: what is instrumented; other layers are another file.
     """
 
     name: str
     title: str
     preprocessing: Preprocessing
-    rows_per_step: int
     write_plain: Callable[[Path], None]
     first_class: int | None = None
     layers: tuple[str, ...] = ("input", "auto")
@@ -58,9 +56,9 @@ def _digit_vit(path: Path) -> None:
 
 
 MODELS = (
-    StudyModel("mobilenet", "MobileNetV1 0.25", PREPROCESSING["tflite"], 5, _mobilenet, first_class=1),
-    StudyModel("vit", "digit ViT", DIGITS, 2, _digit_vit),
-    StudyModel("squeezenet", "SqueezeNet", PREPROCESSING["caffe"], 8, _squeezenet, first_class=0),
+    StudyModel("mobilenet", "MobileNetV1 0.25", PREPROCESSING["tflite"], _mobilenet, first_class=1),
+    StudyModel("vit", "digit ViT", DIGITS, _digit_vit, layers=("input", "auto", "attention")),
+    StudyModel("squeezenet", "SqueezeNet", PREPROCESSING["caffe"], _squeezenet, first_class=0),
 )
 
 

@@ -85,7 +85,7 @@ class Bench:
     def _judge(self, question: Question, found: StudyMap) -> Row:
         row: Row = {}
         if question.curves:
-            row |= measure_curves(self.engines[0], question, found, self.model.rows_per_step)
+            row |= measure_curves(self.engines[0], question, found)
         if len(question.boxes_xyxy):
             row |= measure_boxes(question, found.heatmap)
         return row

@@ -63,7 +63,9 @@ class Way:
 
 
 VARIANTS = (
+    Way("grad-cam (flips, scales)", "grad-cam", {"test_time": "flips,scales"}),
     Way("rise (paper)", "rise", {"estimator": "paper"}),
+    Way("rise (log-linear)", "rise", {"estimator": "log-linear"}),
     Way("shap (grid)", "shap", {"players": "grid", "cells": 49}),
     Way("sobol (6 × 6)", "sobol", {"cells": 36}),
 )

@@ -102,7 +102,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="NAME",
         help="rise: how the map is estimated. paper: exactly as in the paper. centred, sobol, default: the same map "
         "with less variance; each adds one technique to the one before. default needs several times fewer masks than "
-        "paper. Default: default.",
+        "paper. log-linear: the heatmap is closer to the true map still after a few hundred masks, with a small bias. "
+        "Default: default.",
     ),
     "tolerance": click.option(
         "--tolerance",
@@ -230,6 +231,13 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="N",
         help="rise, occlusion, shap, lime, sobol, hsic, aise, score-cam, augmented-grad-cam: copies per run of the "
         "model. Default: 8 for score-cam and augmented-grad-cam; else the fastest number, found by timing.",
+    ),
+    "test_time": click.option(
+        "--test-time",
+        metavar="flips|scales|S,…",
+        help="All methods: average the map over copies of the image, for example flips,scales. flips: the mirror "
+        "image. scales: 0.8 and 1.25 times as large; or numbers from 0.5 to 2. --evaluations is divided among the "
+        "copies. Default: the image alone.",
     ),
     "fill": click.option(
         "--fill",

@@ -8,8 +8,10 @@ from onnxplain.cli.output.detector_lines import describe_detector, describe_dete
 from onnxplain.cli.output.terminal import say
 from onnxplain.contract import (
     CROP_SHARE,
+    AttentionSpec,
     ExtraInput,
     HeadSpec,
+    LayerSpec,
     ModelSpec,
     Preprocessing,
     Quantization,
@@ -54,6 +56,7 @@ def describe_spec(spec: ModelSpec) -> list[tuple[str, str]]:
         lines.append(("CAM weights", spec.cam.weights))
     if spec.box is not None:
         lines.append(("box", f"{spec.box.format}, {spec.box.units}"))
+    lines += _describe_attention(spec.attention)
     lines += [("input", _describe_extra(extra, spec)) for extra in spec.extra_inputs]
     if not spec.gated:
         lines.append(("gate", "none: every run computes the gradients of all layers"))
@@ -166,9 +169,19 @@ def print_description(lines: Sequence[tuple[str, str]]) -> None:
         say(f"  {title:<{width}}  {text}")
 
 
-def layer_columns(spec: ModelSpec) -> list[tuple[str, str, str]]:
+def layer_columns(layers: Sequence[LayerSpec]) -> list[tuple[str, str, str]]:
     """Name, channels and size of each instrumented layer."""
-    return [(layer.name, str(layer.channels), f"{layer.size_hw[0]}x{layer.size_hw[1]}") for layer in spec.layers]
+    return [(layer.name, str(layer.channels), f"{layer.size_hw[0]}x{layer.size_hw[1]}") for layer in layers]
+
+
+def _describe_attention(attention: AttentionSpec | None) -> list[tuple[str, str]]:
+    if attention is None:
+        return []
+    (height, width), others = attention.size_hw, attention.tokens_before + attention.tokens_after
+    beside = f" and {others} other{'s' if others > 1 else ''}" if others else ""
+    heads = sorted({layer.channels for layer in attention.layers})
+    layers = f"{len(attention.layers)} layers of {' or '.join(map(str, heads))} heads"
+    return [("attention", f"{layers}, {attention.tokens} tokens: {height}x{width} patches{beside}")]
 
 
 def _describe_labels(spec: ModelSpec) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from onnxplain.contract import LayerSpec
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.runtime.arrays import AnyArray, FloatArray
 from onnxplain.runtime.head_scores import head_output, head_scalars
+from onnxplain.runtime.read_activations import observe
 from onnxplain.runtime.results import Activations
 
 if TYPE_CHECKING:
@@ -53,12 +54,29 @@ def observe_placed(
 
     A gradient that is rounding (`is_rounding`) is set to zero. Targets with `against` take a single image.
     """
-    count = len(placed)
+    return observe_layers(engine, images, placed, [layer], gradients=gradients)[0]
+
+
+def observe_layers(
+    engine: Engine,
+    images: ImageLike | Sequence[ImageLike],
+    placed: Sequence[PlacedTarget],
+    layers: Sequence[LayerSpec],
+    *,
+    gradients: bool,
+) -> list[PlacedActivations]:
+    """As `observe_placed`, for several layers, or matrices of attention, from the same run."""
     others = [each for each in placed if gradients and each.against is not None]
     rows = [*placed, *others]
     reference, region = stack_aims(rows)
     targets = [each.index for each in placed] + [each.against for each in others]
-    seen = engine.activations(images, targets, layer.name, gradients=gradients, reference=reference, region=region)
+    observed = observe(engine, images, targets, layers, gradients=gradients, reference=reference, region=region)
+    return [_combined(placed, seen) for seen in observed]
+
+
+def _combined(placed: Sequence[PlacedTarget], seen: Activations) -> PlacedActivations:
+    """One row per placed target, its gradient that of the target."""
+    count = len(placed)
     settled = [each.settle(int(index)) for each, index in zip(placed, seen.target[:count], strict=True)]
     found = None if seen.gradients is None else combine_gradients(settled, seen.gradients, seen, count)
     return PlacedActivations(

@@ -92,7 +92,7 @@ def scale_of(explanation: Explanation, largest: float = 1.0) -> tuple[str, str, 
     if explanation.status != "ok":
         return None
     low = explanation.no_heat
-    high = low + (float(explanation.raw.max()) - low) / largest
+    high = low + (float(explanation.shown.max()) - low) / largest
     return f"{low:.3g}", explanation.unit, f"{high:.3g}"
 
 

@@ -104,22 +104,29 @@ class _Kernels:
     size_hw: tuple[int, int]
     seen: tuple[slice, slice]
     width: float
+    # DIRECT returns to the same rows and columns many times.
+    known: dict[tuple[int, float], DoubleArray] = field(default_factory=dict)
 
     def factors(self, position_yx: npt.NDArray[np.float64]) -> tuple[DoubleArray, DoubleArray]:
         """Column (H,) and row (W,) whose product is the Gaussian."""
-        sides = []
-        for share, side, part in zip(position_yx, self.size_hw, self.seen, strict=True):
-            place = (np.arange(side) + 0.5 - part.start) / (part.stop - part.start)
-            sides.append(np.exp(-((place - share) ** 2) / (2 * self.width**2)))
-        return sides[0], sides[1]
+        y, x = position_yx.tolist()
+        return self._factor(0, y), self._factor(1, x)
+
+    def _factor(self, axis: int, share: float) -> DoubleArray:
+        if (axis, share) not in self.known:
+            part = self.seen[axis]
+            place = (np.arange(self.size_hw[axis]) + 0.5 - part.start) / (part.stop - part.start)
+            self.known[axis, share] = np.exp(-((place - share) ** 2) / (2 * self.width**2))
+        return self.known[axis, share]
 
     def draw(self, position_yx: npt.NDArray[np.float64]) -> ProductDraw:
         """Two masks: the Gaussian, and all but it."""
         column, row = self.factors(position_yx)
-        ones = np.ones_like(column)
-        rows = np.stack([np.stack([0 * ones, column], axis=1), np.stack([ones, -column], axis=1)])
-        columns = np.stack([np.ones_like(row), row])
-        return ProductDraw(rows.astype(np.float32), np.stack([columns, columns]).astype(np.float32))
+        height, width = self.size_hw
+        rows, columns = np.zeros((2, height, 2), np.float32), np.ones((2, 2, width), np.float32)
+        rows[0, :, 1], rows[1, :, 0], rows[1, :, 1] = column, 1, -column
+        columns[:, 1] = row
+        return ProductDraw(rows, columns)
 
 
 class _SearchEndError(Exception):
@@ -142,8 +149,10 @@ class _Search:
         if self.trials.interrupted:
             return
         bounds = Bounds([0.0, 0.0], [1.0, 1.0])
+        # Never reached: an iteration looks at two positions at least. scipy allocates memory for all iterations first.
+        most = 10 * self.most
         try:
-            direct(self._look, bounds, eps=_EPSILON, maxfun=10 * self.most, maxiter=10**6, locally_biased=False)
+            direct(self._look, bounds, eps=_EPSILON, maxfun=most, maxiter=most, locally_biased=False)
         except _SearchEndError:
             return
 
@@ -160,11 +169,12 @@ class _Search:
 
     def density(self) -> DoubleArray:
         """D_w, float64 (H, W)."""
-        total = np.zeros(self.kernels.size_hw)
+        total, kernel = np.zeros(self.kernels.size_hw), np.empty(self.kernels.size_hw)
         lowest = min((gain for _, gain in self.found), default=0.0)
         for position, gain in self.found:
-            column, row = self.kernels.factors(position)
-            total += (gain - lowest) * np.outer(column, row)
+            np.multiply.outer(*self.kernels.factors(position), out=kernel)
+            kernel *= gain - lowest
+            total += kernel
         return total
 
 

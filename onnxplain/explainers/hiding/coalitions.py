@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from onnxplain.explainers.hiding.weighted_fit import parts_of
 from onnxplain.runtime.arrays import DoubleArray
 
 Sampling: TypeAlias = Literal["kernel", "leverage"]
@@ -94,7 +95,8 @@ def _draw_coalitions(
     players: int, sizes: npt.NDArray[np.intp], generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """A random coalition of each size."""
-    order = generator.random((len(sizes), players)).argsort(axis=1)
-    ranks = order.argsort(axis=1)
-    shown: npt.NDArray[np.bool_] = ranks < sizes[:, None]
+    shown = np.empty((len(sizes), players), bool)
+    for part in parts_of(len(sizes)):
+        order = generator.random((part.stop - part.start, players)).argsort(axis=1)
+        np.less(order.argsort(axis=1), sizes[part, None], out=shown[part])
     return shown

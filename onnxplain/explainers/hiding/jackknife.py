@@ -25,6 +25,18 @@ def jackknife(estimate: SampleEstimate, units: int, groups: int = GROUPS) -> tup
     whole = estimate(numbers)
     if units < 2 * groups:
         return whole, None
-    without = np.stack([estimate(numbers[numbers % groups != group]) for group in range(groups)])
+    return whole, error_from(np.stack([estimate(numbers[numbers % groups != group]) for group in range(groups)]))
+
+
+def error_from(without: DoubleArray) -> DoubleArray:
+    """The standard error, float64 (T, P), from the estimates without each of the groups, (G, T, P)."""
+    groups = len(without)
     spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
-    return whole, np.sqrt((groups - 1) / groups * spread)
+    return np.asarray(np.sqrt((groups - 1) / groups * spread))
+
+
+def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
+    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
+    if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
+        return None
+    return float(np.sqrt((standard_error**2).mean()) / values.std())

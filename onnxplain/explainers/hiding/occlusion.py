@@ -13,8 +13,15 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.hiding.hiding_explainer import HiddenMap, HidingExplainer, HidingTask
 from onnxplain.explainers.hiding.hiding_report import HidingReport
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
-from onnxplain.explainers.masked.players import Players, check_players, grid_side, is_kind, place_players, seen_window
-from onnxplain.explainers.masked.product_masks import ProductMasks, hide_windows
+from onnxplain.explainers.masked.players import (
+    Players,
+    check_players,
+    is_kind,
+    place_players,
+    seen_window,
+    wanted_players,
+)
+from onnxplain.explainers.masked.window_masks import WindowDraw, WindowMasks
 from onnxplain.runtime.arrays import FloatArray
 
 Spans = npt.NDArray[np.int64]
@@ -46,11 +53,10 @@ class Occlusion(HidingExplainer):
     @property
     def forward_passes(self) -> int:
         """Forward passes for one target of one image, the unmasked image included, before the image is known."""
+        height, width = self._black_box().input_size_hw
         if self.players is None:
-            height, width = self._black_box().input_size_hw
             return 1 + len(self._slide(slice(0, height), slice(0, width)))
-        grid = is_kind(self.players) and self.players == "grid"
-        return 1 + (grid_side(self.cells) ** 2 if grid else self.cells)
+        return 1 + wanted_players(self.players, self.cells, (height, width))
 
     def _check_options(self) -> None:
         for name, share in (("window", self.window), ("stride", self.stride)):
@@ -94,8 +100,8 @@ class Occlusion(HidingExplainer):
         rows, columns = seen_window(task.view.frame)
         size_hw = task.black_box.input_size_hw
         spans = self._slide(rows, columns)
-        trials = task.trials(ProductMasks(size_hw, 2), len(spans))
-        scores = np.concatenate([trials(hide_windows(part, size_hw)) for part in _parts(spans)])
+        trials = task.trials(WindowMasks(size_hw), len(spans))
+        scores = trials(WindowDraw(spans))
         drops = trials.unmasked - scores
         sums = np.zeros((drops.shape[1], *size_hw))
         covered = np.zeros(size_hw)
@@ -142,13 +148,8 @@ class Occlusion(HidingExplainer):
         ]
 
 
-# Windows or players whose masks are drawn together.
+# Players whose masks are drawn together.
 _AT_ONCE = 256
-
-
-def _parts(spans: Spans) -> Iterator[Spans]:
-    for start in range(0, len(spans), _AT_ONCE):
-        yield spans[start : start + _AT_ONCE]
 
 
 def _each_hidden(masks: CellMasks) -> Iterator[CellDraw]:

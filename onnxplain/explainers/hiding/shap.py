@@ -12,6 +12,7 @@ from onnxplain.explainers.hiding.coalitions import Coalitions, Sampling, all_pai
 from onnxplain.explainers.hiding.jackknife import jackknife
 from onnxplain.explainers.hiding.player_explainer import PlayerExplainer, PlayerValues
 from onnxplain.explainers.hiding.trials import Trials
+from onnxplain.explainers.hiding.weighted_fit import parts_of
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
 from onnxplain.explainers.masked.players import Players
 from onnxplain.runtime.arrays import DoubleArray
@@ -44,11 +45,13 @@ class KernelSHAP(PlayerExplainer):
 
     name: ClassVar[str] = "shap"
     unit: ClassVar[str] = "Shapley value of the score"
+    # The fit takes a time that grows with the cube: a minute or more on one core.
+    most_players: ClassVar[int] = 2_025
 
     def _copies_for(self, players: int) -> int:
+        # The empty coalition, and each player alone and missing; of two players that is each twice.
+        self._require(1 + (1 + 2 * players if players > 2 else 3), players)
         every = 1 + 2 * all_pairs(players)
-        # The empty coalition, and each player alone and missing.
-        self._require(1 + min(every, 1 + 2 * players), players)
         wanted = _USUAL_COPIES + 2 * players + 1 if self.evaluations is None else self.evaluations - 1
         return min(every, 1 + 2 * ((wanted - 1) // 2))
 
@@ -85,11 +88,14 @@ def fit_shapley(
     weights = coalitions.weights[chosen].copy()
     if len(drawn):
         weights[listed:] *= coalitions.weights[listed:].sum() / weights[listed:].sum()
-    both = np.stack([coalitions.first[chosen], ~coalitions.first[chosen]], axis=1).reshape(-1, players)
-    shown, weight = both.astype(np.float64), np.repeat(weights, 2)
-    weighted = shown * weight[:, None]
-    moments = weighted.T @ shown
-    right = np.concatenate([weighted.T @ gains[chosen].reshape(len(weight), -1), np.ones((players, 1))], axis=1)
+    moments, answers = np.zeros((players, players)), np.zeros((players, gains.shape[2]))
+    for part in parts_of(len(chosen)):
+        first = coalitions.first[chosen[part]]
+        shown = np.stack([first, ~first], axis=1).reshape(-1, players).astype(np.float64)
+        weighted = shown * np.repeat(weights[part], 2)[:, None]
+        moments += weighted.T @ shown
+        answers += weighted.T @ gains[chosen[part]].reshape(len(shown), -1)
+    right = np.concatenate([answers, np.ones((players, 1))], axis=1)
     # Few pairs leave directions open; the shortest solution is then taken.
     solved = np.linalg.lstsq(moments, right, rcond=None)[0]
     free, ones = solved[:, :-1], solved[:, -1:]

@@ -50,12 +50,14 @@ class Trials(Generic[AnyDraw]):
             except KeyboardInterrupt:
                 self.interrupted = True
                 break
-            self.finite &= np.isfinite(part).all(axis=0)
-            part = np.where(np.isfinite(part), part, np.float32(0))
+            finite = np.isfinite(part)
+            if not finite.all():
+                self.finite &= finite.all(axis=0)
+                part = np.where(finite, part, np.float32(0))
             found.append(part)
             done += len(part)
             self.done += len(part)
-            self._lowest = np.minimum(self._lowest, part.min(axis=0))
-            self._highest = np.maximum(self._highest, part.max(axis=0))
+            np.minimum(self._lowest, part.min(axis=0), out=self._lowest)
+            np.maximum(self._highest, part.max(axis=0), out=self._highest)
             self._progress(self.done, self._planned)
         return np.concatenate(found)

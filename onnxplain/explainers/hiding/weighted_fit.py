@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,12 @@ from onnxplain.runtime.arrays import DoubleArray
 # From one penalty of the path to the next; sweeps per penalty, and the change at which they end.
 _STEP, _SWEEPS, _ENOUGH = 0.93, 200, 1e-7
 _SMALLEST = 1e-6
+_ROWS = 4096
+
+
+def parts_of(count: int) -> list[slice]:
+    """Samples that are converted to float64 together, so that memory does not grow with their number."""
+    return [slice(start, min(start + _ROWS, count)) for start in range(0, count, _ROWS)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +30,18 @@ class Moments:
     total: float
 
     @classmethod
-    def of(cls, samples: npt.NDArray[np.float64], numbers: DoubleArray, weights: DoubleArray) -> Moments:
-        """From samples (n, P), values (n,) and weights (n,)."""
-        x = np.asarray(samples - weights @ samples / weights.sum(), np.float64)
+    def of(cls, samples: npt.NDArray[Any], numbers: DoubleArray, weights: DoubleArray) -> Moments:
+        """From samples (n, P), numbers or bits, values (n,) and weights (n,)."""
+        parts = parts_of(len(samples))
+        mean = sum(weights[part] @ samples[part].astype(np.float64) for part in parts) / weights.sum()
         y = np.asarray(numbers - weights @ numbers / weights.sum(), np.float64)
-        weighted = x * weights[:, None]
-        return cls(weighted.T @ x, weighted.T @ y, float(y @ (weights * y)))
+        gram, cross = np.zeros((samples.shape[1],) * 2), np.zeros(samples.shape[1])
+        for part in parts:
+            x = samples[part].astype(np.float64) - mean
+            weighted = x * weights[part, None]
+            gram += weighted.T @ x
+            cross += weighted.T @ y[part]
+        return cls(gram, cross, float(y @ (weights * y)))
 
     def of_columns(self, columns: npt.NDArray[np.intp]) -> Moments:
         """Those of some columns."""

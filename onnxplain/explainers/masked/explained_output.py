@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -32,6 +33,11 @@ class WatchedOutput(ABC):
     @property
     def one_image(self) -> bool:
         """Whether the outputs hold one image at most."""
+        return False
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether each row of the outputs is read by itself, so that batches can be joined before."""
         return False
 
     @property
@@ -71,6 +77,11 @@ class ExplainedOutput(WatchedOutput):
             )
 
     @property
+    def reads_rows(self) -> bool:
+        """Always."""
+        return True
+
+    @cached_property
     def _heads(self) -> list[HeadSpec]:
         return heads_of(self.placed) or [self.engine.spec.head]
 

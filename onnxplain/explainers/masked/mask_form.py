@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from onnxplain.runtime.arrays import FloatArray
@@ -36,6 +37,8 @@ AnyDraw = TypeVar("AnyDraw", bound=Draw)
 
 # A draw → its masks one after the other, float32 (H, W). The next one may overwrite the last.
 Brush: TypeAlias = Callable[[AnyDraw], Iterator[FloatArray]]
+# The same masks as uint8 (H, W), 255 where a pixel shows and 0 where it is hidden; None if one shows in part.
+Cutter: TypeAlias = Callable[[AnyDraw], Iterator[npt.NDArray[np.uint8]] | None]
 
 
 class MaskForm(ABC, Generic[AnyDraw]):
@@ -59,6 +62,10 @@ class MaskForm(ABC, Generic[AnyDraw]):
     @abstractmethod
     def brush(self) -> Brush[AnyDraw]:
         """A brush for one thread."""
+
+    def cutter(self) -> Cutter[AnyDraw]:
+        """A cutter for one thread. Masks that only show or hide are cut out of two images, which is faster."""
+        return lambda _draw: None
 
     @abstractmethod
     def constants(self, repeated: int) -> Mapping[str, npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Generic
 
 import cv2
@@ -17,12 +18,14 @@ from onnxplain.runtime.arrays import FloatArray
 class MaskPainter(Generic[AnyDraw]):
     """Paints masked copies of one image: ``copy = delta · mask + hidden``.
 
-    It paints channel by channel, so the scratch memory (one mask and one channel) stays in the processor's first cache
-    and the model's data stays in the other caches. Only one thread at a time may use an object.
+    Where masks are only 0 and 1, copies are cut out of the images that these two give: the same bits, several times
+    faster, most of all in float16. Else it paints channel by channel, so the scratch memory (one mask and one channel)
+    stays in the processor's first cache and the model's data stays in the other caches. Only one thread at a time may
+    use an object.
     """
 
     def __init__(self, image: MaskedImage, form: MaskForm[AnyDraw]) -> None:
-        self._image, self._brush = image, form.brush()
+        self._image, self._brush, self._cutter = image, form.brush(), form.cutter()
         self._channel = np.empty(image.delta.shape[1:], np.float32)
         self._channels = np.empty(image.delta.shape, image.dtype)
         self._fills = bool(image.hidden.any())
@@ -30,12 +33,40 @@ class MaskPainter(Generic[AnyDraw]):
 
     def paint(self, draw: AnyDraw, copies: npt.NDArray[Any]) -> None:
         """Write one copy per mask to `copies`, C-contiguous, (n, C, h, w) or (n, h, w, C) as in the image's layout."""
+        masks = None if self._image.inpainted else self._cutter(draw)
+        if masks is not None:
+            everything, nothing = self._ends
+            for stencil, copy in zip(masks, copies, strict=True):
+                for shown, hidden, out in zip(everything, nothing, self._split(copy), strict=True):
+                    np.copyto(out, hidden)
+                    cv2.copyTo(shown, stencil, out)
+            return
         for mask, copy in zip(self._brush(draw), copies, strict=True):
-            if self._image.layout == "nchw":
-                self._mix(mask, copy)
-            else:
-                self._mix(mask, self._channels)
-                cv2.merge(tuple(self._channels), dst=copy)
+            self._paint_one(mask, copy)
+
+    def _paint_one(self, mask: FloatArray, copy: npt.NDArray[Any]) -> None:
+        if self._image.layout == "nchw":
+            self._mix(mask, copy)
+        else:
+            self._mix(mask, self._channels)
+            cv2.merge(tuple(self._channels), dst=copy)
+
+    @cached_property
+    def _ends(self) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+        """The copies under masks of 1 and of 0, as `_split` gives them."""
+        return self._planes(1), self._planes(0)
+
+    def _planes(self, value: int) -> list[npt.NDArray[Any]]:
+        channels, height, width = self._image.delta.shape
+        shape = (channels, height, width) if self._image.layout == "nchw" else (height, width, channels)
+        copy = np.empty(shape, self._image.dtype)
+        self._paint_one(np.full((height, width), value, np.float32), copy)
+        return self._split(copy)
+
+    def _split(self, copy: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """A copy as OpenCV takes it: channel by channel, or in NHWC all at once. float16 as integers of its size."""
+        numbers = copy.view(np.int16) if copy.dtype == np.float16 else copy
+        return list(numbers) if self._image.layout == "nchw" else [numbers]
 
     def _mix(self, mask: FloatArray, channels: npt.NDArray[Any]) -> None:
         image = self._image

@@ -14,7 +14,7 @@ from onnxplain.errors import ModelError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget
 from onnxplain.explainers.masked.black_box import BlackBox, View, WholeOutputs
 from onnxplain.explainers.masked.copy_maker import choose_maker
-from onnxplain.explainers.masked.explained_output import WatchedOutput
+from onnxplain.explainers.masked.explained_output import Outputs, WatchedOutput
 from onnxplain.explainers.masked.mask_form import AnyDraw, MaskForm
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
@@ -26,6 +26,8 @@ CALLABLE_BATCH_SIZE = 8
 # Several small batches are painted at a time, while the image and the scratch memory are in the processor's cache.
 # These are the limits in copies and in bytes.
 _PAINTED, _PAINTED_BYTES = 16, 2**20
+# Outputs that are read together.
+_GATHERED_BYTES = 2**18
 
 
 class MaskedScores(ABC, Generic[AnyDraw]):
@@ -112,21 +114,34 @@ class _EngineScores(MaskedScores[AnyDraw]):
 
     def __call__(self, draw: AnyDraw) -> FloatArray:
         values: list[FloatArray] = []
-        start = 0
-        while start < len(draw):
+        start, count = 0, len(draw)
+        while start < count:
             part = draw.part(start, start + self.masks_at_once)
-            # Read at once: the outputs of a detector are too large to collect.
-            values += [self._explained.read(outputs, self._whole) for outputs in self._run(part)]
+            values += [self._explained.read(outputs, self._whole) for outputs in self._gather(self._run(part))]
             start += len(part)
-        return np.concatenate(values)[: len(draw)]
+        return np.concatenate(values)[:count]
+
+    def _gather(self, batches: Iterator[Outputs]) -> Iterator[Outputs]:
+        """Small batches that can be read together; large outputs, as those of a detector, are not collected."""
+        if not self._explained.reads_rows:
+            yield from batches
+            return
+        gathered: list[Outputs] = []
+        for outputs in batches:
+            gathered.append(outputs)
+            if len(gathered) * sum(output.nbytes for output in outputs) > _GATHERED_BYTES:
+                yield _join(gathered)
+                gathered = []
+        if gathered:
+            yield _join(gathered)
 
     def _run(self, draw: AnyDraw) -> Iterator[list[npt.NDArray[Any]]]:
         # Only the last part can need padding, so the rows to drop come last.
         draw = draw if self._fixed_batch is None else draw.padded(self._fixed_batch)
         copies = self._make(draw)
-        start = 0
-        while start < len(draw):
-            begun, stop = time.perf_counter(), min(start + self._search.size, len(draw))
+        start, count = 0, len(draw)
+        while start < count:
+            begun, stop = time.perf_counter(), min(start + self._search.size, count)
             self._bound.bind(self._input, copies[start:stop])
             try:
                 self._bound.run(stop - start)
@@ -138,6 +153,12 @@ class _EngineScores(MaskedScores[AnyDraw]):
             self._search.record(stop - start, time.perf_counter() - begun)
             start = stop
             yield outputs
+
+
+def _join(batches: Sequence[Outputs]) -> Outputs:
+    if len(batches) == 1:
+        return batches[0]
+    return [np.concatenate(outputs) for outputs in zip(*batches, strict=True)]
 
 
 def open_masked_scores(

@@ -61,9 +61,10 @@ def is_kind(players: Players) -> bool:
     return isinstance(players, str) and players in get_args(PlayerKind)
 
 
-def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
+def place_players(players: Players, count: int, view: View, *, partly: bool = False) -> PlacedPlayers:
     """The players of an image. `count`: how many are wanted; a grid has the nearest square, superpixels about as many.
 
+    `partly`: whether masks show a part of a player (`CellMasks`).
     Pixels of the input outside the image, as the borders of a letterbox, belong to no player and are always shown.
     Raises OnnxplainError for a label map of another size than the image, and where fewer than two players are found.
     """
@@ -86,7 +87,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
         )
     whole = np.full(view.pixels.shape[1:], len(found), np.int64)
     whole[window] = numbered.reshape(labels.shape)
-    return PlacedPlayers(name, CellMasks(whole, len(found)))
+    return PlacedPlayers(name, CellMasks(whole, len(found), partly))
 
 
 def seen_window(frame: Frame) -> PixelWindow:
@@ -100,6 +101,19 @@ def seen_window(frame: Frame) -> PixelWindow:
 def grid_side(count: int) -> int:
     """The cells per side of the grid with the number of cells nearest to `count`."""
     return max(2, round(math.sqrt(count)))
+
+
+def wanted_players(players: Players, count: int, size_hw: tuple[int, int]) -> int:
+    """How many players `count` cells of a kind are over so many pixels, before the image is known: never more than
+    pixels. Label maps say it themselves: `count`.
+    """
+    if not is_kind(players):
+        return count
+    height, width = size_hw
+    if players == "grid":
+        side = grid_side(count)
+        return min(side, height) * min(side, width)
+    return min(count, height * width)
 
 
 def grid_labels(size_hw: tuple[int, ...], count: int) -> npt.NDArray[np.int64]:

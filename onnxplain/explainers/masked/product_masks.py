@@ -67,17 +67,3 @@ class ProductMasks(MaskForm[ProductDraw]):
         height, width = self.size_hw
         share = np.float32(1 / self.rank)
         return ProductDraw(np.full((count, height, self.rank), share), np.ones((count, self.rank, width), np.float32))
-
-
-def hide_windows(spans_yx: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> ProductDraw:
-    """Masks that hide one window each, 1 − row · column, of rank 2.
-
-    `spans_yx`: int64 (n, 4) in pixels: first row, row behind the last, first column, column behind the last.
-    """
-    top, bottom, left, right = (side[:, None] for side in spans_yx.T)
-    row, column = np.arange(size_hw[0]), np.arange(size_hw[1])
-    inside_y = ((row >= top) & (row < bottom)).astype(np.float32)
-    inside_x = ((column >= left) & (column < right)).astype(np.float32)
-    return ProductDraw(
-        np.stack([np.ones_like(inside_y), -inside_y], axis=2), np.stack([np.ones_like(inside_x), inside_x], axis=1)
-    )

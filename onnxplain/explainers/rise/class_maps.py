@@ -33,10 +33,11 @@ def map_all_classes(
     geometry, classes = sampler.geometry, len(scores.unmasked)
     cells = geometry.grid**2
     count = 0 if estimator.components is None else len(estimator.components)
+    fitted = 0 if estimator.components is None else estimator.components.fitted
     scored_grids = np.zeros((*geometry.cell_hw, classes, cells), np.float32)
     grids = np.zeros((*geometry.cell_hw, cells))
     total, components = np.zeros(classes), np.zeros(count)
-    products, scored = np.zeros((count, count)), np.zeros((classes, count))
+    products, scored = np.zeros((fitted, count)), np.zeros((classes, fitted))
     for first in range(0, masks, BLOCK):
         draw = sampler.draw(first, min(first + BLOCK, masks))
         block = scores(draw)
@@ -47,8 +48,8 @@ def map_all_classes(
         if estimator.components is not None:
             values = estimator.components.values(draw)
             components += values.sum(axis=0)
-            products += values.T @ values
-            scored += small_product(block.T.astype(np.float64), values)
+            products += small_product(values[:, :fitted].T, values)
+            scored += small_product(block.T.astype(np.float64), values[:, :fitted])
         if progress is not None:
             progress(first + len(draw), masks)
     base, slopes = estimator.fit(masks, total, components, products, scored)

@@ -1,13 +1,14 @@
 """Compute RISE's map from sums: S(x) = E[s · M(x)] / p, the expected score if a random mask shows pixel x.
 
 φ_k, λ_k and z_k are the masks' principal components, their variances and their values. ŝ = c₀ + Σ c_k z_k is a linear
-prediction of the score that does not depend on the masks of replicate r. This replicate's estimate is
+prediction of the score, from the first 64 components, that does not depend on the masks of replicate r. This
+replicate's estimate is
 
     S_r(x) = c₀ + 1/p · [ mean (s − c₀) M(x) − Σ_kl c_k (mean z_k z_l − λ_k [k = l]) φ_l(x) ] − Σ_k c_k · mean z_k,
 
-where each mean is over the replicate's own masks. Every term after the first mean has expectation 0 for any c, so S_r
-is unbiased. With a good c, it is the map of the residuals s − ŝ, which has less variance, plus the known map of ŝ. Only
-the first K components are used, so the variance from the others remains. c is fitted on the other replicates. The
+where each mean is over the replicate's own masks, k runs over the 64 components and l over 256, which stand for the
+whole mask. Every term after the first mean has expectation 0 for any c, so S_r is unbiased. With a good c, it is the
+map of the residuals s − ŝ, which has less variance, plus the known map of ŝ. c is fitted on the other replicates. The
 paper's estimator has c = 0; centring sets c₀ to the mean score.
 """
 
@@ -115,8 +116,38 @@ class MapEstimator:
             whole = self._draw(parts.weighted(weights), ALL_PIXELS)[0] if mean else None
             return whole, [MapEstimate(self._draw(parts, pixels), weights, known) for pixels in lattices]
 
+    def coefficients(self, sums: MaskSums, target: int) -> tuple[DoubleArray, DoubleArray]:
+        """Every replicate's map, (R,) and (R, K): its expected score and its coefficients on the components.
+
+        This leaves out what the map has outside the components, 0.1 % of the variance. Raises AssertionError if the
+        estimator has no components, or a replicate no mask.
+        """
+        assert self.components is not None
+        sampled = np.flatnonzero(sums.masks)
+        counts = sums.masks[sampled, None]
+        base, slopes = self._fits(sums, target, sampled)
+        means, values = sums.scored_components[target, sampled] / counts, sums.components[sampled] / counts
+        excess = sums.component_products[sampled] / counts[..., None]
+        excess = excess - np.eye(*excess.shape[-2:]) * self.components.variances
+        offsets = (slopes * values[:, : self.components.fitted]).sum(axis=1)
+        coefficients = (means - base[:, None] * values - (slopes[:, None] @ excess)[:, 0]) / self.geometry.keep
+        return sums.scores[target, sampled] / counts[:, 0] - offsets, coefficients
+
     def _replicate_parts(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64]) -> _MapParts:
         """The parts of each sampled replicate's map, with the prediction fitted on the other replicates."""
+        base, slopes = self._fits(sums, target, sampled)
+        return self._parts(
+            base,
+            slopes,
+            sums.masks[sampled],
+            sums.scored_grids[target, sampled],
+            sums.grids[sampled],
+            sums.components[sampled],
+            sums.component_products[sampled],
+        )
+
+    def _fits(self, sums: MaskSums, target: int, sampled: npt.NDArray[np.int64]) -> tuple[DoubleArray, DoubleArray]:
+        """c₀ (R,) and c (R, F) of each sampled replicate, fitted on the other replicates."""
         fits = [
             self.fit(
                 sums.masks.sum() - sums.masks[replicate],
@@ -127,15 +158,7 @@ class MapEstimator:
             )
             for replicate in sampled
         ]
-        return self._parts(
-            np.array([base for base, _ in fits]),
-            np.array([slopes for _, slopes in fits]),
-            sums.masks[sampled],
-            sums.scored_grids[target, sampled],
-            sums.grids[sampled],
-            sums.components[sampled],
-            sums.component_products[sampled],
-        )
+        return np.array([base for base, _ in fits]), np.array([slopes for _, slopes in fits])
 
     def fit(
         self,
@@ -145,21 +168,22 @@ class MapEstimator:
         products: DoubleArray,
         scored_components: DoubleArray,
     ) -> tuple[DoubleArray, DoubleArray]:
-        """c₀ (…,) and c (…, K) from sums as in `MaskSums`: `scores` (…,), `scored_components` (…, K).
+        """c₀ (…,) and c (…, F) from sums as in `MaskSums`: `scores` (…,), `scored_components` (…, K).
 
-        Ridge regression: ``(G + K/n · Λ) c = cov(z, s)`` with n masks, G the sample covariance of z and Λ its true
-        covariance. With few masks the coefficients are shrunk; with many masks this is least squares.
+        Ridge regression: ``(G + F/n · Λ) c = cov(z, s)`` with n masks, G the sample covariance of the first F values z
+        and Λ their true covariance. With few masks the coefficients are shrunk; with many masks this is least squares.
         """
-        none = np.zeros_like(scored_components)
+        fitted = 0 if self.components is None else self.components.fitted
+        none = np.zeros((*scores.shape, fitted))
         if not self.centred or masks == 0:
             return np.zeros_like(scores), none
         mean = scores / masks
         if self.components is None:
             return mean, none
-        mean_components = components / masks
-        covariance = products / masks - np.outer(mean_components, mean_components)
-        ridge = np.diag(self.components.variances) * len(self.components) / masks
-        deviations = scored_components / masks - np.multiply.outer(mean, mean_components)
+        mean_components = components[:fitted] / masks
+        covariance = products[:, :fitted] / masks - np.outer(mean_components, mean_components)
+        ridge = np.diag(self.components.variances[:fitted]) * fitted / masks
+        deviations = scored_components[..., :fitted] / masks - np.multiply.outer(mean, mean_components)
         slopes = np.linalg.solve(covariance + ridge, deviations.T).T.astype(np.float64)
         return mean - slopes @ mean_components, slopes
 
@@ -174,7 +198,7 @@ class MapEstimator:
         products: DoubleArray,
         pixels: Pixels = ALL_PIXELS,
     ) -> DoubleArray:
-        """L maps (L, h, w) from c₀ (L,), c (L, K) and sums as in `MaskSums`: one per map, or one for all maps."""
+        """L maps (L, h, w) from c₀ (L,), c (L, F) and sums as in `MaskSums`: one per map, or one for all maps."""
         return self._draw(self._parts(base, slopes, masks, scored_grids, grids, components, products), pixels)
 
     def _parts(
@@ -192,8 +216,8 @@ class MapEstimator:
         shown /= keep * counts[..., None, None]
         if self.components is None:
             return _MapParts(base, shown, None)
-        excess = products / counts - np.diag(self.components.variances)
-        offsets = (slopes * components).sum(axis=1) / counts[:, 0, 0]
+        excess = products / counts - np.eye(*products.shape[-2:]) * self.components.variances
+        offsets = (slopes * components[..., : self.components.fitted]).sum(axis=1) / counts[:, 0, 0]
         return _MapParts(base - offsets, shown, (slopes[:, None] @ excess)[:, 0] / keep)
 
     def _draw(self, parts: _MapParts, pixels: Pixels) -> DoubleArray:

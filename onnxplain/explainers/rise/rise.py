@@ -24,6 +24,7 @@ from onnxplain.explainers.passes import Passes
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.rise.class_maps import map_all_classes
 from onnxplain.explainers.rise.estimator import Estimator, EstimatorName, find_estimator
+from onnxplain.explainers.rise.log_linear_map import why_no_model
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.principal_components import find_components
 from onnxplain.explainers.rise.samplers import REPLICATES, MaskSampler
@@ -65,7 +66,11 @@ class RISE(Explainer):
     own rounding.
     `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``. "default" needs several times fewer masks for the same
     map: it uses low-discrepancy masks, centred scores and a control variate. "centred" and "sobol" have one and two of
-    these parts; an `Estimator` has those that it names.
+    these parts; an `Estimator` has those that it names. "log-linear" has the parts of "default", and the heatmap shows
+    another map, closer to the true one after a few hundred masks and biased: `raw` shrunk toward the map of a
+    log-linear model of the score. `raw`, its standard error and `tolerance` stay those of "default". For scores that
+    may be negative (numbers, cosines, differences, negated targets) there is no such model; the report says so and the
+    heatmap shows `raw`.
     `fill`: the value of masked pixels. "mean": zero in the normalised input, which is the mean colour of the training
     images; if the file's mean is 0, and for callables, the mean colour of the image. "blur": the blurred image. Or a
     colour (r, g, b), 0–255, or another image (a path, a PIL image, an array).
@@ -235,7 +240,9 @@ class RISE(Explainer):
             aims=hash_aims(placed),
         )
         described = tuple(black_box.describe(each, view, whole) for each in placed)
-        return RiseSampling(view, scores, sampler, self._maps(sampler), key, described)
+        log_linear = find_estimator(self.estimator).log_linear
+        no_models = tuple(why_no_model(each) for each in placed)
+        return RiseSampling(view, scores, sampler, self._maps(sampler), key, described, log_linear, no_models)
 
     def _maps(self, sampler: MaskSampler) -> MapEstimator:
         estimator = find_estimator(self.estimator)

@@ -17,10 +17,11 @@ from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import RISE_THRESHOLD
+from onnxplain.explainers.rise.log_linear_map import ShrunkMap, shrink_map, why_no_sums
 from onnxplain.explainers.rise.map_estimate import MapEstimator
 from onnxplain.explainers.rise.mask_sums import MaskSums
 from onnxplain.explainers.rise.samplers import MaskSampler
-from onnxplain.explainers.rise.sampling_report import SamplingReport, Stopped
+from onnxplain.explainers.rise.sampling_report import NoModel, SamplingReport, Stopped
 from onnxplain.explainers.rise.stopping_rule import StoppingRule
 from onnxplain.explainers.rise.tally import BLOCK, RiseTally, TallyKey
 from onnxplain.runtime.arrays import DoubleArray, FloatArray
@@ -32,7 +33,11 @@ _LATTICE_PER_CELL = 8
 
 @dataclass(frozen=True, eq=False)
 class RiseSampling:
-    """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values."""
+    """One image, its masks, and the targets whose scores weight the masks. `key` identifies these as plain values.
+
+    `log_linear`: heatmaps show the map shrunk toward a log-linear model's, but not of targets with an entry in
+    `no_models`.
+    """
 
     view: View
     scores: MaskedScores[MaskDraw]
@@ -40,11 +45,13 @@ class RiseSampling:
     estimator: MapEstimator
     key: TallyKey
     described: Sequence[DescribedTarget]
+    log_linear: bool = False
+    no_models: Sequence[NoModel | None] = ()
 
     def begin(self) -> RiseTally:
         """An empty tally, without masks."""
-        components = 0 if self.estimator.components is None else len(self.estimator.components)
-        sums = MaskSums.empty(self.sampler.geometry, len(self.key.targets), components)
+        geometry, components = self.sampler.geometry, self.estimator.components
+        sums = MaskSums.empty(geometry, len(self.key.targets), components, logs=self.log_linear)
         return RiseTally(self.key, sums, np.zeros((0, len(self.key.targets)), np.float32))
 
     def moments(
@@ -176,7 +183,9 @@ class RiseSampling:
             error, relative_error = coarse.standard_error, visible.relative_error()
         # NaN != NaN, so NaN scores count as changed and appear in the map. Without masks there is no range.
         changed = masks > 0 and sums.lowest[position] != sums.highest[position]
-        heatmap, status = minus_min_over_range(raw if changed else np.zeros_like(raw), self.view.frame)
+        shrunk, no_model = self._shrink(sums, position) if self.log_linear else (None, None)
+        shown = raw if shrunk is None else np.asarray(shrunk.values, np.float32)
+        heatmap, status = minus_min_over_range(shown if changed else np.zeros_like(raw), self.view.frame)
         return Explanation(
             heatmap=heatmap,
             raw=raw,
@@ -204,8 +213,18 @@ class RiseSampling:
                 relative_error=relative_error if changed else None,
                 standard_error=None if error is None else self._enlarge(error),
                 explain_output=self.key.explain_output,
+                shrunk=None if shrunk is None else shown,
+                shrunk_error=None if shrunk is None else shrunk.relative_error,
+                no_model=no_model,
             ),
         )
+
+    def _shrink(self, sums: MaskSums, position: int) -> tuple[ShrunkMap | None, NoModel | None]:
+        """The map that a log-linear estimator shows, or why there is none; neither where no mask changes the score."""
+        why = self.no_models[position] or why_no_sums(sums, position)
+        if why is not None or sums.lowest[position] == sums.highest[position]:
+            return None, why
+        return shrink_map(self.estimator, sums, position, self._lattice), None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +14,19 @@ FEWEST_MASKS = 64
 """With fewer, the map is mostly noise."""
 
 Stopped: TypeAlias = Literal["masks", "tolerance", "budget", "interrupted"]
+# Why there is no log-linear model of a score.
+NoModel: TypeAlias = Literal["difference", "negated", "values", "embedding", "negative", "zero", "infinite", "few"]
+
+_WHY: Mapping[NoModel, str] = {
+    "difference": "a difference may be negative",
+    "negated": "a negated score is negative",
+    "values": "a number may be negative",
+    "embedding": "a cosine may be negative",
+    "negative": "a score was negative",
+    "zero": "the first scores are all 0",
+    "infinite": "a score was not finite",
+    "few": "too few masks",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +39,10 @@ class SamplingReport(MethodReport):
     `relative_error`: the root mean square standard error of the map minus its mean, divided by the map's standard
     deviation; with an error e, the map's correlation with the true map is about ``1 / √(1 + e²)``. Both are None below
     16 masks; `relative_error` is also None for a map that is the same everywhere.
+
+    Only for a log-linear estimator: `shrunk`, float32 (h, w), is the map that the heatmap shows, in units of `raw`.
+    `shrunk_error`: its relative error, from leaving out each replicate in turn, at least half of `relative_error`.
+    `no_model`: why there is none, and the heatmap shows `raw`.
     """
 
     estimator: str
@@ -34,11 +52,19 @@ class SamplingReport(MethodReport):
     relative_error: float | None
     standard_error: FloatArray | None = field(repr=False)
     explain_output: ExplainedKind = "score"
+    shrunk: FloatArray | None = field(default=None, repr=False)
+    shrunk_error: float | None = None
+    no_model: NoModel | None = None
 
     @property
     def map_error(self) -> float | None:
-        """`relative_error`."""
-        return self.relative_error
+        """The relative error of the map that the heatmap shows."""
+        return self.relative_error if self.shrunk is None else self.shrunk_error
+
+    @property
+    def shown(self) -> FloatArray | None:
+        """`shrunk`."""
+        return self.shrunk
 
     @property
     def interrupted(self) -> bool:
@@ -51,7 +77,7 @@ class SamplingReport(MethodReport):
         return f"only {self.masks} mask{'s' * (self.masks != 1)}" if self.masks < FEWEST_MASKS else ""
 
     def as_json(self) -> dict[str, Any]:
-        """All fields except the standard error per pixel."""
+        """All fields except arrays; what belongs to a log-linear estimator only if it was asked for."""
         return {
             "estimator": self.estimator,
             "seed": self.seed,
@@ -59,9 +85,13 @@ class SamplingReport(MethodReport):
             "stopped": self.stopped,
             "relative_error": self.relative_error,
             "explain_output": self.explain_output,
+            **(
+                {"shrunk_error": self.shrunk_error, "no_model": self.no_model} if "log-linear" in self.estimator else {}
+            ),
         }
 
     def summary(self) -> str:
         """For example "error 3.1 % (800 masks)"."""
-        error = "unknown" if self.relative_error is None else f"{100 * self.relative_error:.1f} %"
-        return f"error {error} ({self.masks} masks{', interrupted' if self.interrupted else ''})"
+        error = "unknown" if self.map_error is None else f"{100 * self.map_error:.1f} %"
+        model = "" if self.no_model is None else f", no log-linear model: {_WHY[self.no_model]}"
+        return f"error {error} ({self.masks} masks{', interrupted' if self.interrupted else ''}{model})"

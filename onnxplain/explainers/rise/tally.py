@@ -23,6 +23,8 @@ from onnxplain.runtime.arrays import FloatArray
 
 # Masks are added to the sums in blocks of this size, even if a run is interrupted, so the order of additions is fixed.
 BLOCK = 64
+# Files without a number have the first format. The second has sums over 256 components.
+_FIRST_FORMAT, _FORMAT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,27 @@ class RiseTally:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tally as .npz, completely or not at all. Raises OnnxplainError if that fails."""
         stream = io.BytesIO()
-        np.savez(stream, key=np.array(json.dumps(asdict(self.key))), tail=self.tail, **vars(self.sums))
+        np.savez(
+            stream,
+            format=np.array(_FORMAT),
+            key=np.array(json.dumps(asdict(self.key))),
+            tail=self.tail,
+            **vars(self.sums),
+        )
         write_atomically(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RiseTally:
-        """Read a file that `save` wrote. Raises OnnxplainError for anything else."""
+        """Read a file that `save` wrote. Raises OnnxplainError for anything else, also for another version's tally."""
         try:
             refuse_special(path)
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                found = int(arrays["format"]) if "format" in arrays else _FIRST_FORMAT
+                if "key" in arrays and found != _FORMAT:
+                    raise OnnxplainError(
+                        f"{path}: found a tally of format {found}, expected format {_FORMAT}: its sums are those of "
+                        "another version of onnxplain; start again without the tally"
+                    )
                 sums = MaskSums(**{field.name: arrays[field.name] for field in fields(MaskSums)})
                 entries = json.loads(str(arrays["key"]))
                 pairs = {name: tuple(entries[name]) for name in ("input_size_hw", "targets")}

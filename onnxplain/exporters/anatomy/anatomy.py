@@ -11,6 +11,7 @@ from onnxplain.contract import MapFrame, StatedShape, UnusedOutput
 from onnxplain.contract.detectors import DetectorSpec
 from onnxplain.errors import ModelError, UnboundedLoopError
 from onnxplain.exporters.anatomy.arrangement import Arrangement, arrange
+from onnxplain.exporters.anatomy.attention import FoundAttention, find_attention
 from onnxplain.exporters.anatomy.detector_ends import DetectorEnds, find_detector_ends
 from onnxplain.exporters.anatomy.found_maps import arrange_by_positions
 from onnxplain.exporters.anatomy.frames import follow_positions, read_frames
@@ -20,8 +21,10 @@ from onnxplain.exporters.anatomy.inputs import Inputs, find_inputs
 from onnxplain.exporters.anatomy.layers import Layer, Unplaced, find_layers
 from onnxplain.exporters.anatomy.level_maps import before_weights
 from onnxplain.exporters.anatomy.live import live_values
+from onnxplain.exporters.anatomy.moves import Followed
 from onnxplain.exporters.anatomy.pooled_head import HeadFault, NoPooledHead, PooledHead, find_pooled_head
 from onnxplain.exporters.anatomy.positions import FrameEnd
+from onnxplain.exporters.anatomy.token_reading import Read, tokens_read
 from onnxplain.exporters.graph.loops import BOUND_IT, NO_BOUND, first_unbounded
 from onnxplain.exporters.graph.values import describe
 
@@ -33,7 +36,8 @@ class Anatomy:
     `heads`: in the order in which targets count them; the first is the default. `unused`: outputs that are no head.
     `detector`: the end of a detector, which has no heads; None for other models.
     `pooled`: the global average pooling + linear layer that computes the default head, or why it has none. `unplaced`:
-    maps that would be layers if it were known where they lie in the image. `arrangements`, `frames`: of all values.
+    maps that would be layers if it were known where they lie in the image. `arrangements`, `frames`, `places`: of all
+    values.
     """
 
     inputs: Inputs
@@ -45,11 +49,21 @@ class Anatomy:
     detector: DetectorEnds | None = None
     arrangements: Mapping[ir.Value, Arrangement] = field(default_factory=dict)
     frames: Mapping[ir.Value, MapFrame | FrameEnd] = field(default_factory=dict)
+    places: Mapping[ir.Value, Followed] = field(default_factory=dict)
 
     @property
     def input_layer(self) -> Layer:
         """The image itself as a layer, which is in no list. Raises ModelError where it cannot be one."""
         return input_layer(self.inputs, self.arrangements, self.frames)
+
+    @property
+    def attention(self) -> FoundAttention:
+        """The attention matrices of a transformer. Raises ModelError where there are none that can be explained."""
+        return find_attention(self.places, self.targets, self.inputs.image_input.size_hw)
+
+    def reads(self, attention: FoundAttention) -> tuple[Read | None, ...]:
+        """The tokens that each head reads behind the last attention."""
+        return tuple(tokens_read(attention, self.arrangements, head.value) for head in self.heads)
 
     @property
     def targets(self) -> tuple[ir.Value, ...]:
@@ -127,6 +141,7 @@ def study(
         found.unused,
         arrangements=arrangements,
         frames=frames,
+        places=places,
     )
 
 

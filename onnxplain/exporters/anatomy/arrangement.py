@@ -21,7 +21,8 @@ from onnxplain.exporters.graph.values import Dims, int_attribute, is_constant, m
 from onnxplain.exporters.operators.operator import Hands, Places
 from onnxplain.exporters.operators.table import operator_of
 
-Form = Literal["nchw", "nhwc", "nct", "ntc"]
+# The last, [N · C, h, w], holds the matrices of attention, C its heads.
+Form = Literal["nchw", "nhwc", "nct", "ntc", "chw"]
 
 AXIS = {"nchw": 1, "nct": 1, "nhwc": 3, "ntc": 2}
 MAP_RANK = 4
@@ -53,6 +54,8 @@ class Arrangement:
             return value
         if self.form == "nhwc":
             return branch.Transpose(value, perm=[0, 3, 1, 2])
+        if self.form == "chw":
+            return branch.Reshape(value, [-1, channels, *self.size_hw])
         axis = 1 if self.form == "ntc" else 2
         if self.tokens_before or self.tokens_after:
             value = branch.Slice(value, [self.tokens_before], [self.tokens_before + self.positions], [axis])

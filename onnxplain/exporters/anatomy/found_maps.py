@@ -24,13 +24,14 @@ def arrange_by_positions(
             continue
         shape = maybe_dims(value)
         if shape is not None and shape[1:] == place.shape[1:] and len(shape) == len(place.shape):
-            arrangement = _arrangement_of(place)
+            arrangement = arrangement_of(place)
             if arrangement is not None:
                 found[value] = arrangement
     return found
 
 
-def _arrangement_of(place: Positions) -> Arrangement | None:
+def arrangement_of(place: Positions) -> Arrangement | None:
+    """How a tensor with these positions holds maps; None where they are no map's."""
     rows, columns = ([axis for axis in range(len(place.shape)) if places.varies_along(axis)] for places in place.both)
     if len(place.shape) == MAP_RANK:
         if (rows, columns) == ([2], [3]):

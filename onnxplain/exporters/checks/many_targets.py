@@ -31,7 +31,7 @@ def layers_of_one_target(
     first, *_, last = (*runs, *runs)
     return tuple(
         layer.name
-        for layer in spec.layers
+        for layer in spec.gradient_layers
         if layer.many_targets and not _is_as_one_by_one(session, spec, layer, image, runs, (first, first, last))
     )
 

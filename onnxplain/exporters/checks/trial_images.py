@@ -6,7 +6,16 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from onnxplain.contract import EXPLAIN_INPUT, PREDICTED, TARGET_INPUT, InputSpec, ModelSpec, batched, is_batched
+from onnxplain.contract import (
+    ATTENTION_INPUT,
+    EXPLAIN_INPUT,
+    PREDICTED,
+    TARGET_INPUT,
+    InputSpec,
+    ModelSpec,
+    batched,
+    is_batched,
+)
 from onnxplain.exporters.checks.scalars import CheckedScalar, control_feeds
 
 
@@ -73,4 +82,5 @@ def feeds_of(
         target = 0 if spec.heads and spec.head.kind == "box" else PREDICTED
     feeds = {**plain_feeds(spec, batch), TARGET_INPUT: np.array([target], np.int64)}
     feeds |= control_feeds(spec.heads, scalar)
-    return {**feeds, EXPLAIN_INPUT: np.array([explain])} if spec.gated else feeds
+    asked = [EXPLAIN_INPUT, *([] if spec.attention is None else [ATTENTION_INPUT])] if spec.gated else []
+    return {**feeds, **{name: np.array([explain]) for name in asked}}

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
-from onnxplain.contract import ModelSpec
+from onnxplain.contract import LayerSpec, ModelSpec
 from onnxplain.errors import VerificationError
 from onnxplain.exporters.anatomy.detector_ends import DetectorEnds
 from onnxplain.exporters.checks.directional import OpenRun
@@ -71,13 +71,16 @@ def verify(
         if takes_many:
             one_target = layers_of_one_target(session, spec, images[0], of_first)
         return Checks(output_error, tuple(found), one_target=one_target)
-    if any(layer.name not in checked for layer in spec.layers):
+    if any(layer.name not in checked for layer in spec.gradient_layers):
         base_session = _unrounded(base, "prepared graph") if rounding else GraphSession(base, "prepared graph")
     runs = _open_runs(session, base_session, spec, images, checked_scalars(spec))
 
     layers = []
-    for layer, witness in zip(spec.layers, witnesses, strict=True):
+    left_out = _left_out(spec, witnesses)
+    for layer, witness in zip(spec.gradient_layers, witnesses, strict=True):
         check_gradient(layer, runs[0], spec.heads)
+        if layer in left_out:
+            continue
         known = checked.get(layer.name)
         try:
             layers.append(check_derivative(layer, witness, runs) if known is None else known)
@@ -89,6 +92,17 @@ def verify(
     if takes_many:
         one_target = layers_of_one_target(session, spec, images[0], runs[0])
     return Checks(output_error, tuple(layers), one_target=one_target)
+
+
+def _left_out(spec: ModelSpec, witnesses: Sequence[Witness]) -> Sequence[LayerSpec]:
+    """The layers of attention of a large model between the first and the last.
+
+    Their gradients are steps of the walk to the first, and what is computed at each is the same.
+    """
+    attention = spec.attention
+    if attention is None or witnesses[len(spec.layers)].dtype is np.float64:
+        return ()
+    return (*attention.layers[1:-1], *attention.layerwise_layers[1:-1])
 
 
 def _unrounded(proto: onnx.ModelProto, name: str) -> GraphSession:
@@ -108,7 +122,7 @@ def _open_runs(
     scalars: Sequence[CheckedScalar],
 ) -> list[dict[CheckedScalar, OpenRun]]:
     """For each image and scalar: the outputs of the explainable graph with open gates, and the outputs of `base`."""
-    names = [name for layer in spec.layers for name in (layer.features, layer.gradients)]
+    names = [name for layer in spec.gradient_layers for name in (layer.features, layer.gradients)]
     runs = []
     for image in images:
         captured = {} if base is None else base.run(plain_feeds(spec, image))

@@ -59,9 +59,13 @@ class WitnessBuilder:
         if arrangement.form == "nhwc":
             self.emit("Transpose", [FEATURES], f"{name}/nhwc", perm=(0, 2, 3, 1))
             return f"{name}/nhwc"
-        shape = np.array([0, layer.channels, arrangement.positions], np.int64)
+        is_merged = arrangement.form == "chw"
+        sizes = (-1, *arrangement.size_hw) if is_merged else (0, layer.channels, arrangement.positions)
+        shape = np.array(sizes, np.int64)
         self._initializers[f"{name}/shape"] = onnx.numpy_helper.from_array(shape, f"{name}/shape")
         self.emit("Reshape", [FEATURES, f"{name}/shape"], f"{name}/nct")
+        if is_merged:
+            return f"{name}/nct"
         tokens, axis = f"{name}/nct", 2
         if arrangement.form == "ntc":
             self.emit("Transpose", [tokens], f"{name}/ntc", perm=(0, 2, 1))

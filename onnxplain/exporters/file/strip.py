@@ -25,7 +25,7 @@ def strip_instrumentation(proto: onnx.ModelProto, spec: ModelSpec) -> onnx.Model
     model = ir.from_proto(copy)
     graph = model.graph
     del model.metadata_props[METADATA_KEY]
-    added = {name for layer in spec.layers for name in (layer.features, layer.gradients)}
+    added = {name for layer in spec.gradient_layers for name in (layer.features, layer.gradients)}
     added.add(spec.outputs.cam_weights or "")
     own = []
     for output in graph.outputs:

@@ -51,17 +51,26 @@ def differentiate(
     in the layer's shape. `name` is the layer's name in messages. Raises UnsupportedError with the name of the node for
     an operator without a rule, and also if no gradient arrives at the layer.
     """
-    path = path_between(layer, list(seeds))
+    return differentiate_at(branch, seeds, {name or str(layer.name): layer})[0]
+
+
+def differentiate_at(
+    branch: Branch, seeds: Mapping[ir.Value, ir.Value], layers: Mapping[str, ir.Value]
+) -> list[ir.Value]:
+    """As `differentiate`, with respect to several values from one walk. The others lie behind the first, by name."""
+    first = next(iter(layers.values()))
+    path = path_between(first, list(seeds))
     cotangents: dict[ir.Value, ir.Value] = dict(seeds)
-    opset = layer.graph.opset_imports[""] if layer.graph is not None else 0
-    _walk_back(branch, path, {layer}, cotangents, opset)
-    if layer not in cotangents:
-        steps = ", ".join(describe(node) for node in path if is_step(node) or operator_of(node).name == "Cast")
-        raise ZeroGradientError(
-            f"the gradient of the outputs with respect to layer {name or layer.name!r} is identically zero: every path "
-            f"passes an operator without a derivative ({steps or 'none was found'}); choose a later layer"
-        )
-    return cotangents[layer]
+    opset = first.graph.opset_imports[""] if first.graph is not None else 0
+    _walk_back(branch, path, set(layers.values()), cotangents, opset)
+    for name, layer in layers.items():
+        if layer not in cotangents:
+            steps = ", ".join(describe(node) for node in path if is_step(node) or operator_of(node).name == "Cast")
+            raise ZeroGradientError(
+                f"the gradient of the outputs with respect to layer {name!r} is identically zero: every path passes "
+                f"an operator without a derivative ({steps or 'none was found'}); choose a later layer"
+            )
+    return [cotangents[layer] for layer in layers.values()]
 
 
 def values_that_vary(path: Sequence[ir.Node], roots: Set[ir.Value]) -> set[ir.Value]:

@@ -7,6 +7,7 @@ attention heads, [3 · N, 65, 16], the branch repeats the image's part of the fo
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxplain.exporters.file.batch_axis import BatchPlace, Sizes, follow_batch, indexed_axes, static_sizes
+from onnxplain.exporters.file.batch_axis import (
+    BatchPlace,
+    Sizes,
+    batch_places,
+    follow_batch,
+    indexed_axes,
+    static_sizes,
+)
 from onnxplain.exporters.gradient.differentiate import values_that_vary
 from onnxplain.exporters.graph.branch import Branch
 from onnxplain.exporters.graph.path import path_between, sources_of
@@ -60,12 +68,33 @@ def plan_many_targets(graph: ir.Graph, layer: ir.Value, ends: Sequence[ir.Value]
     passed = [layer, *(value for node in path for value in node.outputs if value in varying and _is_used(value, ends))]
     batch = dims(layer)[0]
     if isinstance(batch, str):
-        return None if batch == UNKNOWN else _plan(graph, path, passed, batch)
+        # Matrices of attention may hold the images together with the heads: 3*N.
+        opened = {size for source in graph.inputs for size in (maybe_dims(source) or ())[:1] if isinstance(size, str)}
+        named = [name for name in opened if re.fullmatch(rf"\d+ ?\* ?{re.escape(name)}", batch)]
+        return None if batch == UNKNOWN else _plan(graph, path, passed, named[0] if named else batch)
     if batch != 1 or any(operator_of(node).counts_images for node in path):
         return None
     places = follow_batch(path, {layer: BatchPlace(0)}, batch)
     first = all((maybe_dims(value) or ())[:1] == (1,) and places.get(value) == BatchPlace(0) for value in passed)
     return RepeatedParts("", {}) if first else None
+
+
+def images_come_first(graph: ir.Graph, value: ir.Value) -> bool:
+    """Whether the first axis of a value holds the images, and whatever else it holds varies faster than they do."""
+    batches = {size for source in graph.inputs for size in (maybe_dims(source) or ())[:1] if source.shape is not None}
+    for batch in batches:
+        if batch == 1:
+            return True
+        if isinstance(batch, int):
+            return batch_places(graph, batch).get(value) == BatchPlace(0)
+        places = follow_batch(graph, _starts(graph, batch), _COUNT, functools.partial(_sizes_of, batch=batch))
+        if places.get(value) == BatchPlace(0):
+            return True
+    return False
+
+
+def _starts(graph: ir.Graph, batch: str) -> dict[ir.Value, BatchPlace]:
+    return {value: BatchPlace(0) for value in graph.inputs if (maybe_dims(value) or ())[:1] == (batch,)}
 
 
 def _plan(graph: ir.Graph, path: Sequence[ir.Node], passed: Sequence[ir.Value], batch: str) -> RepeatedParts | None:
@@ -77,8 +106,7 @@ def _plan(graph: ir.Graph, path: Sequence[ir.Node], passed: Sequence[ir.Value], 
     def sizes(value: ir.Value) -> Sizes | None:
         return _sizes_of(value, batch)
 
-    starts = {value: BatchPlace(0) for value in graph.inputs if (maybe_dims(value) or ())[:1] == (batch,)}
-    starts |= {passed[0]: BatchPlace(0)}
+    starts = _starts(graph, batch) | {passed[0]: BatchPlace(0)}
     places = follow_batch(graph, starts, _COUNT, sizes)
     if any(value not in places or not _fits_whole(sizes(value), places[value]) for value in passed):
         return None

@@ -41,6 +41,7 @@ class Branch:
         self._made: set[ir.Value] = set()
         self._scaled: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
         self._on_reading: dict[ir.Value, Callable[[ir.Value], ir.Value]] = {}
+        self._again: dict[ir.Value, ir.Value] = {}
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
@@ -137,6 +138,41 @@ class Branch:
         """
         self._on_reading[value] = make
 
+    def compute_again(self, nodes: Sequence[ir.Node], instead: Mapping[ir.Value, ir.Value] | None = None) -> None:
+        """Append copies of nodes of the main graph, and read these instead of the graph's own from now on.
+
+        A value that a branch reads is kept until the branch has run, and ONNX Runtime does not fuse the node that
+        computes it with others. Copies cost nothing while the gate is closed. `instead`: values that are read in place
+        of others.
+        """
+        self._again |= {old: self._again.get(new, new) for old, new in (instead or {}).items()}
+        for node in nodes:
+            for old, new in zip(node.outputs, self._copied(node, node.inputs, node.domain), strict=True):
+                new.shape, new.type = old.shape, old.type
+                self._again[old] = new
+
+    def part(self, name: str) -> Branch:
+        """A branch that reads what this one reads, for a computation of its own; `take` appends it."""
+        made = Branch(f"{self._prefix}/{name}")
+        made._again = dict(self._again)
+        return made
+
+    def take(self, part: Branch) -> None:
+        """Append the nodes of a part."""
+        self._nodes += part._nodes
+
+    def keep_needed(self, outputs: Sequence[ir.Value]) -> None:
+        """Drop the nodes on which none of the outputs depends."""
+        needed, kept = set(outputs), []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.outputs):
+                needed.update(source for source in node.inputs if source is not None)
+                kept.append(node)
+            else:
+                for index in range(len(node.inputs)):
+                    node.replace_input_with(index, None)
+        self._nodes = kept[::-1]
+
     def _dequantized(self, node: ir.Node) -> ir.Value:
         """(q − z) · s of constants.
 
@@ -188,8 +224,10 @@ class Branch:
         self._inside[value] = self.forward(original)
 
     def _operand(self, operand: BranchOperand) -> ir.Value | None:
-        if operand is None or isinstance(operand, ir.Value):
-            return operand
+        if operand is None:
+            return None
+        if isinstance(operand, ir.Value):
+            return self._again.get(operand, operand)
         if isinstance(operand, np.ndarray):
             return self.constant(operand)
         if isinstance(operand, float):

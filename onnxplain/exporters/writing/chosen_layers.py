@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnxplain.contract import INPUT_LAYER
+from onnxplain.contract import ATTENTION_LAYER, INPUT_LAYER
 from onnxplain.errors import ModelError, UnsupportedError
 from onnxplain.exporters.anatomy.anatomy import Anatomy
 from onnxplain.exporters.anatomy.heads import Head
@@ -21,6 +21,10 @@ from onnxplain.exporters.writing.request import Request
 
 def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Mapping[str, ir.Value]) -> list[Layer]:
     """The layers that the user asked for. Raises ModelError if one does not lead to all heads of the model."""
+    if ATTENTION_LAYER in request.layers and anatomy.detector is not None:
+        raise UnsupportedError(
+            f"layer {ATTENTION_LAYER}: found a detector, expected a model with heads: leave this layer out"
+        )
     if taps:
         chosen = _tapped(anatomy, taps)
     elif anatomy.detector is not None:
@@ -33,10 +37,12 @@ def chosen_layers(graph: ir.Graph, anatomy: Anatomy, request: Request, taps: Map
         chosen = choose_layers(anatomy.layers, wanted, None, anatomy.unplaced)
     else:
         asks_for_input = INPUT_LAYER in request.layers and all(each.name != INPUT_LAYER for each in anatomy.layers)
-        named = [name for name in request.layers if name != INPUT_LAYER or not asks_for_input]
+        others = (*([INPUT_LAYER] if asks_for_input else []), ATTENTION_LAYER)
+        named = [name for name in request.layers if name not in others]
         _check_names(graph, anatomy, named)
-        # The image alone would be every method's default.
-        wanted = [AUTO] if asks_for_input and not named else named
+        # The image alone would be every method's default, and the attention is no map.
+        added = asks_for_input or ATTENTION_LAYER in request.layers
+        wanted = [AUTO] if added and not named else named
         chosen = choose_layers(anatomy.layers, wanted, anatomy.preferred, anatomy.unplaced)
         chosen = [anatomy.input_layer, *chosen] if asks_for_input else chosen
     _check_reach_heads(chosen, anatomy.heads)

@@ -10,6 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from onnxplain.contract import (
+    ATTENTION_INPUT,
+    ATTENTION_LAYER,
     CAM_WEIGHTS_OUTPUT,
     EXPLAIN_INPUT,
     METADATA_KEY,
@@ -43,6 +45,13 @@ from onnxplain.exporters.gradient.many_targets import RepeatedParts, plan_many_t
 from onnxplain.exporters.graph.names import free_name
 from onnxplain.exporters.graph.path import path_between
 from onnxplain.exporters.graph.values import name_of
+from onnxplain.exporters.writing.attention_outputs import (
+    Controls,
+    PlannedAttention,
+    add_attention,
+    cut_witnesses,
+    plan_attention,
+)
 from onnxplain.exporters.writing.chosen_layers import chosen_layers
 from onnxplain.exporters.writing.detector_seeds import detector_seeds
 from onnxplain.exporters.writing.gate import SeedMaker, add_control, add_gradient, control_defaults, split_gates
@@ -94,15 +103,19 @@ def build_explainable(
     image_spec = input_spec(anatomy.inputs.image_input, request)
     labelled, read = fit_labels(request.read, anatomy.heads) if anatomy.heads else (None, request.read)
     layers = chosen_layers(graph, anatomy, request, taps or {})
-    witnesses = tuple(cut_witness(layer, _answers_at(anatomy, layer), graph.opset_imports[""]) for layer in layers)
+    opset = graph.opset_imports[""]
+    witnesses = tuple(cut_witness(layer, _answers_at(anatomy, layer), opset) for layer in layers)
+    attention = plan_attention(graph, anatomy) if ATTENTION_LAYER in request.layers else None
+    if attention is not None:
+        witnesses += tuple(cut_witnesses(attention, _answers_at(anatomy, attention.layers[0]), opset))
     prepared = ir.to_proto(model)
     tail_file = _tail_file(prepared, layers[-1], anatomy, request)
     base = _with_outputs(prepared, witnesses, anatomy.detector)
-    many = _with_many_targets(graph, layers, anatomy.targets, request, one_target)
-    answers, cam_layer = _add_explanation(graph, anatomy, layers, request, many)
+    many = _with_many_targets(graph, (layers, attention), anatomy.targets, request, one_target)
+    answers, cam_layer = _add_explanation(graph, anatomy, (layers, attention), request, many)
     linear = any(
         layer.name == cam_layer and is_linear(witness.operators)
-        for layer, witness in zip(layers, witnesses, strict=True)
+        for layer, witness in zip(layers, witnesses, strict=False)
     )
     spec = ModelSpec(
         input=image_spec,
@@ -114,6 +127,7 @@ def build_explainable(
         shuffle_seed=request.shuffle_seed,
         gated=request.gate,
         detector=request.detector,
+        attention=None if attention is None else attention.spec(many_targets=attention.names[0] in many),
     )
     model.metadata_props[METADATA_KEY] = spec.to_json()
     cam = CamVerdict(cam_layer, anatomy.pooled if isinstance(anatomy.pooled, NoPooledHead) else None)
@@ -125,27 +139,37 @@ def build_explainable(
 
 def _with_many_targets(
     graph: ir.Graph,
-    layers: Sequence[Layer],
+    asked: tuple[Sequence[Layer], PlannedAttention | None],
     ends: Sequence[ir.Value],
     request: Request,
     one_target: Collection[str],
 ) -> dict[str, RepeatedParts]:
-    """By name, the layers whose gradients one run computes for several targets of one image."""
+    """By name, the layers, and matrices of attention, whose gradients one run computes for several targets."""
+    matrices = () if asked[1] is None else asked[1].layers
+    names = () if asked[1] is None else asked[1].names
+    layers = [*asked[0], *matrices]
     plans = {layer.name: plan_many_targets(graph, layer.tap, ends) for layer in layers if layer.name not in one_target}
     many = {name: plan for name, plan in plans.items() if plan is not None}
+    if not all(each.name in many for each in matrices) or not set(names).isdisjoint(one_target):
+        # They come from one walk.
+        many = {name: plan for name, plan in many.items() if name not in names}
     # Without a gate every run computes the gradients of all layers, so one that cannot would fail every run.
     return many if request.gate or len(many) == len(layers) else {}
 
 
 def _add_explanation(
-    graph: ir.Graph, anatomy: Anatomy, layers: Sequence[Layer], request: Request, many: Mapping[str, RepeatedParts]
+    graph: ir.Graph,
+    anatomy: Anatomy,
+    tapped: tuple[Sequence[Layer], PlannedAttention | None],
+    request: Request,
+    many: Mapping[str, RepeatedParts],
 ) -> tuple[list[ir.Value], str | None]:
     """Add the inputs and outputs of the contract.
 
     Returns what each head answers with, and the layer of the class activation maps.
     """
-    heads, inputs = anatomy.heads, anatomy.inputs
-    defaults = control_defaults(heads, request.gate)
+    heads, inputs, (layers, attention) = anatomy.heads, anatomy.inputs, tapped
+    defaults = control_defaults(heads, request.gate, attention is not None)
     for name in (*defaults, *(gradients_output(layer.name) for layer in layers)):
         free_name(graph, name)
     controls = {name: add_control(graph, name, default, request.required_inputs) for name, default in defaults.items()}
@@ -164,6 +188,10 @@ def _add_explanation(
     cam_layer = add_cam_weights(graph, layers, anatomy.pooled, asked.target, gates)
     for value, gradient in zip(features, gradients, strict=True):
         graph.outputs.extend([value, gradient])
+    if attention is not None:
+        forward = path_between(inputs.image, anatomy.targets)
+        gate = controls.get(ATTENTION_INPUT)
+        add_attention(graph, attention, Controls(asked, gate, heads, forward, many.get(attention.names[0])))
     return answers, cam_layer
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxplain.contract import (
+    ATTENTION_INPUT,
     EXPLAIN_INPUT,
     EXPLAINED_DIMENSION,
     REFERENCE_INPUT,
@@ -31,14 +32,16 @@ from onnxplain.exporters.graph.values import FLOATS, dequantizer_of
 SeedMaker = Callable[[Branch, ir.Value, bool], Mapping[ir.Value, ir.Value]]
 
 
-def control_defaults(heads: Sequence[Head], gated: bool) -> dict[str, np.ndarray]:
-    """The inputs that the heads need, with their defaults.
+def control_defaults(heads: Sequence[Head], gated: bool, attention: bool = False) -> dict[str, np.ndarray]:
+    """The inputs that the heads, and the attention where the file has it, need, with their defaults.
 
     A reference of zeros has no direction: the gradient of its cosine is NaN. A region of one is the whole mask.
     """
     defaults: dict[str, np.ndarray] = {TARGET_INPUT: np.array([-1], np.int64)}
     if gated:
         defaults[EXPLAIN_INPUT] = np.array([False])
+    if gated and attention:
+        defaults[ATTENTION_INPUT] = np.array([False])
     for head in heads:
         if head.kind == "embedding":
             defaults[REFERENCE_INPUT] = np.zeros((1, head.size), np.float32)
@@ -61,15 +64,17 @@ def add_control(graph: ir.Graph, name: str, default: np.ndarray, required: bool)
     return value
 
 
-def split_gates(graph: ir.Graph, explain: ir.Value, count: int) -> list[ir.Value]:
+def split_gates(graph: ir.Graph, explain: ir.Value, count: int, name: str = "gates") -> list[ir.Value]:
     """One condition per layer, from `explain`, which has one entry for all layers or one entry per layer.
 
     Any other length is an error at run time: in the Expand, or in the Reshape if there is only one layer (Expand would
     accept a longer `explain` there).
     """
-    main = Branch(f"{PREFIX}/gates")
+    main = Branch(f"{PREFIX}/{name}")
     each = main.Reshape(main.Expand(explain, [count]), [count])
-    gates = [main.Gather(each, index, axis=0) for index in range(count)]
+    # ONNX Runtime 1.31 makes Gathers of all entries a Split itself, and fails if it has done so in that file before.
+    parts = main.emit("Split", [each, [1] * count], {"axis": 0}, outputs=count) if count > 1 else [each]
+    gates = [main.Squeeze(part, [0]) for part in parts]
     graph.extend(main.nodes)
     return gates
 
@@ -120,20 +125,38 @@ def behind_gate(
 
     Without a gate the first branch becomes a part of the graph.
     """
-    for _, value in (then, otherwise):
-        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    (branch, value), (other_branch, other) = then, otherwise
+    (output,) = several_behind_gate(graph, gate, (branch, [value]), (other_branch, [other]), [shape], name)
+    return output
+
+
+def several_behind_gate(
+    graph: ir.Graph,
+    gate: ir.Value | None,
+    then: tuple[Branch, Sequence[ir.Value]],
+    otherwise: tuple[Branch, Sequence[ir.Value]],
+    shapes: Sequence[ir.Shape],
+    name: str,
+) -> Sequence[ir.Value]:
+    """As `behind_gate`, for branches of several values."""
+    for _, values in (then, otherwise):
+        _tell(values, shapes)
     if gate is None:
-        branch, output = then
+        branch, outputs = then
         graph.extend(branch.nodes)
-        return output
+        return outputs
     attributes = [
         ir.AttrGraph(key, _subgraph(*branch)) for key, branch in (("then_branch", then), ("else_branch", otherwise))
     ]
-    node = ir.Node("", "If", [gate], attributes=attributes, num_outputs=1, name=name)
-    (output,) = node.outputs
-    output.shape, output.type = shape, ir.TensorType(ir.DataType.FLOAT)
+    node = ir.Node("", "If", [gate], attributes=attributes, num_outputs=len(shapes), name=name)
+    _tell(node.outputs, shapes)
     graph.append(node)
-    return output
+    return node.outputs
+
+
+def _tell(values: Sequence[ir.Value], shapes: Sequence[ir.Shape]) -> None:
+    for value, shape in zip(values, shapes, strict=True):
+        value.shape, value.type = shape, ir.TensorType(ir.DataType.FLOAT)
 
 
 def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> ir.Value:
@@ -143,5 +166,5 @@ def _in_dequantized_units(branch: Branch, gradient: ir.Value, tap: ir.Value) -> 
     return branch.Div(gradient, branch.forward(scale))
 
 
-def _subgraph(branch: Branch, output: ir.Value) -> ir.Graph:
-    return ir.Graph(inputs=[], outputs=[output], nodes=branch.nodes, name=f"{output.name}_graph")
+def _subgraph(branch: Branch, outputs: Sequence[ir.Value]) -> ir.Graph:
+    return ir.Graph(inputs=[], outputs=outputs, nodes=branch.nodes, name=f"{outputs[0].name}_graph")

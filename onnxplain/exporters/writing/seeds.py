@@ -67,14 +67,8 @@ def seed_cotangents(
     product, it is the head's value. Gather and ScatterElements raise an error if a target is out of range; OneHot or
     Equal would return a zero map without an error.
     """
-    # The logits are computed inside the branch. ONNX Runtime 1.31 crashes while it optimises the main graph's flattened
-    # logits: a Reshape after a DequantizeLinear whose output a subgraph reads.
     starts = list(accumulate((head.entries for head in heads), initial=0))
-    numbers = map_of(branch, heads[0]) if heads[0].kind == "mask" else rows_of(branch, heads[0])
-    batch = branch.Shape(numbers, start=0, end=1)
-    spread = spread_over(branch, asked.target, batch, many)
-    best = _best(branch, heads[0], numbers, starts[-1])
-    chosen = branch.Where(branch.Less(asked.target, 0), best, spread)
+    chosen = settle_target(branch, heads, asked.target, many)
     rows = branch.Shape(chosen)
     products = [find_last_product(h.value, h.size, layer) if h.kind in IN_A_ROW else None for h in heads]
     if len(heads) == 1 and products[0] is not None:
@@ -94,6 +88,17 @@ def seed_cotangents(
             value, seed = head.value, _cotangent(branch, head, part, asked, rows)
         seeds[value] = branch.Add(seeds[value], seed) if value in seeds else seed
     return seeds
+
+
+def settle_target(branch: Branch, heads: Sequence[Head], target: ir.Value, many: bool) -> ir.Value:
+    """The target of each row, int64 [rows]; the default head's best entry where it is negative."""
+    # The logits are computed inside the branch. ONNX Runtime 1.31 crashes while it optimises the main graph's flattened
+    # logits: a Reshape after a DequantizeLinear whose output a subgraph reads.
+    numbers = map_of(branch, heads[0]) if heads[0].kind == "mask" else rows_of(branch, heads[0])
+    batch = branch.Shape(numbers, start=0, end=1)
+    spread = spread_over(branch, target, batch, many)
+    best = _best(branch, heads[0], numbers, sum(head.entries for head in heads))
+    return branch.Where(branch.Less(target, 0), best, spread)
 
 
 def _best(branch: Branch, head: Head, numbers: ir.Value, count: int) -> ir.Value:

@@ -17,7 +17,7 @@ from onnxplain.runtime.detection.decode import Candidates, decode_candidates
 from onnxplain.runtime.detection.detections import DEFAULT_MAX_IOU, DEFAULT_MIN_SCORE, Detections
 from onnxplain.runtime.detection.detector_file import read_quantization
 from onnxplain.runtime.detection.nms import suppress
-from onnxplain.runtime.feed import Feed
+from onnxplain.runtime.feed import Feed, Opened
 from onnxplain.runtime.geometry import Frame
 from onnxplain.runtime.sessions.batches import Batches, fill_up
 from onnxplain.runtime.sessions.session import Session, run_session
@@ -55,7 +55,7 @@ class Detector:
         targets = np.full(len(filled), PREDICTED_CLASS, np.int64)
         # An input for the size of the image is given that of the model's input: so boxes come in pixels of the input,
         # as those of all layouts, and the frame takes them to the photo.
-        inputs = self._feed.arrays(filled, targets, ())
+        inputs = self._feed.arrays(filled, targets, Opened())
         names = self.spec.output_names
         return dict(zip(names, run_session(self._session, self._path, names, inputs), strict=True))
 

@@ -43,7 +43,7 @@ class BatchSizeSearch:
     def size(self) -> int:
         """How many images to run next."""
         with self._lock:
-            return min(self._compared(), key=self._count)
+            return min(self._compared(), key=self._count) if self._challengers else self._best
 
     def record(self, size: int, seconds: float) -> None:
         """Record the time of a run of `size` images. Sizes that are not being compared are ignored."""

@@ -32,10 +32,13 @@ class OneImage:
     size_hw: npt.NDArray[np.int64]
 
 
-def targets_at_once(layers: Sequence[LayerSpec]) -> int:
-    """How many targets of one image one run differentiates: fewer if the maps of a layer are large."""
-    largest = max((4 * layer.channels * math.prod(layer.size_hw) for layer in layers), default=1)
-    return max(1, min(MOST_TARGETS, GRADIENT_BYTES // largest))
+def targets_at_once(layers: Sequence[LayerSpec], *, together: bool = False) -> int:
+    """How many targets of one image one run differentiates: fewer if the maps of a layer are large.
+
+    `together`: one run gives the gradients of all layers.
+    """
+    sizes = [4 * layer.channels * math.prod(layer.size_hw) for layer in layers] or [1]
+    return max(1, min(MOST_TARGETS, GRADIENT_BYTES // (sum(sizes) if together else max(sizes))))
 
 
 def run_for_targets(
@@ -55,7 +58,7 @@ def run_for_targets(
         return batches.run(compute, image.pixels, targets[:1], image.size_hw, np.arange(1))
     is_once = all(layer.many_targets for layer in asked)
     if is_once:
-        size = targets_at_once(asked)
+        size = targets_at_once(asked, together=True)
         parts = [
             compute(image.pixels, targets[rows], image.size_hw, rows)
             for rows in np.split(np.arange(len(targets)), range(size, len(targets), size))

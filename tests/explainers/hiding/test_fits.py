@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso, LinearRegression, Ridge
 
+from onnxplain.explainers.hiding import weighted_fit
 from onnxplain.explainers.hiding.coalitions import all_pairs, choose_coalitions
+from onnxplain.explainers.hiding.hsic import balanced_bits, dependence, dependence_without_groups, kernel_of
+from onnxplain.explainers.hiding.lime import random_bits
+from onnxplain.explainers.hiding.shap import fit_shapley
 from onnxplain.explainers.hiding.weighted_fit import Moments, choose_columns, fit_lasso, fit_ridge
 
 RNG = np.random.default_rng(4)
@@ -71,3 +75,35 @@ def test_coalitions_come_with_their_complements_and_depend_on_the_seed() -> None
     assert not np.array_equal(first.shown, other.shown)
     assert first.listed == 30
     np.testing.assert_array_equal(np.sort(first.shown[:60].sum(axis=1)), [1] * 30 + [29] * 30)
+
+
+def test_parts_of_the_samples_give_what_all_give_at_once(monkeypatch) -> None:
+    """Memory does not grow with the samples: they are converted part by part."""
+    coalitions = choose_coalitions(12, 70, "kernel", 2)
+    gains, drawn = RNG.normal(size=(70, 2, 3)), np.arange(coalitions.listed, 70)
+    fitted = fit_shapley(coalitions, gains, drawn, np.ones(3))
+    bits = random_bits(300, 12, 5)
+    for rows in (7, 64):
+        monkeypatch.setattr(weighted_fit, "_ROWS", rows)
+        found = Moments.of(X, Y, WEIGHTS)
+        np.testing.assert_allclose(found.gram, MOMENTS.gram, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found.cross, MOMENTS.cross, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(fit_shapley(coalitions, gains, drawn, np.ones(3)), fitted, atol=1e-9)
+        np.testing.assert_array_equal(random_bits(300, 12, 5), bits)
+
+
+@pytest.mark.parametrize("count", [16, 37, 64])
+def test_hsic_without_a_group_is_hsic_of_the_other_copies(count: int) -> None:
+    shown, kernel = balanced_bits(count, 5, 1), kernel_of(RNG.normal(size=count))
+    rows = np.arange(count)
+    expected = [
+        dependence(shown[rows % 8 != group], kernel[np.ix_(rows % 8 != group, rows % 8 != group)]) for group in range(8)
+    ]
+    np.testing.assert_allclose(dependence_without_groups(shown, kernel), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scores", [[3.0, 3.0, 3.0], [1.0, 2.0, 4.0], [0.5, 0.5, 0.1, 0.9], [np.pi, 0.0]])
+def test_the_width_of_hsics_kernel_is_the_median_distance_of_different_scores(scores: list[float]) -> None:
+    apart = (np.array(scores)[:, None] - np.array(scores)) ** 2
+    expected = np.exp(-apart / (2 * np.median(apart[apart > 0]))) if apart.any() else np.ones_like(apart)
+    np.testing.assert_array_equal(kernel_of(np.array(scores)), expected)

@@ -8,13 +8,18 @@ import pytest
 
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError
+from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
 from onnxplain.explainers.masked.copy_maker import choose_maker, make_on_device, make_on_host
 from onnxplain.explainers.masked.inpainting import inpaint
 from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES
+from onnxplain.explainers.masked.mask_form import MaskForm
+from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
 from onnxplain.explainers.masked.open_black_box import open_black_box
-from onnxplain.explainers.masked.product_masks import ProductDraw, ProductMasks, hide_windows
+from onnxplain.explainers.masked.product_masks import ProductDraw, ProductMasks
+from onnxplain.explainers.masked.window_masks import WindowDraw, WindowMasks
+from onnxplain.runtime import make_frame
 from onnxplain.runtime.preprocess import to_model
 from tests.explainers.test_copy_maker import read_back
 from tests.explainers.test_masked_scores import PHOTO, masked_copies
@@ -47,10 +52,23 @@ def windows():
     expected = np.ones((len(spans), *SIZE_HW))
     for mask, (top, bottom, left, right) in zip(expected, spans, strict=True):
         mask[top:bottom, left:right] = 0
-    return ProductMasks(SIZE_HW, 2), hide_windows(spans, SIZE_HW), expected
+    return WindowMasks(SIZE_HW), WindowDraw(spans), expected
 
 
-@pytest.mark.parametrize("make", [cells, gaussians, windows])
+def whole_cells():
+    labels = RNG.integers(0, 6, SIZE_HW)
+    form, shown = CellMasks(labels, 5), RNG.random((6, 5)) < 0.5
+    return form, form.draw(shown), np.concatenate([shown, np.ones((6, 1), bool)], axis=1)[:, labels].astype(float)
+
+
+def many_cells():
+    """More than a table of eight bits holds."""
+    form, shown = CellMasks(np.arange(286).reshape(SIZE_HW), 280), RNG.random((5, 280)) < 0.5
+    form = CellMasks(form.labels.clip(max=280), 280)
+    return form, form.draw(shown), np.concatenate([shown, np.ones((5, 1), bool)], axis=1)[:, form.labels].astype(float)
+
+
+@pytest.mark.parametrize("make", [cells, gaussians, windows, whole_cells, many_cells])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", CHAINED_DTYPES)
 def test_host_and_device_make_the_copies_of_the_formula(tmp_path, dtype, layout, make) -> None:
@@ -70,10 +88,37 @@ def test_host_and_device_make_the_copies_of_the_formula(tmp_path, dtype, layout,
             np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), atol=tolerance)
 
 
+@pytest.mark.parametrize("make", [windows, whole_cells, many_cells])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "uint8", "int8"])
+def test_copies_that_are_cut_out_have_the_bits_of_painted_ones(dtype, channels, layout, make, monkeypatch) -> None:
+    """Pixels below the fill give −0 where the fill is 0, and halves are rounded."""
+    form, draw, _ = make()
+    height, width = SIZE_HW
+    for hidden in (np.zeros((channels, 1, 1)), np.full((channels, 1, 1), 3.25), RNG.random((channels, height, width))):
+        pixels = 90 * RNG.random((channels, height, width)) - (30 if dtype not in ("uint8",) else 0)
+        view = View(pixels.astype(np.float32), hidden.astype(np.float32), make_frame(SIZE_HW, SIZE_HW, "stretch"))
+        image = lay_out(view, layout, np.dtype(dtype))
+        shape = (channels, height, width) if layout == "nchw" else (height, width, channels)
+        cut, painted = (np.full((len(draw), *shape), 7, dtype) for _ in range(2))
+        MaskPainter(image, form).paint(draw, cut)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(form), "cutter", MaskForm.cutter)
+            MaskPainter(image, form).paint(draw, painted)
+        assert cut.tobytes() == painted.tobytes()
+
+
+def test_cells_that_show_in_part_are_not_cut_out() -> None:
+    form, draw, _ = cells()
+    assert form.cutter()(draw) is None
+    assert CellMasks(form.labels, 5, partly=True).timing_key != form.timing_key
+
+
 def test_inpainting_is_that_of_opencv_channel_by_channel(tmp_path) -> None:
     form, _, _ = windows()
     spans = np.array([[2, 7, 3, 9], [0, 13, 0, 22], [5, 5, 5, 5]])
-    draw = hide_windows(spans, SIZE_HW)
+    draw = WindowDraw(spans)
     engine = open_position_model(tmp_path / "model.onnx", size_hw=SIZE_HW)
     view = open_black_box(engine, None, "inpaint").look(PHOTO)
     assert view.inpainted

@@ -12,6 +12,7 @@ from torch.nn import functional
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, Explanation, build
 from onnxplain.explainers.masked.masks import MaskGeometry
+from onnxplain.explainers.needs import OF_ATTENTION
 from onnxplain.explainers.rise.samplers import IndependentSampler
 from tests.explainers.kinds import feature_formulas, hiding_formulas, pixel_formulas
 from tests.explainers.kinds.kind_networks import CELLS, GRID, KINDS, SIDE, Explained, open_kind, photo
@@ -26,6 +27,8 @@ OPTIONS = {
     **hiding_formulas.OPTIONS,
     **pixel_formulas.OPTIONS,
 }
+# The networks of the kinds have no attention; see test_attention_methods.py.
+ON_MAPS = [name for name, method in METHODS.items() if method.needs not in OF_ATTENTION]
 # A difference of two scores gives the difference of their maps.
 LINEAR = (
     *("cam", "grad-cam", "hires-cam", "xgrad-cam", "score-cam", "recipro-cam", "rise"),
@@ -169,12 +172,12 @@ def explain(method: str, e: Explained, target: object = None, **options: object)
 
 
 def test_the_tables_are_whole() -> None:
-    assert set(REFERENCES) == set(METHODS)
+    assert set(REFERENCES) == set(ON_MAPS)
     assert {kind.kind for kind in KINDS.values()} == {"classes", "labels", "values", "embedding", "mask", "box"}
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ON_MAPS)
 def test_a_method_on_a_kind(opened: dict[str, Explained], method: str, name: str) -> None:
     e, message = opened[name], refusal(method, name)
     if message is not None:
@@ -204,7 +207,7 @@ def test_a_method_on_a_kind(opened: dict[str, Explained], method: str, name: str
 @pytest.mark.parametrize(
     "name", [name for name, kind in KINDS.items() if kind.kind in ("classes", "labels", "mask", "box")]
 )
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in (*feature_formulas.FORMULAS, "finer-cam")])
+@pytest.mark.parametrize("method", [name for name in ON_MAPS if name not in (*feature_formulas.FORMULAS, "finer-cam")])
 def test_why_this_rather_than_that(opened: dict[str, Explained], method: str, name: str) -> None:
     """Methods that are linear in gradient or score: the difference of the two maps. Others: what the gradient is of."""
     e = opened[name]
@@ -223,7 +226,7 @@ def test_why_this_rather_than_that(opened: dict[str, Explained], method: str, na
 
 
 @pytest.mark.parametrize("name", ["classes", "curved labels", "values", "embedding", "mask", "box"])
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in feature_formulas.FORMULAS])
+@pytest.mark.parametrize("method", [name for name in ON_MAPS if name not in feature_formulas.FORMULAS])
 def test_the_evidence_against(opened: dict[str, Explained], method: str, name: str) -> None:
     e = opened[name]
     if refusal(method, name) is not None:
