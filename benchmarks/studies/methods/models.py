@@ -28,7 +28,8 @@ DIGITS = Preprocessing("rgb", 1 / 255, (DIGIT_MEAN,) * 3, (DIGIT_STD,) * 3)
 class StudyModel:
     """A model: `write_plain` makes the file that is instrumented.
 
-    `first_class`: the number of ImageNet's class 0; None for a model of digits. `layers`: what is instrumented; other layers are another file.
+    `first_class`: the number of ImageNet's class 0; None for a model of digits. `layers`: what is instrumented; other
+    layers are another file.
     """
 
     name: str

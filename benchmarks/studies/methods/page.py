@@ -40,9 +40,10 @@ def write_results(results: StudyResults) -> str:
         counts_text(results),
         "## Insertion − deletion",
         wrap(
-            "At 400 evaluations, or at the method's own number. The mean over both fills, with its 95 % interval; ↑ "
-            f"and ↓: better or worse than `{REFERENCE}` on the same images beyond the interval of the difference. Rows "
-            "are in the order of the mean rank over the models."
+            "At 400 evaluations, or at the method's own number. The mean over both fills, with its 95 % interval. ↑ "
+            f"and ↓: better or worse than `{REFERENCE}` on the same images, by at least 0.01 and beyond the interval "
+            "of the difference, from four images on. Rows are in the order of the mean rank over the models; those "
+            "that do not work with all models are last."
         ),
         "![How much better each method is than grad-cam on the same images, with intervals](images/method_study.svg)",
         summary_table(results),

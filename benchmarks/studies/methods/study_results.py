@@ -26,6 +26,8 @@ FAMILIES = {
     "rise": "hidden parts",
     "pixels": "gradients at pixels",
 }
+# The row of an image that is measured last.
+LAST = list(BLIND)[-1]
 OTHER_FAMILY, BLIND_FAMILY = "attention", "no model"
 
 
@@ -69,10 +71,10 @@ class StudyResults:
         return None if name in BLIND else main_budget(model, self.ways[name])
 
     def of(self, kind: str, model: str, name: str, budget: int | None, questions: str = "photos") -> Iterator[Row]:
-        """The measured lines of one cell, refusals left out."""
-        asked = (kind, model, name, budget, questions)
-        chosen = self._by_cell.get(asked, {})
-        yield from (row for row in chosen.values() if "refused" not in row)
+        """The measured lines of one cell; without refusals, and without images whose rows are not all there yet."""
+        whole = self._by_cell.get(("map", model, LAST, None, questions), {})
+        chosen = self._by_cell.get((kind, model, name, budget, questions), {})
+        yield from (row for number, row in chosen.items() if number in whole and "refused" not in row)
 
     def values(self, kind: str, model: str, name: str, budget: int | None, field: str) -> dict[str, Any]:
         """A field by image, of the photos that have it."""

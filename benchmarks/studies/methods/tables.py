@@ -16,6 +16,7 @@ from onnxplain.evaluation.tally import Estimate
 BETTER, WORSE = "↑", "↓"
 # Fewer images get no arrow, and no row of boxes.
 LEAST_IMAGES = 4
+LEAST_DIFFERENCE = 0.01
 HEADINGS = {
     "insertion_mean": "insertion, mean colour",
     "insertion_blur": "insertion, blur",
@@ -49,17 +50,16 @@ def summary_table(results: StudyResults) -> str:
 
 
 def winners(results: StudyResults, reference: str, sign: int = 1) -> list[str]:
-    """The rows that are better (or worse, −1) than the reference beyond the interval on every model they work with."""
-    found = []
-    for name in ranked(results):
-        differences = [
-            difference(gains, results.gains(model.name, reference))
+    """The rows of all models that are better (−1: worse) than the reference beyond the interval on every one."""
+    arrow = f" {BETTER if sign > 0 else WORSE}"
+    return [
+        name
+        for name in ranked(results)
+        if all(
+            mark(difference(results.gains(model.name, name), results.gains(model.name, reference))) == arrow
             for model in results.models
-            if (gains := results.gains(model.name, name))
-        ]
-        if all(mark(each) == f" {BETTER if sign > 0 else WORSE}" for each in differences):
-            found.append(name)
-    return found
+        )
+    ]
 
 
 def curves_table(results: StudyResults, model: str) -> str:
@@ -171,8 +171,10 @@ def code(name: str) -> str:
 
 
 def mark(found: Estimate) -> str:
-    """An arrow where the interval of the difference does not hold 0; none for very few images."""
-    if found.low is None or found.high is None or found.count < LEAST_IMAGES or found.low <= 0 <= found.high:
+    """An arrow where the interval of the difference does not hold 0; none for small ones, and for very few images."""
+    if found.value is None or found.low is None or found.high is None:
+        return ""
+    if found.count < LEAST_IMAGES or abs(found.value) < LEAST_DIFFERENCE or found.low <= 0 <= found.high:
         return ""
     return f" {BETTER if found.low > 0 else WORSE}"
 
