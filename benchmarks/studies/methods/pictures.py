@@ -57,15 +57,18 @@ def draw_gains(results: StudyResults, path: Path) -> None:
 
 
 def draw_budgets(results: StudyResults, path: Path) -> None:
-    """A panel per model: insertion − deletion over evaluations, and the reference, which needs one."""
-    figure, axes = open_figure(9.2, 3.6, len(results.models))
+    """A panel per model that was measured so: insertion − deletion over evaluations, and two maps that need none."""
     names = [
         name
         for name, way in results.ways.items()
         if name == way.method and (results.family(name) == "hidden parts" or name == "integrated-gradients")
     ]
     styles = dict(zip(names, zip(CURVE_COLOURS, CURVE_MARKERS, strict=False), strict=False))
-    for axis, model in zip(axes, results.models, strict=True):
+    models = [model for model in results.models if results.gains_at(model.name, names[0], BUDGETS[-1])]
+    if not models:
+        return
+    figure, axes = open_figure(9.2, 3.6, len(models))
+    for axis, model in zip(axes, models, strict=True):
         images: set[str] = set()
         for name, (colour, marker) in styles.items():
             found = [results.gains_at(model.name, name, budget) for budget in BUDGETS]
