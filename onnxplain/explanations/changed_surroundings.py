@@ -11,7 +11,7 @@ from onnxplain.explanations.run_record import RECORD_FILE, hash_of
 if TYPE_CHECKING:
     from onnxplain.explanations.verify_folder import RunToVerify
 
-DifferenceKind = Literal["model", "version", "image", "answer", "map", "missing", "option"]
+DifferenceKind = Literal["model", "version", "image", "answer", "map", "digits", "missing", "option"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Difference:
     subject: str
     found: str
     recorded: str
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is more than the last digits of a map whose batch size was found by timing."""
+        return self.kind != "digits"
 
     def __str__(self) -> str:
         return f"{self.subject}: found {self.found}, recorded {self.recorded}"
