@@ -12,17 +12,15 @@ from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.aims import read_aim
 from onnxplain.explanations.answer_tree import summarise_answers
 from onnxplain.explanations.changed_surroundings import (
-    Difference,
     changed_files,
     changed_options,
     changed_references,
     changed_surroundings,
 )
+from onnxplain.explanations.differences import Difference, first_difference, map_difference
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
-from onnxplain.explanations.map_difference import map_difference
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of, read_option
-from onnxplain.explanations.tree_difference import first_difference
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
