@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         ActivationMapExplainer,
         AttentionRollout,
         AugmentedGradCAM,
+        AveragedCopies,
         CompletenessReport,
+        CopiesReport,
         EigenCAM,
         EigenGradCAM,
         Estimator,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         KernelSHAP,
         LayerCAM,
         LeGrad,
+        NoiseReport,
         Occlusion,
         ReciproCAM,
         Regions,
@@ -96,9 +99,11 @@ __all__ = [
     "Activations",
     "AttentionRollout",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "Batch",
     "BoundSession",
     "CompletenessReport",
+    "CopiesReport",
     "Detection",
     "Detections",
     "EigenCAM",
@@ -123,6 +128,7 @@ __all__ = [
     "LayerCAM",
     "LeGrad",
     "ModelError",
+    "NoiseReport",
     "Occlusion",
     "OnnxplainError",
     "Prediction",
@@ -162,10 +168,11 @@ _MODULES = {
     "onnxplain.errors": "ImageError ModelError UnsupportedError",
     "onnxplain.explainers": (
         "AISE CAM FEM HSIC KPCACAM LIME METHODS RISE AblationCAM ActivationMapExplainer AttentionRollout "
-        "AugmentedGradCAM CompletenessReport EigenCAM EigenGradCAM Estimator Explainer Explanation FinerCAM GradCAM "
-        "GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM HidingReport InputXGradient IntegratedGradients "
-        "KernelSHAP LayerCAM LeGrad Occlusion ReciproCAM Regions RiseTally SamplingReport Saliency ScoreCAM SmoothGrad "
-        "SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions localize supported"
+        "AugmentedGradCAM AveragedCopies CompletenessReport CopiesReport EigenCAM EigenGradCAM Estimator Explainer "
+        "Explanation FinerCAM GradCAM GradCAMPlusPlus GradXAttention GradientSHAP HiResCAM HidingReport InputXGradient "
+        "IntegratedGradients KernelSHAP LayerCAM LeGrad NoiseReport Occlusion ReciproCAM Regions RiseTally "
+        "SamplingReport Saliency ScoreCAM SmoothGrad SmoothGradCAMPlusPlus Sobol VarGrad XGradCAM build find_regions "
+        "localize supported"
     ),
     "onnxplain.explainers.augmented.random_copies": "RandomCopies",
     "onnxplain.explainers.augmented.super_resolution_report": "SuperResolutionReport",

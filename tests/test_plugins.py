@@ -144,7 +144,7 @@ def test_a_method_of_another_package_is_listed_and_explains(install, python, onn
         "needs": "an instrumented layer of a model with heads",
         "summary": "Mean of the feature maps.",
         "use": "",
-        "options": ["layer", "power"],
+        "options": ["layer", "power", "test_time"],
     }
     assert rows["undocumented"]["summary"] == "Undocumented"
 

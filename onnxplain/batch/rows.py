@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxplain.batch.reader import ReadImage
+from onnxplain.batch.schema import FAILED
 from onnxplain.explanations.answer_tree import TOP_ENTRIES
 from onnxplain.explanations.json_number import json_number
 from onnxplain.runtime.answers import Answer, BoxAnswer, Classes, Embedding, Labels, Mask, ScoredLabel, Values
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from onnxplain.contract import MapFrame
     from onnxplain.explainers.explanation import Explanation
     from onnxplain.runtime.geometry import Frame
-
-FAILED = "failed"
-"""The status of a row whose image could not be explained."""
 
 _MAP_FRAME_VALUES = ("scale", "offset", "seen_start", "seen_stop")
 

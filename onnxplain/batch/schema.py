@@ -16,6 +16,8 @@ from onnxplain.files.json_bytes import JSON_ERRORS
 
 BATCH_SCHEMA, BATCH_VERSION = "onnxplain-batch", 1
 _KEY = b"onnxplain"
+FAILED = "failed"
+"""The status of a row whose image could not be explained."""
 
 _SCORED = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
 _ANSWER = pa.struct(
@@ -125,6 +127,16 @@ def read_footer(place: OutputPlace, part: int) -> PartFooter:
             f"{BATCH_VERSION}: give another folder with -o"
         )
     return footer
+
+
+def read_failures(place: OutputPlace, part: int) -> list[tuple[str, str]]:
+    """Name and error of each image of a part that failed, in the order of the plan."""
+
+    def find(stream: BinaryIO) -> list[dict[str, Any]]:
+        return list(pq.read_table(stream, columns=["image", "status", "error"]).to_pylist())
+
+    rows = place.look(part_name(part), find) or []
+    return [(str(row["image"]), str(row["error"])) for row in rows if row["status"] == FAILED]
 
 
 def _metadata(stream: BinaryIO) -> Mapping[bytes, bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxplain.batch.folder import BatchFolder
 from onnxplain.batch.progress import Moment
+from onnxplain.batch.schema import part_name, read_failures
 from onnxplain.batch.stores.output import OutputPlace
 from onnxplain.errors import OnnxplainError
 
@@ -57,6 +58,26 @@ def read_status(place: OutputPlace) -> BatchStatus:
         None if not rate else (plan["images"] - images) / rate,
     )
     return BatchStatus(moment, folder.is_finished, running)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first image that failed: its name, why, and the part that has its row."""
+
+    image: str
+    error: str
+    part: str
+
+
+def first_failure(place: OutputPlace) -> Failure | None:
+    """That of the batch in a folder; None if no image failed so far."""
+    folder = BatchFolder(place)
+    record = folder.read_record()
+    footers = {} if record is None else folder.finished_parts(record["identity"], record["plan"]["parts"])
+    for number, footer in sorted(footers.items()):
+        for image, error in read_failures(place, number) if footer.failed else ():
+            return Failure(image, error, part_name(number))
+    return None
 
 
 def _rate(images_by_time: dict[float, int]) -> float | None:

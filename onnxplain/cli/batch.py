@@ -33,6 +33,7 @@ from onnxplain.files.json_bytes import json_text
 if TYPE_CHECKING:
     from onnxplain.batch.progress import Moment
     from onnxplain.batch.ray_fleet import RayChoice
+    from onnxplain.batch.stores.output import OutputPlace
 
 _SECONDS_BETWEEN_LINES = 1.0
 
@@ -211,6 +212,7 @@ def _run(source: ModelToExplain, asked: MethodArguments, targets: tuple[str, ...
     if not (wanted.quiet or wanted.as_json):
         parts = "1 part" if counts.parts == 1 else f"{counts.parts} parts"
         say(f"{output.title}: {counts.images} images in {parts}, {counts.failed} failed")
+        _say_failure(output)
     return 1 if counts.failed else 0
 
 
@@ -273,3 +275,15 @@ def _say_status(folder: str, *, as_json: bool) -> None:
         return
     moment = status.moment
     say(f"{folder}: {status.state}, {moment.parts_done} of {moment.parts} parts, {moment.summary()}")
+    _say_failure(open_output(folder))
+
+
+def _say_failure(output: OutputPlace) -> None:
+    """The first image that failed, and where the others are; nothing if none did."""
+    from onnxplain.batch.status import first_failure
+
+    found = first_failure(output)
+    if found is not None:
+        others = "all of them: the rows of part-*.parquet with status failed, with their error"
+        error = found.error if found.error.startswith(found.image) else f"{found.image}: {found.error}"
+        say(f"onnxplain: {found.part}: {error} ({others})", err=True)

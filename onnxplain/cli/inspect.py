@@ -23,7 +23,7 @@ from onnxplain.cli.output.describe import (
     print_description,
 )
 from onnxplain.cli.output.placement_lines import placement_tree, print_placement, read_placement
-from onnxplain.cli.output.plain_file_lines import Prospect, describe_format, format_tree
+from onnxplain.cli.output.plain_file_lines import CONDITIONS, Prospect, describe_format, format_tree
 from onnxplain.cli.output.sidecar_lines import describe_sidecars, print_problems, sidecar_tree
 from onnxplain.cli.output.tables import print_json, print_table
 from onnxplain.cli.output.terminal import say
@@ -100,7 +100,7 @@ def inspect(
             tree["unused_outputs"] = [_unused_tree(output) for output in engine.unused_outputs]
             tree["sidecars"] = sidecar_tree(engine.sidecars)
             tree["methods_if_instrumented"] = prospect.methods
-            tree["methods_with_tail_file"] = prospect.with_tail
+            tree.update({key: prospect.others.get(key, ()) for key in CONDITIONS})
         if prospect.candidates:
             tree["candidates"] = [asdict(candidate) for candidate in prospect.candidates]
         if placement:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     metavar="N",
     help="With --for: for the methods that take it, the largest number of runs.",
 )
+@click.option(
+    "--test-time",
+    metavar="flips|scales|S,…",
+    help="With --for: the runs for these copies of the image, as `explain --test-time` averages over them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @plain_file_options
 @answer_options
@@ -62,7 +67,7 @@ if TYPE_CHECKING:
 @preprocessing_options
 @gather("model", ModelArguments)
 @gather("source", ModelToExplain)
-def methods(source: ModelToExplain, evaluations: int | None, as_json: bool) -> None:
+def methods(source: ModelToExplain, evaluations: int | None, test_time: str | None, as_json: bool) -> None:
     """List the explanation methods: name, what the model file must have, what the method computes.
 
     With --for MODEL, list those that work with this file, and the reason for each that does not. A file that is not
@@ -71,13 +76,16 @@ def methods(source: ModelToExplain, evaluations: int | None, as_json: bool) -> N
     less.
     """
     from onnxplain.explainers import METHODS
+    from onnxplain.explainers.method_table import TEST_TIME
 
     for plugin in METHODS.broken:
         say(f"onnxplain: {plugin}", err=True)
+    stated = {"evaluations": evaluations, TEST_TIME: test_time}
+    options = {name: value for name, value in stated.items() if value is not None}
     if source.model.path is not None:
-        _print_choices(_choices_for(source, evaluations), as_json=as_json)
+        _print_choices(_choices_for(source, options), as_json=as_json)
         return
-    if source != ModelToExplain(ModelArguments(source.model.path)) or evaluations is not None:
+    if source != ModelToExplain(ModelArguments(source.model.path)) or options:
         raise OnnxplainError("methods: found options about a model, expected --for MODEL beside them: add it")
     if as_json:
         print_json(
@@ -99,7 +107,7 @@ def methods(source: ModelToExplain, evaluations: int | None, as_json: bool) -> N
     )
 
 
-def _choices_for(source: ModelToExplain, evaluations: int | None) -> list[MethodChoice]:
+def _choices_for(source: ModelToExplain, options: Mapping[str, Any]) -> list[MethodChoice]:
     from onnxplain.explanations.method_choice import list_choices, time_passes
     from onnxplain.explanations.open_model import FALLBACK_METHOD, is_plain
 
@@ -113,7 +121,7 @@ def _choices_for(source: ModelToExplain, evaluations: int | None) -> list[Method
         engine = _open_with_all(source, asked, bar) if plain and not missing else None
         engine = engine or source.open(source.options_for(asked), asked, bar).engine
         bar.say("timing the model")
-        return list_choices(engine, time_passes(engine), {} if evaluations is None else {"evaluations": evaluations})
+        return list_choices(engine, time_passes(engine), options)
 
 
 def _open_with_all(source: ModelToExplain, asked: MethodArguments, bar: Bar) -> Engine | None:

@@ -24,6 +24,8 @@ from onnxplain.explainers.cam.recipro_cam import ReciproCAM
 from onnxplain.explainers.cam.score_cam import ScoreCAM
 from onnxplain.explainers.cam.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus
 from onnxplain.explainers.cam.xgrad_cam import XGradCAM
+from onnxplain.explainers.copies.averaged_copies import AveragedCopies
+from onnxplain.explainers.copies.copies_report import CopiesReport
 from onnxplain.explainers.explainer import Explainer
 from onnxplain.explainers.explanation import Explanation
 from onnxplain.explainers.hiding.aise import AISE
@@ -37,6 +39,7 @@ from onnxplain.explainers.localize import localize
 from onnxplain.explainers.pixels.gradient_shap import GradientSHAP
 from onnxplain.explainers.pixels.input_x_gradient import InputXGradient
 from onnxplain.explainers.pixels.integrated_gradients import IntegratedGradients
+from onnxplain.explainers.pixels.noise_report import NoiseReport
 from onnxplain.explainers.pixels.path_explainer import CompletenessReport
 from onnxplain.explainers.pixels.saliency import Saliency
 from onnxplain.explainers.pixels.smooth_grad import SmoothGrad
@@ -64,7 +67,9 @@ __all__ = [
     "ActivationMapExplainer",
     "AttentionRollout",
     "AugmentedGradCAM",
+    "AveragedCopies",
     "CompletenessReport",
+    "CopiesReport",
     "EigenCAM",
     "EigenGradCAM",
     "Estimator",
@@ -82,6 +87,7 @@ __all__ = [
     "KernelSHAP",
     "LayerCAM",
     "LeGrad",
+    "NoiseReport",
     "Occlusion",
     "ReciproCAM",
     "Regions",

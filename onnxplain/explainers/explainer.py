@@ -120,6 +120,11 @@ class Explainer(ABC):
         """
         return None
 
+    @property
+    def can_stop(self) -> bool:
+        """Whether Ctrl-C ends it with the result so far: `stoppable`, or that of the explainer that it wraps."""
+        return self.stoppable
+
     def accepts(self, target: Target) -> bool:
         """Whether a call accepts this target, for any image. The model is not run. `check_target` gives the reason."""
         try:

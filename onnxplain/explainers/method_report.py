@@ -38,3 +38,8 @@ class MethodReport(ABC):
     def interrupted(self) -> bool:
         """Whether the user stopped the work. Nothing more should be started then."""
         return False
+
+
+def large_error(relative_error: float | None) -> str:
+    """The caution for a map whose error is as large as its differences; else empty."""
+    return "error as large as the map" if relative_error is not None and relative_error >= 1 else ""

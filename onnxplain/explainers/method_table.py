@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from onnxplain.runtime.engine import Engine
 
 
+TEST_TIME = "test_time"
+"""The option that every method takes: the copies that its maps are averaged over."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A row of the table: name, location of the class, a summary, and when to use it. The class holds the rest."""
@@ -38,8 +42,8 @@ class Method:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that `build` takes, in the order of the constructor."""
-        return self.explainer.option_names()
+        """The options that `build` takes: those of the constructor in its order, then that of all methods."""
+        return (*self.explainer.option_names(), TEST_TIME)
 
     def build(self, engine: Engine, **options: Any) -> Explainer:
         """An explainer for this engine. Raises OnnxplainError for an option that the method does not take."""
@@ -48,7 +52,13 @@ class Method:
             raise OnnxplainError(
                 f"{self.name}: found option {', '.join(unknown)}, expected one of {', '.join(self.options)}"
             )
-        return cast("Callable[..., Explainer]", self.explainer)(engine, **options)
+        test_time = options.pop(TEST_TIME, None)
+        explainer = cast("Callable[..., Explainer]", self.explainer)(engine, **options)
+        if test_time is None:
+            return explainer
+        from onnxplain.explainers.copies.averaged_copies import average_copies
+
+        return average_copies(explainer, test_time)
 
 
 OWN_METHODS: Mapping[str, Method] = {

@@ -109,7 +109,7 @@ def explain_images(
         for question in asked_here:
             if asked.interrupted and not asked.knows(question):
                 continue
-            stoppable = explainers[question.explainer_key].stoppable
+            stoppable = explainers[question.explainer_key].can_stop
             # A result that exists is written, whenever Ctrl-C strikes. A method that can stop early is held as a whole.
             with ExitStack() as held:
                 if stoppable:

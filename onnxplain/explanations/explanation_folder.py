@@ -187,13 +187,16 @@ class ExplanationFolder:
         columns: int,
         largest_width: int | None = None,
     ) -> Path:
-        """Write pictures side by side as ``<name>.png``. A sheet wider than `largest_width` pixels is shrunk to it."""
+        """Write pictures side by side as ``<name>.png``.
+
+        A sheet wider than `largest_width` pixels is shrunk to it; None: rows that are too long take several lines.
+        """
         import cv2
         import numpy as np
 
-        from onnxplain.explainers.drawing.sheet import make_sheet, save_png
+        from onnxplain.explainers.drawing.sheet import WIDEST_SHEET, make_sheet, save_png
 
-        sheet = make_sheet(pictures, titles, columns)
+        sheet = make_sheet(pictures, titles, columns, WIDEST_SHEET if largest_width is None else None)
         height, width = sheet.shape[:2]
         if largest_width is not None and width > largest_width:
             size_xy = (largest_width, round(height * largest_width / width))

@@ -17,7 +17,7 @@ from onnxplain.errors import OnnxplainError, TimeLimitError
 from onnxplain.machine.onnx_runtime import import_onnxruntime
 
 DEFAULT_TIMEOUT = 30.0
-# The captured graph that a run belongs to; 0 is the default. ONNX Runtime 1.30 looks for the entry before each run on
+# The captured graph that a run belongs to; 0 is the default. ONNX Runtime 1.31 looks for the entry before each run on
 # bound memory, and throws and catches an exception where it is missing: 0.04 ms, a tenth of a small network.
 _GRAPH_ID = {"gpu_graph_id": "0"}
 _timeout = ContextVar("timeout", default=DEFAULT_TIMEOUT)

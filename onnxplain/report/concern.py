@@ -68,10 +68,17 @@ def concerns_of(lines: Sequence[Mapping[str, Any]]) -> tuple[Concern, ...]:
             found["box and map disagree"] = None
         if line["box"] is not None and line["box"]["doubt"] == "covers nearly everything":
             found["covers nearly everything"] = None
-        scored = line["top"][0] if line["top"] else line["detection"]
+        scored = line["top"][0] if line["top"] else _best_detection(line)
         if scored is not None and (scored["score"] or 0) < LOW_SCORE:
             found["low score"] = None
     return tuple(found)
+
+
+def _best_detection(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The best detection of the image, whichever is explained: others may well be doubtful."""
+    answers = [answer for answer in line["answers"] if answer["kind"] == "detections"]
+    found: list[Mapping[str, Any]] = [each for answer in answers for each in answer["detections"]]
+    return found[0] if found else line["detection"]
 
 
 def weight_of(concerns: Iterable[Concern]) -> float:

@@ -29,6 +29,8 @@ def run() -> RunCommand:
             raise result.exception
         # The last barrier turns an error that nothing caught into one line: in a test it is a fault.
         assert may_fail or "internal error" not in result.stderr
+        # Tables are padded to the right of their last column; what is printed is not.
+        assert [line for line in result.stdout.splitlines() if line.endswith(" ")] == []
         return result
 
     return invoke

@@ -43,6 +43,22 @@ class TestWithTheExtra:
         assert (lines[-1]["images_done"], lines[-1]["failed"], lines[-1]["parts_done"]) == (4, 1, 1)
         assert json.loads(run("batch", "--status", out, "--json").stdout)["failed"] == 1
 
+    def test_the_first_image_that_failed_is_named_with_its_reason(
+        self, models: Path, images: Path, tmp_path: Path, run
+    ) -> None:
+        for name in ("bad.png", "worse.png"):
+            (images / name).write_bytes(b"nothing")
+        out = tmp_path / "out"
+        done = run("batch", models / "explainable.onnx", images, "-o", out, "--part-size", "2")
+        asked = run("batch", "--status", out)
+        assert (done.exit_code, asked.exit_code) == (1, 0)
+        for result in (done, asked):
+            assert "2 failed\n" in result.stdout
+            (line,) = [line for line in result.stderr.splitlines() if "part-" in line]
+            assert line.startswith("onnxplain: part-00001.parquet: ")
+            assert "bad.png: found no image" in line and "worse" not in line
+            assert line.endswith("(all of them: the rows of part-*.parquet with status failed, with their error)")
+
     def test_threads_and_part_size_of_the_plan_are_kept(self, models: Path, images: Path, tmp_path: Path, run) -> None:
         out, words = tmp_path / "out", ("batch", models / "explainable.onnx", images, "-o", tmp_path / "out", "--quiet")
         assert run(*words, "--threads", "1", "--part-size", "2").exit_code == 0

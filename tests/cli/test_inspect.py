@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import pytest
 
 from onnxplain import Engine
 from onnxplain.contract import PRESETS, ModelSpec
-from onnxplain.explainers import supported
+from onnxplain.explainers import METHODS, supported
 from onnxplain.exporters import instrument
 from tests.cli.process import run_without
 from tests.exporters.many_tails import MERGED, TAILS, model
@@ -40,7 +41,9 @@ def test_json_is_the_metadata(model, run, models):
             [
                 "not instrumented",
                 "score-cam, rise, occlusion",
-                "aise; if a tail",
+                "aise; if the pixels have a gradient, saliency",
+                "grad-shap; if attention matrices stand in the graph, attention-rollout",
+                "legrad; if a tail",
                 "`onnxplain explain`",
                 "auto selects map",
             ],
@@ -132,6 +135,12 @@ def test_the_methods_after_instrumenting_are_those_of_the_instrumented_file(run,
     assert before["methods"] == ["rise", "occlusion", "shap", "lime", "sobol", "hsic", "aise"]
     assert set(before["methods_if_instrumented"]) | set(before["methods_with_tail_file"]) == set(after["methods"])
     assert before["methods_with_tail_file"] == ["ablation-cam", "recipro-cam"]
+    pixels = ["saliency", "input-x-gradient", "integrated-gradients", "smooth-grad", "var-grad", "grad-shap"]
+    assert before["methods_at_pixels"] == pixels
+    assert before["methods_of_attention"] == ["attention-rollout", "grad-x-attention", "legrad"]
+    # They are named on the line too, and that is every method of the table.
+    (line,) = [line for line in run("inspect", models / "conv.onnx").stdout.splitlines() if "once instrumented" in line]
+    assert set(re.split("[ ,;]+", line)) >= set(METHODS)
     assert [candidate["name"] for candidate in before["candidates"]] == ["convolved", "map"]
     assert before["file"] == {"ir_version": 10, "opsets": {"": 18}, "producer": "", "weights": []}
 

@@ -128,6 +128,13 @@ def test_methods_for_a_model(run, models):
     assert [row["name"] for row in rows] == list(METHODS)
     rise = next(row for row in rows if row["name"] == "rise")
     assert rise["works"] and rise["evaluations"] == 801 and rise["seconds"] > 0 and rise["obstacle"] is None
+    words = ("--test-time", "flips,0.8", "--evaluations", "1000")
+    rows = json.loads(run("methods", "--for", models / "instrumented.onnx", "--json", *words).stdout)
+    assert {row["name"]: row["evaluations"] for row in rows if row["works"]}.items() >= {
+        "grad-cam": 4,
+        "rise": 1000,
+        "smooth-grad-cam++": 68,
+    }.items()
 
 
 def test_methods_for_a_plain_file_are_those_after_instrumenting(run, models):

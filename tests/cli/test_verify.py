@@ -56,3 +56,27 @@ def test_files_that_options_name_are_found_again(
     assert question["options"] == {"players": "../labels.npy", "fill": "../red.png"}
     monkeypatch.chdir(images)
     assert run("verify", out).exit_code == 0
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "rise"])
+def test_copies_of_the_image_are_made_again(
+    run: RunCommand, models: Path, images: Path, tmp_path: Path, method: str
+) -> None:
+    words = (
+        "-m",
+        method,
+        "--test-time",
+        "flips,0.8",
+        "-o",
+        tmp_path,
+        *(("--evaluations", "80") if method == "rise" else ()),
+    )
+    result = run("explain", models / "explainable.onnx", images / "a.png", *words)
+    assert result.exit_code == 0
+    assert "mean of 4 copies" in result.stdout
+    (question,) = json.loads((tmp_path / "run.json").read_text())["questions"]
+    assert question["options"]["test_time"] == "flips,0.8"
+    line = json.loads((tmp_path / "explanations.jsonl").read_text())
+    assert line["test_time"]["copies"] == ["image", "mirrored", "scale 0.8", "mirrored, scale 0.8"]
+    assert line["evaluations"] == (80 if method == "rise" else 4)
+    assert run("verify", tmp_path).exit_code == 0

@@ -10,7 +10,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from onnxplain.errors import OnnxplainError
-from onnxplain.evaluation.metrics.causal import CausalCurves, area_under, blur_input, causal_curves, salient_order
+from onnxplain.evaluation.metrics.causal import (
+    CausalCurves,
+    area_under,
+    blur_input,
+    causal_curves,
+    pixels_per_step,
+    salient_order,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -36,15 +43,17 @@ def published_curve(mode: str, image_chw: np.ndarray, heat_hw: np.ndarray, class
     start, finish = (image, torch.zeros_like(image)) if mode == "deletion" else (blurred, image)
     ys, xs = np.unravel_index(np.flip(np.argsort(heat_hw.ravel())), heat_hw.shape)
     scores = []
-    for i in range(math.ceil(height / 8) + 1):
-        hottest = slice(0, i * 8 * width)
+    # 8 rows per step, as published for 224 × 224; below that, the same share of the pixels.
+    step = 8 * width if height >= 224 else math.ceil(height * width / 28)
+    for i in range(math.ceil(height * width / step) + 1):
+        hottest = slice(0, i * step)
         mixed = start[0].numpy().copy()
         mixed[:, ys[hottest], xs[hottest]] = finish[0].numpy()[:, ys[hottest], xs[hottest]]
         scores.append(curved(mixed[None])[0, class_id])
     return np.array(scores)
 
 
-@pytest.mark.parametrize("size_hw", [(224, 224), (32, 20), (37, 9), (8, 8), (3, 50)])
+@pytest.mark.parametrize("size_hw", [(224, 224), (230, 20), (96, 96), (32, 20), (37, 9), (8, 8), (3, 50)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_curves_are_the_published_ones(size_hw: tuple[int, int], channels: int) -> None:
     image_chw = RNG.normal(0.3, 1, (channels, *size_hw)).astype(np.float32)
@@ -66,12 +75,17 @@ def brightness(batch_nchw: np.ndarray) -> np.ndarray:
 
 def test_every_pixel_of_the_same_worth_gives_a_straight_line() -> None:
     curves = causal_curves(brightness, np.ones((3, 40, 10), np.float32), RNG.random((40, 10), np.float32), class_id=1)
-    np.testing.assert_allclose(curves.deletion, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6)
-    assert curves.deletion_auc == pytest.approx(0.5)
+    # 15 of 400 pixels per step; the last step has 10.
+    np.testing.assert_allclose(curves.deletion, [*(1 - 15 * np.arange(27) / 400), 0], atol=1e-6)
+    assert curves.deletion_auc == pytest.approx(0.5, abs=0.01)
     assert (curves.insertion[-1], curves.deletion[0]) == (1, 1)
 
 
-@pytest.mark.parametrize(("hot_rows", "deletion"), [(slice(0, 8), [1, 0, 0]), (slice(8, 16), [1, 1, 0])])
+@pytest.mark.parametrize(
+    ("hot_rows", "deletion"),
+    # 4 of 96 pixels per step.
+    [(slice(0, 8), [*np.linspace(1, 0, 13), *[0] * 12]), (slice(8, 16), [*[1] * 12, *np.linspace(1, 0, 13)])],
+)
 def test_heat_where_the_evidence_is_takes_the_score_at_once(hot_rows: slice, deletion: list[float]) -> None:
     image_chw = np.zeros((1, 16, 6), np.float32)
     image_chw[:, :8] = 2
@@ -92,10 +106,17 @@ def test_copies_come_in_batches_and_change_nothing(batch_size: int) -> None:
 
     image_chw, heat_hw = RNG.normal(size=(3, 36, 12)).astype(np.float32), RNG.random((36, 12), np.float32)
     curves = causal_curves(counted, image_chw, heat_hw, 0, batch_size)
-    assert max(sizes) <= batch_size and sum(sizes) == 2 * (5 + 1)
+    assert max(sizes) <= batch_size and sum(sizes) == 2 * (27 + 1)
     whole = causal_curves(curved, image_chw, heat_hw, 0, batch_size=6)
     np.testing.assert_allclose(curves.insertion, whole.insertion, atol=1e-7)
     np.testing.assert_allclose(curves.deletion, whole.deletion, atol=1e-7)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (8, 8), (64, 64), (96, 96), (160, 640), (224, 224), (640, 640)])
+def test_a_step_never_changes_more_than_a_small_share(size_hw: tuple[int, int]) -> None:
+    pixels = size_hw[0] * size_hw[1]
+    assert 1 <= pixels_per_step(*size_hw) < pixels / 28 + 1
+    assert pixels_per_step(*size_hw) <= 8 * size_hw[1]
 
 
 def test_of_equal_pixels_the_last_comes_first() -> None:

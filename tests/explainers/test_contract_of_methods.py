@@ -141,7 +141,7 @@ def test_supported_methods_can_be_built_and_others_name_those(make_model: MakeMo
             rf"^method: found 'gradcam' \(did you mean grad-cam\?\), expected one of {re.escape(', '.join(METHODS))}$",
         ),
         ("lottery", {}, "^method: found 'lottery', expected one of cam"),
-        ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer$"),
+        ("grad-cam", {"masks": 3}, "^grad-cam: found option masks, expected one of layer, test_time$"),
         ("rise", {"layer": "x", "steps": 3}, "^rise: found option layer, steps, expected one of .*masks"),
     ],
 )

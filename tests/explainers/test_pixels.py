@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxplain import explain
+from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import (
     GradientSHAP,
@@ -21,7 +22,7 @@ from onnxplain.explainers import (
 from onnxplain.explainers.pixels.path_explainer import CompletenessReport
 from onnxplain.runtime import Engine
 from tests.explainers.kinds.kind_networks import open_kind
-from tests.explainers.tiny_model import MakeModel
+from tests.explainers.tiny_model import GRID_HW, INPUT_SIZE_HW, MakeModel
 from tests.exporters.onnx_models import plain_model, save
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (31, 44, 3), np.uint8)
@@ -53,6 +54,49 @@ def test_a_sum_that_is_off_is_said() -> None:
     nothing = CompletenessReport(0.0, 0.0, 5)
     assert (nothing.completeness_error, nothing.caution, nothing.summary()) == (None, "", "(5 steps)")
     assert CompletenessReport(float("nan"), 1.0, 5).as_json()["total"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "samples", "within"),
+    # All pixels of grad-shap share one draw of points, so 40 seeds tell its spread less exactly.
+    [(SmoothGrad, 24, 0.06), (VarGrad, 40, 0.06), (GradientSHAP, 24, 0.4)],
+)
+def test_the_stated_error_is_the_spread_over_seeds(make_model: MakeModel, method, samples: int, within: float) -> None:
+    """The score is a quadratic form in each cell, as no ReLU is off: g(x + n) = Q x + Q n, Q = Σ_k 2 w_k κ_k κ_kᵀ."""
+    kernel = np.abs(np.random.default_rng(5).normal(size=(5, 3, 4, 4)))
+    plain = Preprocessing(scale=1 / 255, mean=(0,) * 3, std=(1,) * 3, resize="stretch")
+    model = make_model(power=2, pixels=True, kernel=kernel, preprocessing=plain)
+    image = np.random.default_rng(6).integers(90, 256, (*INPUT_SIZE_HW, 3), np.uint8)
+    found = [method(model.engine, samples=samples, seed=seed)(image, "cat") for seed in range(40)]
+    raws = np.stack([each.raw.astype(np.float64) for each in found])
+    errors = np.stack([each.report.standard_error for each in found])
+    spread, stated = np.sqrt(raws.var(axis=0, ddof=1).mean()), np.sqrt((errors**2).mean())
+    assert stated == pytest.approx(spread, rel=within)
+    report = found[0].report
+    assert report.map_error == pytest.approx(np.sqrt((errors[0] ** 2).mean()) / raws[0].std(), rel=1e-5)
+    assert report.as_json()["relative_error"] == report.map_error
+    assert report.summary().startswith(f"error {100 * report.map_error:.1f} %")
+    if method is not GradientSHAP:
+        cells = INPUT_SIZE_HW[0] * INPUT_SIZE_HW[1] / 16
+        flat = kernel.reshape(5, -1)
+        form = 2 / cells * np.einsum("k,kp,kq->pq", model.weights[2], flat, flat)
+        deviation = 0.15 * (float(image.max()) - float(image.min())) / 255
+        variances = (deviation**2 * (form**2).sum(axis=1)).reshape(3, 4, 4)
+        if method is VarGrad:
+            # The variance of a variance of n normal numbers is 2 v² / n.
+            known = 2 * np.tile(variances.max(axis=0) ** 2, GRID_HW) / samples
+        else:
+            inside = model.features(image.transpose(2, 0, 1)[None] / 255)[0]
+            gradients = 2 / cells * np.einsum("k,kyx,kcij->cyixj", model.weights[2], inside, model.kernel)
+            largest = np.abs(gradients.reshape(3, *INPUT_SIZE_HW)).argmax(axis=0)
+            known = np.take_along_axis(np.tile(variances, (1, *GRID_HW)), largest[None], axis=0) / samples
+        assert stated == pytest.approx(np.sqrt(known.mean()), rel=0.1)
+
+
+@pytest.mark.parametrize("method", [SmoothGrad, VarGrad, GradientSHAP])
+def test_fewer_than_16_copies_have_no_error(make_model: MakeModel, method) -> None:
+    found = method(make_model(power=2, pixels=True).engine, samples=15)(PHOTO, 0)
+    assert (found.report.map_error, found.report.standard_error) == (None, None)
 
 
 @pytest.mark.parametrize("method", [SmoothGrad, VarGrad, GradientSHAP])

@@ -163,6 +163,26 @@ def test_a_sheet_holds_every_picture_whole_and_in_its_place(columns: int | None,
     assert tuple(sheet[-1, -1]) == (255, 255, 255)
 
 
+@pytest.mark.parametrize(
+    ("count", "columns", "size_hw", "places"),
+    [
+        # The photo and twelve methods: two lines of seven and six.
+        (13, None, (480, 500), [divmod(k, 7) for k in range(13)]),
+        # Two targets of six methods: each row takes two lines, and begins one.
+        (14, 7, (480, 600), [(k // 7 * 2 + k % 7 // 4, k % 7 % 4) for k in range(14)]),
+        # Pictures as wide as they are drawn.
+        (4, None, (700, 1024), [divmod(k, 2) for k in range(4)]),
+    ],
+)
+def test_a_sheet_is_never_wider_than_a_screen(count: int, columns: int | None, size_hw, places: list) -> None:
+    images = [np.full((*size_hw, 3), (250, 20 + 5 * number, 0), np.uint8) for number in range(count)]
+    sheet = make_sheet(images, ["title"] * count, columns)
+    assert sheet.shape[1] <= 3840
+    corners = [[axis.min() for axis in np.nonzero((sheet == image[0, 0]).all(axis=-1))] for image in images]
+    rows, lefts = (sorted({corner[axis] for corner in corners}) for axis in (0, 1))
+    assert [(rows.index(y), lefts.index(x)) for y, x in corners] == places
+
+
 def test_titles_are_drawn_above_their_pictures() -> None:
     images = [np.full((480, 480, 3), 255, np.uint8)] * 2
     sheet = make_sheet(images, ["left", ""])

@@ -178,9 +178,13 @@ def line_with(**changes: Any) -> dict[str, Any]:
     line = {
         "status": "ok", "label": "cat", "score": 0.9, "detection": None, "predicted": 1,
         "top": [{"class_id": 1, "label": "cat", "score": 0.9}], "boxes": [{"xyxy": [0, 0, 10, 10]}],
-        "box": {"xyxy": [0, 0, 10, 10], "source": "head", "doubt": None},
+        "box": {"xyxy": [0, 0, 10, 10], "source": "head", "doubt": None}, "answers": [],
     }  # fmt: skip
     return {**line, **changes}
+
+
+def detections(*scores: float) -> list[dict[str, Any]]:
+    return [{"head": "detections", "kind": "detections", "detections": [{"score": score} for score in scores]}]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,9 @@ def line_with(**changes: Any) -> dict[str, Any]:
         ({"top": [{"class_id": 1, "label": "cat", "score": None}]}, ("low score",)),
         ({"top": []}, ()),
         ({"top": [], "detection": {"score": 0.3}}, ("low score",)),
+        # Of a detector's image the best detection counts, whichever is explained.
+        ({"top": [], "detection": {"score": 0.3}, "answers": detections(0.3)}, ("low score",)),
+        ({"top": [], "detection": {"score": 0.3}, "answers": detections(0.9, 0.3)}, ()),
     ],
 )
 def test_what_speaks_against_an_image(changes: dict[str, Any], expected: tuple[str, ...]) -> None:

@@ -232,6 +232,13 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="rise, occlusion, shap, lime, sobol, hsic, aise, score-cam, augmented-grad-cam: copies per run of the "
         "model. Default: 8 for score-cam and augmented-grad-cam; else the fastest number, found by timing.",
     ),
+    "test_time": click.option(
+        "--test-time",
+        metavar="flips|scales|S,…",
+        help="All methods: average the map over copies of the image, for example flips,scales. flips: the mirror "
+        "image. scales: 0.8 and 1.25 times as large; or numbers from 0.5 to 2. --evaluations is divided among the "
+        "copies. Default: the image alone.",
+    ),
     "fill": click.option(
         "--fill",
         callback=_parse_fill,

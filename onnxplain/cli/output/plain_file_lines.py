@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onnxplain.errors import OnnxplainError
@@ -15,24 +15,42 @@ if TYPE_CHECKING:
     from onnxplain.runtime.protobuf.model_facts import ModelFacts
 
 
+# What else the graph must allow, by the key of the methods in the JSON.
+CONDITIONS = {
+    "methods_at_pixels": "if the pixels have a gradient",
+    "methods_of_attention": "if attention matrices stand in the graph",
+    "methods_with_tail_file": "if a tail file is possible",
+}
+
+
 @dataclass(frozen=True)
 class Prospect:
     """What instrumenting makes possible. Without a chosen feature map, `obstacle` says why it is impossible.
 
-    `methods`: those that then work for certain; `with_tail`: those that also need a tail file, which not every graph
-    allows. Both are empty, and there is no obstacle, if the extra `export` is missing.
+    `methods`: those that then work for certain; `others`: those that need more, which not every graph allows, by their
+    key in the JSON. All are empty, and there is no obstacle, if the extra `export` is missing.
     """
 
     candidates: tuple[Candidate, ...] = ()
     methods: tuple[str, ...] = ()
-    with_tail: tuple[str, ...] = ()
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     obstacle: OnnxplainError | None = None
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], heads: Sequence[HeadSpec]) -> Prospect:
         """From the feature maps and the heads of the file."""
         from onnxplain.explainers import METHODS
-        from onnxplain.explainers.needs import COMPARABLE, LINEAR_HEAD, OF_BOXES, OF_LAYERS, PLAIN, TAIL, is_compared
+        from onnxplain.explainers.needs import (
+            COMPARABLE,
+            INPUT_GRADIENT,
+            LINEAR_HEAD,
+            OF_ATTENTION,
+            OF_BOXES,
+            OF_LAYERS,
+            PLAIN,
+            TAIL,
+            is_compared,
+        )
 
         chosen = next((each for each in candidates if each.chosen), None)
         if chosen is None:
@@ -46,11 +64,11 @@ class Prospect:
         needs = {name: method.needs for name, method in METHODS.items()}
         certain = [*PLAIN, *OF_LAYERS, *([LINEAR_HEAD] if "cam" in chosen.methods else [])]
         certain += [COMPARABLE] if any(map(is_compared, heads)) else []
-        return cls(
-            tuple(candidates),
-            tuple(name for name, need in needs.items() if need in certain),
-            tuple(name for name, need in needs.items() if need is TAIL),
-        )
+        others = {
+            key: tuple(name for name, need in needs.items() if need in those)
+            for key, those in zip(CONDITIONS, ((INPUT_GRADIENT,), OF_ATTENTION, (TAIL,)), strict=True)
+        }
+        return cls(tuple(candidates), tuple(name for name, need in needs.items() if need in certain), others)
 
     def lines(self) -> list[tuple[str, str]]:
         """Titles and texts."""
@@ -63,9 +81,9 @@ class Prospect:
         selected = "; ".join(
             f"{each.name}, {each.channels} channels, {each.size_hw[0]}x{each.size_hw[1]}" for each in chosen
         )
-        tail = f"; if a tail file is possible, {', '.join(self.with_tail)}" if self.with_tail else ""
+        others = [f"; {CONDITIONS[key]}, {', '.join(names)}" for key, names in self.others.items()]
         return [
-            ("once instrumented", f"{', '.join(self.methods)}{tail}"),
+            ("once instrumented", f"{', '.join(self.methods)}{''.join(others)}"),
             ("", "`onnxplain explain` instruments the file on the way; `onnxplain instrument` writes it to keep"),
             (
                 "feature maps",

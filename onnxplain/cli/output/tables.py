@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Wider than any table: without a terminal, for example in a pipe, lines must not be cut.
 _UNLIMITED_WIDTH = 10_000
+# Spaces that fill the last column, and the terminal's codes behind them.
+_LINE_END = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
@@ -33,7 +36,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
     width = shutil.get_terminal_size().columns if terminal else _UNLIMITED_WIDTH
     drawn = io.StringIO()
     Console(file=drawn, force_terminal=terminal, width=width, highlight=False).print(table)
-    print_text(drawn.getvalue())
+    print_text(_LINE_END.sub(r"\1", drawn.getvalue()))
 
 
 def _cell(text: str) -> Text:

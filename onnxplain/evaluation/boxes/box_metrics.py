@@ -116,8 +116,8 @@ BOX_METRICS: tuple[Metric, ...] = (
         _FAITHFULNESS,
         "higher",
         "area under the similarity with the detection (IoU · class score, as a share of that in the whole image) while "
-        "pixels are inserted into a strongly blurred input, hottest first, 8 · width per step (Petsiuk et al. 2018, "
-        "2021)",
+        "pixels are inserted into a strongly blurred input, hottest first, 8 · width per step, at most 1/28 of them "
+        "(Petsiuk et al. 2018, 2021)",
         _insertion,
         unit="",
         needs=(FOUND,),

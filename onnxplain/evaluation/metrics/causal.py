@@ -18,6 +18,8 @@ InputScores: TypeAlias = Callable[[FloatArray], FloatArray]
 
 # As in the authors' code: 224 · 8 pixels per step at 224 × 224, and the blur of the image that insertion starts from.
 ROWS_PER_STEP = 8
+# The share of a step there, 1/28: on a smaller input, 8 rows would be as large as an object.
+LEAST_STEPS = 28
 BLUR_SIDE, BLUR_SIGMA = 11, 5.0
 
 
@@ -80,9 +82,9 @@ def change_curve(
 ) -> DoubleArray:
     """The score in a column while `start_chw` becomes `finish_chw`, the hottest pixels first: float64 (S + 1,).
 
-    8 · w pixels per step, S = ⌈h / 8⌉. `batch_size` copies are made at a time, so memory does not grow with S. In a map
-    without heat all pixels are equal (see `salient_order`). Raises OnnxplainError for heat of another size, or that is
-    not finite.
+    `pixels_per_step` pixels per step; the last step may have fewer. `batch_size` copies are made at a time, so memory
+    does not grow with S. In a map without heat all pixels are equal (see `salient_order`). Raises OnnxplainError for
+    heat of another size, or that is not finite.
     """
     height, width = start_chw.shape[1:]
     if heat_hw.shape != (height, width) or not np.isfinite(heat_hw).all():
@@ -91,7 +93,7 @@ def change_curve(
         raise OnnxplainError(f"batch_size: found {batch_size}, expected at least 1")
     # The step, counted from 0, in which each pixel is changed.
     step_of = np.empty(height * width, np.int64)
-    step_of[salient_order(heat_hw)] = np.arange(height * width) // (ROWS_PER_STEP * width)
+    step_of[salient_order(heat_hw)] = np.arange(height * width) // pixels_per_step(height, width)
     step_hw = step_of.reshape(height, width)
     steps = int(step_hw.max()) + 1
     curve = np.empty(steps + 1)
@@ -101,6 +103,11 @@ def change_curve(
         copies = np.where(changed_nhw[:, None], finish_chw, start_chw)
         curve[first : first + len(done)] = scores(copies)[:, column]
     return curve
+
+
+def pixels_per_step(height: int, width: int) -> int:
+    """``min(8 w, ⌈h w / 28⌉)``: the authors' 8 rows, and never more than their share of the pixels at 224 × 224."""
+    return min(ROWS_PER_STEP * width, -(-height * width // LEAST_STEPS))
 
 
 def salient_order(heat_hw: FloatArray) -> npt.NDArray[np.int64]:

@@ -34,7 +34,7 @@ FAITHFULNESS_METRICS: tuple[Metric, ...] = (
         _FAITHFULNESS,
         "higher",
         "area under the softmax score of the predicted class while pixels are inserted into a blurred input (11 "
-        "pixels, sigma 5), hottest first, 8 · width per step (Petsiuk et al. 2018)",
+        "pixels, sigma 5), hottest first, 8 · width per step, at most 1/28 of them (Petsiuk et al. 2018)",
         lambda sample: sample.of_predicted.curves.insertion_auc,
         unit="",
         needs=(EXPLAINED,),

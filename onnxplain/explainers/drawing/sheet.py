@@ -19,15 +19,23 @@ from onnxplain.files.atomic import write_atomically
 from onnxplain.runtime.arrays import ByteArray
 
 _LONGEST_SHEET_SIDE = 1024
+WIDEST_SHEET = 3840
+"""Pixels of a screen of four thousand."""
 # Signature and header of a PNG file: 8 bytes, then a chunk of 13 bytes with its length, name and checksum.
 _PNG_HEAD = 8 + 25
 
 
-def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int | None = None) -> ByteArray:
+def make_sheet(
+    images: Sequence[ByteArray],
+    titles: Sequence[str],
+    columns: int | None = None,
+    widest: int | None = WIDEST_SHEET,
+) -> ByteArray:
     """Pictures side by side on white, each under its title: uint8 (H, W, 3) RGB.
 
-    `columns`: pictures per row; None: all in one row. Raises OnnxplainError if there is no picture, or if the numbers
-    of titles and pictures differ.
+    `columns`: pictures per row; None: all in one row. A row of more than `widest` pixels goes on in further lines of
+    about equal length; the next row begins a new line. None: every row is one line. Raises OnnxplainError if there is
+    no picture, or if the numbers of titles and pictures differ.
     """
     if not images or len(images) != len(titles):
         raise OnnxplainError(
@@ -36,15 +44,17 @@ def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int 
     tiles = [resized(image, _sheet_factor(image)) for image in images]
     height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
     columns = min(columns or len(tiles), len(tiles))
-    rows = -(-len(tiles) // columns)
     size = max(SMALLEST_FONT + 5, round(min(height, max(width, 120)) * 0.05))
     gap, header = round(size * 0.8), round(size * 1.9)
+    fitting = columns if widest is None else max(1, (widest - gap) // (width + gap))
+    across = -(-columns // -(-columns // fitting))
+    places = [_place(position, columns, across) for position in range(len(tiles))]
+    lines = places[-1][0] + 1
     sheet = Image.new(
-        "RGB", (gap + columns * (width + gap), rows * (header + height) + gap + (rows - 1) * gap // 2), WHITE
+        "RGB", (gap + across * (width + gap), lines * (header + height) + gap + (lines - 1) * gap // 2), WHITE
     )
     draw = ImageDraw.Draw(sheet)
-    for position, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
-        row, column = divmod(position, columns)
+    for (row, column), tile, title in zip(places, tiles, titles, strict=True):
         left = gap + column * (width + gap)
         top = row * (header + height + gap // 2)
         line = fit_text(title, width, size)
@@ -52,6 +62,13 @@ def make_sheet(images: Sequence[ByteArray], titles: Sequence[str], columns: int 
         inset = ((width - tile.shape[1]) // 2, (height - tile.shape[0]) // 2)
         sheet.paste(Image.fromarray(tile), (left + inset[0], top + header + inset[1]))
     return np.array(sheet, np.uint8)
+
+
+def _place(position: int, columns: int, across: int) -> tuple[int, int]:
+    """Line and column of a picture; `columns` pictures make a row, and a row takes lines of `across` pictures."""
+    row, column = divmod(position, columns)
+    line, column = divmod(column, across)
+    return row * -(-columns // across) + line, column
 
 
 def save_png(path: str | os.PathLike[str], image_hwc: ByteArray, texts: Mapping[str, str] | None = None) -> None:

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from onnxplain.explainers.masked.explained_output import ExplainedKind
-from onnxplain.explainers.method_report import MethodReport
+from onnxplain.explainers.method_report import MethodReport, large_error
 from onnxplain.runtime.arrays import DoubleArray
 
 
@@ -46,9 +46,7 @@ class HidingReport(MethodReport):
     @property
     def caution(self) -> str:
         """What the map must not be relied on for: an error as large as its differences."""
-        if self.relative_error is not None and self.relative_error >= 1:
-            return "error as large as the map"
-        return ""
+        return large_error(self.relative_error)
 
     def as_json(self) -> dict[str, Any]:
         """All fields except those per player."""

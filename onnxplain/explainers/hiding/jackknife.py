@@ -33,3 +33,10 @@ def error_from(without: DoubleArray) -> DoubleArray:
     groups = len(without)
     spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
     return np.asarray(np.sqrt((groups - 1) / groups * spread))
+
+
+def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
+    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
+    if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
+        return None
+    return float(np.sqrt((standard_error**2).mean()) / values.std())

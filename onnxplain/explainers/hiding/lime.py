@@ -32,8 +32,8 @@ class LIME(PlayerExplainer):
 
     `fit`: "ridge": ``Ω = |β|²``, as in the authors' code. "lasso": the paper's K-LASSO: the first `features` players
     that the lasso takes, then least squares of these; the others are 0. `features`: None: 10.
-    `width`: 0.25. `evaluations`: None: 1,000, the samples of the authors' code, which has quickshift's superpixels;
-    `players`: 50 superpixels.
+    `width`: 0.25. `evaluations`: None: 1,000, the samples of the authors' code, which has quickshift's superpixels, or
+    two copies per player if those are more. `players`: 50 superpixels.
 
     `report.standard_error`: by the jackknife over samples. `report.measured`: "r2": the share of the score's weighted
     variance that the linear model explains, the paper's fidelity: with a low one the map says little.
@@ -47,6 +47,8 @@ class LIME(PlayerExplainer):
 
     name: ClassVar[str] = "lime"
     unit: ClassVar[str] = "coefficient of the score"
+    # The fit takes a time that grows with the cube: a minute or more on one core.
+    most_players: ClassVar[int] = 2_025
 
     def _check_options(self) -> None:
         if not self.width > 0:
@@ -60,7 +62,7 @@ class LIME(PlayerExplainer):
     def _copies_for(self, players: int) -> int:
         # As many samples as numbers to fit, the intercept included.
         self._require(players + 1, players)
-        return _USUAL_COPIES if self.evaluations is None else self.evaluations - 1
+        return max(_USUAL_COPIES, 2 * players) if self.evaluations is None else self.evaluations - 1
 
     def _value(self, trials: Trials[CellDraw], masks: CellMasks, copies: int) -> PlayerValues | None:
         shown = random_bits(copies, masks.count, self.seed)

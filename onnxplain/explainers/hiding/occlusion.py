@@ -13,7 +13,14 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.hiding.hiding_explainer import HiddenMap, HidingExplainer, HidingTask
 from onnxplain.explainers.hiding.hiding_report import HidingReport
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
-from onnxplain.explainers.masked.players import Players, check_players, grid_side, is_kind, place_players, seen_window
+from onnxplain.explainers.masked.players import (
+    Players,
+    check_players,
+    is_kind,
+    place_players,
+    seen_window,
+    wanted_players,
+)
 from onnxplain.explainers.masked.window_masks import WindowDraw, WindowMasks
 from onnxplain.runtime.arrays import FloatArray
 
@@ -46,11 +53,10 @@ class Occlusion(HidingExplainer):
     @property
     def forward_passes(self) -> int:
         """Forward passes for one target of one image, the unmasked image included, before the image is known."""
+        height, width = self._black_box().input_size_hw
         if self.players is None:
-            height, width = self._black_box().input_size_hw
             return 1 + len(self._slide(slice(0, height), slice(0, width)))
-        grid = is_kind(self.players) and self.players == "grid"
-        return 1 + (grid_side(self.cells) ** 2 if grid else self.cells)
+        return 1 + wanted_players(self.players, self.cells, (height, width))
 
     def _check_options(self) -> None:
         for name, share in (("window", self.window), ("stride", self.stride)):

@@ -12,9 +12,10 @@ import numpy as np
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.hiding.hiding_explainer import HiddenMap, HidingExplainer, HidingTask
 from onnxplain.explainers.hiding.hiding_report import HidingReport
+from onnxplain.explainers.hiding.jackknife import error_share
 from onnxplain.explainers.hiding.trials import Trials
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
-from onnxplain.explainers.masked.players import Players, check_players, grid_side, is_kind, place_players
+from onnxplain.explainers.masked.players import Players, check_players, is_kind, place_players, wanted_players
 from onnxplain.runtime.arrays import DoubleArray
 
 
@@ -48,10 +49,15 @@ class PlayerExplainer(HidingExplainer):
     seed: int = 0
 
     stoppable: ClassVar[bool] = True
+    # More would take gigabytes, or minutes beside the model's own runs.
+    most_players: ClassVar[int] = 20_000
 
     @abstractmethod
     def _copies_for(self, players: int) -> int:
-        """Masked copies for this many players. Raises OnnxplainError if `evaluations` is less than the method needs."""
+        """Masked copies for this many players.
+
+        Raises OnnxplainError if `evaluations` is less than the method needs, and for too many players (`_require`).
+        """
 
     @abstractmethod
     def _value(self, trials: Trials[CellDraw], masks: CellMasks, copies: int) -> PlayerValues | None:
@@ -64,7 +70,7 @@ class PlayerExplainer(HidingExplainer):
 
     @property
     def _wanted_players(self) -> int:
-        return grid_side(self.cells) ** 2 if is_kind(self.players) and self.players == "grid" else self.cells
+        return wanted_players(self.players, self.cells, self._black_box().input_size_hw)
 
     def _check_options(self) -> None:
         check_players(self.players, self.cells)
@@ -74,7 +80,12 @@ class PlayerExplainer(HidingExplainer):
             self._copies_for(self._wanted_players)
 
     def _require(self, least: int, players: int) -> None:
-        """Raise OnnxplainError if `evaluations` is below the least number for this many players."""
+        """Raise OnnxplainError for more than `most_players`, and for fewer `evaluations` than so many players need."""
+        if players > self.most_players:
+            raise OnnxplainError(
+                f"cells: found {players} players, expected at most {self.most_players} for {self.name}: take fewer "
+                "cells, or occlusion, which hides each player once"
+            )
         if self.evaluations is not None and self.evaluations < least:
             raise OnnxplainError(
                 f"evaluations: found {self.evaluations}, expected at least {least} for {self.name} with {players} "
@@ -106,10 +117,3 @@ class PlayerExplainer(HidingExplainer):
             )
             maps.append(HiddenMap(raw, changed and found is not None, report, bool(trials.finite[target])))
         return maps
-
-
-def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
-    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
-    if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
-        return None
-    return float(np.sqrt((standard_error**2).mean()) / values.std())

@@ -45,11 +45,13 @@ class KernelSHAP(PlayerExplainer):
 
     name: ClassVar[str] = "shap"
     unit: ClassVar[str] = "Shapley value of the score"
+    # The fit takes a time that grows with the cube: a minute or more on one core.
+    most_players: ClassVar[int] = 2_025
 
     def _copies_for(self, players: int) -> int:
+        # The empty coalition, and each player alone and missing; of two players that is each twice.
+        self._require(1 + (1 + 2 * players if players > 2 else 3), players)
         every = 1 + 2 * all_pairs(players)
-        # The empty coalition, and each player alone and missing.
-        self._require(1 + min(every, 1 + 2 * players), players)
         wanted = _USUAL_COPIES + 2 * players + 1 if self.evaluations is None else self.evaluations - 1
         return min(every, 1 + 2 * ((wanted - 1) // 2))
 

@@ -15,8 +15,6 @@ from onnxplain.explainers.hiding.trials import Trials
 from onnxplain.explainers.masked.cell_masks import CellDraw, CellMasks
 from onnxplain.runtime.arrays import DoubleArray
 
-# Dimensions of scipy's sequence: two per player.
-_MOST_PLAYERS = 21201 // 2
 _LEAST_DESIGNS = 2
 
 
@@ -43,6 +41,8 @@ class Sobol(PlayerExplainer):
     unit: ClassVar[str] = "total Sobol index"
     signed: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
+    # The copies of one design take a number per pair of players; scipy's sequence has 21,201 dimensions, two each.
+    most_players: ClassVar[int] = 4_000
 
     def _check_options(self) -> None:
         if self.designs is not None and self.designs < _LEAST_DESIGNS:
@@ -50,8 +50,6 @@ class Sobol(PlayerExplainer):
         super()._check_options()
 
     def _copies_for(self, players: int) -> int:
-        if players > _MOST_PLAYERS:
-            raise OnnxplainError(f"cells: found {players}, expected at most {_MOST_PLAYERS} for sobol")
         self._require(1 + _LEAST_DESIGNS * (players + 1), players)
         designs = 32 if self.designs is None else self.designs
         if self.evaluations is not None:

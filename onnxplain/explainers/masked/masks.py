@@ -51,6 +51,11 @@ class MaskGeometry(MaskForm[MaskDraw]):
     def __post_init__(self) -> None:
         if self.grid < 1:
             raise OnnxplainError(f"grid: found {self.grid}, expected at least 1 cell per side")
+        if self.grid > (most := max(*self.input_size_hw, DEFAULT_GRID)):
+            raise OnnxplainError(
+                f"grid: found {self.grid}, expected at most {most} cells per side, the pixels of the model's input: "
+                "use a coarser grid"
+            )
         if not 0 < self.keep < 1:
             raise OnnxplainError(f"keep: found {self.keep}, expected a probability between 0 and 1, both excluded")
 

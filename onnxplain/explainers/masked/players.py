@@ -103,6 +103,19 @@ def grid_side(count: int) -> int:
     return max(2, round(math.sqrt(count)))
 
 
+def wanted_players(players: Players, count: int, size_hw: tuple[int, int]) -> int:
+    """How many players `count` cells of a kind are over so many pixels, before the image is known: never more than
+    pixels. Label maps say it themselves: `count`.
+    """
+    if not is_kind(players):
+        return count
+    height, width = size_hw
+    if players == "grid":
+        side = grid_side(count)
+        return min(side, height) * min(side, width)
+    return min(count, height * width)
+
+
 def grid_labels(size_hw: tuple[int, ...], count: int) -> npt.NDArray[np.int64]:
     """Cells of a grid with equal sides, as equal as pixels allow; no more per side than pixels."""
     side = grid_side(count)

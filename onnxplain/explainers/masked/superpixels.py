@@ -28,6 +28,7 @@ def find_superpixels(pixels_chw: FloatArray, count: int) -> npt.NDArray[np.int64
     """
     from skimage.segmentation import slic
 
+    count = min(count, pixels_chw.shape[1] * pixels_chw.shape[2])
     low, high = float(pixels_chw.min()), float(pixels_chw.max())
     image = ((pixels_chw - low) / ((high - low) or 1)).transpose(1, 2, 0)
     colours = image.shape[2] == 3

@@ -7,11 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.aimed.observing import PlacedActivations
-from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.pixels.noisy_explainer import NoisyExplainer
-from onnxplain.explainers.pixels.pixel_explainer import PixelMap
-from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import DoubleArray
 
 
 @dataclass(frozen=True)
@@ -29,5 +26,6 @@ class SmoothGrad(NoisyExplainer):
     unit: ClassVar[str] = "gradient"
     signed: ClassVar[bool] = False
 
-    def _map(self, view: View, seen: PlacedActivations, report: Progress) -> PixelMap:
-        return PixelMap(np.abs(self._moments(view, seen.placed[0], report)[0]).max(axis=0))
+    def _estimate(self, moments: DoubleArray) -> DoubleArray:
+        largest: DoubleArray = np.abs(moments[0]).max(axis=0)
+        return largest

@@ -7,11 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.explainers.aimed.observing import PlacedActivations
-from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.pixels.noisy_explainer import NoisyExplainer
-from onnxplain.explainers.pixels.pixel_explainer import PixelMap
-from onnxplain.explainers.progress import Progress
+from onnxplain.runtime.arrays import DoubleArray
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,9 @@ class VarGrad(NoisyExplainer):
     name: ClassVar[str] = "var-grad"
     unit: ClassVar[str] = "variance of the gradient"
     signed: ClassVar[bool] = False
+    powers: ClassVar[tuple[int, ...]] = (1, 2)
 
-    def _map(self, view: View, seen: PlacedActivations, report: Progress) -> PixelMap:
-        first, second = self._moments(view, seen.placed[0], report)
-        return PixelMap(np.maximum(second - first**2, 0).max(axis=0))
+    def _estimate(self, moments: DoubleArray) -> DoubleArray:
+        first, second = moments
+        variance: DoubleArray = np.maximum(second - first**2, 0).max(axis=0)
+        return variance

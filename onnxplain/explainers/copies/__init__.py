@@ -1,0 +1,1 @@
+"""Maps averaged over mirrored and scaled copies of an image, for every method."""
