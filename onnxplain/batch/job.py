@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from onnxplain.batch.plan import AT_ONCE, MaskedCopies
+from onnxplain.batch.plan import AT_ONCE
 from onnxplain.batch.stores.output import OutputPlace
-from onnxplain.explainers.masked.copy_maker import keep_on_host
 from onnxplain.runtime.image import DEFAULT_MAX_MEGAPIXELS
 from onnxplain.runtime.sessions.batch_size import BatchSizeSearch
 
@@ -30,15 +29,12 @@ class BatchJob:
     output: OutputPlace
     run: str
     threads: int
-    masked_copies: MaskedCopies
     at_once: int = AT_ONCE
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 
     def settle(self) -> None:
-        """Let this process's engine choose nothing by timing: neither a batch size nor where copies are made."""
+        """Let this process's engine choose no batch size by timing."""
         self.engine.batch_size_search = BatchSizeSearch([self.engine.fixed_batch or self.at_once])
-        if self.masked_copies == "host":
-            keep_on_host(self.engine)
 
 
 @dataclass(frozen=True)

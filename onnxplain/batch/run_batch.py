@@ -122,7 +122,6 @@ def run_batch(request: BatchRequest, show: Callable[[Moment], None]) -> BatchCou
                 request.output,
                 run,
                 choice.threads,
-                copies,
                 plan.at_once,
                 request.max_megapixels or DEFAULT_MAX_MEGAPIXELS,
             )

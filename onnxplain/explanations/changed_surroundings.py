@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from onnxplain.explanations.differences import Difference
 from onnxplain.explanations.run_record import RECORD_FILE, hash_of
 
 if TYPE_CHECKING:
     from onnxplain.explanations.verify_folder import RunToVerify
-
-DifferenceKind = Literal["model", "version", "image", "answer", "map", "missing", "option"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something that is not as it was. `subject`: the file or the map; `found`, `recorded`: in a few words."""
-
-    kind: DifferenceKind
-    subject: str
-    found: str
-    recorded: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: found {self.found}, recorded {self.recorded}"
 
 
 def changed_files(run: RunToVerify) -> Iterator[Difference]:

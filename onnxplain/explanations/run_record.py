@@ -105,7 +105,7 @@ def record_run(
                 "precision": engine.precision,
                 "threads": options.threads,
                 "fixed_batch": engine.fixed_batch,
-                "masked_copies": "made on the host, in the type of the model's input",
+                "masked_copies": "made in the type of the model's input; where, the type and the method decide",
             },
             "detection": None if detecting is None else dict(detecting),
             "questions": [_describe_question(question, folder) for question in questions],

@@ -12,21 +12,19 @@ from onnxplain.errors import ImageError, OnnxplainError
 from onnxplain.explanations.aims import read_aim
 from onnxplain.explanations.answer_tree import summarise_answers
 from onnxplain.explanations.changed_surroundings import (
-    Difference,
     changed_files,
     changed_options,
     changed_references,
     changed_surroundings,
 )
+from onnxplain.explanations.differences import Difference, first_difference, map_difference
 from onnxplain.explanations.explanation_folder import RESULTS_FILE
 from onnxplain.explanations.open_options import OpenOptions
 from onnxplain.explanations.run_record import RECORD_FILE, RUN_SCHEMA, RUN_VERSION, hash_of, read_option
-from onnxplain.explanations.tree_difference import first_difference
 
 if TYPE_CHECKING:
     from onnxplain.explainers import Explainer, Explanation
     from onnxplain.runtime import Detections, Engine
-    from onnxplain.runtime.arrays import AnyArray
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ def read_run(folder: Path) -> RunToVerify:
 def verify_run(run: RunToVerify) -> Iterator[Difference]:
     """The differences, in the order in which they are found. Raises OnnxplainError if the run cannot be repeated.
 
-    Maps are compared bit for bit. Versions and processors that differ are reported only if a map differs, because they
-    are then the likely reason.
+    Maps are compared bit for bit; see `map_difference` for those that differ in their last digits alone. Versions and
+    processors that differ are reported only if a map differs, because they are then the likely reason.
     """
     changed_model = tuple(changed_files(run))
     yield from changed_model
@@ -90,7 +88,7 @@ def verify_run(run: RunToVerify) -> Iterator[Difference]:
         if "error" in line:
             continue
         for difference in _compare(run, engine, line, explainers, answered):
-            differs = True
+            differs = differs or difference.is_real
             yield difference
     if differs:
         yield from changed_surroundings(run)
@@ -164,8 +162,9 @@ def _compare(
     if line["image"] not in answered:
         answered.add(line["image"])
         yield from _compare_answers(summarise_answers(explanation.answers, _detections(run, engine, path)), line)
-    if not np.array_equal(explanation.raw, recorded, equal_nan=True):
-        yield Difference("map", name, _describe_change(explanation.raw, recorded), "the same map")
+    difference = map_difference(name, explanation.raw, recorded, _question_of(run.record["questions"], line))
+    if difference is not None:
+        yield difference
 
 
 def _detections(run: RunToVerify, engine: Engine, path: Path) -> Detections | None:
@@ -225,15 +224,6 @@ def _question_of(questions: Sequence[Mapping[str, Any]], line: Mapping[str, Any]
     if line["detection"] is not None:
         return next(each for each in questions if each["method"] == line["method"])
     return next(each for each in questions if line["raw"].endswith(f"{each['suffix']}.raw.npy"))
-
-
-def _describe_change(found: AnyArray, recorded: AnyArray) -> str:
-    import numpy as np
-
-    if found.shape != recorded.shape:
-        return f"a map of {found.shape}, not {recorded.shape}"
-    scale = float(np.abs(recorded).max()) or 1.0
-    return f"values up to {float(np.abs(found - recorded).max()) / scale:.1e} of the largest away"
 
 
 def _refuse_constant(name: str) -> None:

@@ -22,7 +22,7 @@ IMAGE = np.random.default_rng(3).integers(0, 256, (9, 11, 3), dtype=np.uint8)
 
 
 def job_of(model: Path, folder: Path) -> BatchJob:
-    return BatchJob(Engine(model, threads=1), hash_of(model), (), LocalOutput(folder), "run", 1, "host")
+    return BatchJob(Engine(model, threads=1), hash_of(model), (), LocalOutput(folder), "run", 1)
 
 
 def opened_elsewhere(job: BatchJob, folder: Path) -> BatchJob:

@@ -80,3 +80,39 @@ def test_copies_of_the_image_are_made_again(
     assert line["test_time"]["copies"] == ["image", "mirrored", "scale 0.8", "mirrored, scale 0.8"]
     assert line["evaluations"] == (80 if method == "rise" else 4)
     assert run("verify", tmp_path).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "exit_status", "said"),
+    [
+        (
+            ("rise", "--evaluations", "80"),
+            1e-7,
+            0,
+            ("found by timing", "0 maps are the same, bit for bit; 1 up to"),
+        ),
+        (("rise", "--evaluations", "80"), 1e-3, 1, ("rise: found values up to",)),
+        (("rise", "--evaluations", "80", "--batch-size", "4"), 1e-7, 1, ("rise: found values up to",)),
+        (("hires-cam",), 1e-7, 1, ("hires-cam: found values up to",)),
+    ],
+)
+def test_last_digits_count_only_where_the_batch_size_is_stated(
+    run: RunCommand,
+    models: Path,
+    images: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    change: float,
+    exit_status: int,
+    said: tuple[str, ...],
+) -> None:
+    assert run("explain", models / "explainable.onnx", images / "a.png", "-m", *words, "-o", tmp_path).exit_code == 0
+    (path,) = tmp_path.glob("*.raw.npy")
+    raw = np.load(path)
+    raw.flat[np.abs(raw).argmax()] *= 1 + change
+    np.save(path, raw)
+    result = run("verify", tmp_path)
+    assert result.exit_code == exit_status
+    assert all(part in result.stdout for part in said), result.stdout
+    tree = json.loads(run("verify", tmp_path, "--json").stdout)
+    assert [len(tree["differences"]), len(tree["last_digits"])] == [exit_status, 1 - exit_status]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
@@ -122,6 +123,16 @@ def export(network: nn.Module, path: Path, *, batch: Literal["1", "dynamic"], dy
     )  # fmt: skip
     path.write_bytes(file.getvalue())
     return path
+
+
+def optimise(path: Path) -> None:
+    """Rewrite the file as ONNX Runtime optimises it."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path.with_suffix(".optimised.onnx"))
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    Path(options.optimized_model_filepath).replace(path)
 
 
 def autograd(network: Transformer, pixels: np.ndarray, entry: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

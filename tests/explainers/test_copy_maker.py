@@ -8,7 +8,8 @@ import pytest
 
 from onnxplain.explainers.masked import copy_maker, masks
 from onnxplain.explainers.masked.black_box import View
-from onnxplain.explainers.masked.copy_maker import choose_maker, fastest, make_on_device, make_on_host
+from onnxplain.explainers.masked.cell_masks import CellMasks
+from onnxplain.explainers.masked.copy_maker import choose_maker, make_on_device, make_on_host
 from onnxplain.explainers.masked.mask_chain import CHAINED_DTYPES
 from onnxplain.explainers.masked.mask_painter import MaskPainter
 from onnxplain.explainers.masked.masked_image import lay_out
@@ -130,57 +131,25 @@ def test_no_other_file_lies_among_the_graphs() -> None:
     )
 
 
-def sleeping(milliseconds: list[int], calls: list[int], clock: list[float]):
-    """Makers of which number i takes so long, by a clock that only they move."""
-
-    def make(index: int):
-        def run(draw: MaskDraw) -> np.ndarray:
-            calls.append(index)
-            clock[0] += milliseconds[index]
-            return np.zeros(0)
-
-        return run
-
-    return tuple(make(index) for index in range(len(milliseconds)))
-
-
-@pytest.mark.parametrize(("milliseconds", "best"), [([3, 5], 0), ([5, 3], 1), ([4, 4], 0)])
-def test_the_faster_maker_is_found(monkeypatch, milliseconds, best) -> None:
-    calls: list[int] = []
-    clock = [0.0]
-    monkeypatch.setattr(copy_maker.time, "perf_counter", lambda: clock[0])
-    draw = draw_masks(MaskGeometry((4, 4)), 1)
-    assert fastest(sleeping(milliseconds, calls, clock), draw) == best
-    assert calls == [0] * 4 + [1] * 4
-
-
 @pytest.mark.parametrize(
-    ("dtype", "memory", "timed", "chosen"),
+    ("dtype", "memory", "form", "chosen"),
     [
-        ("float32", "cpu", 0, "host"),
-        ("float32", "cpu", 1, "device"),
-        ("float32", "cuda", 0, "device"),
-        ("float64", "cpu", 1, "host"),
-        ("float64", "cuda", 1, "host"),
+        ("float32", "cpu", "products", "host"),
+        ("float16", "cpu", "products", "device"),
+        ("float16", "cpu", "cells", "host"),
+        ("uint8", "cpu", "products", "host"),
+        ("float32", "cuda", "products", "device"),
+        ("float16", "cuda", "cells", "device"),
+        ("float64", "cpu", "products", "host"),
+        ("float64", "cuda", "products", "host"),
     ],
 )
-def test_which_maker_is_taken(tmp_path, monkeypatch, dtype, memory, timed, chosen) -> None:
+def test_which_maker_is_taken(tmp_path, monkeypatch, dtype, memory, form, chosen) -> None:
     engine = open_position_model(tmp_path / "model.onnx", dtype=dtype)
     view = open_black_box(engine, None, "mean").look(PHOTO)
-    asked = []
     monkeypatch.setattr(copy_maker, "memory_of", lambda providers: memory)
     monkeypatch.setattr(copy_maker, "make_on_host", lambda *arguments: "host")
     monkeypatch.setattr(copy_maker, "make_on_device", lambda *arguments: "device")
-    monkeypatch.setattr(copy_maker, "fastest", lambda makers, draw: (asked.append(len(draw)), timed)[1])
-    geometry = MaskGeometry(engine.spec.input.size_hw)
-    assert [choose_maker(engine, view, geometry) for _ in range(2)] == [chosen] * 2
-    assert asked == ([4] if (dtype, memory) == ("float32", "cpu") else []), "timed once per engine"
-
-
-def test_an_engine_whose_copies_stay_on_the_host_times_nothing(tmp_path, monkeypatch) -> None:
-    engine = open_position_model(tmp_path / "model.onnx")
-    view = open_black_box(engine, None, "mean").look(PHOTO)
-    monkeypatch.setattr(copy_maker, "make_on_host", lambda *arguments: "host")
-    monkeypatch.setattr(copy_maker, "fastest", lambda makers, draw: pytest.fail("it was timed"))
-    copy_maker.keep_on_host(engine)
-    assert choose_maker(engine, view, MaskGeometry(engine.spec.input.size_hw)) == "host"
+    size_hw = engine.spec.input.size_hw
+    forms = {"products": MaskGeometry(size_hw), "cells": CellMasks(np.zeros(size_hw, np.int64), 1)}
+    assert choose_maker(engine, view, forms[form]) == chosen

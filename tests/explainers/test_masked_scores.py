@@ -53,7 +53,8 @@ TOLERANCES = {"float32": 1e-6, "float64": 1e-6, "float16": 1e-4, "uint8": 1e-3}
 @pytest.mark.parametrize("batch", ["N", 1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_engines_scores_are_those_of_its_masked_copies(tmp_path, monkeypatch, dtype, layout, batch, route) -> None:
-    monkeypatch.setattr(copy_maker, "fastest", lambda makers, draw: list(MAKERS).index(route))
+    for name in MAKERS:
+        monkeypatch.setattr(copy_maker, f"make_on_{name}", MAKERS[route])
     engine = open_position_model(tmp_path / "model.onnx", dtype=dtype, layout=layout, batch=batch)
     for fill in FILLS:
         scores, view, geometry = open_scores(engine, fill)

@@ -30,7 +30,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = make_tiny_model(folder / "model.onnx", labels=("ant", "bee", "cat", "dog"), pixels=True).engine
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(folder / "photo.png")
     (folder / "broken.png").write_text("no image")
-    options = {"evaluations": 260, "samples": 2, "copies": 6, "steps": 2}
+    options = {"evaluations": 260, "samples": 2, "copies": 6, "steps": 2, "batch_size": 4}
     questions = plan_questions(own, tuple(METHODS), ("1", "2"), options)
     with open_folder(own, questions, folder / "out") as out:
         sources = [folder / "photo.png", folder / "broken.png"]

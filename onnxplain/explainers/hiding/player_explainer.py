@@ -93,7 +93,7 @@ class PlayerExplainer(HidingExplainer):
             )
 
     def _map(self, task: HidingTask) -> list[HiddenMap]:
-        placed = place_players(self.players, self.cells, task.view, partly=self.smooth)
+        placed = place_players(self.players, self.cells, task.view)
         copies = self._copies_for(placed.count)
         trials = task.trials(placed.masks, copies)
         found = self._value(trials, placed.masks, copies)

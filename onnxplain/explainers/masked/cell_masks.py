@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,10 @@ class CellDraw(Draw):
 
 @dataclass(frozen=True, eq=False)
 class CellMasks(MaskForm[CellDraw]):
-    """``M(x) = shown[labels(x)]``. `labels`: int64 (H, W), 0 … `count` − 1, or `count` for pixels that always show.
-
-    `partly`: whether draws show a part of a cell, which takes longer.
-    """
+    """``M(x) = shown[labels(x)]``. `labels`: int64 (H, W), 0 … `count` − 1, or `count` for pixels that always show."""
 
     labels: npt.NDArray[np.int64]
     count: int
-    partly: bool = False
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -45,11 +41,6 @@ class CellMasks(MaskForm[CellDraw]):
     def graph(self) -> str:
         """A Gather along the cells."""
         return "cells."
-
-    @property
-    def timing_key(self) -> Hashable:
-        """The size, and whether cells show in part: how many hardly matters."""
-        return self.graph, self.size_hw, self.partly
 
     def draw(self, shown: npt.NDArray[Any]) -> CellDraw:
         """A draw from how much of each cell is shown, (n, cells) of 0 to 1 or of bool."""
@@ -95,10 +86,6 @@ class CellMasks(MaskForm[CellDraw]):
     def arrays(self, draw: CellDraw) -> Mapping[str, npt.NDArray[Any]]:
         """How much is shown."""
         return {"shown_of_cells": np.ascontiguousarray(draw.shown, np.float32)}
-
-    def trial(self, count: int) -> CellDraw:
-        """Everything shown, or half of it."""
-        return self.draw(np.full((count, self.count), 0.5 if self.partly else 1, np.float32))
 
     def paint_values(self, values: npt.NDArray[np.floating]) -> FloatArray:
         """A map, float32 (…, H, W), with the value of each cell, (…, cells), and 0 where there is none."""

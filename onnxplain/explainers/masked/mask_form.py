@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,12 @@ Cutter: TypeAlias = Callable[[AnyDraw], Iterator[npt.NDArray[np.uint8]] | None]
 
 
 class MaskForm(ABC, Generic[AnyDraw]):
-    """How draws become masks over a model's input, on the host and in a graph on the device."""
+    """How draws become masks over a model's input, on the host and in a graph on the device.
+
+    `multiplies`: whether a mask is a product of matrices.
+    """
+
+    multiplies: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -53,11 +58,6 @@ class MaskForm(ABC, Generic[AnyDraw]):
     @abstractmethod
     def graph(self) -> str:
         """What the files of its graphs are called in mask_graphs/, before the type."""
-
-    @property
-    @abstractmethod
-    def timing_key(self) -> Hashable:
-        """Equal for forms whose masks take the same time."""
 
     @abstractmethod
     def brush(self) -> Brush[AnyDraw]:
@@ -74,7 +74,3 @@ class MaskForm(ABC, Generic[AnyDraw]):
     @abstractmethod
     def arrays(self, draw: AnyDraw) -> Mapping[str, npt.NDArray[Any]]:
         """The inputs of the graph that a draw gives."""
-
-    @abstractmethod
-    def trial(self, count: int) -> AnyDraw:
-        """A draw to time."""

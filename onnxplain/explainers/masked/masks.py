@@ -6,10 +6,10 @@ mask's shift. So a mask is stored as the bits of its grid and two integers, and 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class MaskGeometry(MaskForm[MaskDraw]):
     input_size_hw: tuple[int, int]
     grid: int = DEFAULT_GRID
     keep: float = 0.5
+
+    multiplies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.grid < 1:
@@ -90,11 +92,6 @@ class MaskGeometry(MaskForm[MaskDraw]):
         """Two products per mask."""
         return ""
 
-    @property
-    def timing_key(self) -> Hashable:
-        """The geometry itself."""
-        return self
-
     def brush(self) -> Brush[MaskDraw]:
         """``R · grid · Cᵀ``, one small product after the other.
 
@@ -128,10 +125,6 @@ class MaskGeometry(MaskForm[MaskDraw]):
             "grids": np.ascontiguousarray(draw.grids).view(np.uint8),
             "shifts_yx": np.ascontiguousarray(draw.shifts_yx),
         }
-
-    def trial(self, count: int) -> MaskDraw:
-        """Everything shown."""
-        return MaskDraw(np.ones((count, self.grid, self.grid), np.bool_), np.zeros((count, 2), np.int64))
 
     def render(self, draw: MaskDraw) -> FloatArray:
         """The masks, float32 (n, H, W) in [0, 1]."""

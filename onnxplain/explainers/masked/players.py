@@ -61,10 +61,9 @@ def is_kind(players: Players) -> bool:
     return isinstance(players, str) and players in get_args(PlayerKind)
 
 
-def place_players(players: Players, count: int, view: View, *, partly: bool = False) -> PlacedPlayers:
+def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     """The players of an image. `count`: how many are wanted; a grid has the nearest square, superpixels about as many.
 
-    `partly`: whether masks show a part of a player (`CellMasks`).
     Pixels of the input outside the image, as the borders of a letterbox, belong to no player and are always shown.
     Raises OnnxplainError for a label map of another size than the image, and where fewer than two players are found.
     """
@@ -87,7 +86,7 @@ def place_players(players: Players, count: int, view: View, *, partly: bool = Fa
         )
     whole = np.full(view.pixels.shape[1:], len(found), np.int64)
     whole[window] = numbered.reshape(labels.shape)
-    return PlacedPlayers(name, CellMasks(whole, len(found), partly))
+    return PlacedPlayers(name, CellMasks(whole, len(found)))
 
 
 def seen_window(frame: Frame) -> PixelWindow:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ class ProductMasks(MaskForm[ProductDraw]):
     input_size_hw: tuple[int, int]
     rank: int = 1
 
+    multiplies: ClassVar[bool] = True
+
     @property
     def size_hw(self) -> tuple[int, int]:
         """Of the input."""
@@ -38,11 +40,6 @@ class ProductMasks(MaskForm[ProductDraw]):
     def graph(self) -> str:
         """A product per mask."""
         return "products."
-
-    @property
-    def timing_key(self) -> Hashable:
-        """The form itself."""
-        return self
 
     def brush(self) -> Brush[ProductDraw]:
         """See `MaskForm`."""
@@ -61,9 +58,3 @@ class ProductMasks(MaskForm[ProductDraw]):
     def arrays(self, draw: ProductDraw) -> Mapping[str, npt.NDArray[Any]]:
         """The factors."""
         return {"mask_rows": np.ascontiguousarray(draw.rows), "mask_columns": np.ascontiguousarray(draw.columns)}
-
-    def trial(self, count: int) -> ProductDraw:
-        """Everything shown."""
-        height, width = self.size_hw
-        share = np.float32(1 / self.rank)
-        return ProductDraw(np.full((count, height, self.rank), share), np.ones((count, self.rank, width), np.float32))

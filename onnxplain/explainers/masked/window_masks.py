@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,6 @@ class WindowMasks(MaskForm[WindowDraw]):
     def graph(self) -> str:
         """A product per mask."""
         return self._products.graph
-
-    @property
-    def timing_key(self) -> Hashable:
-        """The form itself."""
-        return self
 
     def brush(self) -> Brush[WindowDraw]:
         """See `MaskForm`."""
@@ -82,10 +77,6 @@ class WindowMasks(MaskForm[WindowDraw]):
         rows = np.stack([np.ones_like(inside_y), -inside_y], axis=2)
         columns = np.stack([np.ones_like(inside_x), inside_x], axis=1)
         return self._products.arrays(ProductDraw(rows, columns))
-
-    def trial(self, count: int) -> WindowDraw:
-        """Everything shown."""
-        return WindowDraw(np.zeros((count, 4), np.int64))
 
     @property
     def _products(self) -> ProductMasks:

@@ -14,20 +14,22 @@ from onnxplain.exporters.anatomy.live import OVER_ALL, OVER_AXIS, OVER_REST
 from onnxplain.exporters.anatomy.moves import constant_ints
 from onnxplain.exporters.anatomy.products import product_letters
 from onnxplain.exporters.graph.path import path_between
-from onnxplain.exporters.graph.values import int_attribute, maybe_dims, reduced_axes
+from onnxplain.exporters.graph.values import Dims, int_attribute, maybe_dims, reduced_axes
 from onnxplain.exporters.operators.operator import Hands, Places
 from onnxplain.exporters.operators.table import operator_of
 
 Read = tuple[int, int]
+_SUMS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A value holds the tokens from `start` up to `stop` along `axis`."""
+    """A value holds the tokens from `start` up to `stop` along `axis`; `merged`: inside the images, on that axis."""
 
     axis: int
     start: int
     stop: int
+    merged: bool = False
 
     @property
     def count(self) -> int:
@@ -85,18 +87,20 @@ def _follow(node: ir.Node, held: dict[ir.Value, _Held], read: set[_Held]) -> Non
     before, after = maybe_dims(source), maybe_dims(node.outputs[0])
     if before is None or after is None:
         raise _UnknownError
+    if here.merged and row.computes in ("Slice", "Gather", "Transpose", *_SUMS):
+        raise _UnknownError
     if here.count == 1 and row.computes not in ("Softmax", "MatMul"):
         # A single token: whatever is done with it, it is what is read.
         read.add(here)
         return
-    if row.computes.startswith(("ReduceMean", "ReduceSum", "GlobalAveragePool")):
+    if row.computes in _SUMS:
         _follow_sum(node, here, held, read, len(before))
     elif row.computes in ("Slice", "Gather"):
         _follow_choice(node, here, held, read)
     elif row.computes == "Transpose":
         held[node.outputs[0]] = replace(here, axis=list(node.attributes.get_ints("perm", ())).index(here.axis))
     elif row.hands is Hands.RESHAPED or row.computes in ("Squeeze", "Unsqueeze"):
-        held[node.outputs[0]] = replace(here, axis=_axis_behind(before, after, here.axis))
+        held[node.outputs[0]] = _reshaped(before, after, here)
     elif row.computes in ("MatMul", "Gemm"):
         letters = product_letters(node, *(len(maybe_dims(value) or ()) for value in node.inputs[:2] if value))
         letter = letters[number][here.axis]
@@ -156,6 +160,22 @@ def _follow_choice(node: ir.Node, here: _Held, held: dict[ir.Value, _Held], read
     if narrowed.count < 1:
         raise _UnknownError
     held[node.outputs[0]] = narrowed
+
+
+def _reshaped(before: Dims, after: Dims, here: _Held) -> _Held:
+    """The tokens behind a Reshape, which may lay the images on their axis, [N, T, D] → [N · T, D], or take them off."""
+    if here.merged:
+        apart = len(after) == len(before) + 1 and after[1] == here.count and after[2:] == before[1:]
+        if not apart or _times(after[0], here.count) != before[0]:
+            raise _UnknownError
+        return replace(here, axis=1, merged=False)
+    if here.axis == 1 and after[:1] == (_times(before[0], here.count),) and after[1:] == before[2:]:
+        return replace(here, axis=0, merged=before[0] != 1)
+    return replace(here, axis=_axis_behind(before, after, here.axis))
+
+
+def _times(size: int | str, count: int) -> int | str:
+    return size * count if isinstance(size, int) else f"{count}*{size}"
 
 
 def _axis_behind(before: Sequence[int | str], after: Sequence[int | str], axis: int) -> int:
