@@ -22,6 +22,7 @@ from benchmarks.studies.methods.tables import (
     trust_table,
     winners,
 )
+from benchmarks.studies.methods.ways import BUDGETS, LIMIT, MAIN
 
 
 def write_study(results_path: Path, docs: Path) -> None:
@@ -80,29 +81,14 @@ def verdicts_text(results: StudyResults) -> str:
 
 
 def counts_text(results: StudyResults) -> str:
-    """How many images each measurement has on each model."""
-    kinds = {
-        "map": "curves at 400",
-        "seed": "two seeds",
-        "shuffled": "shuffled weights",
-        "limit": "limits",
-    }
+    """How many images each measurement has on each model: those of RISE, which takes part in all."""
     sentences = []
     for model in results.models:
-        found = {
-            words: {row["number"] for row in results.rows if (row["kind"], row["model"]) == (kind, model.name)
-                    and row["questions"] == "photos" and row["budget"] not in (100, 1600)}
-            for kind, words in kinds.items()
-        }  # fmt: skip
-        for budget in (100, 1600):
-            found[f"curves at {budget:,}"] = {
-                row["number"]
-                for row in results.rows
-                if (row["kind"], row["model"], row["budget"]) == ("map", model.name, budget)
-            }
-        boxed = {row["image"] for row in results.rows if row["model"] == model.name and "hits" in row}
-        counts = [f"{words} {len(numbers)}" for words, numbers in found.items()]
-        sentences.append(f"{model.title}: {', '.join([*counts, f'boxes {len(boxed)}'])}.")
+        asked = [(f"curves at {budget:,}", "map", budget) for budget in BUDGETS]
+        asked += [("two seeds", "seed", MAIN), ("shuffled weights", "shuffled", MAIN), ("limits", "limit", LIMIT)]
+        counts = [f"{words} {len(list(results.of(kind, model.name, 'rise', budget)))}" for words, kind, budget in asked]
+        boxes = len(results.boxes(model.name, "rise", "hits"))
+        sentences.append(f"{model.title}: {', '.join([*counts, f'boxes {boxes}'])}.")
     facts = FOLDER / "digit_vit.json"
     if facts.exists():
         stored = json.loads(facts.read_text(encoding="utf-8"))
