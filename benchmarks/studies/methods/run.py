@@ -118,7 +118,7 @@ class Bench:
         if not path.exists():
             keep_map(unit, self._explain(unit, way, question, 0))
         with np.load(path) as stored:
-            return StudyMap(stored["heatmap"], stored["heat"], stored["raw"])
+            return StudyMap(stored["heat"], stored["heat"], stored["raw"])
 
 
 def run_study(ways: Sequence[Way], results: Path, models: Sequence[str], minutes: float) -> bool:
@@ -166,4 +166,5 @@ def map_path(unit: Unit) -> Path:
 def keep_map(unit: Unit, found: StudyMap) -> None:
     path = map_path(unit)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, heatmap=found.heatmap, heat=found.heat, raw=found.raw)
+    # In the size of the input: photos are much larger.
+    np.savez(path, heat=found.heat, raw=found.raw)
