@@ -225,7 +225,8 @@ def test_odd_arguments(name: str, world: World, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("name", METHODS)
 def test_odd_options_of_methods(name: str, world: World) -> None:
     parameters = inspect.signature(METHODS[name].explainer).parameters
-    options = {option: parameters[option].default for option in METHODS[name].options}
+    options = {option: parameters[option].default for option in METHODS[name].explainer.option_names()}
+    options |= {"test_time": None}
     options |= {option: value for option, value in OPTIONS.get(name, {}).items() if option in options}
     assert wrong(lambda **given: build(name, world.engine, **given), options) == []
 

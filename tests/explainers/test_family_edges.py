@@ -201,7 +201,7 @@ def test_a_layer_of_one_cell_is_refused_with_what_works(make_model: MakeModel) -
         ("finer-cam", {"references": 0}, "^references: found 0, expected at least 1"),
         ("finer-cam", {"strength": -0.1}, "^strength: found -0.1, expected a number from 0"),
         ("finer-cam", {"strength": NAN}, "^strength: found nan"),
-        ("hires-cam", {"samples": 3}, "^hires-cam: found option samples, expected one of layer$"),
+        ("hires-cam", {"samples": 3}, "^hires-cam: found option samples, expected one of layer, test_time$"),
     ],
 )
 def test_bad_options_are_refused(make_model: MakeModel, method: str, options: dict, message: str) -> None:

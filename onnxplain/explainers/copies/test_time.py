@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from onnxplain.contract.arguments import checked
 from onnxplain.errors import OnnxplainError
 
 # A text, or its parts one by one; numbers are scales.
@@ -16,9 +17,10 @@ USUAL_SCALES = (0.8, 1.25)
 LEAST_SCALE, MOST_SCALE = 0.5, 2.0
 
 
-def parse_test_time(given: TestTime) -> tuple[bool, tuple[float, ...]]:
+@checked
+def parse_test_time(test_time: TestTime) -> tuple[bool, tuple[float, ...]]:
     """Whether the image is mirrored, and the scales beside 1. Raises OnnxplainError for anything else, and for none."""
-    listed = [given] if isinstance(given, str | float | int) else list(given)
+    listed = [test_time] if isinstance(test_time, str | float | int) else list(test_time)
     parts = [part for each in listed for part in (each.split(",") if isinstance(each, str) else [each])]
     flips, scales = False, list[float]()
     for part in parts:
@@ -29,7 +31,7 @@ def parse_test_time(given: TestTime) -> tuple[bool, tuple[float, ...]]:
         else:
             scales.append(_scale_of(part))
     if not flips and not scales:
-        raise _unknown(given)
+        raise _unknown(test_time)
     return flips, check_scales(scales)
 
 
@@ -47,7 +49,7 @@ def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
 def _scale_of(part: str | float) -> float:
     try:
         return float(part)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _unknown(part) from None
 
 

@@ -70,14 +70,18 @@ def test_pointing_beside_the_box_is_no_hit(engine) -> None:
 
 
 def test_insertion_and_deletion_of_a_cell(engine) -> None:
-    """The similarity is the brightness of the cell. A step changes 768 pixels, a cell has 256: if it is the hottest, it
-    changes in the first of eight steps, if it is the coldest, in the last."""
+    """The similarity is the brightness of the cell. Each of 28 steps changes 220 pixels, a cell has 256: if it is the
+    hottest, it changes in the first two steps, if it is the coldest, in the last ones."""
     photo = photo_of({OWN: 0.9, OTHER: 0.6})[:, :, 0].astype(np.float64)
     x1, y1, x2, y2 = (int(side) for side in box_of(OWN))
     left = gaussian_filter(photo, SIZE_HW[0] / 8, mode="reflect")[y1:y2, x1:x2].mean() / photo[y1:y2, x1:x2].mean()
     assert 0.05 < left < 0.5
     first, last = heat_of({OWN: 1.0}), 1 - heat_of({OWN: 1.0})
-    quick, slow = (left * 7.5 + 0.5) / 8, (left * 0.5 + 7.5) / 8
+    pixels, step, cell = photo.size, 220, 256
+    done = np.minimum(np.arange(29) * step, pixels)
+    quick, slow = (
+        np.trapezoid(1 - (1 - left) * np.clip(done - before, 0, cell) / cell) / 28 for before in (0, pixels - cell)
+    )
     assert value("deletion", box_map(engine, first)) == pytest.approx(quick, abs=0.005)
     assert value("deletion", box_map(engine, last)) == pytest.approx(slow, abs=0.005)
     assert value("insertion", box_map(engine, first)) == pytest.approx(slow, abs=0.005)

@@ -121,7 +121,7 @@ def test_features_that_are_no_numbers_are_said(make_model: MakeModel, method: st
         ("fem", {"deviations": -1.0}, "^deviations: found -1.0, expected a number from 0 up, usually 1 to 3$"),
         ("kpca-cam", {"gamma": 0.0}, "^gamma: found 0.0, expected a number above 0, or None"),
         ("kpca-cam", {"kernel": "linear"}, "^kernel: found 'linear', expected one of sigmoid, rbf$"),
-        ("fem", {"kernel": "rbf"}, "^fem: found option kernel, expected one of layer, deviations$"),
+        ("fem", {"kernel": "rbf"}, "^fem: found option kernel, expected one of layer, deviations, test_time$"),
     ],
 )
 def test_what_cannot_be_is_refused(make_model: MakeModel, method: str, options: dict, message: str) -> None:
