@@ -37,7 +37,7 @@ PHOTO = ASSETS / "images" / "both_dogcat.png"
 MEMORY_EVALUATIONS = (1000, 4000, 16_000)
 # The kernel of the scores grows with their square.
 MOST_EVALUATIONS = {"hsic": 5001}
-# Some runs without a record: the search for the batch size ends, and the ways to make copies are timed.
+# Some runs without a record: the search for the batch size ends.
 WARM_UPS = 2
 BATCH_SIZES = (1, 2, 4, 8, 16)
 
