@@ -37,6 +37,24 @@ PREPROCESSING = {
 EXPLAINABLE = "explainable.onnx"
 
 
+def export_plain(network: torch.nn.Module, size_hw: tuple[int, int], path: Path) -> None:
+    """Write a torch network as torch's exporter does: `image` (batch, 3, *size_hw) to `logits`, the batch open."""
+    import torch
+
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, *size_hw),),
+        str(path),
+        dynamo=True,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=18,
+        external_data=False,
+        verbose=False,
+    )
+
+
 def write_network(subject: Subject) -> dict[str, Any]:
     """Weights, plain graphs and the explainable one of a torch network."""
     import torch
@@ -46,18 +64,7 @@ def write_network(subject: Subject) -> dict[str, Any]:
     calibrate(network, normalised_photos(INPUT_HW, PRESETS["imagenet"]))
     torch.save(network.state_dict(), subject.folder / "model.pt")
     original = subject.folder / "original.onnx"
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, 3, *INPUT_HW),),
-        str(original),
-        dynamo=True,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=18,
-        external_data=False,
-        verbose=False,
-    )
+    export_plain(network, INPUT_HW, original)
     write_explainable(subject, network)
     append_softmax(original, subject.folder / "scores.onnx")
     return {"onnx": "original.onnx", "scores": "scores.onnx", "weights": "model.pt", "explainable": EXPLAINABLE}

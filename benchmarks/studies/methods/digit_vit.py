@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from benchmarks.studies.methods.models import DIGIT_MEAN, DIGIT_STD, DIGIT_VIT, FOLDER
+from benchmarks.subject_models import export_plain
 from onnxplain.data.digits.scenes import DIGIT_LABELS, draw_scene
 from onnxplain.data.digits.textures import Split
 from onnxplain.demo import MODEL as LOCALIZER
@@ -144,18 +145,7 @@ def write_digit_vit() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     network = train()
     right = accuracy(network)
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, 3, SIDE, SIDE),),
-        str(DIGIT_VIT),
-        dynamo=True,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=18,
-        external_data=False,
-        verbose=False,
-    )
+    export_plain(network, (SIDE, SIDE), DIGIT_VIT)
     FACTS.write_text(json.dumps({"scenes": STEPS * BATCH, "accuracy": right}), encoding="utf-8")
     print(f"{STEPS * BATCH} scenes, accuracy {right:.1%} on {TEST_SCENES} test scenes", flush=True)
 
