@@ -28,6 +28,9 @@ CALLABLE_BATCH_SIZE = 8
 _PAINTED, _PAINTED_BYTES = 16, 2**20
 # Outputs that are read together.
 _GATHERED_BYTES = 2**18
+# A call scores several batches: reading and counting them together costs less. Limits in copies and in seconds, so that
+# Ctrl-C and a budget of seconds are heeded soon.
+_TOGETHER, _TOGETHER_SECONDS = 64, 0.25
 
 
 class MaskedScores(ABC, Generic[AnyDraw]):
@@ -104,21 +107,26 @@ class _EngineScores(MaskedScores[AnyDraw]):
         self.unmasked = explained.read(self._whole, self._whole)[0]
         self._bound = engine.bind(explained.output_names)
         self._input = engine.spec.input.name
-        self._painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
+        self._most_painted = min(_PAINTED, _PAINTED_BYTES // engine.input_buffer(1).nbytes)
         self._make = choose_maker(engine, view, form)
+        self._seconds_per_copy = float("inf")
 
     @property
     def masks_at_once(self) -> int:
+        count = self._search.size
+        while 2 * count <= _TOGETHER and 2 * count * self._seconds_per_copy <= _TOGETHER_SECONDS:
+            count *= 2
+        return count
+
+    @property
+    def _painted_at_once(self) -> int:
         batch_size = self._search.size
-        return max(1, self._painted // batch_size) * batch_size
+        return max(1, self._most_painted // batch_size) * batch_size
 
     def __call__(self, draw: AnyDraw) -> FloatArray:
-        values: list[FloatArray] = []
-        start, count = 0, len(draw)
-        while start < count:
-            part = draw.part(start, start + self.masks_at_once)
-            values += [self._explained.read(outputs, self._whole) for outputs in self._gather(self._run(part))]
-            start += len(part)
+        begun, count = time.perf_counter(), len(draw)
+        values = [self._explained.read(outputs, self._whole) for outputs in self._gather(self._run(draw))]
+        self._seconds_per_copy = (time.perf_counter() - begun) / count
         return np.concatenate(values)[:count]
 
     def _gather(self, batches: Iterator[Outputs]) -> Iterator[Outputs]:
@@ -135,7 +143,14 @@ class _EngineScores(MaskedScores[AnyDraw]):
         if gathered:
             yield _join(gathered)
 
-    def _run(self, draw: AnyDraw) -> Iterator[list[npt.NDArray[Any]]]:
+    def _run(self, draw: AnyDraw) -> Iterator[Outputs]:
+        start = 0
+        while start < len(draw):
+            part = draw.part(start, start + self._painted_at_once)
+            yield from self._run_painted(part)
+            start += len(part)
+
+    def _run_painted(self, draw: AnyDraw) -> Iterator[Outputs]:
         # Only the last part can need padding, so the rows to drop come last.
         draw = draw if self._fixed_batch is None else draw.padded(self._fixed_batch)
         copies = self._make(draw)
