@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic
+from typing import Generic
 
 import numpy as np
-import numpy.typing as npt
 
 from onnxplain.errors import ModelError
 from onnxplain.explainers.aimed.placed_target import PlacedTarget

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso, LinearRegression, Ridge
 
+from onnxplain.explainers.hiding import dependence as hsic_sums
 from onnxplain.explainers.hiding import weighted_fit
 from onnxplain.explainers.hiding.coalitions import all_pairs, choose_coalitions
-from onnxplain.explainers.hiding.hsic import balanced_bits, dependence, dependence_without_groups, kernel_of
+from onnxplain.explainers.hiding.dependence import dependence, median_square
+from onnxplain.explainers.hiding.hsic import balanced_bits
 from onnxplain.explainers.hiding.lime import random_bits
 from onnxplain.explainers.hiding.shap import fit_shapley
 from onnxplain.explainers.hiding.weighted_fit import Moments, choose_columns, fit_lasso, fit_ridge
@@ -92,18 +94,45 @@ def test_parts_of_the_samples_give_what_all_give_at_once(monkeypatch) -> None:
         np.testing.assert_array_equal(random_bits(300, 12, 5), bits)
 
 
+def trace_of_four(bits: np.ndarray, scores: np.ndarray, square: float) -> float:
+    """HSIC as in the paper."""
+    alike, centring = (bits[:, None] == bits).astype(float), np.eye(len(bits)) - 1 / len(bits)
+    kernel = np.exp(-((scores[:, None] - scores) ** 2) / (2 * square))
+    return float(np.trace(alike @ centring @ kernel @ centring)) / (len(bits) - 1) ** 2
+
+
 @pytest.mark.parametrize("count", [16, 37, 64])
-def test_hsic_without_a_group_is_hsic_of_the_other_copies(count: int) -> None:
-    shown, kernel = balanced_bits(count, 5, 1), kernel_of(RNG.normal(size=count))
-    rows = np.arange(count)
-    expected = [
-        dependence(shown[rows % 8 != group], kernel[np.ix_(rows % 8 != group, rows % 8 != group)]) for group in range(8)
-    ]
-    np.testing.assert_allclose(dependence_without_groups(shown, kernel), expected, rtol=1e-9)
+@pytest.mark.parametrize("players", [1, 5, 300])
+def test_hsic_and_hsic_without_a_group_are_the_traces_of_the_copies_that_are_left(
+    monkeypatch, count: int, players: int
+) -> None:
+    monkeypatch.setattr(hsic_sums, "_COLUMNS", 3)
+    shown, scores = balanced_bits(count, players, 1), RNG.normal(size=count) + 3
+    square, group = median_square(scores), np.arange(count) % 8
+    found, without = dependence(shown, scores)
+    expected = [trace_of_four(bits, scores, square) for bits in shown.T]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+    for number in range(8):
+        left = group != number
+        expected = [trace_of_four(bits, scores[left], square) for bits in shown[left].T]
+        np.testing.assert_allclose(without[number], expected, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("scores", [[3.0, 3.0, 3.0], [1.0, 2.0, 4.0], [0.5, 0.5, 0.1, 0.9], [np.pi, 0.0]])
-def test_the_width_of_hsics_kernel_is_the_median_distance_of_different_scores(scores: list[float]) -> None:
-    apart = (np.array(scores)[:, None] - np.array(scores)) ** 2
-    expected = np.exp(-apart / (2 * np.median(apart[apart > 0]))) if apart.any() else np.ones_like(apart)
-    np.testing.assert_array_equal(kernel_of(np.array(scores)), expected)
+WIDTHS = {
+    "all alike": [3.0, 3.0, 3.0],
+    "three": [1.0, 2.0, 4.0],
+    "two alike": [0.5, 0.5, 0.1, 0.9],
+    "two": [np.pi, 0.0],
+    "float32": RNG.random(400).astype(np.float32).astype(float),
+    "most alike": np.repeat([0.25, 0.5, 0.75], [40, 3, 2]),
+    "far from 0, near each other": 1e6 + RNG.integers(0, 9, 101) / 16,
+    "of very different sizes": 10.0 ** -RNG.integers(0, 30, 64),
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_width_of_hsics_kernel_is_the_median_distance_of_different_scores(name: str) -> None:
+    scores = np.array(WIDTHS[name])
+    apart = (np.subtract.outer(scores, scores) ** 2)[np.triu_indices(len(scores), 1)]
+    different = apart[apart > 0]
+    assert median_square(scores) == (np.median(different) if different.size else 0)
