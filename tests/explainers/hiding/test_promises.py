@@ -181,6 +181,21 @@ def test_ctrl_c_keeps_the_map_so_far(method: type[Explainer]) -> None:
         method(Pressing(12), SIZE_HW, fill=BLACK, batch_size=8, **options)([WHITE, WHITE], 0)
 
 
+def test_ctrl_c_ends_the_work_for_all_targets() -> None:
+    """Also where the model raises it. The copies of AISE depend on the target, so each target has its own."""
+    calls = []
+
+    def stops(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return np.repeat(scorer(tangled)(batch), 2, axis=1)
+
+    found = AISE(stops, SIZE_HW, fill=BLACK).for_targets(WHITE, [0, 1])
+    assert [each.report.interrupted for each in found] == [True, True]
+    assert len(calls) == 12
+
+
 @pytest.mark.parametrize("method", STOPPABLE)
 def test_ctrl_c_before_there_is_a_map(method: type[Explainer]) -> None:
     """Two batches of two are no map for any method of players: it is constant, and the report says why."""
