@@ -36,7 +36,9 @@ def error_from(without: DoubleArray) -> DoubleArray:
 
 
 def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
-    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
+    """Root mean square of the errors over the standard deviation of the values; None where the error is unknown, or the
+    values are all alike or not finite.
+    """
     if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
         return None
     return float(np.sqrt((standard_error**2).mean()) / values.std())
