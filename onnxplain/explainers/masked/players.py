@@ -15,6 +15,7 @@ from onnxplain.errors import OnnxplainError
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
 from onnxplain.explainers.masked.label_map import check_label_map, read_player_map
+from onnxplain.explainers.masked.masks import Pixels
 from onnxplain.explainers.masked.quadtree import split_by_detail
 from onnxplain.explainers.masked.superpixels import find_superpixels, has_superpixels
 from onnxplain.files.existing import is_existing_file
@@ -24,8 +25,6 @@ from onnxplain.runtime.geometry import Frame
 PlayerKind: TypeAlias = Literal["grid", "superpixels", "quadtree"]
 # A kind, or a label map of the image: whole numbers (H, W), one label per player, as an array or as a file.
 Players: TypeAlias = str | Path | npt.NDArray[Any]
-# Pixels of the model's input.
-PixelWindow: TypeAlias = tuple[slice, slice]
 
 LEAST_PLAYERS = 2
 
@@ -89,7 +88,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     return PlacedPlayers(name, CellMasks(whole, len(found)))
 
 
-def seen_window(frame: Frame) -> PixelWindow:
+def seen_window(frame: Frame) -> Pixels:
     """Rows and columns of the model's input that show the image."""
     ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy]).round(3)
     height, width = frame.input_size_hw
