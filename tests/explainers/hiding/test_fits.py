@@ -69,6 +69,14 @@ def test_drawn_weights_have_the_mass_of_each_size(sampling) -> None:
     np.testing.assert_allclose(total[1:-1], mass / mass.sum(), rtol=0.12)
 
 
+@pytest.mark.parametrize("players", [30, 31])
+def test_leverage_draws_all_sizes_alike(players: int) -> None:
+    """Half of 30 players are their own complement: a pair is two coalitions of that size."""
+    found = choose_coalitions(players, 30 * players, "leverage", seed=1)
+    sizes = np.bincount(found.shown[2 * found.listed :].sum(axis=1), minlength=players)[2:-1]
+    np.testing.assert_allclose(sizes, sizes.mean(), rtol=0.05)
+
+
 def test_coalitions_come_with_their_complements_and_depend_on_the_seed() -> None:
     first, again, other = (choose_coalitions(30, 200, "kernel", seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.shown[::2], ~first.shown[1::2])
