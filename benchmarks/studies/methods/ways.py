@@ -1,4 +1,4 @@
-"""What is compared: every row of the method table, some of them with other options, and maps that see no model."""
+"""What is compared: every row of the method table, some of them with other options."""
 
 from __future__ import annotations
 

@@ -72,9 +72,8 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     if isinstance(players, np.ndarray):
         name, labels = "label map", _place_label_map(players, view)
     elif players == "superpixels" and not has_superpixels():
-        side = grid_side(count)
-        name = f"grid of {side} × {side} (superpixels need scikit-image)"
-        labels = grid_labels(seen.shape[1:], count)
+        name, labels = _grid(seen, count)
+        name += " (superpixels need scikit-image)"
     else:
         name, labels = _KINDS[str(players)](seen, count)
     found, numbered = np.unique(labels, return_inverse=True)
@@ -143,8 +142,8 @@ def _under(frame: Frame, pixels: npt.NDArray[np.intp], axis: int) -> npt.NDArray
 
 
 def _grid(seen: AnyArray, count: int) -> tuple[str, npt.NDArray[np.int64]]:
-    side = grid_side(count)
-    return f"grid of {side} × {side}", grid_labels(seen.shape[1:], count)
+    rows, columns = (min(grid_side(count), pixels) for pixels in seen.shape[1:])
+    return f"grid of {rows} × {columns}", grid_labels(seen.shape[1:], count)
 
 
 _KINDS: Mapping[str, Callable[[Any, int], tuple[str, npt.NDArray[np.int64]]]] = {

@@ -14,7 +14,7 @@ import pytest
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import AISE, HSIC, LIME, RISE, Explainer, KernelSHAP, Occlusion, Sobol
-from onnxplain.explainers.hiding.jackknife import jackknife
+from onnxplain.explainers.hiding.jackknife import error_share, jackknife
 from tests.detectors.seeing import open_suppressing, photo_of_blobs
 from tests.explainers.hiding.scorers import BLACK, LABELS, PLAYERS, SIZE_HW, WHITE, one, scorer, tangled
 from tests.explainers.tiny_model import MakeModel
@@ -65,6 +65,11 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     assert mean == sample.mean()
     assert error == pytest.approx(sample.std(ddof=1) / np.sqrt(800), rel=0.1)
     assert jackknife(lambda chosen: np.zeros((1, 1)), 15)[1] is None
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [0.3, 0.1 + 0.2], [1.0, np.nan]])
+def test_values_that_are_alike_up_to_rounding_have_no_relative_error(values: list[float]) -> None:
+    assert error_share(np.array(values), np.full(2, 0.01)) is None
 
 
 @pytest.mark.parametrize("method", OPTIONS)
