@@ -110,10 +110,11 @@ def test_auto_is_the_last_map_that_the_logits_read_whole(extra: int, readout: Re
     assert np.linalg.norm(gradients - expected_gradients) <= 1e-4 * scale
 
 
-@pytest.mark.parametrize("path", ["embed", "blocks.0", "blocks.0.norm2", "blocks.1.norm1"])
-def test_a_named_module_of_tokens_is_a_map(path: str, tmp_path: Path):
-    report = export(_network(1, "class token"), tmp_path / "model.onnx", input_size_hw=SIZE_HW, layers=[path])
-    (check,) = report.checks.layers
-    assert check.reference == "torch.autograd"
-    assert check.relative_error < 1e-4
-    assert report.spec.layers[0].size_hw == GRID_HW
+def test_named_modules_of_tokens_are_maps(tmp_path: Path):
+    paths = ["embed", "blocks.0", "blocks.0.norm2", "blocks.1.norm1"]
+    report = export(_network(1, "class token"), tmp_path / "model.onnx", input_size_hw=SIZE_HW, layers=paths)
+    assert {layer.name for layer in report.spec.layers} == set(paths)
+    for check, layer in zip(report.checks.layers, report.spec.layers, strict=True):
+        assert check.reference == "torch.autograd"
+        assert check.relative_error < 1e-4
+        assert layer.size_hw == GRID_HW

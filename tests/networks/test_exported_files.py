@@ -23,7 +23,6 @@ EVERYDAY: frozenset[tuple[str, Exporter, FileBatch]] = frozenset(
         ("DeiT of timm", "TorchScript 17", "4"),
         ("swin", "TorchScript 12", "1"),
         ("swin", "TorchScript 17", "dynamic"),
-        ("shufflenet-v2", "TorchScript 12", "4"),
         ("YOLO's C2f", "TorchScript 17", "1"),
         ("YOLO's C2f", "TorchScript 12", "dynamic"),
         ("ViT of transformers", "Optimum", "dynamic"),

@@ -20,7 +20,7 @@ def eigen_cam(a: torch.Tensor, g: torch.Tensor | None = None) -> torch.Tensor:
 
 
 def kpca_cam(a: torch.Tensor, g: torch.Tensor | None = None, kernel: str = "sigmoid", gamma: float = 0) -> torch.Tensor:
-    """H K H v / √λ, v the last eigenvector of H K H."""
+    """H K H v / √λ, v the first eigenvector of H K H, by another algorithm than scipy's."""
     cells, gamma = a.flatten(2).transpose(1, 2), gamma or 1 / a.shape[1]
     cells = cells - cells.mean(dim=1, keepdim=True)
     likeness = {
@@ -28,8 +28,10 @@ def kpca_cam(a: torch.Tensor, g: torch.Tensor | None = None, kernel: str = "sigm
         "rbf": torch.exp(-gamma * ((cells[:, :, None] - cells[:, None]) ** 2).sum(dim=3)),
     }[kernel]
     h = torch.eye(cells.shape[1], dtype=a.dtype) - 1 / cells.shape[1]
-    values, vectors = torch.linalg.eigh(h @ likeness @ h)
-    maps = (h @ likeness @ h @ vectors[:, :, -1:])[:, :, 0] / values[:, -1:].sqrt()
+    centred = h @ likeness @ h
+    start = torch.randn(*cells.shape[:2], 1, dtype=a.dtype, generator=torch.Generator().manual_seed(0))
+    values, vectors = torch.lobpcg(centred, X=start, niter=200, tol=1e-12)
+    maps = (centred @ vectors)[:, :, 0] / values.sqrt()
     return orient(maps.unflatten(1, a.shape[2:]), a)
 
 
