@@ -64,6 +64,11 @@ def test_a_call_gives_what_the_stream_ends_with() -> None:
     assert (last.stopped, last.evaluations) == ("masks", 301)
 
 
+def test_a_stream_of_no_target_is_refused() -> None:
+    with pytest.raises(OnnxplainError, match=r"^target: found none to explain, expected one or more"):
+        make_rise().stream(WHITE, [])
+
+
 def test_a_moment_after_every_64_masks_is_the_map_of_that_many() -> None:
     moments = list(make_rise().stream(WHITE, 0))
     assert [moment.evaluations for moment in moments] == [65, 129, 193, 257, 301]

@@ -158,8 +158,19 @@ def test_other_attention_is_refused_by_name(tmp_path: Path, make: Callable[[Path
     assert not (tmp_path / "out.onnx").exists()
 
 
-def test_a_head_that_reads_tokens_by_their_places_is_refused(tmp_path: Path) -> None:
-    plain = written(tmp_path, Odd(among_all, lambda tokens: tokens.flatten(1)))
+# A number for each token.
+SHARES, SHOWN = torch.linspace(0.5, 1.5, 16)[:, None], (torch.arange(16) > 3)[:, None]
+BY_PLACE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "each at its own place": lambda tokens: tokens.flatten(1),
+    "weighed by a factor": lambda tokens: (tokens * SHARES).sum(1),
+    "weighed by a divisor": lambda tokens: (tokens / SHARES).sum(1),
+    "chosen": lambda tokens: torch.where(SHOWN, tokens, torch.zeros(1)).sum(1),
+}
+
+
+@pytest.mark.parametrize("read", BY_PLACE)
+def test_a_head_that_reads_tokens_by_their_places_is_refused(tmp_path: Path, read: str) -> None:
+    plain = written(tmp_path, Odd(among_all, BY_PLACE[read]))
     instrument(plain, tmp_path / "out.onnx", layers=["attention"], preprocessing=PREPROCESSING)
     engine = Engine(tmp_path / "out.onnx", threads=1)
     assert engine.spec.attention.reads == (None,)

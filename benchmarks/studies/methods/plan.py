@@ -71,6 +71,15 @@ STAGES = (
     Stage("map", "squeezenet", "photos", 10, (100,)),
     Stage("map", "squeezenet", "mosaics", 16, OWN_AND_MAIN),
     Stage("map", "squeezenet", "photos", 10, (1600,)),
+    Stage("shuffled", "mobilenet", "photos", 10, OWN_AND_MAIN),
+    Stage("shuffled", "vit", "photos", 10, OWN_AND_MAIN),
+    Stage("seed", "mobilenet", "photos", 10, (MAIN,)),
+    Stage("seed", "vit", "photos", 10, (MAIN,)),
+    Stage("shuffled", "squeezenet", "photos", 10, OWN_AND_MAIN),
+    Stage("seed", "squeezenet", "photos", 10, (MAIN,)),
+    Stage("limit", "squeezenet", "photos", 2, BUDGETS),
+    Stage("limit", "mobilenet", "photos", 4, BUDGETS),
+    Stage("limit", "vit", "photos", 4, BUDGETS),
 )
 
 

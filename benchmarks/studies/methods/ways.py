@@ -1,4 +1,4 @@
-"""What is compared: every row of the method table, some of them with other options, and maps that see no model."""
+"""What is compared: every row of the method table, some of them with other options."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onnxplain.explainers import METHODS, Explainer, Explanation, build
 # MAIN is the budget of the main tables.
 BUDGETS = (100, 400, 1600)
 MAIN = 400
-# Evaluations of a map that counts as a method's limit. HSIC keeps a number for every pair of copies, and Augmented
-# Grad-CAM solves for all copies together.
+# Evaluations of a map that counts as a method's limit. The time of HSIC grows with the square, and Augmented Grad-CAM
+# solves for all copies together.
 LIMIT, LIMITS = 6400, {"hsic": 3200, "augmented-grad-cam": 3200}
 # The option that sets the number of evaluations: the first of these that a method has.
 BUDGET_OPTIONS = ("evaluations", "samples", "steps", "copies", "maps")

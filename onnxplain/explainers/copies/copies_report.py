@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxplain.explainers.method_report import MethodReport
+from onnxplain.explainers.method_report import MethodReport, large_error
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,14 @@ class CopiesReport(MethodReport):
 
     @property
     def caution(self) -> str:
-        """The first caution of a copy."""
-        return next((each.caution for each in self.reports if each is not None and each.caution), "")
+        """The first caution of a copy; where the error of the mean is known, that counts instead of a copy's."""
+        known = self.relative_error is not None
+        cautions = [
+            each.caution
+            for each in self.reports
+            if each is not None and not (known and each.caution == large_error(each.map_error))
+        ]
+        return next(filter(None, cautions), large_error(self.relative_error))
 
     def as_json(self) -> dict[str, Any]:
         """The method's own report for the image itself, the error of the mean, and the copies."""

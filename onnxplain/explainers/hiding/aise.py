@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -72,6 +72,9 @@ class AISE(HidingExplainer):
         maps: list[HiddenMap] = []
         for part, placed in enumerate(task.placed):
             maps.append(self._map_one(task.of(placed, part, len(task.placed))))
+            if maps[-1].report.interrupted:
+                # Nothing is started for the other targets.
+                task = replace(task, stop=lambda: True)
         return maps
 
     def _map_one(self, task: HidingTask) -> HiddenMap:

@@ -47,11 +47,13 @@ def choose_coalitions(players: int, pairs: int, sampling: Sampling, seed: int) -
     coalition of that size; drawn weights are divided by these chances.
     """
     sizes = np.arange(1, players // 2 + 1)
-    # Of a size and its complement together: the kernel times how many there are.
-    mass = np.array([(players - 1) / (size * (players - size)) * (1 if 2 * size == players else 2) for size in sizes])
+    # A size and its complement together; half of the players are their own.
+    both = np.where(2 * sizes == players, 1, 2)
+    # The kernel times how many there are.
+    mass = both * (players - 1) / (sizes * (players - sizes))
     mass /= mass.sum()
-    counts = [comb(players, int(size)) // (2 if 2 * size == players else 1) for size in sizes]
-    chances = mass if sampling == "kernel" else np.full(len(sizes), 1 / len(sizes))
+    counts = [comb(players, int(size)) * int(each) // 2 for size, each in zip(sizes, both, strict=True)]
+    chances = mass if sampling == "kernel" else both / both.sum()
     left, first, weights = pairs, [np.zeros((0, players), bool)], [np.zeros(0)]
     whole, every = 0, pairs >= all_pairs(players)
     while whole < len(sizes) and counts[whole] <= min(left, _MOST_LISTED):

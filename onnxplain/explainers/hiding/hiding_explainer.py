@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -57,14 +57,10 @@ class HidingTask:
 
     def of(self, placed: PlacedTarget, part: int, parts: int) -> HidingTask:
         """One of the targets alone, the `part`-th of `parts` pieces of the work."""
-        return HidingTask(
-            self.black_box,
-            self.view,
-            self.whole,
-            [placed],
-            self.batch_size,
-            lambda done, planned: self.progress(part * planned + done, parts * planned),
-            self.stop,
+        return replace(
+            self,
+            placed=[placed],
+            progress=lambda done, planned: self.progress(part * planned + done, parts * planned),
         )
 
 
@@ -118,9 +114,9 @@ class HidingExplainer(Explainer):
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("evaluations", "batch_size"):
-            least = getattr(self, name)
-            if least is not None and least < 1:
-                raise OnnxplainError(f"{name}: found {least}, expected at least 1")
+            found = getattr(self, name)
+            if found is not None and found < 1:
+                raise OnnxplainError(f"{name}: found {found}, expected at least 1")
         check_fill(self.fill, smooth=self.name if self.smooth else None)
         self._black_box()
         self._check_options()

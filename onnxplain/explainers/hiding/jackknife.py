@@ -10,6 +10,8 @@ import numpy.typing as npt
 from onnxplain.runtime.arrays import DoubleArray
 
 GROUPS = 8
+# Values whose spread is a smaller share of them are alike: what is left is rounding.
+_ROUNDING = 1e-12
 
 # From the numbers of the sample's units that are used to the estimates, float64 (T, P).
 SampleEstimate = Callable[[npt.NDArray[np.intp]], DoubleArray]
@@ -36,7 +38,9 @@ def error_from(without: DoubleArray) -> DoubleArray:
 
 
 def error_share(values: DoubleArray, standard_error: DoubleArray | None) -> float | None:
-    """Root mean square of the errors over the standard deviation of the values; None where one is unknown or 0."""
-    if standard_error is None or not np.isfinite(values).all() or values.std() == 0:
+    """Root mean square of the errors over the standard deviation of the values; None where the error is unknown, or the
+    values are all alike or not finite.
+    """
+    if standard_error is None or not np.isfinite(values).all() or values.std() <= _ROUNDING * np.abs(values).max():
         return None
     return float(np.sqrt((standard_error**2).mean()) / values.std())

@@ -31,7 +31,8 @@ class Sobol(PlayerExplainer):
     formula, so it is not computed. `players`: a grid of 11 × 11 as in the paper.
 
     The index has no sign: it does not say whether a place speaks for or against the target. ``not:`` is refused.
-    `report.standard_error`: by the jackknife over designs; None below 16.
+    `report.standard_error`: by the jackknife over designs, which ignores that they are spread evenly, so it is too
+    large, up to 1.8 times the spread over seeds. None below 16.
     """
 
     cells: int = 121
@@ -98,7 +99,10 @@ def replicate(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def total_indices(scores: DoubleArray) -> DoubleArray:
-    """S_T, float64 (T, P), from the scores of N designs, (N, 1 + P, T); 0 where the score never varies."""
+    """S_T, float64 (T, P), from the scores of N designs, (N, 1 + P, T).
+
+    0 where the score never varies. Where only f(A) never does, there is no index: V counts as 1.
+    """
     own, replaced = scores[:, :1], scores[:, 1:]
     variance = own[:, 0].var(axis=0, ddof=1)
     half = ((own - replaced) ** 2).mean(axis=0).T / 2

@@ -32,12 +32,6 @@ class CellMasks(MaskForm[CellDraw]):
     count: int
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        """Of the label map."""
-        height, width = self.labels.shape
-        return height, width
-
-    @property
     def graph(self) -> str:
         """A Gather along the cells."""
         return "cells."
@@ -49,7 +43,7 @@ class CellMasks(MaskForm[CellDraw]):
 
     def brush(self) -> Brush[CellDraw]:
         """See `MaskForm`."""
-        mask, labels = np.empty(self.size_hw, np.float32), self.labels
+        mask, labels = np.empty(self.labels.shape, np.float32), self.labels
 
         def paint(draw: CellDraw) -> Iterator[FloatArray]:
             for shown in draw.shown.astype(np.float32, copy=False):
@@ -61,7 +55,7 @@ class CellMasks(MaskForm[CellDraw]):
     def cutter(self) -> Cutter[CellDraw]:
         """See `MaskForm`."""
         few = self.count < _MOST_LOOKED_UP
-        mask, labels = np.empty(self.size_hw, np.uint8), self.labels.astype(np.uint8) if few else self.labels
+        mask, labels = np.empty(self.labels.shape, np.uint8), self.labels.astype(np.uint8) if few else self.labels
         table = np.zeros(_MOST_LOOKED_UP if few else self.count + 1, np.uint8)
 
         def cut(tables: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:

@@ -51,11 +51,6 @@ class MaskForm(ABC, Generic[AnyDraw]):
 
     @property
     @abstractmethod
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width of the masks: those of the model's input."""
-
-    @property
-    @abstractmethod
     def graph(self) -> str:
         """What the files of its graphs are called in mask_graphs/, before the type."""
 

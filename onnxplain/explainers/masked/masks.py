@@ -83,11 +83,6 @@ class MaskGeometry(MaskForm[MaskDraw]):
         return self.rows[y : y + height], self.columns[x : x + width]
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        """Of the input."""
-        return self.input_size_hw
-
-    @property
     def graph(self) -> str:
         """Two products per mask."""
         return ""

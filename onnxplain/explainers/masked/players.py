@@ -15,6 +15,7 @@ from onnxplain.errors import OnnxplainError, UnexplainedImageError
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
 from onnxplain.explainers.masked.label_map import check_label_map, read_player_map
+from onnxplain.explainers.masked.masks import Pixels
 from onnxplain.explainers.masked.quadtree import split_by_detail
 from onnxplain.explainers.masked.superpixels import find_superpixels, has_superpixels
 from onnxplain.files.existing import is_existing_file
@@ -24,8 +25,6 @@ from onnxplain.runtime.geometry import Frame
 PlayerKind: TypeAlias = Literal["grid", "superpixels", "quadtree"]
 # A kind, or a label map of the image: whole numbers (H, W), one label per player, as an array or as a file.
 Players: TypeAlias = str | Path | npt.NDArray[Any]
-# Pixels of the model's input.
-PixelWindow: TypeAlias = tuple[slice, slice]
 
 LEAST_PLAYERS = 2
 
@@ -74,9 +73,8 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     if isinstance(players, np.ndarray):
         name, labels = "label map", _place_label_map(players, view)
     elif players == "superpixels" and not has_superpixels():
-        side = grid_side(count)
-        name = f"grid of {side} × {side} (superpixels need scikit-image)"
-        labels = grid_labels(seen.shape[1:], count)
+        name, labels = _grid(seen, count)
+        name += " (superpixels need scikit-image)"
     else:
         name, labels = _KINDS[str(players)](seen, count)
     found, numbered = np.unique(labels, return_inverse=True)
@@ -93,7 +91,7 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     return PlacedPlayers(name, CellMasks(whole, len(found)))
 
 
-def seen_window(frame: Frame) -> PixelWindow:
+def seen_window(frame: Frame) -> Pixels:
     """Rows and columns of the model's input that show the image."""
     ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy]).round(3)
     height, width = frame.input_size_hw
@@ -148,8 +146,8 @@ def _under(frame: Frame, pixels: npt.NDArray[np.intp], axis: int) -> npt.NDArray
 
 
 def _grid(seen: AnyArray, count: int) -> tuple[str, npt.NDArray[np.int64]]:
-    side = grid_side(count)
-    return f"grid of {side} × {side}", grid_labels(seen.shape[1:], count)
+    rows, columns = (min(grid_side(count), pixels) for pixels in seen.shape[1:])
+    return f"grid of {rows} × {columns}", grid_labels(seen.shape[1:], count)
 
 
 _KINDS: Mapping[str, Callable[[Any, int], tuple[str, npt.NDArray[np.int64]]]] = {

@@ -32,18 +32,13 @@ class ProductMasks(MaskForm[ProductDraw]):
     multiplies: ClassVar[bool] = True
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        """Of the input."""
-        return self.input_size_hw
-
-    @property
     def graph(self) -> str:
         """A product per mask."""
         return "products."
 
     def brush(self) -> Brush[ProductDraw]:
         """See `MaskForm`."""
-        mask = np.empty(self.size_hw, np.float32)
+        mask = np.empty(self.input_size_hw, np.float32)
 
         def paint(draw: ProductDraw) -> Iterator[FloatArray]:
             for rows, columns in zip(draw.rows, draw.columns, strict=True):
@@ -53,7 +48,7 @@ class ProductMasks(MaskForm[ProductDraw]):
 
     def constants(self, repeated: int) -> Mapping[str, npt.NDArray[Any]]:
         """The column of each number of a line."""
-        return {"column_numbers": np.repeat(np.arange(self.size_hw[1]), repeated)}
+        return {"column_numbers": np.repeat(np.arange(self.input_size_hw[1]), repeated)}
 
     def arrays(self, draw: ProductDraw) -> Mapping[str, npt.NDArray[Any]]:
         """The factors."""

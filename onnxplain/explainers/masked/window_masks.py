@@ -31,18 +31,13 @@ class WindowMasks(MaskForm[WindowDraw]):
     input_size_hw: tuple[int, int]
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        """Of the input."""
-        return self.input_size_hw
-
-    @property
     def graph(self) -> str:
         """A product per mask."""
         return self._products.graph
 
     def brush(self) -> Brush[WindowDraw]:
         """See `MaskForm`."""
-        mask = np.empty(self.size_hw, np.float32)
+        mask = np.empty(self.input_size_hw, np.float32)
 
         def paint(draw: WindowDraw) -> Iterator[FloatArray]:
             for top, bottom, left, right in draw.spans_yx.tolist():
@@ -54,7 +49,7 @@ class WindowMasks(MaskForm[WindowDraw]):
 
     def cutter(self) -> Cutter[WindowDraw]:
         """See `MaskForm`."""
-        mask = np.empty(self.size_hw, np.uint8)
+        mask = np.empty(self.input_size_hw, np.uint8)
 
         def cut(draw: WindowDraw) -> Iterator[npt.NDArray[np.uint8]]:
             for top, bottom, left, right in draw.spans_yx.tolist():
@@ -71,7 +66,7 @@ class WindowMasks(MaskForm[WindowDraw]):
     def arrays(self, draw: WindowDraw) -> Mapping[str, npt.NDArray[Any]]:
         """The factors of ``1 − row · column``."""
         top, bottom, left, right = (side[:, None] for side in draw.spans_yx.T)
-        row, column = np.arange(self.size_hw[0]), np.arange(self.size_hw[1])
+        row, column = np.arange(self.input_size_hw[0]), np.arange(self.input_size_hw[1])
         inside_y = ((row >= top) & (row < bottom)).astype(np.float32)
         inside_x = ((column >= left) & (column < right)).astype(np.float32)
         rows = np.stack([np.ones_like(inside_y), -inside_y], axis=2)

@@ -61,7 +61,7 @@ class RISE(Explainer):
     `masks`: the largest number of masked copies per image; the unmasked image is scored too. Memory does not depend on
     it. `evaluations`: the same as a number of forward passes, the unmasked image included; give one of the two.
     `grid`, `keep`: each of grid × grid cells is shown with probability `keep`; the grid is enlarged bilinearly and
-    shifted at random. `grid` None: 8 for classes, and for boxes as many cells as the smallest box needs. `seed`: mask i
+    shifted at random. `grid` None: 8 for classes, and for boxes as many cells as the median box needs. `seed`: mask i
     depends only on the seed and i, so the result does not depend on `batch_size` (None: the fastest), up to the model's
     own rounding.
     `estimator`: "paper" is equation 6, ``1 / (p·N) Σ s_i M_i``. "default" needs several times fewer masks for the same
@@ -160,11 +160,14 @@ class RISE(Explainer):
         A moment's `explanation()` and `relative_error` are computed on request. Its `tally` holds everything needed to
         continue later: pass it as `tally`. The result is then bit for bit that of an uninterrupted run, if the model's
         scores are reproducible. Raises OnnxplainError for a tally of another image, target, seed, grid, size or
-        estimator.
+        estimator, and where there is no target, such as "all" of an image without detections.
         """
         black_box = self._black_box()
         targets = list(target) if isinstance(target, list | tuple) else [cast("Target", target)]
-        (sampling,) = self._open(black_box, image, [black_box.aim(each) for each in targets])
+        samplings = self._open(black_box, image, [black_box.aim(each) for each in targets])
+        if not samplings:
+            raise OnnxplainError("target: found none to explain, expected one or more: name a target that is there")
+        (sampling,) = samplings
         if tally is not None:
             tally.check(sampling.key)
         return sampling.moments(tally or sampling.begin(), self._rule(), self.progress)

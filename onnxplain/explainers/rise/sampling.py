@@ -15,6 +15,7 @@ from onnxplain.explainers.heatmap import minus_min_over_range
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.masked_scores import MaskedScores
 from onnxplain.explainers.masked.masks import MaskDraw, Pixels
+from onnxplain.explainers.masked.players import seen_window
 from onnxplain.explainers.progress import Progress
 from onnxplain.explainers.regions import RISE_THRESHOLD
 from onnxplain.explainers.rise.log_linear_map import ShrunkMap, shrink_map, why_no_sums
@@ -158,14 +159,9 @@ class RiseSampling:
 
     @cached_property
     def _lattice(self) -> Pixels:
-        frame = self.view.frame
-        ((x1, y1, x2, y2),) = frame.boxes_to_input([frame.visible_xyxy])
-        height, width = self.sampler.geometry.input_size_hw
-        step_y, step_x = self._steps_yx
-        return (
-            slice(max(int(np.floor(y1)), 0), min(int(np.ceil(y2)), height), step_y),
-            slice(max(int(np.floor(x1)), 0), min(int(np.ceil(x2)), width), step_x),
-        )
+        """A lattice over the part of the input that shows the image."""
+        (rows, columns), (step_y, step_x) = seen_window(self.view.frame), self._steps_yx
+        return slice(rows.start, rows.stop, step_y), slice(columns.start, columns.stop, step_x)
 
     def explain(self, tally: RiseTally, stopped: Stopped | None) -> list[Explanation]:
         """One explanation per target."""

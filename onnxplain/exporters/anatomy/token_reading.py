@@ -20,6 +20,8 @@ from onnxplain.exporters.operators.table import operator_of
 
 Read = tuple[int, int]
 _SUMS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
+# With a number of its own for each token these weigh the tokens, or choose among them.
+_WEIGHS = ("Mul", "Div", "Where")
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,12 @@ def _axis_behind(before: Sequence[int | str], after: Sequence[int | str], axis: 
     raise _UnknownError
 
 
+def _differs_by_token(value: ir.Value | None, held: Mapping[ir.Value, _Held], axis: int) -> bool:
+    """Whether a value that holds no tokens has several entries along their axis, counted from the last."""
+    shape = None if value is None or value in held else maybe_dims(value)
+    return shape is not None and len(shape) >= -axis and shape[axis] != 1
+
+
 def _follow_rest(node: ir.Node, sources: Sequence[tuple[_Held, ir.Value]], held: dict[ir.Value, _Held]) -> None:
     """Operators that work on each token alone."""
     row = operator_of(node)
@@ -204,4 +212,6 @@ def _follow_rest(node: ir.Node, sources: Sequence[tuple[_Held, ir.Value]], held:
     if len(aligned) > 1 or mixes or not (row.places is Places.KEPT or joins):
         raise _UnknownError
     (found,) = aligned
+    if row.computes in _WEIGHS and any(_differs_by_token(value, held, found.axis - after) for value in node.inputs):
+        raise _UnknownError
     held.update(dict.fromkeys(node.outputs, found))

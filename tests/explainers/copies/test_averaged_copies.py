@@ -14,8 +14,12 @@ import pytest
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import METHODS, RISE, AveragedCopies, Explainer, Explanation, GradCAM, Occlusion, build
+from onnxplain.explainers.copies.copies_report import CopiesReport
 from onnxplain.explainers.copies.moved_copy import MovedCopy
 from onnxplain.explainers.heatmap import minus_min_over_range, relu_over_max
+from onnxplain.explainers.pixels.noise_report import NoiseReport
+from onnxplain.explainers.pixels.path_explainer import CompletenessReport
+from onnxplain.explainers.rise.sampling_report import SamplingReport
 from onnxplain.runtime import Engine
 from onnxplain.runtime.heads.aim import Aim
 from tests.detectors.seeing import open_dense
@@ -224,6 +228,25 @@ def test_statuses_and_interrupts(make_model: MakeModel) -> None:
     calls.clear()
     with pytest.raises(KeyboardInterrupt):
         AveragedCopies(RISE(stops, INPUT_SIZE_HW, masks=16, batch_size=8), flips=True)([image, image], 1)
+
+
+LARGE, SMALL = NoiseReport(16, 0, 1.2), NoiseReport(16, 0, 0.7)
+FEW = SamplingReport("default", 0, 40, "masks", 2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("reports", "error", "caution"),
+    [
+        ((LARGE, SMALL), 0.8, ""),
+        ((SMALL, LARGE), 1.1, "error as large as the map"),
+        ((LARGE, None), None, "error as large as the map"),
+        ((FEW, LARGE), 0.8, "only 40 masks"),
+        ((CompletenessReport(3.0, 1.0, 5, 0.4), SMALL), 0.5, "the map does not add up"),
+        ((None, None), None, ""),
+    ],
+)
+def test_the_caution_is_that_of_the_means_error(reports, error: float | None, caution: str) -> None:
+    assert CopiesReport(("image", "mirrored"), 2, reports, error).caution == caution
 
 
 def test_progress_counts_all_copies_of_all_images(make_model: MakeModel) -> None:

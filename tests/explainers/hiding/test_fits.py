@@ -58,7 +58,7 @@ def test_all_pairs_are_all_coalitions_with_shapleys_kernel(players: int, samplin
 @pytest.mark.parametrize("sampling", ["kernel", "leverage"])
 def test_drawn_weights_have_the_mass_of_each_size(sampling) -> None:
     """Over many draws the weight of a size is the kernel's, whichever way sizes are drawn."""
-    players, pairs = 9, 4000
+    players = 9
     found = choose_coalitions(players, 100, sampling, seed=1)
     assert found.listed >= players
     total = np.zeros(players + 1)
@@ -67,7 +67,14 @@ def test_drawn_weights_have_the_mass_of_each_size(sampling) -> None:
         np.add.at(total, drawn.shown.sum(axis=1), np.repeat(drawn.weights, 2) / 20)
     mass = np.array([(players - 1) / (s * (players - s)) for s in range(1, players)])
     np.testing.assert_allclose(total[1:-1], mass / mass.sum(), rtol=0.12)
-    assert pairs > all_pairs(players)
+
+
+@pytest.mark.parametrize("players", [30, 31])
+def test_leverage_draws_all_sizes_alike(players: int) -> None:
+    """Half of 30 players are their own complement: a pair is two coalitions of that size."""
+    found = choose_coalitions(players, 30 * players, "leverage", seed=1)
+    sizes = np.bincount(found.shown[2 * found.listed :].sum(axis=1), minlength=players)[2:-1]
+    np.testing.assert_allclose(sizes, sizes.mean(), rtol=0.05)
 
 
 def test_coalitions_come_with_their_complements_and_depend_on_the_seed() -> None:

@@ -43,7 +43,8 @@ def test_cells_of_a_grid_are_as_equal_as_pixels_allow() -> None:
     sizes = np.bincount(placed.masks.labels.ravel())
     assert (placed.count, placed.name) == (64, "grid of 8 × 8")
     assert sizes.max() <= 5 * 7 and sizes.min() >= 4 * 6
-    assert place_players("grid", 10_000, view_of((3, 4), (3, 4), "stretch")).count == 12
+    fine = place_players("grid", 10_000, view_of((3, 4), (3, 4), "stretch"))
+    assert (fine.count, fine.name) == (12, "grid of 3 × 4")
 
 
 def test_a_quadtree_is_fine_where_the_detail_is() -> None:

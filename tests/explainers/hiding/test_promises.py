@@ -14,7 +14,7 @@ import pytest
 from onnxplain.contract import Preprocessing
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import AISE, HSIC, LIME, RISE, Explainer, KernelSHAP, Occlusion, Sobol
-from onnxplain.explainers.hiding.jackknife import jackknife
+from onnxplain.explainers.hiding.jackknife import error_share, jackknife
 from tests.detectors.seeing import open_suppressing, photo_of_blobs
 from tests.explainers.hiding.scorers import BLACK, LABELS, PLAYERS, SIZE_HW, WHITE, one, scorer, tangled
 from tests.explainers.tiny_model import MakeModel
@@ -65,6 +65,11 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     assert mean == sample.mean()
     assert error == pytest.approx(sample.std(ddof=1) / np.sqrt(800), rel=0.1)
     assert jackknife(lambda chosen: np.zeros((1, 1)), 15)[1] is None
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [0.3, 0.1 + 0.2], [1.0, np.nan]])
+def test_values_that_are_alike_up_to_rounding_have_no_relative_error(values: list[float]) -> None:
+    assert error_share(np.array(values), np.full(2, 0.01)) is None
 
 
 @pytest.mark.parametrize("method", OPTIONS)
@@ -179,6 +184,21 @@ def test_ctrl_c_keeps_the_map_so_far(method: type[Explainer]) -> None:
     assert found.raw.any()
     with pytest.raises(KeyboardInterrupt):
         method(Pressing(12), SIZE_HW, fill=BLACK, batch_size=8, **options)([WHITE, WHITE], 0)
+
+
+def test_ctrl_c_ends_the_work_for_all_targets() -> None:
+    """Also where the model raises it. The copies of AISE depend on the target, so each target has its own."""
+    calls = []
+
+    def stops(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return np.repeat(scorer(tangled)(batch), 2, axis=1)
+
+    found = AISE(stops, SIZE_HW, fill=BLACK).for_targets(WHITE, [0, 1])
+    assert [each.report.interrupted for each in found] == [True, True]
+    assert len(calls) == 12
 
 
 @pytest.mark.parametrize("method", STOPPABLE)
