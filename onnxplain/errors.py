@@ -13,6 +13,13 @@ class ImageError(OnnxplainError):
     """An image that cannot be read. The command line reports it in the results and continues with the next image."""
 
 
+class UnexplainedImageError(OnnxplainError):
+    """An image that a method cannot explain, for what is in it; other images may be explained.
+
+    The command line reports it in the results and continues.
+    """
+
+
 class ImageWarning(UserWarning):
     """An image that is read, but probably not as its owner means it. The command line prints the first one of a run."""
 

@@ -76,12 +76,15 @@ def methods(source: ModelToExplain, evaluations: int | None, test_time: str | No
     less.
     """
     from onnxplain.explainers import METHODS
+    from onnxplain.explainers.copies.test_time import parse_test_time
     from onnxplain.explainers.method_table import TEST_TIME
 
     for plugin in METHODS.broken:
         say(f"onnxplain: {plugin}", err=True)
     stated = {"evaluations": evaluations, TEST_TIME: test_time}
     options = {name: value for name, value in stated.items() if value is not None}
+    if test_time is not None:
+        parse_test_time(test_time)
     if source.model.path is not None:
         _print_choices(_choices_for(source, options), as_json=as_json)
         return

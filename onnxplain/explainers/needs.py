@@ -77,8 +77,7 @@ POOLED = "it gives each feature map one weight for the whole image, while a box 
 COMPARABLE = Need(
     "an instrumented layer, and a head of at least two classes or labels",
     lambda spec: LAYERS.met(spec) and any(map(is_compared, spec.heads)),
-    "the file has no instrumented layer of more than one cell (run `onnxplain instrument` first), or no two entries to "
-    "compare",
+    "none of its heads has two classes or two labels to compare",
 )
 LINEAR_HEAD = Need(
     "global average pooling + linear head",

@@ -90,8 +90,10 @@ def require(explainer: type[Explainer], engine: Engine) -> None:
 
 def lack_of(explainer: type[Explainer], spec: ModelSpec) -> Need:
     """What a file lacks for a method that does not work with it. A detector lacks class scores before anything else."""
-    from onnxplain.explainers.needs import OF_BOXES, SCORES
+    from onnxplain.explainers.needs import COMPARABLE, LAYERS, OF_BOXES, SCORES
 
+    if spec.detector is None and explainer.needs is COMPARABLE and not LAYERS.met(spec):
+        return LAYERS
     if spec.detector is None or explainer.needs in OF_BOXES:
         return explainer.needs
     reason = f" ({explainer.no_boxes})" if explainer.no_boxes else ""

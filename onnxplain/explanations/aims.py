@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,14 @@ def read_aim(described: Mapping[str, Any], folder: Path) -> Aim:
 def check_aims(
     engine: Engine, questions: Sequence[Question], sources: Sequence[Path], max_megapixels: float | None
 ) -> None:
-    """Place every region, pixel and reference image on every image, before anything is written.
+    """Place every region, pixel, reference image and label map on every image, before anything is written.
 
     Raises OnnxplainError for the first that does not fit. Images that cannot be read are left to the run. Questions
     without such targets cost nothing.
     """
     from onnxplain.explainers.aimed.placing import Placer, cached_view
+    from onnxplain.explainers.masked.engine_box import view_of
+    from onnxplain.explainers.masked.players import LEAST_PLAYERS, place_players
 
     placers: dict[bool, Placer] = {}
     asked = []
@@ -46,10 +48,23 @@ def check_aims(
         if aim.like is not None or aim.region is not None or aim.pixel_xy is not None:
             differentiated = bool(getattr(question.build(engine), "differentiates", False))
             asked.append((placers.setdefault(differentiated, Placer(engine, differentiated=differentiated)), aim))
-    for source in sources if asked else ():
+    maps = list(dict.fromkeys(each for question in questions for each in _label_maps(question)))
+    for source in sources if asked or maps else ():
         try:
-            view = cached_view(engine, read_image(engine, source, max_megapixels))
+            image = read_image(engine, source, max_megapixels)
         except ImageError:
             continue
+        for label_map in maps:
+            place_players(label_map, LEAST_PLAYERS, view_of(engine, image, "mean"))
+        view = cached_view(engine, image)
         for placer, aim in asked:
             placer.place(aim, view)
+
+
+def _label_maps(question: Question) -> Iterator[Path]:
+    """The file of a question's label map."""
+    from onnxplain.explainers.masked.players import is_kind
+
+    players = dict(question.options).get("players")
+    if isinstance(players, str | Path) and not is_kind(players):
+        yield Path(players)

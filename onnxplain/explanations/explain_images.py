@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxplain.errors import ImageError, OnnxplainError
+from onnxplain.errors import ImageError, OnnxplainError, UnexplainedImageError
 from onnxplain.explanations.detection_questions import ask_detections
 from onnxplain.explanations.explanation_folder import RESULTS_FILE, ExplanationFolder, SourceImage, WrittenExplanation
 from onnxplain.explanations.image_arguments import read_image
@@ -38,7 +38,8 @@ _LONGEST_NAME = 255 - len("-10000")
 class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
 
-    `problems`: of a detector, a line for each target that is not in the image. `image_hwc`: its picture, uint8 RGB
+    `problems`: a line for each method that cannot explain the image, and of a detector for each target that is not in
+    it. `image_hwc`: its picture, uint8 RGB
     (`as_picture`). `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user
     stopped a method early. Its result so far is in `written`; no method was run after it.
     """
@@ -67,9 +68,9 @@ def explain_images(
     """Answer all questions for each image, one image after the other, and write the explanations to the folder.
 
     `on_written` is called after each explanation. `detect`: the detections of an image, for a detector; None: those of
-    `Engine.detect`. An image that cannot be read yields its error; any other failure raises OnnxplainError and ends the
-    run. If the user interrupts a method that can return its result so far, this
-    result is written and the run ends.
+    `Engine.detect`. An image that cannot be read yields its error, and one that a method cannot explain the results of
+    the other methods. Any other failure raises OnnxplainError and ends the run. If the user interrupts a method that
+    can return its result so far, this result is written and the run ends.
     """
     from onnxplain.explainers.held_interrupt import hold_interrupts
     from onnxplain.runtime.images.pixels import as_picture
@@ -114,7 +115,13 @@ def explain_images(
             with ExitStack() as held:
                 if stoppable:
                     held.enter_context(hold_interrupts())
-                explanation, seconds = asked.explain(question)
+                try:
+                    explanation, seconds = asked.explain(question)
+                except UnexplainedImageError as error:
+                    problems = (*problems, f"{question.title}: {error}")
+                    folder.add_error(source, problems[-1], "method")
+                    progress.step()
+                    continue
                 held.enter_context(hold_interrupts())
                 answered.append(question)
                 largest = asked.share_of_hottest(question)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ByteArray = npt.NDArray[np.uint8]
 
 HeatScale = Literal["own", "shared"]
-MissingPart = Literal["image", "target"]
+MissingPart = Literal["image", "target", "method"]
 """Why an image has no explanation: it could not be read, or a target is not in it."""
 
 RESULTS_FILE = "explanations.jsonl"
@@ -173,7 +173,7 @@ class ExplanationFolder:
         return WrittenExplanation(explanation, None if box is None else box.xyxy, picture, path)
 
     def add_error(self, source: Path, message: str, problem: MissingPart = "image") -> None:
-        """Write the line for an image that could not be read, or for a target that is not in it."""
+        """Write the line for an image that could not be read, a target that is not in it, or a method that failed."""
         self._errors += 1
         image = relative_to(source, self.path)
         error = message.replace(str(source), image)

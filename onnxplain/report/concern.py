@@ -13,7 +13,7 @@ from onnxplain.runtime.box import paired_iou
 Concern = Literal[
     "unreadable", "model changed", "photo changed", "photo missing", "map missing", "no heat", "map uncertain",
     "box and map disagree", "covers nearly everything", "models disagree", "low score", "wrong answer",
-    "map misses the object", "target not found",
+    "map misses the object", "target not found", "not explained",
 ]  # fmt: skip
 
 WEIGHTS: Mapping[Concern, float] = {
@@ -24,6 +24,7 @@ WEIGHTS: Mapping[Concern, float] = {
     "models disagree": 5,
     "wrong answer": 5,
     "target not found": 4,
+    "not explained": 4,
     "map misses the object": 3,
     "no heat": 4,
     "map uncertain": 3,

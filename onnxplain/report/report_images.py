@@ -22,7 +22,11 @@ from onnxplain.report.plot import Plot
 from onnxplain.runtime.box import Corners
 from onnxplain.runtime.geometry import Frame
 
-_PROBLEMS: Mapping[MissingPart, Concern] = {"image": "unreadable", "target": "target not found"}
+_PROBLEMS: Mapping[MissingPart, Concern] = {
+    "image": "unreadable",
+    "target": "target not found",
+    "method": "not explained",
+}
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,13 @@ def test_methods_for_a_model(run, models):
     }.items()
 
 
+def test_methods_refuses_what_are_no_copies_of_an_image(run, models):
+    result = run("methods", "--for", models / "instrumented.onnx", "--test-time", "7")
+    assert result.exit_code == 2
+    assert "found the scale 7" in result.stderr
+    assert result.stdout == ""
+
+
 def test_methods_for_a_plain_file_are_those_after_instrumenting(run, models):
     result = run("methods", "--for", models / "conv.onnx", "--json")
     works = {row["name"] for row in json.loads(result.stdout) if row["works"]}

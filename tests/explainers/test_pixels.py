@@ -51,6 +51,8 @@ def test_the_map_adds_up_to_the_change_from_the_baseline(tmp_path: Path, fill) -
 def test_a_sum_that_is_off_is_said() -> None:
     assert CompletenessReport(3.0, 1.0, 5).caution == "the map does not add up"
     assert CompletenessReport(1.1, 1.0, 5).summary() == "completeness error 10 % (5 steps)"
+    drawn = CompletenessReport(1.1, 1.0, 5, drawn=True)
+    assert drawn.summary() == "error unknown, completeness error 10 % (5 samples)"
     nothing = CompletenessReport(0.0, 0.0, 5)
     assert (nothing.completeness_error, nothing.caution, nothing.summary()) == (None, "", "(5 steps)")
     assert CompletenessReport(float("nan"), 1.0, 5).as_json()["total"] is None

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainers import CAM, RISE
+from onnxplain.explanations.aims import check_aims
 from onnxplain.explanations.explain_images import check_no_overwrite, explain_images
 from onnxplain.explanations.questions import plan_questions
 from tests.explanations.conftest import open_folder
@@ -55,6 +57,34 @@ def test_good_and_bad_images(engine, photo, progress, tmp_path):
     shares = [call[1:] for call in progress.calls if call[0] == "within"]
     assert shares[-1][0] == shares[-1][1]
     assert progress.calls.index(("within", *shares[0])) > progress.calls.index(("say", "photo.png"))
+
+
+def test_an_image_of_one_superpixel_is_an_error_of_this_image_and_method(engine, photo, progress, tmp_path):
+    """SLIC makes one region where two are asked for."""
+    pytest.importorskip("skimage")
+    questions = plan_questions(engine, ["lime", "cam"], (), {"cells": 2})
+    with open_folder(engine, questions, tmp_path / "out") as folder:
+        found = list(explain_images(engine, [photo, photo], questions, folder, progress))
+    for explained in found:
+        assert [each.explanation.method for each in explained.written] == ["cam"]
+        (problem,) = explained.problems
+        assert problem.startswith("lime: players: found 1 (superpixels), expected at least 2")
+    assert [line.get("problem") for line in read_lines(tmp_path / "out")] == ["method", None] * 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(12).reshape(3, 4), r"^players: found a label map of 3 × 4 for an image of"),
+        (None, r"^players: found 1 \(label map\), expected at least 2"),
+    ],
+)
+def test_a_label_map_is_laid_on_every_image_first(engine, photo, tmp_path, labels, message):
+    height, width = np.asarray(Image.open(photo)).shape[:2]
+    np.save(tmp_path / "map.npy", np.zeros((height, width), int) if labels is None else labels)
+    questions = plan_questions(engine, ["lime"], (), {"players": str(tmp_path / "map.npy")})
+    with pytest.raises(OnnxplainError, match=message):
+        check_aims(engine, questions, [photo], None)
 
 
 def test_one_method_with_different_options(engine, photo, progress, tmp_path):

@@ -140,10 +140,12 @@ def check_aim(method: str, aim: ResolvedTarget, name: str, *, combines: bool = T
         )
     if not aim.is_single and not combines:
         what = "not:" if aim.against is None else "against"
-        raise UnsupportedError(
-            f"{method}: found {what}, expected a single target: this method explains no difference; use grad-cam or "
-            "rise"
+        why = (
+            "the method explains single entries, not their negative or a difference"
+            if uses_target
+            else "the map is the same for every target"
         )
+        raise UnsupportedError(f"{method}: found {what}, expected a target alone: {why}; use grad-cam or rise")
 
 
 def name_aim(engine: Engine, aim: ResolvedTarget) -> str:

@@ -72,7 +72,7 @@ class FinerCAM(GradCAM):
             )
         if aim.against is not None:
             raise UnsupportedError(
-                "finer-cam: found against, expected a single target: the method chooses what it compares with; use "
+                "finer-cam: found against, expected a target alone: the method chooses what it compares with; use "
                 "grad-cam"
             )
         return aim

@@ -62,6 +62,8 @@ class HidingReport(MethodReport):
         }
 
     def summary(self) -> str:
-        """For example "error 3.1 % (1000 copies, superpixels)"."""
-        error = "" if self.relative_error is None else f"error {100 * self.relative_error:.1f} % "
-        return f"{error}({self.copies} copies, {self.hidden}{', interrupted' if self.stopped_early else ''})"
+        """For example "error 3.1 % (1000 copies, superpixels)"; no error for a method without chance."""
+        known = "unknown" if self.relative_error is None else f"{100 * self.relative_error:.1f} %"
+        error = "" if self.seed is None else f"error {known} "
+        copies = f"{self.copies} cop{'y' if self.copies == 1 else 'ies'}"
+        return f"{error}({copies}, {self.hidden}{', interrupted' if self.stopped_early else ''})"

@@ -68,6 +68,11 @@ class Occlusion(HidingExplainer):
                 "between two windows would never be hidden"
             )
         if self.players is not None:
+            if self.window != Occlusion.window or self.stride is not None:
+                raise OnnxplainError(
+                    "window, stride: found one of them beside players, expected one of the two: players are hidden "
+                    "instead of windows; leave out players, or window and stride"
+                )
             check_players(self.players, self.cells)
             if is_kind(self.players):
                 self._require(self.forward_passes)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnexplainedImageError
 from onnxplain.explainers.masked.black_box import View
 from onnxplain.explainers.masked.cell_masks import CellMasks
 from onnxplain.explainers.masked.label_map import check_label_map, read_player_map
@@ -64,7 +64,8 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
     """The players of an image. `count`: how many are wanted; a grid has the nearest square, superpixels about as many.
 
     Pixels of the input outside the image, as the borders of a letterbox, belong to no player and are always shown.
-    Raises OnnxplainError for a label map of another size than the image, and where fewer than two players are found.
+    Raises OnnxplainError for a label map of another size than the image or with fewer than two players, and
+    UnexplainedImageError where fewer than two are found in the image.
     """
     window = seen_window(view.frame)
     players = players if isinstance(players, np.ndarray) or is_kind(players) else read_player_map(Path(players))
@@ -78,9 +79,12 @@ def place_players(players: Players, count: int, view: View) -> PlacedPlayers:
         name, labels = _KINDS[str(players)](seen, count)
     found, numbered = np.unique(labels, return_inverse=True)
     if len(found) < LEAST_PLAYERS:
-        raise OnnxplainError(
+        by_colour = isinstance(players, str) and players == "superpixels"
+        advice = "ask for more cells, or choose a grid" if by_colour else "choose other players, such as a grid"
+        # Superpixels are found in the image: another image may have enough of them.
+        raise (UnexplainedImageError if is_kind(players) else OnnxplainError)(
             f"players: found {len(found)} ({name}), expected at least {LEAST_PLAYERS} in the part of the image that "
-            "the model sees: choose other players, such as a grid"
+            f"the model sees: {advice}"
         )
     whole = np.full(view.pixels.shape[1:], len(found), np.int64)
     whole[window] = numbered.reshape(labels.shape)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class CompletenessReport(MethodReport):
     """`total`: Σ raw. `change`: y(image) − y(baseline), which it should be. `steps`: points of the path.
 
-    Where the points are drawn, `standard_error`: float64 (H, W), for each pixel of `Explanation.raw`, by the jackknife
-    over groups of points, and `relative_error`: its root mean square over the map's standard deviation. Both are None
-    for a fixed rule and for fewer than 16 points.
+    Where the points are `drawn` at random, `standard_error`: float64 (H, W), for each pixel of `Explanation.raw`, by
+    the jackknife over groups of points, and `relative_error`: its root mean square over the map's standard deviation.
+    Both are None for a fixed rule and for fewer than 16 points.
     """
 
     total: float
@@ -40,6 +40,7 @@ class CompletenessReport(MethodReport):
     steps: int
     relative_error: float | None = None
     standard_error: DoubleArray | None = field(default=None, repr=False, compare=False)
+    drawn: bool = False
 
     @property
     def completeness_error(self) -> float | None:
@@ -72,11 +73,12 @@ class CompletenessReport(MethodReport):
         }
 
     def summary(self) -> str:
-        """For example "completeness error 0.4 % (50 steps)", behind "error 3.1 %, " where that is known."""
+        """For example "completeness error 0.4 % (50 steps)", or "error 3.1 %, completeness error 8 % (50 samples)"."""
         error = self.completeness_error
-        parts = [] if self.relative_error is None else [f"error {100 * self.relative_error:.1f} %"]
+        known = "unknown" if self.relative_error is None else f"{100 * self.relative_error:.1f} %"
+        parts = [f"error {known}"] if self.drawn else []
         parts += [] if error is None else [f"completeness error {100 * error:.2g} %"]
-        return f"{', '.join(parts)} ({self.steps} steps)".lstrip()
+        return f"{', '.join(parts)} ({self.steps} {'samples' if self.drawn else 'steps'})".lstrip()
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,10 @@ class PathExplainer(PixelExplainer):
             report(part.stop, len(shares))
         raw, error = sums.error_of(np.copy) if self.drawn else ((difference * mean).sum(axis=0), None)
         change = float(answers[1]) - float(answers[0])
-        return PixelMap(raw, CompletenessReport(float(raw.sum()), change, len(shares), error_share(raw, error), error))
+        found = CompletenessReport(
+            float(raw.sum()), change, len(shares), error_share(raw, error), error, drawn=self.drawn
+        )
+        return PixelMap(raw, found)
 
     def _view(self, image: ImageLike) -> View:
         return view_of(self.engine, image, self.fill)

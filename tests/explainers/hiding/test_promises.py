@@ -235,6 +235,8 @@ def test_ctrl_c_ends_occlusion_without_a_map() -> None:
             {"window": 0.2, "stride": 0.3},
             "^stride: found 0.3 for windows of 0.2, expected",
         ),
+        (Occlusion, {"players": "grid", "window": 0.3}, "^window, stride: found one of them beside players"),
+        (Occlusion, {"players": "grid", "stride": 0.1}, "^window, stride: found one of them beside players"),
         (KernelSHAP, {"players": "grid", "evaluations": 85}, "^evaluations: found 85, expected at least 86 for shap"),
         (LIME, {"players": "grid", "evaluations": 42}, "^evaluations: found 42, expected at least 43 for lime with 42"),
         (
@@ -323,6 +325,18 @@ def test_what_is_refused_when_the_image_is_seen() -> None:
 def test_a_map_without_sign_explains_no_evidence_against(method: type[Explainer]) -> None:
     with pytest.raises(UnsupportedError, match=f"^{method.name}: found not:, expected a target alone"):
         method(scorer(one), SIZE_HW, players=LABELS).check_target("not:0")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "summary"),
+    [
+        (Sobol, {"players": LABELS, "designs": 4}, f"error unknown ({4 * (1 + PLAYERS)} copies, label map)"),
+        (Occlusion, {"players": LABELS}, f"({PLAYERS} copies, label map)"),
+    ],
+)
+def test_an_error_that_is_not_known_is_said(method: type[Explainer], options: dict, summary: str) -> None:
+    """A method without chance has no error."""
+    assert of_white(method, **options).report.summary().startswith(summary)
 
 
 def test_the_number_of_players_is_that_of_the_labels() -> None:

@@ -247,7 +247,7 @@ def test_the_evidence_against(opened: dict[str, Explained], method: str, name: s
 @pytest.mark.parametrize("method", [*feature_formulas.FORMULAS, "finer-cam"])
 def test_what_compares_nothing_refuses_it(opened: dict[str, Explained], method: str) -> None:
     e = opened["curved classes"]
-    with pytest.raises(UnsupportedError, match=f"^{method}: found against, expected a single target.*grad-cam"):
+    with pytest.raises(UnsupportedError, match=f"^{method}: found against, expected a target alone.*grad-cam"):
         build(method, e.engine)(e.image, 1, against=2)
 
 
