@@ -132,9 +132,9 @@ def explain(
     options, versions and seeds gave these results. `onnxplain verify DIR` explains again and says what differs. Both
     files are described in docs/provenance.md. STEM.METHOD.raw.npy is the map before it was enlarged.
 
-    An image that cannot be read gets an error line in explanations.jsonl and on standard error. The other images are
-    still explained (exit status 1). Wrong usage and a model that cannot be used are reported before the first image
-    (exit status 2). Ctrl-C during rise writes the map so far (exit status 130).
+    An image that cannot be read, or that a method cannot explain, gets an error line in explanations.jsonl and on
+    standard error. The others are still explained (exit status 1). Wrong usage and a model that cannot be used are
+    reported before the first image (exit status 2). Ctrl-C during rise writes the map so far (exit status 130).
     """
     failed = interrupted = warned = False
     with progress_bar(quiet=quiet) as bar:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import OnnxplainError, UnexplainedImageError
 from onnxplain.explainers.hiding.hiding_explainer import HiddenMap, HidingExplainer, HidingTask
 from onnxplain.explainers.hiding.hiding_report import HidingReport
 from onnxplain.explainers.hiding.jackknife import error_share
@@ -94,7 +94,13 @@ class PlayerExplainer(HidingExplainer):
 
     def _map(self, task: HidingTask) -> list[HiddenMap]:
         placed = place_players(self.players, self.cells, task.view)
-        copies = self._copies_for(placed.count)
+        try:
+            copies = self._copies_for(placed.count)
+        except OnnxplainError as too_many:
+            if not is_kind(self.players):
+                raise
+            # SLIC finds more superpixels in one image than in another.
+            raise UnexplainedImageError(str(too_many)) from too_many
         trials = task.trials(placed.masks, copies)
         found = self._value(trials, placed.masks, copies)
         nothing = PlayerValues(np.zeros((len(task.placed), placed.count)))

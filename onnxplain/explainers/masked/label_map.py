@@ -25,7 +25,7 @@ def read_player_map(path: Path) -> npt.NDArray[Any]:
 
 def check_label_map(labels: npt.NDArray[Any], name: str) -> None:
     """Raise OnnxplainError for an array that is no label map. `name`: what the message calls it."""
-    if labels.ndim != 2 or labels.dtype.kind not in "iu" or not labels.size:
+    if labels.ndim != 2 or labels.dtype.kind not in "iub" or not labels.size:
         raise OnnxplainError(f"players: found {name} ({labels.dtype} {labels.shape}), expected {_EXPECTED}")
 
 
@@ -44,4 +44,4 @@ def _read_picture(path: Path) -> npt.NDArray[Any]:
             labels = np.asarray(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise OnnxplainError(f"players: found {path}, which Pillow cannot read, expected {_EXPECTED}") from error
-    return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
+    return labels

@@ -102,6 +102,9 @@ def test_a_label_map_may_be_a_file(tmp_path: Path) -> None:
     Image.fromarray(labels).save(tmp_path / "labels.png")
     view = view_of((40, 60), (32, 48), "stretch")
     expected = place_players(labels, 9, view).masks.labels
+    np.save(tmp_path / "halves.npy", labels < 6)
+    halves = place_players(tmp_path / "halves.npy", 9, view).masks.labels
+    np.testing.assert_array_equal(halves, place_players((labels < 6).astype(int), 9, view).masks.labels)
     for name in ("labels.npy", "labels.png"):
         check_players(str(tmp_path / name), 9)
         np.testing.assert_array_equal(place_players(tmp_path / name, 9, view).masks.labels, expected)

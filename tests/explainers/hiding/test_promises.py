@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from onnxplain.contract import Preprocessing
-from onnxplain.errors import OnnxplainError, UnsupportedError
+from onnxplain.errors import OnnxplainError, UnexplainedImageError, UnsupportedError
 from onnxplain.explainers import AISE, HSIC, LIME, RISE, Explainer, KernelSHAP, Occlusion, Sobol
 from onnxplain.explainers.hiding.jackknife import error_share, jackknife
 from tests.detectors.seeing import open_suppressing, photo_of_blobs
@@ -319,6 +319,13 @@ def test_what_is_refused_when_the_image_is_seen() -> None:
         HSIC(scorer(one), SIZE_HW, players=0 * labels)(WHITE, 0)
     with pytest.raises(OnnxplainError, match=r"^target: found all, expected|^target: found 'all'"):
         LIME(scorer(one), SIZE_HW, players=labels)(WHITE, "all")
+
+
+def test_too_few_evaluations_for_the_superpixels_of_an_image_are_an_error_of_this_image() -> None:
+    pytest.importorskip("skimage")
+    shap = KernelSHAP(scorer(one), SIZE_HW, players="superpixels", cells=9, evaluations=20)
+    with pytest.raises(UnexplainedImageError, match=r"^evaluations: found 20, expected at least 22 for shap with 10"):
+        shap(WHITE, 0)
 
 
 @pytest.mark.parametrize("method", [Sobol, HSIC])
