@@ -217,9 +217,19 @@ def _open_both(
                 left_out.append(Unlike("method", *texts, False))
         opened.append(model)
     if not asked.methods:
-        fallbacks = [model.methods for model in opened]
-        methods = fallbacks[0] if fallbacks[0] == fallbacks[1] else ("rise",)
+        methods = _common_default(*opened)
     return opened, methods, left_out
+
+
+def _common_default(first: OpenedModel, second: OpenedModel) -> tuple[str, ...]:
+    """The default method of both; if they differ, as with the attention of one, grad-cam, or else rise."""
+    from onnxplain.explainers.registry import supported
+    from onnxplain.explanations.open_model import DEFAULT_METHOD, FALLBACK_METHOD
+
+    if first.methods == second.methods:
+        return first.methods
+    both = all(DEFAULT_METHOD in supported(each.engine) for each in (first, second))
+    return (DEFAULT_METHOD if both else FALLBACK_METHOD,)
 
 
 def _needs_gradient(method: str) -> bool:

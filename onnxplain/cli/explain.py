@@ -61,7 +61,8 @@ class AskedTargets:
     multiple=True,
     metavar="METHOD",
     help="A method that `onnxplain methods` lists; may be given several times. Default: grad-cam, hires-cam for a "
-    "detector, or rise for a file that cannot be instrumented.",
+    "detector, grad-x-attention for a file with a transformer's attention, or rise for a file that cannot be "
+    "instrumented.",
 )
 @click.option(
     "--target",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from onnxplain.sidecars import SidecarProblem
 
 DEFAULT_METHOD, BOX_METHOD, FALLBACK_METHOD = "grad-cam", "hires-cam", "rise"
+# docs/method_study.md: on tokens, Grad-CAM is not better than a random order.
+TOKEN_METHOD = "grad-x-attention"
 IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
 """What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated."""
 
@@ -80,8 +82,8 @@ def open_model(
 ) -> OpenedModel:
     """The engine for a model that `methods` will explain.
 
-    Without methods: grad-cam, hires-cam for the boxes of a detector, or rise where a file cannot be instrumented or is
-    an explainable one without layers.
+    Without methods: grad-cam, grad-x-attention where the file has the attention of a transformer, hires-cam for the
+    boxes of a detector, or rise where a file cannot be instrumented or is an explainable one without layers.
 
     A plain file is instrumented first if a method needs that, or if an option concerns it. The copy and its tail file
     go to the user's cache (`ModelCache.of_user`) and are used again for the same file, options and version; otherwise
@@ -104,7 +106,7 @@ def open_model(
                 "leave this option out, or give the original file"
             )
         engine = options.open_engine(path)
-        chosen = tuple(methods) or (default_method(engine.spec),)
+        chosen = tuple(methods) or (default_method(engine.spec, options.layers),)
         without_layers = None if methods or chosen != (FALLBACK_METHOD,) else UnsupportedError(f"{path}: {NO_LAYER}")
         return OpenedModel(engine, chosen, layer, obstacle=without_layers)
     if not options.for_plain_files and (not needy or _all_met(path, options, needy)):
@@ -133,7 +135,7 @@ def open_model(
     engine.source = path
     if not copy.kept:
         weakref.finalize(engine, shutil.rmtree, copy.path.parent, ignore_errors=True)
-    chosen = tuple(methods) or (default_method(engine.spec),)
+    chosen = tuple(methods) or (default_method(engine.spec, options.layers),)
     maps = tuple(name for name in options.layers if name != ATTENTION_LAYER)
     asked = INPUT_LAYER if maps == (INPUT_LAYER,) else ALL_LAYERS if len(maps) > 1 else None
     return OpenedModel(engine, chosen, asked, copy)
@@ -145,11 +147,17 @@ def with_advice(obstacle: OnnxplainError) -> OnnxplainError:
     return type(obstacle)(f"{obstacle}; {FALLBACK_METHOD} works on this file{if_it_ends}: -m {FALLBACK_METHOD}")
 
 
-def default_method(spec: ModelSpec) -> str:
-    """The method that explains an explainable file if none is named: rise if the file has no layers."""
+def default_method(spec: ModelSpec, layers: Sequence[str] = ()) -> str:
+    """The method that explains an explainable file if none is named: rise if the file has no layers.
+
+    `layers`: those that are named; with a map among them, the method of the attention is not meant.
+    """
     from onnxplain.explainers.registry import find_method
 
     name = DEFAULT_METHOD if spec.detector is None else BOX_METHOD
+    if spec.attention is not None and not set(layers) - {ATTENTION_LAYER}:
+        # The head reads tokens that are not known where there is no entry.
+        name = name if spec.attention.reads[spec.heads.index(spec.head)] is None else TOKEN_METHOD
     return name if find_method(name).needs.met(spec) else FALLBACK_METHOD
 
 

@@ -13,8 +13,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxplain.exporters import instrument
 from tests.cli.conftest import RunCommand
 from tests.cli.test_report import data_of
+from tests.explainers.attention_networks import PREPROCESSING, export, make_transformer
 from tests.models import ExplainableModel
 
 METHODS = ("-m", "grad-cam", "-m", "rise", "--masks", 60, "--batch-size", 20)
@@ -135,6 +137,18 @@ def test_without_a_method_both_files_get_one_that_both_allow(run: RunCommand, mo
         tree = compared(run, *words, images / "a.png")
         assert [each["method"] for each in tree["methods"]] == ["rise"]
         assert {each["aspect"] for each in tree["differences"]} <= {"input size", "preprocessing", "classes"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_with_attention_is_compared_by_grad_cam_with_one_without(
+    run: RunCommand, images: Path, tmp_path: Path
+) -> None:
+    plain = export(make_transformer(), tmp_path / "plain.onnx", batch="dynamic")
+    for name, layers in (("both", ["auto", "attention"]), ("map", ["auto"])):
+        instrument(plain, tmp_path / f"{name}.onnx", layers=layers, preprocessing=PREPROCESSING)
+    for names, method in (("both both", "grad-x-attention"), ("both map", "grad-cam")):
+        tree = compared(run, *(tmp_path / f"{name}.onnx" for name in names.split()), images / "a.png")
+        assert [each["method"] for each in tree["methods"]] == [method]
 
 
 def test_boxes_of_two_heads_and_targets(run: RunCommand, models: Path, images: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 from onnxplain import explain
 from onnxplain.errors import OnnxplainError, UnsupportedError
 from onnxplain.explainers import build
+from onnxplain.explanations.open_model import default_method
 from onnxplain.exporters import instrument
 from onnxplain.runtime import Engine
 from tests.explainers.attention_networks import (
@@ -113,6 +115,19 @@ def test_each_head_has_its_rows_and_each_target_its_sign(localizer: Engine) -> N
         match=r"^attention-rollout: found not:, expected a target alone: the map is the same for every target",
     ):
         build("attention-rollout", localizer)(PHOTO, "not:1")
+
+
+def test_a_file_with_attention_is_explained_by_it_unless_a_map_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ONNXPLAIN_CACHE", str(tmp_path / "cache"))
+    path = export(make_transformer(), tmp_path / "plain.onnx", batch="dynamic")
+    assert explain(path, PHOTO).method == "grad-cam"
+    assert explain(path, PHOTO, layer="attention").method == "grad-x-attention"
+    instrument(path, tmp_path / "both.onnx", layers=["auto", "attention"], preprocessing=PREPROCESSING)
+    engine = Engine(tmp_path / "both.onnx")
+    for source in (engine, tmp_path / "both.onnx"):
+        assert explain(source, PHOTO).method == "grad-x-attention"
+        assert explain(source, PHOTO, layer=engine.spec.layers[0].name).method == "grad-cam"
+    assert default_method(replace(engine.spec, attention=replace(engine.spec.attention, reads=(None,)))) == "grad-cam"
 
 
 class Embedding(nn.Module):
