@@ -50,7 +50,7 @@ def test_every_row_is_measured_on_every_model_at_every_budget(model: str) -> Non
         for unit in units_of(stage, WAYS)
     }
     wanted = {(way.name, budget) for way in WAYS for budget in way.budgets if not plan.is_costly(model, way, budget)}
-    assert {(way.name, plan.main_budget(model, way)) for way in WAYS} <= wanted
+    assert {(way.name, plan.main_budget(way)) for way in WAYS} <= wanted
     assert planned == wanted | {(name, None) for name in BLIND}
 
 

@@ -70,11 +70,14 @@ STAGES = (
     Stage("map", "vit", "photos", 20, OWN_AND_MAIN),
     Stage("map", "squeezenet", "photos", 10, (100,)),
     Stage("map", "squeezenet", "mosaics", 16, OWN_AND_MAIN),
-    Stage("map", "squeezenet", "photos", 10, (1600,)),
     Stage("shuffled", "mobilenet", "photos", 10, OWN_AND_MAIN),
     Stage("shuffled", "vit", "photos", 10, OWN_AND_MAIN),
     Stage("seed", "mobilenet", "photos", 10, (MAIN,)),
     Stage("seed", "vit", "photos", 10, (MAIN,)),
+    Stage("shuffled", "squeezenet", "photos", 6, OWN_AND_MAIN),
+    Stage("seed", "squeezenet", "photos", 4, (MAIN,)),
+    Stage("limit", "squeezenet", "photos", 1, BUDGETS),
+    Stage("map", "squeezenet", "photos", 10, (1600,)),
     Stage("shuffled", "squeezenet", "photos", 10, OWN_AND_MAIN),
     Stage("seed", "squeezenet", "photos", 10, (MAIN,)),
     Stage("limit", "squeezenet", "photos", 2, BUDGETS),
@@ -95,24 +98,21 @@ def units_of(stage: Stage, ways: Sequence[Way]) -> Iterator[Unit]:
 
 
 def asked_budgets(stage: Stage, way: Way) -> tuple[int | None, ...]:
-    """The stage's budgets that this way can use; where 400 costs too much, 100."""
+    """The stage's budgets that this way can use."""
     if stage.kind == "limit":
         return (way.limit,) if way.samples and not is_costly(stage.model, way, way.limit) else ()
     if stage.kind == "seed" and not way.samples:
         return ()
-    asked = dict.fromkeys(main_budget(stage.model, way) if budget == MAIN else budget for budget in stage.budgets)
-    return tuple(budget for budget in asked if budget in way.budgets and not is_costly(stage.model, way, budget))
+    return tuple(each for each in stage.budgets if each in way.budgets and not is_costly(stage.model, way, each))
 
 
-def main_budget(model: str, way: Way) -> int | None:
-    """The budget of the main tables: 400, 100 where that costs too much, or the method's own number."""
-    if MAIN not in way.budgets:
-        return None
-    return BUDGETS[0] if is_costly(model, way, MAIN) else MAIN
+def main_budget(way: Way) -> int | None:
+    """The budget of the main tables: 400, or the method's own number."""
+    return MAIN if MAIN in way.budgets else None
 
 
 def is_costly(model: str, way: Way, budget: int | None) -> bool:
     """Whether a unit is left out: a gradient at the pixels of SqueezeNet costs three forward passes."""
-    if model != "squeezenet" or budget is None or budget <= 100:
+    if model != "squeezenet" or budget is None or budget <= MAIN:
         return False
     return METHODS[way.method].needs is INPUT_GRADIENT or way.method == "augmented-grad-cam"

@@ -66,9 +66,9 @@ class StudyResults:
     def budgets(self, name: str) -> tuple[int | None, ...]:
         return (None,) if name in BLIND else self.ways[name].budgets
 
-    def budget(self, model: str, name: str) -> int | None:
+    def budget(self, name: str) -> int | None:
         """That of the main tables."""
-        return None if name in BLIND else main_budget(model, self.ways[name])
+        return None if name in BLIND else main_budget(self.ways[name])
 
     def of(self, kind: str, model: str, name: str, budget: int | None, questions: str = "photos") -> Iterator[Row]:
         """The measured lines of one cell; without refusals, and without images whose rows are not all there yet."""
@@ -82,13 +82,13 @@ class StudyResults:
 
     def boxes(self, model: str, name: str, field: str) -> dict[str, Any]:
         """A field by image, of all photos and mosaics with boxes, at the main budget."""
-        budget = self.budget(model, name)
+        budget = self.budget(name)
         rows = [row for part in ("photos", "mosaics") for row in self.of("map", model, name, budget, part)]
         return {row["image"]: row[field] for row in rows if field in row}
 
     def gains(self, model: str, name: str) -> dict[str, float]:
         """Insertion minus deletion at the main budget, the mean over both fills, by image."""
-        return self.gains_at(model, name, self.budget(model, name))
+        return self.gains_at(model, name, self.budget(name))
 
     def gains_at(self, model: str, name: str, budget: int | None) -> dict[str, float]:
         """The same at any budget."""

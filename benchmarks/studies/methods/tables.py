@@ -66,7 +66,7 @@ def curves_table(results: StudyResults, model: str) -> str:
     """The four areas of every row."""
     rows = []
     for name in ranked(results):
-        budget = results.budget(model, name)
+        budget = results.budget(name)
         found = [results.values("map", model, name, budget, field) for field in CURVES]
         if found[0]:
             rows.append([code(name), *(interval(mean_of(values)) for values in found)])
@@ -110,7 +110,7 @@ def trust_table(results: StudyResults, model: str) -> str:
     """Nearness to the own limit, likeness across seeds and to shuffled weights, cost."""
     rows = []
     for name in ranked(results):
-        budget = results.budget(model, name)
+        budget = results.budget(name)
         near = [row["near"] for row in results.of("limit", model, name, limit_of(results, name))]
         cells = [code(name)]
         cells += [decimal(mean_of(dict(enumerate_names([each[str(budget)] for each in near])))) for budget in BUDGETS]
@@ -151,7 +151,7 @@ def evaluations_of(results: StudyResults, name: str) -> str:
     found = [
         row["evaluations"]
         for model in results.models
-        for row in results.of("map", model.name, name, results.budget(model.name, name))
+        for row in results.of("map", model.name, name, results.budget(name))
     ]
     return NOTHING if not found else " to ".join(f"{each:,}" for each in sorted({min(found), max(found)}))
 
