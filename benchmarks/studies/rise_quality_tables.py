@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report.cells import wrap
 from onnxplain.explainers.rise.estimator import EstimatorName
 
 # Most masks of each estimator; the paper's result with all its masks is the quality that others are compared with.
@@ -68,9 +69,8 @@ def write_table(rows: list[Measured], network: str, likely: bool) -> str:
         reached = [masks for masks, correlation in curve.items() if correlation >= goal]
         first.append(f"{f'at {reached[0]}' if reached else f'beyond {MOST_MASKS[estimator]}'} by `{estimator}`")
     worse = count_worse(rows, network, likely)
-    return "\n".join(
-        [*lines, "", f"The paper's {MOST_MASKS['paper']} masks are reached {', '.join(first)}. {worse}", ""]
-    )
+    text = wrap(f"The paper's {MOST_MASKS['paper']} masks are reached {', '.join(first)}. {worse}")
+    return "\n".join([*lines, "", text, ""])
 
 
 def count_worse(rows: list[Measured], network: str, likely: bool) -> str:
