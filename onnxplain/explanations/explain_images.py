@@ -39,9 +39,9 @@ class ExplainedImage:
     """One image and its results: an explanation per question, or the error if the image could not be read.
 
     `problems`: a line for each method that cannot explain the image, and of a detector for each target that is not in
-    it. `image_hwc`: its picture, uint8 RGB
-    (`as_picture`). `prediction`: the model's own prediction, only if the model has a box head. `interrupted`: the user
-    stopped a method early. Its result so far is in `written`; no method was run after it.
+    it. `image_hwc`: its picture, uint8 RGB (`as_picture`). `prediction`: the model's own prediction, only if the model
+    has a box head. `interrupted`: the user stopped a method early. Its result so far is in `written`; no method was run
+    after it.
     """
 
     source: Path

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HeatScale = Literal["own", "shared"]
 MissingPart = Literal["image", "target", "method"]
-"""Why an image has no explanation: it could not be read, or a target is not in it."""
+"""Why an image lacks an explanation: it could not be read, a target is not in it, or a method cannot explain it."""
 
 RESULTS_FILE = "explanations.jsonl"
 

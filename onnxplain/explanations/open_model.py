@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onnxplain.sidecars import SidecarProblem
 
 DEFAULT_METHOD, BOX_METHOD, FALLBACK_METHOD = "grad-cam", "hires-cam", "rise"
-# docs/method_study.md: on tokens, Grad-CAM is not better than a random order.
+# docs/method_study.md: on the tokens of a transformer, Grad-CAM was not better than a random order.
 TOKEN_METHOD = "grad-x-attention"
 IMPOSSIBLE = (ModelError, UnsupportedError, VerificationError)
 """What `instrument` raises if this file cannot be instrumented. Other errors are about what the user stated."""
@@ -155,9 +155,10 @@ def default_method(spec: ModelSpec, layers: Sequence[str] = ()) -> str:
     from onnxplain.explainers.registry import find_method
 
     name = DEFAULT_METHOD if spec.detector is None else BOX_METHOD
-    if spec.attention is not None and not set(layers) - {ATTENTION_LAYER}:
-        # The head reads tokens that are not known where there is no entry.
-        name = name if spec.attention.reads[spec.heads.index(spec.head)] is None else TOKEN_METHOD
+    attention = None if spec.detector is not None or set(layers) - {ATTENTION_LAYER} else spec.attention
+    # Without an entry, it is not known which tokens the head reads.
+    if attention is not None and attention.reads[spec.heads.index(spec.head)] is not None:
+        name = TOKEN_METHOD
     return name if find_method(name).needs.met(spec) else FALLBACK_METHOD
 
 
